@@ -1,0 +1,43 @@
+# What a developer types, and what CI runs.
+
+PYTHON ?= python3
+PORT_OFFSET ?= 0
+MODELS ?=
+BIN := .venv/bin
+
+.PHONY: help setup run test check format proto lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/ready ## Make .venv, with everything that the other targets need
+
+.venv/ready: requirements-dev.lock pyproject.toml
+	@PYTHON="$(PYTHON)" sh demo/setup.sh
+
+run: .venv/ready ## Triton, Prometheus and the receiver on this machine (MODELS=dir, PORT_OFFSET=n)
+	@exec $(BIN)/python -m demo.run $(if $(MODELS),--models "$(MODELS)") --port-offset $(PORT_OFFSET)
+
+test: .venv/ready ## Everything, end to end included
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/ready ## Lint, format, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/ready ## Put the code into its format
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+proto: .venv/ready ## Generate receiver/wire from proto/
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=receiver/wire --pyi_out=receiver/wire proto/*.proto
+
+lock: .venv/ready ## Renew the lock files
+	@$(BIN)/pip install --quiet 'uv>=0.8'
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements-dev.lock
+
+clean: ## Remove what the other targets made
+	@rm -rf .venv .parts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
