@@ -1,0 +1,255 @@
+"""Batches go from the outbox to the service, and their outcome comes back.
+
+In: batches. Out: settlements. Decides when to send, wait, retry and stop; what an
+answer means is `receiver.ingestion`'s, when the gate opens is `receiver.gate`'s.
+
+A batch stays in the outbox until its outcome is written there. A process that dies
+between the service's answer and that write sends the batch again: the service has
+no idempotency key, so delivery is at least once.
+
+What arrived in the last minute goes before older data, so that catching up after
+an outage does not make the present late; of the older data the oldest goes first,
+since that is the next to expire.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+import structlog
+
+from receiver.batch import Batch, DeadLetter, Settlement, compress, unpack
+from receiver.commit import Committer
+from receiver.errors import NotCommitted
+from receiver.gate import Gate
+from receiver.ingestion import TOO_OLD, UNEXPLAINED, Action, Verdict, verdict
+from receiver.outbox import EXPIRY_MS, Outbox
+from receiver.pace import Pace
+from receiver.transport import Answer, Transport, Unreachable
+
+FRESH_SECONDS = 60.0
+DEAD_LETTERS_PER_BATCH = 50
+DISK_RETRY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class DeliveryCounts:
+    """What delivery did since this process began."""
+
+    attempts: Counter[str] = field(default_factory=Counter)
+    unconfirmed_items: int = 0
+    seconds: float = 0.0
+    sent_bytes: int = 0
+
+
+class Delivery:
+    """Empties the outbox. `wall_clock` is in seconds since the epoch."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        transport: Transport,
+        gate: Gate,
+        pace: Pace,
+        instrumentation_key: str,
+        senders: int,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """Wire it up; `run` starts it. At most `senders` batches are under way at once."""
+        self._committer = committer
+        self._transport = transport
+        self.gate = gate
+        self._pace = pace
+        self._key = instrumentation_key
+        self._senders = senders
+        self._wall_clock = wall_clock
+        self._loop = asyncio.get_running_loop()
+        self._under_way: set[int] = set()
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._fresh: deque[tuple[float, int]] = deque()
+        self._service_clock_offset: float | None = None
+        self.counts = DeliveryCounts()
+
+    async def run(self) -> None:
+        """Send until `stop` is called; then return when what is under way has its outcome."""
+        async with asyncio.TaskGroup() as tasks:
+            while batch := await self._next_batch():
+                await self._pace.take(batch.items)
+                tasks.create_task(self._send(batch), name=f"batch {batch.id}")
+
+    def stop(self) -> None:
+        """Begin no further batch."""
+        self._stopping = True
+        self._changed.set()
+
+    def wake(self) -> None:
+        """Say that something has changed: there may be batches, or room to send them."""
+        self._changed.set()
+
+    async def _next_batch(self) -> Batch | None:
+        """Wait until a batch may go, and return it; None when stopping."""
+        while not self._stopping:
+            self._changed.clear()
+            wait = self.gate.wait_seconds(self._loop.time()) or None
+            room = len(self._under_way) < self.gate.at_once(self._senders)
+            if wait is None and room and (batch := await self._choose()):
+                return batch
+            try:
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass  # the gate's time is over
+        return None
+
+    async def _choose(self) -> Batch | None:
+        try:
+            batch = await self._committer.ask(self._pick)
+            self._committer.delivery_busy = bool(batch or self._under_way)
+            if batch:
+                self._under_way.add(batch.id)
+            elif not self._under_way:
+                await self._committer.ask(Outbox.compact)
+        except NotCommitted:  # the disk fails; the committer has said so
+            await asyncio.sleep(DISK_RETRY_SECONDS)
+            self.wake()
+            return None
+        return batch
+
+    def _pick(self, outbox: Outbox) -> Batch | None:
+        """Pick the batch to send next; runs in the outbox's thread."""
+        busy = tuple(self._under_way)
+        if self.gate.state.action is Action.QUOTA:
+            return outbox.smallest_batch()  # a probe; nothing else is under way
+        now = self._loop.time()
+        if not self._fresh or now - self._fresh[-1][0] > FRESH_SECONDS / 12:
+            self._fresh.append((now, outbox.newest_id()))
+        while len(self._fresh) > 1 and now - self._fresh[1][0] > FRESH_SECONDS:
+            self._fresh.popleft()
+        return outbox.next_batch(busy, self._fresh[0][1] + 1)
+
+    async def _send(self, batch: Batch) -> None:
+        started_at = self._loop.time()
+        try:
+            if self._is_too_old(batch):
+                await self._settle(Settlement(batch, expired=batch.items))
+            else:
+                await self._judge(batch, await self._transport.post(self._body(batch)), started_at)
+        except Unreachable as error:
+            self.counts.attempts["unreachable"] += 1
+            self._transport.route.forget()
+            self._failed(Action.RETRY, started_at, None, error.reason, error.hint)
+        except Exception as error:
+            log.exception("delivery failed", hint="A defect of the receiver: please report it.")
+            self._failed(Action.RETRY, started_at, None, str(error), "See the log.")
+        finally:
+            self.counts.seconds += self._loop.time() - started_at
+            self._under_way.discard(batch.id)
+            self.wake()
+
+    async def _judge(self, batch: Batch, answer: Answer, started_at: float) -> None:
+        self.counts.attempts[str(answer.status)] += 1
+        self.counts.sent_bytes += len(batch.body)
+        self._learn_time(answer)
+        found = verdict(answer.status, answer.headers, answer.body, batch.items, self._wall_clock())
+        if found.action not in (Action.SETTLE, Action.SPLIT):
+            if found.action is Action.BLOCKED:
+                self._transport.route.forget()
+            self._failed(
+                found.action, started_at, found.retry_after_seconds, found.reason, found.hint
+            )
+            return
+        if found.retry:  # before the write, so that nobody sends them again at once
+            wait = found.retry_after_seconds
+            self._failed(Action.RETRY, started_at, wait, found.reason, found.hint)
+        elif self.gate.succeeded():
+            log.info("delivery goes on")
+        await self._settle(settlement(batch, found))
+        if (
+            found.action is Action.SETTLE
+            and found.reason
+            and not found.retry
+            and not found.rejected
+        ):
+            self.counts.unconfirmed_items += batch.items
+
+    def _failed(
+        self, action: Action, started_at: float, wait: float | None, reason: str, hint: str
+    ) -> None:
+        now = self._loop.time()
+        if self.gate.failed(action, now, started_at, wait, reason, hint):
+            seconds = round(self.gate.state.until - now, 1)
+            log.warning(
+                "delivery waits", state=action.value, reason=reason, hint=hint, wait_seconds=seconds
+            )
+
+    async def _settle(self, outcome: Settlement) -> None:
+        """Write an outcome down, however long the disk takes to let us: else it is sent twice."""
+        if outcome.rejected:
+            letter = next(iter(outcome.dead_letters), None)
+            log.warning(
+                "items rejected",
+                reasons=dict(outcome.rejected),
+                message=letter.message if letter else "",
+                hint="appinsights-receiver dead-letters shows them.",
+            )
+        while True:
+            try:
+                return await self._committer.settle(outcome)
+            except NotCommitted:
+                if self._stopping:
+                    return None
+                await asyncio.sleep(DISK_RETRY_SECONDS)
+
+    def _body(self, batch: Batch) -> bytes:
+        """Return the body to send: its items' key is the one that is configured now."""
+        if batch.instrumentation_key == self._key:
+            return batch.body
+        old = f'"iKey":"{batch.instrumentation_key}"'.encode()
+        new = f'"iKey":"{self._key}"'.encode()
+        return compress([line.replace(old, new, 1) for line in unpack(batch.body)])
+
+    def _learn_time(self, answer: Answer) -> None:
+        try:
+            told = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+        except (ValueError, OverflowError):
+            return
+        self._service_clock_offset = told - self._loop.time()
+
+    def _is_too_old(self, batch: Batch) -> bool:
+        """Whether the service would refuse all of it for its age, by the service's own clock.
+
+        Our clock may jump; before the service has told its time, it has to judge itself.
+        """
+        if self._service_clock_offset is None:
+            return False
+        now_ms = (self._service_clock_offset + self._loop.time()) * 1000
+        return batch.newest_ms < now_ms - EXPIRY_MS
+
+
+def settlement(batch: Batch, found: Verdict) -> Settlement:
+    """Turn a verdict on a batch into what is written down of it."""
+    if found.action is Action.SPLIT:
+        lines = unpack(batch.body)
+        return Settlement(batch, again=(lines[: len(lines) // 2], lines[len(lines) // 2 :]))
+    rejected = Counter(each.reason for each in found.rejected)
+    expired = rejected.pop(TOO_OLD, 0)
+    if found.unexplained:
+        rejected[UNEXPLAINED] += found.unexplained
+    lines = unpack(batch.body) if found.retry or found.rejected else []
+    letters = [
+        DeadLetter(each.status, each.message, lines[each.index].decode("utf-8", "replace").rstrip())
+        for each in found.rejected[:DEAD_LETTERS_PER_BATCH]
+    ]
+    return Settlement(
+        batch,
+        accepted=found.accepted,
+        expired=expired,
+        rejected=rejected,
+        again=([lines[index] for index in found.retry],) if found.retry else (),
+        dead_letters=letters,
+    )

@@ -1,0 +1,202 @@
+"""A sample becomes one line of JSON: a metric item of Application Insights.
+
+In: a series' labels, and its samples' values and times. Out: lines that make up a
+batch of type x-json-stream. Has no clock: an item's time is its sample's.
+
+The shape comes from the `applicationinsights` package's contracts, once for each
+series; a line is that template with a time in front and a value behind. Limits:
+"Application Insights limits" and the v2.1 schema (Envelope, MetricData, DataPoint).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from applicationinsights.channel import contracts
+
+ENVELOPE_NAME = "Microsoft.ApplicationInsights.Metric"
+NAME_LIMIT = 1024
+KEY_LIMIT = 150
+VALUE_LIMIT = 8192
+ROLE_LIMIT = 256
+"""Lengths in UTF-16 units, which is how the service counts characters."""
+ITEM_LIMIT_BYTES = 65536
+LINE_OVERHEAD_BYTES = 64
+"""Room for the time and the value, which the template does not hold."""
+
+FIRST_LABELS = ("model", "version", "gpu_uuid", "reason", "quantile")
+LAST_LABELS = ("job", "instance")
+"""Only the first ten properties become dimensions of the metric, so users' slices go first."""
+
+LINE_START = b'{"time":"'
+LINE_END = b"}]}}}\n"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0")  # noqa: S104 - compared with, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sends: the key of the resource, and what names role and instance.
+
+    A role or role instance that is set holds for every item. One that is empty is
+    taken from the series: its `job` and its `instance`; an instance on loopback
+    says nothing about the machine, so `host` stands in for it.
+    """
+
+    instrumentation_key: str
+    host: str
+    role: str = ""
+    role_instance: str = ""
+
+    def tags(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Name the role and instance of a series' items."""
+        role = self.role or labels.get("job") or "prometheus"
+        instance = self.role_instance or labels.get("instance") or self.host
+        if not self.role_instance and instance.rsplit(":", 1)[0] in _LOOPBACK:
+            instance = self.host
+        return {
+            "ai.cloud.role": fit(role, ROLE_LIMIT),
+            "ai.cloud.roleInstance": fit(instance, ROLE_LIMIT),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What all items of one series share: the bytes between an item's time and its value.
+
+    `cut` and `left_out` count labels that had to be shortened or left out to keep
+    within the service's limits. A template without `middle` cannot be sent at all.
+    """
+
+    middle: bytes
+    cut: int = 0
+    left_out: int = 0
+
+
+@dataclass(slots=True)
+class TimeTexts:
+    """Times as the service wants them, each distinct millisecond spelt once."""
+
+    limit: int = 4096
+    _known: dict[int, bytes | None] = field(default_factory=dict)
+
+    def get(self, timestamp_ms: int) -> bytes | None:
+        """Spell a time as ISO 8601 in UTC with milliseconds; None outside years 1 to 9999."""
+        try:
+            return self._known[timestamp_ms]
+        except KeyError:
+            if len(self._known) >= self.limit:
+                self._known.clear()
+            text = self._known[timestamp_ms] = spell_time(timestamp_ms)
+            return text
+
+
+def spell_time(timestamp_ms: int) -> bytes | None:
+    """Spell milliseconds since the epoch as 2026-11-22T10:32:29.365Z; None if no calendar has it."""
+    try:
+        moment = _EPOCH + timedelta(milliseconds=timestamp_ms)
+    except OverflowError:
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+
+
+def line(time_text: bytes, template: Template, value_text: bytes) -> bytes:
+    """Put one item together; `value_text` is a JSON number."""
+    return b"".join((LINE_START, time_text, template.middle, value_text, LINE_END))
+
+
+def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
+    """Render what the items of a series share. `labels` has the name under `__name__`.
+
+    Labels over a limit are cut by `fit`. While an item is over 64 KiB its longest
+    label is left out. A name over its limit leaves the template without a middle.
+    """
+    name = labels["__name__"]
+    if _units(name) > NAME_LIMIT:
+        return Template(b"")
+    properties: dict[str, str] = {}
+    cut = 0
+    for label in order_labels(labels):
+        key, value = fit(label, KEY_LIMIT), fit(labels[label], VALUE_LIMIT)
+        cut += (key != label) + (value != labels[label])
+        properties[key] = value
+    left_out = 0
+    tags = identity.tags(labels)
+    middle = _render(name, properties, tags, identity.instrumentation_key)
+    while len(middle) > ITEM_LIMIT_BYTES - LINE_OVERHEAD_BYTES and properties:
+        del properties[max(properties, key=lambda key: len(properties[key].encode()))]
+        left_out += 1
+        middle = _render(name, properties, tags, identity.instrumentation_key)
+    return Template(middle, cut, left_out)
+
+
+def order_labels(labels: Iterable[str]) -> list[str]:
+    """Put labels into the order of the item's properties; the name is not one of them."""
+    rank = {label: place - len(FIRST_LABELS) for place, label in enumerate(FIRST_LABELS)}
+    rank |= {label: place + 1 for place, label in enumerate(LAST_LABELS)}
+    rest = (label for label in labels if label != "__name__")
+    return sorted(rest, key=lambda label: (rank.get(label, 0), label))
+
+
+def fit(text: str, limit: int) -> str:
+    """Cut a text to `limit` UTF-16 units, the last nine of them `~` and a digest of the whole.
+
+    Two texts that begin alike stay two, and the same text is always cut the same way.
+    """
+    if _units(text) <= limit:
+        return text
+    digest = hashlib.blake2s(text.encode(), digest_size=4).hexdigest()
+    kept = text.encode("utf-16-le")[: 2 * (limit - 9)].decode("utf-16-le", "ignore")
+    return f"{kept}~{digest}"
+
+
+def _units(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
+
+
+def _render(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> bytes:
+    """Render everything after the time and before the value, from the contracts' own shape."""
+    envelope = _contract(name, properties, tags, key).write()
+    base_data = envelope["data"]["baseData"]
+    point = {"name": name}  # the value comes last, in `line`
+    ordered = {key: base_data["properties"][key] for key in properties}  # write() sorts them
+    document = {
+        "name": envelope["name"],
+        "iKey": envelope["iKey"],
+        "tags": envelope["tags"],
+        "data": {
+            "baseType": envelope["data"]["baseType"],
+            "baseData": {
+                "ver": base_data["ver"],
+                **({"properties": ordered} if properties else {}),
+                "metrics": [point],
+            },
+        },
+    }
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return b'","' + text[2 : -len("}]}}}")].encode() + b',"value":'
+
+
+def _contract(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> Any:
+    """Build the item with the package's contracts, which know the fields' names and nesting."""
+    point = contracts.DataPoint()
+    point.name = name
+    point.kind = contracts.DataPointType.measurement
+    point.value = 0.0
+    data = contracts.MetricData()
+    data.metrics.append(point)
+    data.properties.update(properties)
+    wrapped = contracts.Data()
+    wrapped.base_type = "MetricData"
+    wrapped.base_data = data
+    envelope = contracts.Envelope()
+    envelope.name = ENVELOPE_NAME
+    envelope.time = ""
+    envelope.ikey = key
+    envelope.tags.update(tags)
+    envelope.data = wrapped
+    return envelope

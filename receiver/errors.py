@@ -1,0 +1,99 @@
+"""What can go wrong, as one tree.
+
+    ReceiverError
+    +-- SettingsError        a setting, metrics.json or a connection string cannot be used
+    +-- RequestRefused       a request is answered with an error as a whole
+    |   +-- Undecodable          400: the body is not what its headers declare
+    |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
+    |   +-- TooLarge             413: over a limit that a retry would not change
+    |   +-- NotCommitted         503: the outbox could not take it; the sender shall come again
+    |       +-- OutboxFull
+    |       +-- ShuttingDown
+    +-- InvalidSeries        one series of a request is refused; the others go on
+    +-- OutboxError          the outbox cannot be opened or used
+
+Each class has a `reason` (from a closed set; it is also a metric's label) and a
+`hint`: a sentence that tells the operator what to do. Refused requests carry the
+HTTP `status` that says so.
+"""
+
+from typing import ClassVar
+
+
+class ReceiverError(Exception):
+    """Something went wrong in a way that is understood."""
+
+    reason: ClassVar[str] = "error"
+    hint: ClassVar[str] = ""
+
+
+class SettingsError(ReceiverError):
+    """What an operator has set cannot be used; the message says where and why."""
+
+    reason = "settings"
+
+
+class RequestRefused(ReceiverError):
+    """A request is answered with an error as a whole; nothing of it was committed."""
+
+    status: ClassVar[int] = 400
+
+
+class Undecodable(RequestRefused):
+    """The body is not what its headers declare; sending it again changes nothing."""
+
+    reason = "undecodable"
+    hint = "Send snappy block format around the protobuf message that Content-Type names."
+
+
+class UnsupportedMedia(RequestRefused):
+    """The content type or encoding is not one of remote-write's."""
+
+    reason = "unsupported_media"
+    hint = "Use Content-Encoding: snappy and Content-Type: application/x-protobuf."
+    status = 415
+
+
+class TooLarge(RequestRefused):
+    """The request is over a limit; a retry would be just as large."""
+
+    reason = "too_large"
+    hint = "Lower the sender's max_samples_per_send, or raise the receiver's limit."
+    status = 413
+
+
+class NotCommitted(RequestRefused):
+    """Nothing of the request is on disk; the sender keeps it and comes again."""
+
+    reason = "not_committed"
+    hint = "Look at the receiver's log for the outbox's error: disk full, or not writable."
+    status = 503
+
+
+class OutboxFull(NotCommitted):
+    """The outbox holds as many bytes as it may; the sender keeps the data."""
+
+    reason = "outbox_full"
+    hint = "Application Insights takes less than arrives: see /api/v1/status, or raise RECEIVER_OUTBOX_MAX_BYTES."
+
+
+class ShuttingDown(NotCommitted):
+    """The receiver is stopping and takes nothing more."""
+
+    reason = "shutting_down"
+    hint = "Come again; another receiver, or this one after its restart, will take it."
+
+
+class InvalidSeries(ReceiverError):
+    """One series of a request is refused. `reason` differs from error to error."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep `reason`, one of `decode.INVALID_REASONS`, beside the message."""
+        super().__init__(message)
+        self.series_reason = reason
+
+
+class OutboxError(ReceiverError):
+    """The outbox cannot be opened or used."""
+
+    reason = "outbox"

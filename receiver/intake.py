@@ -1,0 +1,160 @@
+"""A request becomes an intake: the items to commit, and an account of every sample.
+
+In: a decompressed body. Out: an `Intake`. Wires the pure stages decode, select and
+render, names first: a series that nobody wants is never opened. What was learnt of
+a wanted series, its template, is kept for the next scrape.
+
+This is also where each sample that does not go on gets its reason.
+"""
+
+import math
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from receiver.allowlist import Allowlist
+from receiver.cache import BoundedCache
+from receiver.decode import Message, Sample, Series, decode, read_labels
+from receiver.envelope import Identity, Template, TimeTexts, line, make_template
+from receiver.errors import InvalidSeries
+
+STALE = "stale"
+NAN = "nan"
+INFINITE = "infinite"
+BAD_TIMESTAMP = "bad_timestamp"
+NAME_TOO_LONG = "name_too_long"
+NATIVE_HISTOGRAM = "native_histogram"
+INVALID_SERIES = "invalid_series"
+DROP_REASONS = {
+    STALE: "A staleness marker: Prometheus says that the series has ended.",
+    NAN: "Not a number, which JSON and Application Insights do not have; idle quantiles and 0/0.",
+    INFINITE: "Plus or minus infinity, which JSON and Application Insights do not have.",
+    BAD_TIMESTAMP: "A time outside the years 1 to 9999.",
+    NAME_TOO_LONG: "The metric's name has more than 1,024 characters.",
+    NATIVE_HISTOGRAM: "A native histogram; Application Insights has no shape for it.",
+    INVALID_SERIES: "A sample of a series that was refused with 400: no name, a label twice, not UTF-8.",
+}
+"""Why a sample was dropped here: the closed set of `receiver_samples_dropped_total{reason}`."""
+
+_STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
+TEMPLATE_OVERHEAD_BYTES = 400
+"""What a cached template costs beside its bytes: key tuple, entry, objects (measured)."""
+
+
+@dataclass(slots=True)
+class Intake:
+    """What became of one request.
+
+    `lines` are the items to commit, in the order sent; their times span
+    `oldest_ms` to `newest_ms`. In samples: received = unselected + dropped + lines.
+    `refused` holds a few of the series that were refused; `written_*` count what a
+    remote-write 2.0 answer has to tell.
+    """
+
+    lines: list[bytes] = field(default_factory=list)
+    oldest_ms: int = 0
+    newest_ms: int = 0
+    received: int = 0
+    unselected: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    refused_examples: list[str] = field(default_factory=list)
+    labels_cut: int = 0
+    labels_left_out: int = 0
+    written_samples: int = 0
+    written_histograms: int = 0
+    written_exemplars: int = 0
+
+
+class Selection:
+    """What is wanted and how it is rendered: one metrics.json with one identity.
+
+    It remembers templates, so a new metrics.json means a new Selection.
+    """
+
+    def __init__(self, allowlist: Allowlist, identity: Identity, cache_bytes: int) -> None:
+        """Start with nothing remembered; `cache_bytes` bounds the templates."""
+        self.allowlist = allowlist
+        self.identity = identity
+        self.templates: BoundedCache[tuple[bytes, ...], Template] = BoundedCache(cache_bytes)
+        self._times = TimeTexts()
+
+    def take(self, raw: bytes, message: Message) -> Intake:
+        """Decode, select and render one request.
+
+        Raises: Undecodable for a body that is not the message that it claims to be.
+        """
+        intake = Intake()
+        for series in decode(raw, message):
+            samples = len(series.samples)
+            try:
+                if series.name and not self.allowlist.wants(series.name):
+                    intake.received += 1  # by its name alone, not opened: a sender puts one in each
+                    intake.unselected += 1
+                else:
+                    self._take_series(series, intake)
+            except InvalidSeries as error:
+                _refuse(error, samples + series.histograms, intake)
+            else:
+                intake.written_samples += samples
+                intake.written_histograms += series.histograms
+                intake.written_exemplars += series.exemplars
+        return intake
+
+    def _take_series(self, series: Series, intake: Intake) -> None:
+        template = self._template(series, intake)
+        intake.received += len(series.samples) + series.histograms
+        if series.histograms:
+            intake.dropped[NATIVE_HISTOGRAM] += series.histograms
+        if not template.middle:
+            intake.dropped[NAME_TOO_LONG] += len(series.samples)
+            return
+        self._render(series.samples, template, intake)
+
+    def _template(self, series: Series, intake: Intake) -> Template:
+        pairs = series.label_pairs()
+        template = self.templates.get(pairs)
+        if template is None:
+            labels = read_labels(pairs)
+            template = make_template(labels, self.identity)
+            intake.labels_cut += template.cut
+            intake.labels_left_out += template.left_out
+            size = sum(map(len, pairs)) + len(template.middle) + TEMPLATE_OVERHEAD_BYTES
+            self.templates.put(pairs, template, size)
+        return template
+
+    def _render(self, samples: Sequence[Sample], template: Template, intake: Intake) -> None:
+        for sample in samples:
+            value, timestamp_ms = sample.value, sample.timestamp
+            if not math.isfinite(value):
+                intake.dropped[_why_not_finite(value)] += 1
+                continue
+            time_text = self._times.get(timestamp_ms)
+            if time_text is None:
+                intake.dropped[BAD_TIMESTAMP] += 1
+                continue
+            if not intake.lines:
+                intake.oldest_ms = intake.newest_ms = timestamp_ms
+            elif timestamp_ms > intake.newest_ms:
+                intake.newest_ms = timestamp_ms
+            elif timestamp_ms < intake.oldest_ms:
+                intake.oldest_ms = timestamp_ms
+            intake.lines.append(line(time_text, template, orjson.dumps(value)))
+
+
+def _why_not_finite(value: float) -> str:
+    if math.isinf(value):
+        return INFINITE
+    return STALE if struct.pack("<d", value) == _STALE_BITS else NAN
+
+
+def _refuse(error: InvalidSeries, samples: int, intake: Intake) -> None:
+    intake.received += samples
+    if samples:
+        intake.dropped[INVALID_SERIES] += samples
+    intake.refused[error.series_reason] += 1
+    if len(intake.refused_examples) < 3:
+        intake.refused_examples.append(str(error))

@@ -1,0 +1,302 @@
+"""Items wait here, on disk, until the service has said what became of them.
+
+In: submissions (the rendered items of one request each) and settlements (what
+became of one batch). Out: batches that are ready to be POSTed, and the ledger.
+Never looks into an item, never opens a socket.
+
+Theory of operation: `apply` does any number of submissions and settlements in one
+SQLite transaction, WAL with synchronous=FULL: when it returns they are on disk, and
+when it raises none of them is. The ledger's totals change in that same transaction,
+so that at all times, and after any crash,
+received = unselected + dropped + accepted + rejected + expired + pending.
+One thread at a time may call; `receiver.commit` has the one that does.
+"""
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from receiver import schema
+from receiver.batch import Batch, DeadLetter, Parcel, Settlement, Submission, compress, pack
+from receiver.errors import OutboxFull
+
+REMEMBER_SECONDS = 600
+"""How long a request's digest is kept, so that a repeat is not committed again."""
+EXPIRY_MS = 48 * 3600 * 1000
+"""Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
+DEAD_LETTERS = 1000
+"""How many of the latest rejected items are kept."""
+
+_SELECT_BATCH = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What waits: items, batches, their compressed bytes, the oldest sample's time (0: none)."""
+
+    items: int
+    batches: int
+    size_bytes: int
+    max_bytes: int
+    oldest_ms: int
+    set_aside: int
+
+
+class Outbox:
+    """The database. Its methods raise sqlite3.Error where the disk fails."""
+
+    def __init__(
+        self,
+        directory: Path,
+        max_bytes: int,
+        instrumentation_key: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take the directory for this service alone, and open the database or make it.
+
+        Raises: OutboxError, which says what to do.
+        """
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._key = instrumentation_key
+        self._clock = clock
+        self._forgot_at = clock()
+        self._set_aside = 0
+        self._lock = schema.take_directory(directory)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            self._database = schema.open_database(self._directory)
+        except sqlite3.Error as error:
+            if not schema.is_broken(error):
+                raise
+            self._replace(error)
+        row = self._database.execute("SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches")
+        self._batches, self._size_bytes = row.fetchone()
+
+    def _replace(self, error: sqlite3.Error) -> None:
+        kept = schema.set_aside(self._directory)
+        self._set_aside += 1
+        log.error(
+            "outbox set aside",
+            error=str(error),
+            file=str(kept),
+            hint="The database was damaged; what waited in it was not delivered. A new one is begun.",
+        )
+        self._database = schema.open_database(self._directory)
+
+    def close(self) -> None:
+        """Fold the log into the database and let the directory go."""
+        self._database.close()
+        self._lock.close()
+
+    def apply(
+        self, submissions: Sequence[Submission], settlements: Sequence[Settlement]
+    ) -> list[bytes | OutboxFull | None]:
+        """Commit all of these, or raise and commit none.
+
+        Returns, for each submission: None when it is committed now; the answer that
+        its first coming got, when it was committed before; OutboxFull when there is
+        no room, and then nothing of it is kept.
+        """
+        with self._transaction() as totals:
+            for settlement in settlements:
+                self._settle(settlement, totals)
+            self._expire_when_full(submissions, totals)
+            return self._take(submissions, totals)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
+        """Run one transaction; what is counted in the yielded totals is part of it."""
+        before = self._batches, self._size_bytes
+        totals: Counter[tuple[str, str]] = Counter()
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield totals
+            self._forget_old_requests()
+            self._database.executemany(
+                "INSERT INTO totals VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
+                [(*key, samples) for key, samples in totals.items() if samples],
+            )
+            self._database.execute("COMMIT")
+        except BaseException as error:
+            self._batches, self._size_bytes = before
+            self._undo(error)
+            raise
+
+    def _undo(self, error: BaseException) -> None:
+        if isinstance(error, sqlite3.Error) and schema.is_broken(error):
+            self._database.close()
+            self._replace(error)
+            self._batches = self._size_bytes = 0
+        elif self._database.in_transaction:
+            self._database.execute("ROLLBACK")
+
+    def _take(
+        self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
+    ) -> list[bytes | OutboxFull | None]:
+        results: list[bytes | OutboxFull | None] = []
+        taken: list[Submission] = []
+        for submission in submissions:
+            result = self._answer_before(submission.digest)
+            if result is None and submission.lines and self._size_bytes >= self._max_bytes:
+                what = f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
+                result = OutboxFull(what)
+            if result is None:
+                taken.append(submission)
+                totals.update(submission.totals)
+                totals["pending", ""] += len(submission.lines)
+                self._remember(submission)
+            results.append(result)
+        for parcel in pack(taken):
+            self._insert(parcel, self._key)
+        return results
+
+    def _insert(self, parcel: Parcel, key: str) -> None:
+        self._database.execute(
+            "INSERT INTO batches (items, oldest_ms, newest_ms, instrumentation_key, size_bytes, body)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (parcel.items, parcel.oldest_ms, parcel.newest_ms, key, len(parcel.body), parcel.body),
+        )
+        self._batches += 1
+        self._size_bytes += len(parcel.body)
+
+    def _settle(self, settlement: Settlement, totals: Counter[tuple[str, str]]) -> None:
+        batch = settlement.batch
+        gone = self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,)).rowcount
+        if not gone:
+            return  # settled before; its totals are counted
+        self._batches -= 1
+        self._size_bytes -= len(batch.body)
+        totals["pending", ""] -= batch.items - sum(map(len, settlement.again))
+        totals["accepted", ""] += settlement.accepted
+        totals["expired", ""] += settlement.expired
+        for reason, items in settlement.rejected.items():
+            totals["rejected", reason] += items
+        for lines in settlement.again:
+            parcel = Parcel(compress(lines), len(lines), batch.oldest_ms, batch.newest_ms)
+            self._insert(parcel, batch.instrumentation_key)
+        self._bury(settlement.dead_letters)
+
+    def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        if letters:
+            now = self._clock()
+            self._database.executemany(
+                "INSERT INTO dead_letters (rejected_at, status, message, item) VALUES (?, ?, ?, ?)",
+                [(now, letter.status, letter.message, letter.item) for letter in letters],
+            )
+            self._database.execute(
+                "DELETE FROM dead_letters WHERE id <= (SELECT MAX(id) FROM dead_letters) - ?",
+                (DEAD_LETTERS,),
+            )
+
+    def _expire_when_full(
+        self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
+    ) -> None:
+        """Make room by giving up batches that the service would refuse as too old.
+
+        Both this machine's clock and the newest sample at hand must say so: either
+        one alone may have jumped.
+        """
+        newest_ms = max((each.newest_ms for each in submissions if each.lines), default=0)
+        if self._size_bytes < self._max_bytes or not newest_ms:
+            return
+        cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - EXPIRY_MS
+        batches, items, size_bytes = self._database.execute(
+            "SELECT COUNT(*), IFNULL(SUM(items), 0), IFNULL(SUM(size_bytes), 0) FROM batches"
+            " WHERE newest_ms < ?",
+            (cutoff_ms,),
+        ).fetchone()
+        if batches:
+            self._database.execute("DELETE FROM batches WHERE newest_ms < ?", (cutoff_ms,))
+            self._batches -= batches
+            self._size_bytes -= size_bytes
+            totals["pending", ""] -= items
+            totals["expired", ""] += items
+
+    def _answer_before(self, digest: bytes) -> bytes | OutboxFull | None:
+        query = "SELECT answer FROM requests WHERE digest = ?"
+        row = self._database.execute(query, (digest,)).fetchone() if digest else None
+        return bytes(row[0]) if row else None
+
+    def _remember(self, submission: Submission) -> None:
+        if submission.digest:
+            self._database.execute(
+                "INSERT INTO requests VALUES (?, ?, ?)",
+                (submission.digest, self._clock(), submission.answer),
+            )
+
+    def _forget_old_requests(self) -> None:
+        now = self._clock()
+        if abs(now - self._forgot_at) < REMEMBER_SECONDS / 10:
+            return
+        self._forgot_at = now
+        self._database.execute(  # those from the future too: the clock has been set back
+            "DELETE FROM requests WHERE committed_at < ? OR committed_at > ?",
+            (now - REMEMBER_SECONDS, now + REMEMBER_SECONDS),
+        )
+
+    def next_batch(self, busy: Collection[int], fresh_from_id: int) -> Batch | None:
+        """Fetch the batch to send next, none of `busy`; None when there is no other.
+
+        Those from `fresh_from_id` on go first; in each part the oldest goes first.
+        """
+        skip = ",".join(map(str, busy))
+        for floor in (fresh_from_id, 0) if fresh_from_id else (0,):
+            row = self._database.execute(
+                f"{_SELECT_BATCH} WHERE id >= ? AND id NOT IN ({skip}) ORDER BY id LIMIT 1",
+                (floor,),
+            ).fetchone()
+            if row:
+                return Batch(*row)
+        return None
+
+    def smallest_batch(self) -> Batch | None:
+        """Fetch the batch with the fewest bytes: a cheap probe."""
+        query = f"{_SELECT_BATCH} ORDER BY size_bytes LIMIT 1"
+        row = self._database.execute(query).fetchone()
+        return Batch(*row) if row else None
+
+    def newest_id(self) -> int:
+        """Return the highest number that a batch ever had; 0 before the first."""
+        row = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batches'")
+        return int((row.fetchone() or (0,))[0])
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        """Read the ledger: samples by (outcome, reason); `pending` is one of the outcomes."""
+        rows = self._database.execute("SELECT outcome, reason, samples FROM totals")
+        return {(outcome, reason): samples for outcome, reason, samples in rows}
+
+    def statistics(self) -> Statistics:
+        """Measure what waits."""
+        query = "SELECT oldest_ms FROM batches ORDER BY id LIMIT 1"
+        (oldest_ms,) = self._database.execute(query).fetchone() or (0,)
+        return Statistics(
+            items=self.totals().get(("pending", ""), 0),
+            batches=self._batches,
+            size_bytes=self._size_bytes,
+            max_bytes=self._max_bytes,
+            oldest_ms=oldest_ms,
+            set_aside=self._set_aside,
+        )
+
+    def compact(self) -> None:
+        """Give the disk back what an emptied outbox no longer needs."""
+        (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
+        if free > 1024 and not self._batches:
+            self._database.execute("PRAGMA incremental_vacuum").fetchall()
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -1,0 +1,107 @@
+"""One request, from its body to an answer that is true.
+
+In: a body and the message that its headers declare. Out: a `Reply`, when all that
+was selected is on disk. Runs the stages in their order and translates nothing to
+HTTP but the status: the sockets are `receiver.web`'s.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import orjson
+
+from receiver.batch import Submission
+from receiver.commit import Committer
+from receiver.decode import Message, decompress
+from receiver.intake import Intake, Selection
+
+TEXT_LIMIT = 1000
+"""Bytes of an answer's text: senders log at most 1,024."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer. The `written_*` counts are told to senders of 2.0 alone."""
+
+    status: int
+    text: str = ""
+    written_samples: int = 0
+    written_histograms: int = 0
+    written_exemplars: int = 0
+
+
+@dataclass(slots=True)
+class ReceptionCounts:
+    """What was received since this process began, beside what the ledger counts."""
+
+    replies: Counter[str] = field(default_factory=Counter)
+    refused_requests: Counter[str] = field(default_factory=Counter)
+    refused_series: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    labels_cut: int = 0
+    labels_left_out: int = 0
+    last_request_at: float = 0.0
+
+
+class Reception:
+    """Takes requests. `selection` may be exchanged at any time, between two requests."""
+
+    def __init__(self, selection: Selection, committer: Committer, decoded_max_bytes: int) -> None:
+        """Wire the stages."""
+        self.selection = selection
+        self._committer = committer
+        self._decoded_max_bytes = decoded_max_bytes
+        self.counts = ReceptionCounts()
+
+    async def take(self, body: bytes, message: Message) -> Reply:
+        """Decode, select, render and commit one request.
+
+        Raises: RequestRefused; then nothing of the request is kept.
+        """
+        intake = self.selection.take(decompress(body, self._decoded_max_bytes), message)
+        reply = _reply(intake)
+        totals = _totals(intake)
+        before = None
+        if intake.lines:
+            before = await self._committer.submit(
+                Submission(
+                    intake.lines,
+                    intake.oldest_ms,
+                    intake.newest_ms,
+                    totals,
+                    digest=digest(body, message),
+                    answer=orjson.dumps(asdict(reply)),
+                )
+            )
+        else:
+            self._committer.count(totals)
+        if before is not None:
+            self.counts.repeated += 1
+            return Reply(**orjson.loads(before))
+        self.counts.refused_series.update(intake.refused)
+        self.counts.labels_cut += intake.labels_cut
+        self.counts.labels_left_out += intake.labels_left_out
+        return reply
+
+
+def digest(body: bytes, message: Message) -> bytes:
+    """Tell a request from every other: its body, and what it was declared to be."""
+    return hashlib.blake2b(body, digest_size=16, person=message.name.encode()).digest()
+
+
+def _totals(intake: Intake) -> Mapping[tuple[str, str], int]:
+    totals = {("received", ""): intake.received, ("unselected", ""): intake.unselected}
+    return totals | {("dropped", reason): count for reason, count in intake.dropped.items()}
+
+
+def _reply(intake: Intake) -> Reply:
+    written = intake.written_samples, intake.written_histograms, intake.written_exemplars
+    if not intake.refused:
+        return Reply(204, "", *written)
+    kinds = ", ".join(f"{reason}: {count}" for reason, count in sorted(intake.refused.items()))
+    examples = "; ".join(intake.refused_examples)
+    count = sum(intake.refused.values())
+    text = f"{count} series refused ({kinds}): {examples}. The rest of the request was taken."
+    return Reply(400, text[:TEXT_LIMIT], *written)

@@ -1,0 +1,73 @@
+"""Where the service says that items shall go instead.
+
+In: the Location of a 307 or 308. Out: the address to POST to, or nothing where it
+may not be followed. Never leads outside the configured host or the service's own
+domains, and never from https to http: the items, and a token beside them, would go
+to whoever answers there.
+"""
+
+import re
+from collections.abc import Callable
+from urllib.parse import urljoin, urlsplit
+
+LIMIT = 10
+"""Redirects that one POST follows."""
+DEFAULT_SECONDS = 12 * 3600.0
+"""How long a redirect holds when the answer does not say. Source: the official SDKs."""
+_DOMAINS = tuple(
+    f".{domain}.{cloud}"
+    for cloud in ("com", "us", "cn")
+    for domain in (
+        "monitor.azure",
+        "services.visualstudio",
+        "applicationinsights.azure",
+        "livediagnostics.monitor.azure",
+    )
+)
+
+
+class Route:
+    """The address that items go to now: the configured one, or where it redirects to."""
+
+    def __init__(self, configured_url: str, clock: Callable[[], float]) -> None:
+        """Start at the configured address. `clock` is in seconds and never goes back."""
+        self._configured_url = configured_url
+        self._clock = clock
+        self._url = configured_url
+        self._until = 0.0
+
+    @property
+    def url(self) -> str:
+        """The address to POST to."""
+        if self._url != self._configured_url and self._clock() >= self._until:
+            self._url = self._configured_url
+        return self._url
+
+    def forget(self) -> None:
+        """Go back to the configured address: where it led to does not answer as it should."""
+        self._url = self._configured_url
+
+    def follow(self, location: str, cache_control: str) -> bool:
+        """Take a redirect if it may be followed; says whether."""
+        target = urljoin(self.url, location.strip())
+        if not location.strip() or not self._trusted(target):
+            return False
+        age = re.search(r"max-age\s*=\s*(\d{1,9})", cache_control, re.IGNORECASE)
+        self._url = target
+        self._until = self._clock() + (float(age[1]) if age else DEFAULT_SECONDS)
+        return True
+
+    def _trusted(self, target: str) -> bool:
+        try:
+            old, new = urlsplit(self._configured_url), urlsplit(target)
+            host, _ = new.hostname or "", new.port
+        except ValueError:
+            return False
+        if new.username or new.scheme not in ("http", "https"):
+            return False
+        if old.scheme == "https" and new.scheme != "https":
+            return False
+        if host == old.hostname:
+            return True
+        domain = next((each for each in _DOMAINS if host.endswith(each)), None)
+        return bool(domain) and (old.hostname or "").endswith(_DOMAINS)

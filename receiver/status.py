@@ -1,0 +1,155 @@
+"""The state of one receiver, read at one moment: what status page and metrics show.
+
+In: the parts that count. Out: a frozen `Snapshot`, and its JSON. The ledger in it
+adds up: received = unselected + dropped + accepted + rejected + expired + pending.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from receiver import __version__
+from receiver.cache import CacheStatistics
+from receiver.commit import Committer
+from receiver.delivery import Delivery, DeliveryCounts
+from receiver.gate import State
+from receiver.outbox import Outbox, Statistics
+from receiver.reception import Reception, ReceptionCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What became of all samples, since the outbox was made."""
+
+    received: int
+    unselected: int
+    dropped: Mapping[str, int]
+    accepted: int
+    rejected: Mapping[str, int]
+    expired: int
+    pending: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each sample received has exactly one fate; false means a defect."""
+        ends = sum(self.dropped.values()) + sum(self.rejected.values())
+        return self.received == self.unselected + ends + self.accepted + self.expired + self.pending
+
+
+def read_ledger(totals: Mapping[tuple[str, str], int]) -> Ledger:
+    """Order the outbox's totals."""
+
+    def by_reason(outcome: str) -> dict[str, int]:
+        found = {reason: n for (name, reason), n in totals.items() if name == outcome and n}
+        return dict(sorted(found.items()))
+
+    def total(outcome: str) -> int:
+        return totals.get((outcome, ""), 0)
+
+    return Ledger(
+        received=total("received"),
+        unselected=total("unselected"),
+        dropped=by_reason("dropped"),
+        accepted=total("accepted"),
+        rejected=by_reason("rejected"),
+        expired=total("expired"),
+        pending=total("pending"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything, at one moment; `gate_wait_seconds` is how long nothing will be sent."""
+
+    ledger: Ledger
+    outbox: Statistics
+    outbox_failing: bool
+    reception: ReceptionCounts
+    delivery: DeliveryCounts
+    gate: State
+    gate_wait_seconds: float
+    cache: CacheStatistics
+    metrics_json: str
+    metric_names: tuple[str, ...]
+    endpoint: str
+    started_at: float
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Reads the parts of a receiver. `clock` is in seconds since the epoch, `loop_clock` the gate's."""
+
+    committer: Committer
+    reception: Reception
+    delivery: Delivery
+    metrics_json: str
+    endpoint: str
+    started_at: float
+    clock: Callable[[], float]
+    loop_clock: Callable[[], float]
+
+    async def snapshot(self) -> Snapshot:
+        """Read everything. Raises: NotCommitted where the outbox cannot be read."""
+        totals, outbox = await self.committer.read(Outbox.statistics)
+        gate = self.delivery.gate
+        return Snapshot(
+            ledger=read_ledger(totals),
+            outbox=outbox,
+            outbox_failing=self.committer.failing,
+            reception=self.reception.counts,
+            delivery=self.delivery.counts,
+            gate=gate.state,
+            gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
+            cache=self.reception.selection.templates.statistics(),
+            metrics_json=self.metrics_json,
+            metric_names=tuple(e.name for e in self.reception.selection.allowlist.entries),
+            endpoint=self.endpoint,
+            started_at=self.started_at,
+            now=self.clock(),
+        )
+
+
+def to_json(found: Snapshot) -> bytes:
+    """Spell a snapshot: the body of GET /api/v1/status, described in docs/http-api.md."""
+    ledger, outbox = found.ledger, found.outbox
+    oldest = max(0.0, found.now - outbox.oldest_ms / 1000) if outbox.oldest_ms else 0.0
+    document = {
+        "version": __version__,
+        "uptime_seconds": round(found.now - found.started_at, 1),
+        "received": ledger.received,
+        "unselected": ledger.unselected,
+        "dropped": ledger.dropped,
+        "accepted": ledger.accepted,
+        "rejected": ledger.rejected,
+        "expired": ledger.expired,
+        "pending": ledger.pending,
+        "adds_up": ledger.adds_up,
+        "outbox": {
+            "items": outbox.items,
+            "batches": outbox.batches,
+            "bytes": outbox.size_bytes,
+            "max_bytes": outbox.max_bytes,
+            "oldest_seconds": round(oldest, 1),
+            "set_aside": outbox.set_aside,
+            "failing": found.outbox_failing,
+        },
+        "delivery": {
+            "endpoint": found.endpoint,
+            "state": found.gate.action.value if found.gate.action else "open",
+            "wait_seconds": round(found.gate_wait_seconds, 1),
+            "failures": found.gate.failures,
+            "reason": found.gate.reason,
+            "hint": found.gate.hint,
+            "attempts": dict(found.delivery.attempts),
+        },
+        "requests": {
+            "replies": dict(found.reception.replies),
+            "refused": dict(found.reception.refused_requests),
+            "repeated": found.reception.repeated,
+            "last_at": found.reception.last_request_at,
+        },
+        "metrics_json": {"file": found.metrics_json, "names": found.metric_names},
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

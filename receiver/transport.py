@@ -1,0 +1,149 @@
+"""One POST of a batch to the ingestion service.
+
+In: a gzip body. Out: the service's `Answer`, or `Unreachable` with the reason and a
+hint. Follows 307 and 308 as `receiver.redirect` allows. Judges nothing.
+
+Proxies and certificates are the environment's: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+
+from receiver.redirect import LIMIT, Route
+
+ANSWER_LIMIT_BYTES = 8 << 20
+"""What is read of an answer: 64,000 items' errors fit."""
+HEADERS = {"Content-Type": "application/x-json-stream", "Content-Encoding": "gzip"}
+
+Token = Callable[[bool], Awaitable[str]]
+"""Gives a bearer token; with True, a new one, since the last was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answered; header names in their usual spelling."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Unreachable(Exception):
+    """No answer: the way to the service is broken somewhere."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        """Say what happened, and what to do."""
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+class Transport:
+    """POSTs to one endpoint; safe for many tasks at once."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        route: Route,
+        timeout_seconds: float,
+        token: Token | None = None,
+    ) -> None:
+        """Use a session of the caller's; `token` is for resources with Microsoft Entra ID."""
+        self._session = session
+        self.route = route
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds or None)
+        self._token = token
+
+    async def post(self, body: bytes) -> Answer:
+        """Send a batch, over redirects, and with a new token once after a 401.
+
+        Raises: Unreachable.
+        """
+        answer = await self._post_over_redirects(body, refresh_token=False)
+        if answer.status == 401 and self._token:
+            answer = await self._post_over_redirects(body, refresh_token=True)
+        return answer
+
+    async def _post_over_redirects(self, body: bytes, *, refresh_token: bool) -> Answer:
+        headers = dict(HEADERS)
+        if self._token:
+            headers["Authorization"] = f"Bearer {await self._token(refresh_token)}"
+        answer = await self._post_once(self.route.url, body, headers)
+        for _ in range(LIMIT):
+            if answer.status not in (307, 308):
+                return answer
+            location = answer.headers.get("Location", "")
+            if not self.route.follow(location, answer.headers.get("Cache-Control", "")):
+                self.route.forget()
+                raise Unreachable(
+                    f"the endpoint redirects to {location or 'nowhere'}, which is not followed",
+                    "Items go only to the configured host and Azure's own: check the connection string.",
+                )
+            answer = await self._post_once(self.route.url, body, headers)
+        self.route.forget()
+        raise Unreachable(f"more than {LIMIT} redirects", "Check the connection string.")
+
+    async def _post_once(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        try:
+            async with self._session.post(
+                url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+            ) as response:
+                content = await _read(response)
+                return Answer(response.status, dict(response.headers), content)
+        except TimeoutError as error:
+            raise Unreachable("no answer in time", _TIMEOUT_HINT) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable(*explain(error)) from error
+
+
+_TIMEOUT_HINT = "The service is slow or a firewall drops packets: is outgoing HTTPS allowed?"
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer's body, bounded; one that breaks off or cannot be decoded is no body.
+
+    The status line has come by then, and it says what became of the items.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.content.iter_chunked(1 << 16):
+            size += len(chunk)
+            if size > ANSWER_LIMIT_BYTES:
+                return b""
+            chunks.append(chunk)
+    except (aiohttp.ClientError, asyncio.IncompleteReadError):
+        return b""
+    return b"".join(chunks)
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Say in a sentence why there was no answer, and what to do."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            hint = "If a proxy re-signs TLS, name its CA's file in SSL_CERT_FILE."
+            return f"TLS failed: {error}", hint
+        case aiohttp.ClientConnectorDNSError():
+            return (
+                f"the host's name cannot be resolved: {error}",
+                "Check DNS, and the connection string's endpoint.",
+            )
+        case aiohttp.ClientProxyConnectionError():
+            return f"the proxy cannot be reached: {error}", "Check HTTPS_PROXY and NO_PROXY."
+        case aiohttp.ClientConnectorError():
+            return (
+                f"cannot connect: {error}",
+                "Is outgoing HTTPS allowed, and is the endpoint right?",
+            )
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return f"the connection broke: {error}", "A passing fault; the batch is sent again."
+        case ssl.SSLError():
+            return (
+                f"TLS failed: {error}",
+                "If a proxy re-signs TLS, name its CA's file in SSL_CERT_FILE.",
+            )
+    return f"{type(error).__name__}: {error}", "The batch is sent again."
