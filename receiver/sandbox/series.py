@@ -1,0 +1,85 @@
+"""One series in the sandbox: what identifies it, its newest value and its recent past.
+
+A series is told from others by its name, key, namespace, properties and tags,
+in the order sent: a sender that changes the order makes a new series, as it
+makes new dimensions in the service.
+"""
+
+from array import array
+from typing import TypeAlias
+
+from receiver.sandbox.item import Item
+
+HISTORY_POINTS = 240
+
+SeriesKey: TypeAlias = tuple[
+    str, str, str | None, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]
+]
+
+
+class Series:
+    """One series: what identifies it, its newest value and its recent past."""
+
+    __slots__ = (
+        "history_ms",
+        "history_values",
+        "id",
+        "ikey",
+        "items",
+        "key",
+        "latest_ms",
+        "latest_value",
+        "name",
+        "namespace",
+        "properties",
+        "sequence",
+        "stored",
+        "tags",
+    )
+
+    def __init__(self, number: int, key: SeriesKey, item: Item) -> None:
+        """Start a series with its first item, which is yet to be counted."""
+        self.id = number
+        self.key = key
+        self.name = item.name
+        self.ikey = item.ikey
+        self.namespace = item.namespace
+        self.properties = item.properties
+        self.tags = item.tags
+        self.items = 0  # accepted since the series began
+        self.stored = 0  # still in the store
+        self.sequence = 0  # the number of its newest item among all items
+        self.latest_ms = item.time_ms
+        self.latest_value = item.value
+        self.history_ms = array("q")
+        self.history_values = array("d")
+
+    def take(self, item: Item, sequence: int) -> None:
+        """Note one more item, the `sequence`-th of all."""
+        self.items += 1
+        self.stored += 1
+        self.sequence = sequence
+        if item.time_ms >= self.latest_ms:
+            self.latest_ms = item.time_ms
+            self.latest_value = item.value
+        self.history_ms.append(item.time_ms)
+        self.history_values.append(item.value)
+        if len(self.history_ms) >= 2 * HISTORY_POINTS:
+            del self.history_ms[:HISTORY_POINTS]
+            del self.history_values[:HISTORY_POINTS]
+
+    def history(self) -> list[tuple[int, float]]:
+        """Return the latest points, oldest first."""
+        points = zip(self.history_ms, self.history_values, strict=True)
+        return sorted(list(points)[-HISTORY_POINTS:], key=lambda point: point[0])
+
+
+def series_key(item: Item) -> SeriesKey:
+    """Return what tells an item's series from all others."""
+    return (
+        item.name,
+        item.ikey,
+        item.namespace,
+        tuple(item.properties.items()),
+        tuple(item.tags.items()),
+    )
