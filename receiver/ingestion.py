@@ -204,6 +204,8 @@ def _judge_items(
                 Action.SETTLE, accepted=item_count, reason=f"{status} without the service's body"
             )
         return _all_rejected(item_count, status, said)
+    if status == 400 and answer.get("itemsReceived") == 0:  # the body as a whole was not understood
+        return _all_rejected(item_count, status, said)
     retry: list[int] = []
     rejected: list[Rejection] = []
     for index, (code, message) in sorted(_errors(answer, item_count).items()):
