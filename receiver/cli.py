@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="appinsights-receiver",
         description="Takes Prometheus' remote_write and delivers it to Azure Application Insights.",
-        epilog="Every flag has an environment variable; a flag wins. See docs/settings.md.",
+        epilog="Every flag has an environment variable; a flag wins. README.md lists them.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
