@@ -13,7 +13,7 @@ import aiohttp
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
-class PrometheusFailed(Exception):  # noqa: N818 - named by what happened
+class PrometheusFailed(Exception):
     """Prometheus can't be started or refused a request; the message is for a person."""
 
     def __init__(self, message: str) -> None:
@@ -118,7 +118,7 @@ class PrometheusApi:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from error
 
-    async def _data(self, path: str, form: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+    async def _data(self, path: str, form: Mapping[str, str] | None = None) -> Any:
         method = "GET" if form is None else "POST"  # queries can be longer than a URL
         try:
             async with (

@@ -19,7 +19,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from receiver import __version__
+from receiver import __version__, entra
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
 from receiver.connection import Connection
@@ -35,7 +35,7 @@ from receiver.redirect import Route
 from receiver.selfmetrics import to_text
 from receiver.settings import Address, Settings
 from receiver.status import Observer, to_json
-from receiver.transport import Transport
+from receiver.transport import Token, Transport
 from receiver.web import Pages, Web
 
 log = structlog.get_logger()
@@ -69,7 +69,8 @@ async def running(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
         session = await stack.enter_async_context(_client_session(settings))
-        delivery = _delivery(settings, connection, committer, session, clock)
+        tokens = await _tokens(settings, connection, stack, clock)
+        delivery = _delivery(settings, connection, committer, session, tokens, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
         selection = Selection(allowlist, identity, settings.series_cache_bytes)
@@ -101,17 +102,36 @@ def _client_session(settings: Settings) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=True)
 
 
+async def _tokens(
+    settings: Settings, connection: Connection, stack: AsyncExitStack, clock: Callable[[], float]
+) -> Token | None:
+    """Set up signing in with Microsoft Entra ID, where that is asked for. Raises: SettingsError."""
+    authentication = entra.parse(settings.authentication_string)
+    if authentication is None:
+        return None
+    make = entra.credential_maker(authentication, connection)
+    tokens = entra.Tokens(make, entra.scope_of(connection), clock)
+    stack.push_async_callback(tokens.close)
+    return tokens.get
+
+
 def _delivery(
     settings: Settings,
     connection: Connection,
     committer: Committer,
     session: aiohttp.ClientSession,
+    tokens: Token | None,
     clock: Callable[[], float],
 ) -> Delivery:
     loop = asyncio.get_running_loop()
     return Delivery(
         committer,
-        Transport(session, Route(connection.track_url, loop.time), settings.send_timeout_seconds),
+        Transport(
+            session,
+            Route(connection.track_url, loop.time),
+            settings.send_timeout_seconds,
+            tokens,
+        ),
         Gate(random.random),
         Pace(settings.items_per_second, loop.time),
         connection.instrumentation_key,

@@ -99,6 +99,7 @@ def _state_directory(environment: Mapping[str, str]) -> str:
 SETTINGS = (
     Setting("connection_string", "APPLICATIONINSIGHTS_CONNECTION_STRING", "--connection-string", "", str.strip, "Connection string of the Application Insights resource.", secret=True),
     Setting("instrumentation_key", "INSTRUMENTATION_KEY", "", "", str.strip, "The older way: a bare key, for the global endpoint. The connection string wins.", secret=True),
+    Setting("authentication_string", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "--authentication-string", "", str.strip, "Authorization=AAD, with ;ClientId=… behind it or not: sign in with Microsoft Entra ID (needs the entra extra)."),
     Setting("listen", "RECEIVER_LISTEN", "--listen", "127.0.0.1:9201", read_address, "Address for Prometheus' remote_write and for the receiver's own pages."),
     Setting("metrics_json", "RECEIVER_METRICS_JSON", "--metrics-json", "", str.strip, "File that names the metrics to send; without it the packaged three."),
     Setting("cloud_role", "RECEIVER_CLOUD_ROLE", "--cloud-role", "", str.strip, "Role name of all items (cloud_RoleName); without it each series' job label."),
@@ -123,6 +124,7 @@ class Settings:
 
     connection_string: str
     instrumentation_key: str
+    authentication_string: str
     listen: Address
     metrics_json: str
     cloud_role: str
