@@ -161,7 +161,9 @@ def _pages(observer: Observer) -> Pages:
 
 
 async def _listen(front: Web, address: Address) -> web.AppRunner:
-    runner = web.AppRunner(front.application, access_log=None, auto_decompress=False)
+    runner = web.AppRunner(
+        front.application, access_log=None, auto_decompress=False, shutdown_timeout=1.0
+    )
     await runner.setup()
     site = web.TCPSite(runner, address.host, address.port, reuse_address=True)
     try:
