@@ -132,7 +132,7 @@ def _delivery(
             settings.send_timeout_seconds,
             tokens,
         ),
-        Gate(random.random),
+        Gate(random.random, settings.retry_max_seconds),
         Pace(settings.items_per_second, loop.time),
         connection.instrumentation_key,
         settings.senders,

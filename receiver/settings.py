@@ -46,24 +46,31 @@ def read_size(text: str) -> int:
     text = text.strip().upper()
     number = text.rstrip("BIKMG ")
     unit = text[len(number) :].strip()
-    if unit not in _SIZES or not float(number) >= 1:
+    try:
+        size = int(float(number) * _SIZES[unit])
+    except (KeyError, ValueError, OverflowError):
+        size = 0
+    if size < 1:
         message = "not a size like 1073741824, 512MiB or 1GiB"
         raise ValueError(message)
-    return int(float(number) * _SIZES[unit])
+    return size
 
 
 def read_seconds(text: str) -> float:
     """Read seconds, an s behind them or not. Raises: ValueError."""
-    seconds = float(text.strip().removesuffix("s"))
+    try:
+        seconds = float(text.strip().removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds < 10**9:
-        message = "not a number of seconds"
+        message = "not a number of seconds like 30 or 0.5s"
         raise ValueError(message)
     return seconds
 
 
 def read_count(text: str) -> int:
     """Read a whole number of at least 1. Raises: ValueError."""
-    count = int(text)
+    count = int(text) if text.strip().isdecimal() else 0
     if count < 1:
         message = "not a whole number of at least 1"
         raise ValueError(message)
@@ -111,6 +118,7 @@ SETTINGS = (
     Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "128MiB", read_size, "Memory for what was learnt of each selected series."),
     Setting("senders", "RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once."),
     Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
+    Setting("retry_max_seconds", "RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer."),
     Setting("items_per_second", "RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "Pace of delivery; Application Insights takes 32,000 a second for one resource."),
     Setting("shutdown_seconds", "RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way."),
     Setting("sandbox_listen", "RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts."),
@@ -136,6 +144,7 @@ class Settings:
     series_cache_bytes: int
     senders: int
     send_timeout_seconds: float
+    retry_max_seconds: float
     items_per_second: int
     shutdown_seconds: float
     sandbox_listen: Address
