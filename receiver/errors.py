@@ -4,6 +4,7 @@
     +-- SettingsError        a setting, metrics.json or a connection string cannot be used
     +-- RequestRefused       a request is answered with an error as a whole
     |   +-- Undecodable          400: the body is not what its headers declare
+    |   +-- BrokenOff            400: the sender went away amid the body
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
     |   +-- NotCommitted         503: the outbox could not take it; the sender shall come again
@@ -44,6 +45,13 @@ class Undecodable(RequestRefused):
 
     reason = "undecodable"
     hint = "Send snappy block format around the protobuf message that Content-Type names."
+
+
+class BrokenOff(RequestRefused):
+    """The body ended before its end: the sender went away or timed out."""
+
+    reason = "broken_off"
+    hint = "The sender will come again; if it happens often, look at its remote_timeout and the network."
 
 
 class UnsupportedMedia(RequestRefused):
