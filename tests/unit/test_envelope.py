@@ -208,6 +208,7 @@ def test_an_item_is_never_over_64_kib(char: str) -> None:
     assert len(made) + added > ITEM_LIMIT_BYTES - 64, "one more would not have fitted"
 
 
+@pytest.mark.timeout(20)
 def test_a_hundred_thousand_labels_do_not_hold_up_the_others() -> None:
     """One hostile series costs a moment, not an hour."""
     labels = {"__name__": "n"} | {f"label_{number:06}": "0123456789" for number in range(100_000)}
