@@ -115,6 +115,11 @@ SETTINGS = (
     Setting("outbox_max_bytes", "RECEIVER_OUTBOX_MAX_BYTES", "--outbox-max-bytes", "1GiB", read_size, "Compressed bytes that may wait for delivery; past it the receiver answers 503 and Prometheus keeps the data."),
     Setting("body_max_bytes", "RECEIVER_BODY_MAX_BYTES", "--body-max-bytes", "16MiB", read_size, "Largest request body, compressed."),
     Setting("decoded_max_bytes", "RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body once decompressed."),
+    Setting("parsed_max_bytes", "RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Memory that a request may take once parsed, by an estimate made before."),
+    Setting("rendered_max_bytes", "RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Memory that a request's selected samples may take, each rendered with its labels."),
+    Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "50000", read_count, "Series in one request."),
+    Setting("labels_max", "RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused."),
+    Setting("label_max_bytes", "RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused."),
     Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "128MiB", read_size, "Memory for what was learnt of each selected series."),
     Setting("senders", "RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once."),
     Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
@@ -141,6 +146,11 @@ class Settings:
     outbox_max_bytes: int
     body_max_bytes: int
     decoded_max_bytes: int
+    parsed_max_bytes: int
+    rendered_max_bytes: int
+    series_max: int
+    labels_max: int
+    label_max_bytes: int
     series_cache_bytes: int
     senders: int
     send_timeout_seconds: float

@@ -162,7 +162,7 @@ async def test_what_is_too_large_is_answered_413(tmp_path: Path) -> None:
         assert "20000" in reply.text
         status = await receiver.status()
         assert status["received"] == 0
-        assert status["requests"]["refused"] == {"too_large": 3}
+        assert status["requests"]["refused"] == {"too_large": 2, "decoded_too_large": 1}
 
 
 @in_loop()

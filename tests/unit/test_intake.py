@@ -150,8 +150,8 @@ def test_native_histograms_are_dropped_and_counted() -> None:
     made = WriteRequest()
     series = made.timeseries.add()
     series.labels.add(name=b"__name__", value=b"a")
-    series.histograms.add(count_int=1, timestamp=1)
-    series.histograms.add(count_int=2, timestamp=2)
+    series.histograms.add(count_int=1, zero_count_int=1, timestamp=1)
+    series.histograms.add(count_float=2.5, timestamp=2)
     series.samples.add(value=1.0, timestamp=3)
 
     intake = take(selection("a"), made.SerializeToString())
