@@ -5,6 +5,8 @@
     +-- RequestRefused       a request is answered with an error as a whole
     |   +-- Undecodable          400: the body is not what its headers declare
     |   +-- BrokenOff            400: the sender went away amid the body
+    |   +-- Unauthorized         401: no credentials, or wrong ones
+    |   +-- Forbidden            403: a certificate that may not
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
     |   |   +-- DecodedTooLarge
@@ -12,6 +14,8 @@
     |   |   +-- TooManySeries
     |   |   +-- TooMuchToRender
     |   +-- NotCommitted         503: the outbox could not take it; the sender shall come again
+    |       +-- Overloaded
+    |       +-- TooSlow
     |       +-- OutboxFull
     |       +-- ShuttingDown
     +-- InvalidSeries        one series of a request is refused; the others go on
@@ -57,6 +61,22 @@ class BrokenOff(RequestRefused):
 
     reason = "broken_off"
     hint = "The sender will come again; if it happens often, look at its remote_timeout and the network."
+
+
+class Unauthorized(RequestRefused):
+    """It bears no credentials, or wrong ones."""
+
+    reason = "unauthorized"
+    hint = "Set basic_auth or authorization in the sender's remote_write."
+    status = 401
+
+
+class Forbidden(RequestRefused):
+    """Its certificate is good, but not for this."""
+
+    reason = "forbidden"
+    hint = "client_allowed_sans in the receiver's web.config.file names who may connect."
+    status = 403
 
 
 class UnsupportedMedia(RequestRefused):
@@ -109,6 +129,20 @@ class NotCommitted(RequestRefused):
     reason = "not_committed"
     hint = "Look at the receiver's log for the outbox's error: disk full, or not writable."
     status = 503
+
+
+class Overloaded(NotCommitted):
+    """As much as may be under way at once is under way; nothing of it was decoded."""
+
+    reason = "overloaded"
+    hint = "The sender comes again; if it lasts, raise RECEIVER_REQUESTS_MAX or RECEIVER_IN_FLIGHT_MAX_BYTES."
+
+
+class TooSlow(NotCommitted):
+    """Its body did not come in time."""
+
+    reason = "too_slow"
+    hint = "The sender comes again; look at the network, or raise RECEIVER_BODY_TIMEOUT."
 
 
 class OutboxFull(NotCommitted):

@@ -7,7 +7,7 @@ HTTP but the status: the sockets are `receiver.web`'s.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import orjson
@@ -55,8 +55,12 @@ class Reception:
         self._committer = committer
         self.counts = ReceptionCounts()
 
-    async def take(self, body: bytes, message: Message) -> Reply:
+    async def take(
+        self, body: bytes, message: Message, hold: Callable[[int], object] = lambda _: None
+    ) -> Reply:
         """Decode, select, render and commit one request.
+
+        `hold` is told how many bytes wait to be committed, when they are known.
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
@@ -68,6 +72,7 @@ class Reception:
         totals = _totals(intake)
         before = None
         if intake.lines:
+            hold(sum(map(len, intake.lines)))
             before = await self._committer.submit(
                 Submission(
                     intake.lines,
