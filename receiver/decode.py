@@ -18,8 +18,10 @@ import snappy
 from google.protobuf.message import DecodeError
 
 from receiver.errors import InvalidSeries, TooLarge, Undecodable
+from receiver.wire.remote_write_v1_pb2 import TimeSeries as TimeSeriesV1
 from receiver.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.wire.remote_write_v2_pb2 import Request
+from receiver.wire.remote_write_v2_pb2 import TimeSeries as TimeSeriesV2
 
 NAME_LABEL = b"__name__"
 
@@ -134,6 +136,19 @@ def decode(raw: bytes, message: Message) -> Iterator[Series]:
         return map(_series_v1, write_request.timeseries)
     symbols = list(request.symbols)
     return (_series_v2(fields, symbols) for fields in request.timeseries)
+
+
+def decode_series(text: bytes, message: Message, symbols: Sequence[bytes]) -> Series:
+    """Read one series from its bytes on the wire; `symbols` are its request's, in 2.0.
+
+    Raises: Undecodable.
+    """
+    try:
+        if message is Message.V1:
+            return _series_v1(TimeSeriesV1.FromString(text))
+        return _series_v2(TimeSeriesV2.FromString(text), symbols)
+    except DecodeError as error:
+        raise Undecodable(f"the decompressed body is not a {message.value}") from error
 
 
 def _series_v1(fields: Any) -> Series:

@@ -74,7 +74,7 @@ METRICS = (
     SelfMetric("receiver_series_cache_entries", "gauge", "Series of which the receiver knows how to render them.", lambda s: s.cache.entries),
     SelfMetric("receiver_series_cache_bytes", "gauge", "Memory held for them.", lambda s: s.cache.size_bytes),
     SelfMetric("receiver_series_cache_max_bytes", "gauge", "Memory that may be held for them.", lambda s: s.cache.limit_bytes),
-    SelfMetric("receiver_series_cache_misses_total", "counter", "Series that had to be learnt, for the first time or again.", lambda s: s.cache.misses),
+    SelfMetric("receiver_series_cache_misses_total", "counter", "Series that had to be learnt, for the first time or again.", lambda s: s.cache.learnt),
 )  # fmt: skip
 """Every metric at /metrics, in the order shown."""
 
