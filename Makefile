@@ -1,11 +1,9 @@
 # What a developer types, and what CI runs.
 
 PYTHON ?= python3
-PORT_OFFSET ?= 0
-MODELS ?=
 BIN := .venv/bin
 
-.PHONY: help setup run test check format proto lock clean
+.PHONY: help setup run test check format proto docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,7 +14,7 @@ setup: .venv/ready ## Make .venv, with everything that the other targets need
 	@PYTHON="$(PYTHON)" sh demo/setup.sh
 
 run: .venv/ready ## Triton, Prometheus and the receiver on this machine (MODELS=dir, PORT_OFFSET=n)
-	@exec $(BIN)/python -m demo.run $(if $(MODELS),--models "$(MODELS)") --port-offset $(PORT_OFFSET)
+	@exec $(BIN)/python -m demo.run
 
 test: .venv/ready ## Everything, end to end included
 	@$(BIN)/python -m pytest $(ARGS)
@@ -33,6 +31,9 @@ format: .venv/ready ## Put the code into its format
 
 proto: .venv/ready ## Generate receiver/wire from proto/
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=receiver/wire --pyi_out=receiver/wire proto/*.proto
+
+docs: .venv/ready ## Renew the tables in README and docs/ from the code
+	@$(BIN)/python docs/generate.py
 
 lock: .venv/ready ## Renew the lock files
 	@$(BIN)/pip install --quiet 'uv>=0.8'

@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 POLL_SECONDS = 0.05
 
 
-class ChildFailed(Exception):  # noqa: N818 - named by what happened, as in receiver/errors.py
+class ChildFailed(Exception):
     """A child ended, or did not get ready, when it should have run on."""
 
     def __init__(
@@ -158,7 +158,7 @@ async def _answers(url: str) -> None:
         while True:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with session.get(url) as response:
-                    if response.status == 200:  # noqa: PLR2004 - HTTP's OK
+                    if response.status == 200:
                         return
             await asyncio.sleep(POLL_SECONDS)
 

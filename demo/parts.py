@@ -17,7 +17,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-class MissingPart(Exception):  # noqa: N818 - named by what is wrong, as in receiver/errors.py
+class MissingPart(Exception):
     """Something that the demonstration needs cannot be had on this machine."""
 
     def __init__(self, message: str) -> None:

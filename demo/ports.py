@@ -10,7 +10,7 @@ LOOPBACK = "127.0.0.1"
 HIGHEST_PORT = 65535
 
 
-class BadPorts(Exception):  # noqa: N818 - named by what is wrong, as in receiver/errors.py
+class BadPorts(Exception):
     """The ports asked for cannot be used; the message says what to do."""
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import aiohttp
+import yaml
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
-class PrometheusFailed(Exception):  # noqa: N818 - named by what happened
+class PrometheusFailed(Exception):
     """Prometheus can't be started or refused a request; the message is for a person."""
 
     def __init__(self, message: str) -> None:
@@ -105,6 +106,10 @@ class PrometheusApi:
         """Return the command-line flags that it runs with, defaults included."""
         return dict(await self._data("/api/v1/status/flags"))
 
+    async def config(self) -> dict[str, Any]:
+        """Return the configuration that it runs with, defaults included."""
+        return dict(yaml.safe_load((await self._data("/api/v1/status/config"))["yaml"]))
+
     async def reload(self) -> None:
         """Have it read its configuration and rules again; on an error it keeps the old."""
         try:
@@ -118,7 +123,7 @@ class PrometheusApi:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from error
 
-    async def _data(self, path: str, form: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+    async def _data(self, path: str, form: Mapping[str, str] | None = None) -> Any:
         method = "GET" if form is None else "POST"  # queries can be longer than a URL
         try:
             async with (

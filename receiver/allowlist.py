@@ -22,6 +22,9 @@ KEY = "customMetrics"
 NAME_LIMIT = 1024
 """Characters in a metric's name. Source: Application Insights' DataPoint schema."""
 
+_REMEMBERED_BYTES = 256
+"""A longer name is looked up anew each time: what is remembered is bounded in bytes too."""
+
 _CLASSIC_NAME = re.compile(r"[a-zA-Z_:*?][a-zA-Z0-9_:*?]*")
 
 
@@ -54,13 +57,14 @@ class Allowlist:
         self._remembered_limit = remembered_limit
 
     def wants(self, name: bytes) -> bool:
-        """Say whether the series called `name` are wanted; bytes that are not UTF-8 are not."""
+        """Say whether the series called `name` are wanted; bytes that are not UTF-8 match globs alone."""
         known = self._remembered.get(name)
         if known is None:
             known = self._matches(name.decode("utf-8", "replace"))
             if len(self._remembered) >= self._remembered_limit:
                 self._remembered.clear()
-            self._remembered[name] = known
+            if len(name) <= _REMEMBERED_BYTES:
+                self._remembered[name] = known
         return known
 
     def _matches(self, name: str) -> bool:
@@ -83,10 +87,15 @@ def parse(text: str | bytes, source: str) -> Allowlist:
     Raises: SettingsError, which names the file, the place and the nearest right spelling.
     """
     try:
-        document = json.loads(text, object_pairs_hook=_Pairs)
+        lines = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        document = json.loads(lines, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
         message = f"{source}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
         raise SettingsError(message) from error
+    except RecursionError as error:
+        raise SettingsError(
+            f"{source}: not JSON that anyone would write: nested too deep"
+        ) from error
     except UnicodeDecodeError as error:
         message = f"{source}: not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
         raise SettingsError(message) from error
@@ -94,7 +103,6 @@ def parse(text: str | bytes, source: str) -> Allowlist:
         message = f'{source}: the file holds {_kind(document)}, not an object like {{"{KEY}": ["name", …]}}'
         raise SettingsError(message)
     entries = _entries_of(document.pairs, source)
-    lines = text.decode() if isinstance(text, bytes) else text
     return Allowlist(list(_checked(entries, source, lines)))
 
 
@@ -153,7 +161,7 @@ def _impossible(name: str) -> str:
 
 def _did_you_mean(name: str) -> str:
     bare = re.sub(r"[^a-zA-Z0-9_:*?]+", "_", re.split(r"[{(\[]", name.strip())[0]).strip("_")
-    near = _nearest(bare) or (bare if _CLASSIC_NAME.fullmatch(bare) else "")
+    near = _nearest(bare) or (bare if bare != name and _CLASSIC_NAME.fullmatch(bare) else "")
     return f'; did you mean "{near}"?' if near else ""
 
 
@@ -165,7 +173,7 @@ def _nearest(name: str) -> str:
 
 def _line_of(entries: Sequence[Any], index: int, text: str) -> str:
     """Find an entry's line: the n-th occurrence of its JSON, n by its equals before it."""
-    token = json.dumps(entries[index], ensure_ascii=False)
+    token = json.dumps(entries[index], ensure_ascii=False, default=lambda each: dict(each.pairs))
     place = -1
     for _ in range(1 + sum(entry == entries[index] for entry in entries[:index])):
         place = text.find(token, place + 1)

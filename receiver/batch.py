@@ -88,17 +88,19 @@ def pack(submissions: Iterable[Submission]) -> Iterator[Parcel]:
     size = 0
     oldest_ms = newest_ms = 0
     for submission in submissions:
+        joined = False
         for line in submission.lines:
             if lines and (len(lines) >= BATCH_ITEMS or size + len(line) > BATCH_BYTES):
                 yield Parcel(compress(lines), len(lines), oldest_ms, newest_ms)
                 lines, size = [], 0
             if not lines:
                 oldest_ms, newest_ms = submission.oldest_ms, submission.newest_ms
+            elif not joined:
+                oldest_ms = min(oldest_ms, submission.oldest_ms)
+                newest_ms = max(newest_ms, submission.newest_ms)
+            joined = True
             lines.append(line)
             size += len(line)
-        if submission.lines:
-            oldest_ms = min(oldest_ms, submission.oldest_ms)
-            newest_ms = max(newest_ms, submission.newest_ms)
     if lines:
         yield Parcel(compress(lines), len(lines), oldest_ms, newest_ms)
 

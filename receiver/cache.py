@@ -16,12 +16,12 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """What a cache holds, and how many entries were ever put in."""
+    """What a cache holds; a miss is a value that had to be made and put in."""
 
     entries: int
     size_bytes: int
     limit_bytes: int
-    learnt: int
+    misses: int
 
 
 class BoundedCache(Generic[Key, Value]):
@@ -34,7 +34,7 @@ class BoundedCache(Generic[Key, Value]):
         self._young: dict[Key, Value] = {}
         self._old: dict[Key, Value] = {}
         self._young_bytes = self._old_bytes = 0
-        self._learnt = 0
+        self._misses = 0
 
     def get(self, key: Key) -> Value | None:
         """Return the value, or None for a key that is not, or no longer, here."""
@@ -52,7 +52,7 @@ class BoundedCache(Generic[Key, Value]):
         """Keep a value; one larger than half the limit is not kept at all."""
         size = self._measure(key, value)
         if size <= self._limit_bytes // 2:
-            self._learnt += 1
+            self._misses += 1
             self._join(key, value, size)
 
     def _get_old(self, key: Key) -> Value | None:
@@ -83,5 +83,5 @@ class BoundedCache(Generic[Key, Value]):
             entries=len(self._young) + len(self._old),
             size_bytes=self._young_bytes + self._old_bytes,
             limit_bytes=self._limit_bytes,
-            learnt=self._learnt,
+            misses=self._misses,
         )

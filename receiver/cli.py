@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 import structlog
 
-from receiver import __version__, logs, sandbox, service
+from receiver import __version__, entra, logs, sandbox, service
 from receiver.allowlist import Allowlist
 from receiver.connection import parse as parse_connection
 from receiver.deadletters import read_dead_letters, to_text
@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="appinsights-receiver",
         description="Takes Prometheus' remote_write and delivers it to Azure Application Insights.",
-        epilog="Every flag has an environment variable; a flag wins. See docs/settings.md.",
+        epilog="Every flag has an environment variable; a flag wins. README.md lists them.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
@@ -161,6 +161,11 @@ def _check_connection(settings: Settings) -> int:
         print(f"warning: {NO_DESTINATION}")
     else:
         print(f"delivers to: {connection.track_url}")
+        try:
+            entra.parse(settings.authentication_string)
+        except SettingsError as error:
+            print(f"error: {error}")
+            return 1
     return 0
 
 

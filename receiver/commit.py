@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -180,6 +181,8 @@ class Committer:
             return question(self._outbox)
         except Exception as error:  # noqa: BLE001 - the same
             self._note_failure(error)
+            with suppress(OSError):
+                self._outbox.replace_if_broken(error)
             return NotCommitted(f"the outbox cannot be read: {error}")
 
     def _resolve(self, results: list[tuple[_Job, object]]) -> None:

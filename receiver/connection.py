@@ -65,13 +65,15 @@ def parse(text: str, source: str = "the connection string") -> Connection:
         raise SettingsError(f"{source} has no InstrumentationKey; {_WHERE}")
     authorization = fields.get("authorization", "ikey")
     if authorization.lower() != "ikey":
-        message = f'{source}: Authorization is "{authorization}"; only "ikey" may stand there'
+        message = (
+            f'{source}: Authorization is "{_masked(authorization)}"; only "ikey" may stand there'
+        )
         raise SettingsError(message)
     return Connection(
         instrumentation_key=check_key(key, source),
         endpoint=_endpoint(fields, source),
         audience=fields.get("aadaudience", ""),
-        unknown=tuple(name for name in fields if name not in _KNOWN),
+        unknown=tuple(_masked(name) for name in fields if name not in _KNOWN),
     )
 
 
@@ -100,9 +102,14 @@ def _fields(text: str, source: str) -> Iterator[tuple[str, str]]:
                 message = f'{source}: part {len(seen) + 1} is not "Key=value"; {_WHERE}'
             raise SettingsError(message)
         if name.lower() in seen:
-            raise SettingsError(f"{source}: {name} occurs twice")
+            raise SettingsError(f"{source}: {_masked(name)} occurs twice")
         seen.add(name.lower())
         yield name.lower(), value
+
+
+def _masked(text: str) -> str:
+    """Take out of a text what must not be in a log: keys, and passwords before a host."""
+    return re.sub(r"//[^/]*@", "//…@", _GUID.sub("…", text))
 
 
 def _endpoint(fields: dict[str, str], source: str) -> str:
@@ -132,6 +139,6 @@ def check_endpoint(endpoint: str, source: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        message = f'{source} is "{endpoint}", not an address like https://REGION.in.applicationinsights.azure.com/'
+        message = f'{source} is "{_masked(endpoint)}", not an address like https://REGION.in.applicationinsights.azure.com/'
         raise SettingsError(message)
     return text

@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, count, repeat
 from math import isfinite
-from operator import getitem, is_, itemgetter, or_
+from operator import getitem, itemgetter
 from typing import Any
 
 import orjson
@@ -46,18 +46,30 @@ from google.protobuf.message import DecodeError
 
 from receiver.allowlist import Allowlist
 from receiver.cache import BoundedCache
-from receiver.decode import NAME_LABEL, Message, read_labels
+from receiver.decode import DEFAULT_LIMITS, NAME_LABEL, Message, check_series, read_labels
 from receiver.envelope import LINE_END, LINE_START, Template, spell_time
-from receiver.errors import InvalidSeries
-from receiver.wire import remote_write_v1_pb2 as v1
-from receiver.wire import remote_write_v2_pb2 as v2
+from receiver.errors import InvalidSeries, TooMuchToRender
+from receiver.limits import Limits
+from receiver.wire.remote_write_lean_pb2 import (
+    OpaqueRequest,
+    OpaqueWriteRequest,
+    ReferencingTimeSeries,
+    TimeSeries,
+)
 
 NAMES_LIMIT_BYTES = 4 << 20
+OPAQUE_COST = 18
+"""Bytes of memory that each byte of a request can cost, opened one level deep: two bytes make
+an empty series, 24 its place in two arrays, and while it grows the array is there twice."""
+_SERIES_TAGS = {Message.V1: (0x0A, 0x8A), Message.V2: (0x2A, 0xAA, 0x22, 0xA2)}
+"""What a series, or a symbol, begins with; a varint may be longer than it needs to be."""
 CHUNK = 2000
 """Series that are taken at once: what is made of them stays in the processor's cache."""
 TIMES_LIMIT = 4096
 """Ends that are known at once; some hundred are seen in a scrape."""
 NAME_OVERHEAD_BYTES = 150
+LINE_OVERHEAD_BYTES = 150
+"""What a rendered sample costs beside its series' part: time, value, object."""
 END_LIMIT_BYTES = 64
 """An end with more metadata than that is odd."""
 
@@ -69,6 +81,7 @@ DOUBLE_HEADER, ZERO_HEADER = b"\x12\x10\x09", b"\x12\x07\x10"
 _HEADERS = frozenset((DOUBLE_HEADER, ZERO_HEADER))
 _ZERO = 0x07
 _TIME_TAG = 0x10
+NO_METADATA = b"\x2a\x00"
 _SEPARATOR = b"\xff"
 """Between the labels of 2.0 in a key: no text that is UTF-8 holds it."""
 
@@ -111,6 +124,7 @@ class Found:
     not_finite: list[float] = field(default_factory=list)
     odd: list[tuple[int, bytes]] = field(default_factory=list)
     symbols: Sequence[bytes] = ()
+    rendered_bytes: int = 0
     learnt: list[Template] = field(default_factory=list)
 
 
@@ -118,23 +132,37 @@ class FastPath:
     """Remembers what bytes mean, for one metrics.json: a new one needs a new FastPath."""
 
     def __init__(
-        self, allowlist: Allowlist, templates: BoundedCache[Any, bytes], learn: Learn
+        self,
+        allowlist: Allowlist,
+        templates: BoundedCache[Any, bytes],
+        learn: Learn,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Keep the templates' middles in `templates`, which others may use with other keys."""
         self._allowlist = allowlist
         self._templates = templates
         self._learn = learn
+        self._limits = limits
         self._names: BoundedCache[bytes, int] = BoundedCache(
             NAMES_LIMIT_BYTES, lambda name, _: len(name) + NAME_OVERHEAD_BYTES
         )
         self._starts: dict[bytes, bytes] = {}
         self._milliseconds: dict[bytes, int] = {}
+        self._with_metadata: set[bytes] = set()
 
     def read(self, raw: bytes, message: Message) -> Found | None:
-        """Recognise what can be recognised; None for a request that is unusual as a whole."""
+        """Recognise what can be recognised; None for a request that is unusual as a whole.
+
+        Raises: TooLarge for one over the limits.
+        """
         if len(self._starts) >= TIMES_LIMIT:
             self._starts.clear()
             self._milliseconds.clear()
+            self._with_metadata.clear()
+        if len(raw) * OPAQUE_COST > self._limits.parsed_bytes:
+            tags = sum(map(raw.count, _SERIES_TAGS[message]))
+            if len(raw) + tags * 2 * OPAQUE_COST > self._limits.parsed_bytes:
+                return None
         found = Found()
         try:
             usual = (
@@ -147,7 +175,11 @@ class FastPath:
     # Remote-write 1.0
 
     def _read_v1(self, raw: bytes, found: Found) -> bool:
-        series = v1.OpaqueWriteRequest.FromString(raw).timeseries
+        request = OpaqueWriteRequest.FromString(raw)
+        if request.metadata:
+            return False
+        series = request.timeseries
+        check_series(len(series), self._limits.series)
         for start in range(0, len(series), CHUNK):
             self._read_chunk_v1(series[start : start + CHUNK], found)
         return len(series) > 0
@@ -195,6 +227,8 @@ class FastPath:
 
     def _learn_section(self, key: bytes, found: Found) -> bytes | None:
         section = key[:-3]
+        if len(section) > 4 * self._limits.label_bytes:
+            return None
         twin = section + (ZERO_HEADER if key.endswith(DOUBLE_HEADER) else DOUBLE_HEADER)
         if middle := self._templates.get(twin):  # the series is known with the other kind of value
             self._templates.put(key, middle)
@@ -203,6 +237,8 @@ class FastPath:
 
     def _learn_labels(self, key: bytes, pairs: Sequence[bytes], found: Found) -> bytes | None:
         """Make a wanted series' template and keep it; None leaves the series to the full parser."""
+        if len(pairs) > 2 * self._limits.labels or sum(map(len, pairs)) > self._limits.label_bytes:
+            return None
         try:
             labels = read_labels(pairs)
         except InvalidSeries:
@@ -219,7 +255,8 @@ class FastPath:
     # Remote-write 2.0
 
     def _read_v2(self, raw: bytes, found: Found) -> bool:
-        request = v2.OpaqueRequest.FromString(raw)
+        request = OpaqueRequest.FromString(raw)
+        check_series(len(request.timeseries), self._limits.series)
         series, found.symbols = request.timeseries, request.symbols[:]
         if _SEPARATOR in b"".join(found.symbols):
             return False
@@ -233,14 +270,17 @@ class FastPath:
             return False
         tails = [each[each[1] + 2 :] for each in series]
         shapes = bytes(map(_SHAPE_V2, tails))
-        starts = self._line_starts(tails, map(_END_V2.__getitem__, shapes))
+        cuts = list(map(_END_V2.__getitem__, shapes))
+        starts = self._line_starts(tails, cuts)
         if not _HEADERS.issuperset(map(_HEADER_V2, tails)):
             for place, tail in enumerate(tails):
                 if tail[:3] not in _HEADERS:
                     starts[place] = None
         verdicts = self._wanted_v2(series, found.symbols)
-        if not all(starts):  # wanted or not, its samples have to be counted
-            verdicts = list(map(or_, verdicts, map(is_, starts, repeat(None))))
+        if not all(starts):  # wanted or not, samples of unknown number have to be counted
+            for place, start in enumerate(starts):
+                if start is None and tails[place][cuts[place]] not in self._with_metadata:
+                    verdicts[place] = True
         wanted = list(compress(series, verdicts))
         found.series += len(series)
         found.unselected += len(series) - len(wanted)
@@ -295,10 +335,17 @@ class FastPath:
         return starts
 
     def _learn_end(self, end: bytes) -> bytes | None:
-        """Read the time and its text from the tag 10, a varint of 6 bytes, and nothing that counts."""
-        if not 7 <= len(end) <= END_LIMIT_BYTES or end[0] != _TIME_TAG:
+        """Read the time from the tag 10 and a varint of 6 bytes, behind which nothing may count."""
+        if (
+            not 7 <= len(end) <= END_LIMIT_BYTES
+            or end[0] != _TIME_TAG
+            or end in self._with_metadata
+        ):
             return None
-        if min(end[1:6]) < 0x80 or end[6] >= 0x80 or not _holds_nothing(end[7:]):
+        if min(end[1:6]) < 0x80 or end[6] >= 0x80 or not _holds_no_sample(end[7:]):
+            return None
+        if end[7:] not in (b"", NO_METADATA):  # the full parser reads it, if the series is wanted
+            self._with_metadata.add(end)
             return None
         timestamp_ms = sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(end[1:7]))
         text = spell_time(timestamp_ms)
@@ -326,6 +373,8 @@ class FastPath:
                     before += 1
             starts, middles = list(compress(starts, usual)), list(compress(middles, usual))
             values = list(compress(values, usual))
+        found.rendered_bytes += sum(map(len, middles)) + len(middles) * LINE_OVERHEAD_BYTES  # type: ignore[arg-type]
+        check_rendered(found.rendered_bytes, self._limits)
         finite = list(map(isfinite, values))
         if not all(finite):
             found.not_finite += [value for value in values if not isfinite(value)]
@@ -338,6 +387,15 @@ class FastPath:
             found.times_ms.update(map(self._milliseconds.__getitem__, set(starts)))  # type: ignore[arg-type]
 
 
+def check_rendered(rendered_bytes: int, limits: Limits) -> None:
+    """Refuse a request of which few bytes would become very many. Raises: TooMuchToRender."""
+    if rendered_bytes > limits.rendered_bytes:
+        message = (
+            f"the samples would take more than {limits.rendered_bytes} bytes, each with its labels"
+        )
+        raise TooMuchToRender(message)
+
+
 def _only_name(key: bytes) -> bytes:
     """Read the name from a first label that is it, whole and alone; else nothing."""
     pairs = _only_labels(key)
@@ -347,7 +405,7 @@ def _only_name(key: bytes) -> bytes:
 def _only_labels(section: bytes) -> tuple[bytes, ...]:
     """Read labels, as name, value, name, value, …, from bytes that hold nothing else; else nothing."""
     try:
-        fields = v1.TimeSeries.FromString(section)
+        fields = TimeSeries.FromString(section)
     except DecodeError:
         return ()
     if fields.samples or fields.histograms or fields.exemplars:
@@ -355,10 +413,10 @@ def _only_labels(section: bytes) -> tuple[bytes, ...]:
     return tuple(part for label in fields.labels for part in (label.name, label.value))
 
 
-def _holds_nothing(rest: bytes) -> bool:
+def _holds_no_sample(rest: bytes) -> bool:
     """Whether what follows the sample of a series is metadata at most."""
     try:
-        fields = v2.TimeSeries.FromString(rest)
+        fields = ReferencingTimeSeries.FromString(rest)
     except DecodeError:
         return False
     return not (fields.labels_refs or fields.samples or fields.histograms or fields.exemplars)
@@ -367,7 +425,7 @@ def _holds_nothing(rest: bytes) -> bool:
 def _texts(section: bytes, symbols: Sequence[bytes]) -> bytes:
     """Spell the labels of references out, as a key; empty where the references are not right."""
     try:
-        references = v2.TimeSeries.FromString(section).labels_refs
+        references = ReferencingTimeSeries.FromString(section).labels_refs
         parts = list(map(symbols.__getitem__, references))
     except (DecodeError, IndexError):
         return b""

@@ -18,10 +18,21 @@ import orjson
 
 from receiver.allowlist import Allowlist
 from receiver.cache import BoundedCache
-from receiver.decode import Message, Sample, Series, decode, decode_series, read_labels
+from receiver.decode import (
+    DEFAULT_LIMITS,
+    Message,
+    Sample,
+    Series,
+    decode,
+    decode_series,
+    read_labels,
+)
 from receiver.envelope import Identity, Template, TimeTexts, line, make_template
 from receiver.errors import InvalidSeries
-from receiver.fastpath import FastPath, Found
+from receiver.fastpath import LINE_OVERHEAD_BYTES, FastPath, Found, check_rendered
+from receiver.limits import Limits
+from receiver.metadata import MetadataBook
+from receiver.parts import check_parts
 
 STALE = "stale"
 NAN = "nan"
@@ -74,6 +85,7 @@ class Intake:
     written_samples: int = 0
     written_histograms: int = 0
     written_exemplars: int = 0
+    rendered_bytes: int = 0
 
 
 class Selection:
@@ -82,18 +94,28 @@ class Selection:
     It remembers templates, so a new metrics.json means a new Selection.
     """
 
-    def __init__(self, allowlist: Allowlist, identity: Identity, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        allowlist: Allowlist,
+        identity: Identity,
+        cache_bytes: int,
+        limits: Limits = DEFAULT_LIMITS,
+        metadata: MetadataBook | None = None,
+    ) -> None:
         """Start with nothing remembered; `cache_bytes` bounds the templates."""
         self.allowlist = allowlist
+        self.limits = limits
+        self.metadata = metadata or MetadataBook()
         self.identity = identity
         self.templates: BoundedCache[Key, bytes] = BoundedCache(cache_bytes, _measure)
-        self._fast = FastPath(allowlist, self.templates, self._make_template)
+        self._fast = FastPath(allowlist, self.templates, self._make_template, limits)
         self._times = TimeTexts()
 
     def take(self, raw: bytes, message: Message) -> Intake:
         """Decode, select and render one request.
 
-        Raises: Undecodable for a body that is not the message that it claims to be.
+        Raises: Undecodable for a body that is not the message that it claims to be;
+        TooLarge for one over the limits.
         """
         found = self._fast.read(raw, message)
         return self._join(found, message) if found else self.take_slowly(raw, message)
@@ -101,23 +123,26 @@ class Selection:
     def take_slowly(self, raw: bytes, message: Message) -> Intake:
         """Do what `take` does by the full parser alone: the same, but for damaged unselected series.
 
-        Raises: Undecodable for a body that is not the message that it claims to be.
+        Raises: Undecodable for a body that is not the message that it claims to be;
+        TooLarge for one over the limits.
         """
+        check_parts(raw, message, self.limits)
         intake = Intake()
-        for series in decode(raw, message):
+        for series in decode(raw, message, self.limits, self.metadata.put):
             self._take_or_refuse(series, intake)
         return intake
 
     def _join(self, found: Found, message: Message) -> Intake:
         """Account for what was recognised, and take the odd series one by one, in their places."""
-        intake = Intake()
+        intake = Intake(rendered_bytes=found.rendered_bytes)
         pieces: list[bytes] = []
         done = 0
         for place, text in found.odd:
             pieces += found.lines[done:place]
             done = place
             known = len(intake.lines)
-            self._take_or_refuse(decode_series(text, message, found.symbols), intake)
+            check_parts(text, message, self.limits)
+            self._take_or_refuse(decode_series(text, message, found.symbols, self.limits), intake)
             pieces += intake.lines[known:]
         if found.lines:
             times_ms = found.times_ms
@@ -153,6 +178,11 @@ class Selection:
 
     def _take_series(self, series: Series, intake: Intake) -> None:
         middle = self._middle(series, intake)
+        if series.histograms:
+            series.check_histograms()
+        if metadata := series.metadata():
+            self.metadata.put(metadata)
+        self._charge(len(series.samples), middle, intake)
         intake.received += len(series.samples) + series.histograms
         if series.histograms:
             intake.dropped[NATIVE_HISTOGRAM] += series.histograms
@@ -160,6 +190,11 @@ class Selection:
             intake.dropped[NAME_TOO_LONG] += len(series.samples)
             return
         self._render(series.samples, middle, intake)
+
+    def _charge(self, samples: int, middle: bytes, intake: Intake) -> None:
+        """Refuse the request where few bytes of it would be rendered into very many."""
+        intake.rendered_bytes += max(samples, 1) * (len(middle) + LINE_OVERHEAD_BYTES)
+        check_rendered(intake.rendered_bytes, self.limits)
 
     def _middle(self, series: Series, intake: Intake) -> bytes:
         pairs = series.label_pairs()

@@ -24,7 +24,7 @@ import structlog
 
 from receiver import schema
 from receiver.batch import Batch, DeadLetter, Parcel, Settlement, Submission, compress, pack
-from receiver.errors import OutboxFull
+from receiver.errors import OutboxError, OutboxFull
 
 REMEMBER_SECONDS = 600
 """How long a request's digest is kept, so that a repeat is not committed again."""
@@ -68,26 +68,45 @@ class Outbox:
         self._max_bytes = max_bytes
         self._key = instrumentation_key
         self._clock = clock
-        self._forgot_at = clock()
+        self._forgot_at = float("-inf")
         self._set_aside = 0
+        self._batches = self._size_bytes = 0
+        self._open_database: sqlite3.Connection | None = None
         self._lock = schema.take_directory(directory)
         try:
             self._open()
+        except sqlite3.Error as error:
+            self._lock.close()
+            message = (
+                f"the outbox in {directory} cannot be opened: {error}; "
+                "is the disk full, or the directory not writable?"
+            )
+            raise OutboxError(message) from error
         except BaseException:
             self._lock.close()
             raise
 
+    @property
+    def _database(self) -> sqlite3.Connection:
+        """The open database; opened, or begun anew, where it is not."""
+        if self._open_database is None:
+            self._open()
+        assert self._open_database
+        return self._open_database
+
     def _open(self) -> None:
         try:
-            self._database = schema.open_database(self._directory)
+            database = schema.open_database(self._directory)
         except sqlite3.Error as error:
             if not schema.is_broken(error):
                 raise
-            self._replace(error)
-        row = self._database.execute("SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches")
+            self._put_aside(error)
+            database = schema.open_database(self._directory)
+        self._open_database = database
+        row = database.execute("SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches")
         self._batches, self._size_bytes = row.fetchone()
 
-    def _replace(self, error: sqlite3.Error) -> None:
+    def _put_aside(self, error: sqlite3.Error) -> None:
         kept = schema.set_aside(self._directory)
         self._set_aside += 1
         log.error(
@@ -96,11 +115,21 @@ class Outbox:
             file=str(kept),
             hint="The database was damaged; what waited in it was not delivered. A new one is begun.",
         )
-        self._database = schema.open_database(self._directory)
+
+    def replace_if_broken(self, error: BaseException) -> bool:
+        """Set the database aside, if an error says that it is damaged; the next use begins a new one."""
+        if not isinstance(error, sqlite3.Error) or not schema.is_broken(error):
+            return False
+        if self._open_database:
+            self._open_database.close()
+            self._open_database = None
+        self._put_aside(error)
+        return True
 
     def close(self) -> None:
         """Fold the log into the database and let the directory go."""
-        self._database.close()
+        if self._open_database:
+            self._open_database.close()
         self._lock.close()
 
     def apply(
@@ -121,12 +150,13 @@ class Outbox:
     @contextmanager
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
         """Run one transaction; what is counted in the yielded totals is part of it."""
+        database = self._database
         before = self._batches, self._size_bytes
         totals: Counter[tuple[str, str]] = Counter()
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            yield totals
+            database.execute("BEGIN IMMEDIATE")
             self._forget_old_requests()
+            yield totals
             self._database.executemany(
                 "INSERT INTO totals VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
@@ -139,12 +169,9 @@ class Outbox:
             raise
 
     def _undo(self, error: BaseException) -> None:
-        if isinstance(error, sqlite3.Error) and schema.is_broken(error):
-            self._database.close()
-            self._replace(error)
-            self._batches = self._size_bytes = 0
-        elif self._database.in_transaction:
-            self._database.execute("ROLLBACK")
+        database = self._open_database
+        if not self.replace_if_broken(error) and database and database.in_transaction:
+            database.execute("ROLLBACK")
 
     def _take(
         self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
@@ -298,5 +325,6 @@ class Outbox:
         """Give the disk back what an emptied outbox no longer needs."""
         (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
         if free > 1024 and not self._batches:
-            self._database.execute("PRAGMA incremental_vacuum").fetchall()
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._database.executescript(  # execute() would free one page and think it done
+                "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);"
+            )

@@ -48,11 +48,10 @@ class ReceptionCounts:
 class Reception:
     """Takes requests. `selection` may be exchanged at any time, between two requests."""
 
-    def __init__(self, selection: Selection, committer: Committer, decoded_max_bytes: int) -> None:
+    def __init__(self, selection: Selection, committer: Committer) -> None:
         """Wire the stages."""
         self.selection = selection
         self._committer = committer
-        self._decoded_max_bytes = decoded_max_bytes
         self.counts = ReceptionCounts()
 
     async def take(self, body: bytes, message: Message) -> Reply:
@@ -60,7 +59,8 @@ class Reception:
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
-        intake = self.selection.take(decompress(body, self._decoded_max_bytes), message)
+        raw = decompress(body, self.selection.limits.decoded_bytes)
+        intake = self.selection.take(raw, message)
         reply = _reply(intake)
         totals = _totals(intake)
         before = None

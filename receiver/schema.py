@@ -51,6 +51,10 @@ MIGRATIONS = (_VERSION_1,)
 """Statements that lead from version N to N + 1; a file's version is its `user_version`."""
 
 
+class Damaged(sqlite3.DatabaseError):
+    """SQLite's own check has found the file damaged."""
+
+
 def take_directory(directory: Path) -> TextIO:
     """Make the directory, and lock it for this service; closing the file lets it go.
 
@@ -97,7 +101,7 @@ def open_database(directory: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
+            raise Damaged(verdict)
         _migrate(connection, directory)
     except BaseException:
         connection.close()
@@ -120,9 +124,8 @@ def _migrate(connection: sqlite3.Connection, directory: Path) -> None:
 
 def is_broken(error: sqlite3.Error) -> bool:
     """Whether an error says that the file is damaged, not that the disk is full or slow."""
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if code is not None else sqlite3.SQLITE_CORRUPT
-    return primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def set_aside(directory: Path) -> Path:

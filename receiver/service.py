@@ -19,7 +19,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from receiver import __version__
+from receiver import __version__, entra
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
 from receiver.connection import Connection
@@ -28,6 +28,7 @@ from receiver.envelope import Identity
 from receiver.errors import NotCommitted, OutboxFull, SettingsError
 from receiver.gate import Gate
 from receiver.intake import Selection
+from receiver.limits import Limits
 from receiver.outbox import Outbox
 from receiver.pace import Pace
 from receiver.reception import Reception
@@ -35,7 +36,7 @@ from receiver.redirect import Route
 from receiver.selfmetrics import to_text
 from receiver.settings import Address, Settings
 from receiver.status import Observer, to_json
-from receiver.transport import Transport
+from receiver.transport import Token, Transport
 from receiver.web import Pages, Web
 
 log = structlog.get_logger()
@@ -69,11 +70,12 @@ async def running(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
         session = await stack.enter_async_context(_client_session(settings))
-        delivery = _delivery(settings, connection, committer, session, clock)
+        tokens = await _tokens(settings, connection, stack, clock)
+        delivery = _delivery(settings, connection, committer, session, tokens, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        selection = Selection(allowlist, identity, settings.series_cache_bytes)
-        reception = Reception(selection, committer, settings.decoded_max_bytes)
+        selection = Selection(allowlist, identity, settings.series_cache_bytes, _limits(settings))
+        reception = Reception(selection, committer)
         loop = asyncio.get_running_loop()
         observer = Observer(
             committer,
@@ -95,10 +97,34 @@ async def running(
             await _stop(front, delivery, sending, runner, settings.shutdown_seconds)
 
 
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        decoded_bytes=settings.decoded_max_bytes,
+        parsed_bytes=settings.parsed_max_bytes,
+        rendered_bytes=settings.rendered_max_bytes,
+        series=settings.series_max,
+        labels=settings.labels_max,
+        label_bytes=settings.label_max_bytes,
+    )
+
+
 def _client_session(settings: Settings) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=settings.senders, keepalive_timeout=30)
     headers = {"User-Agent": f"appinsights-receiver/{__version__}"}
     return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=True)
+
+
+async def _tokens(
+    settings: Settings, connection: Connection, stack: AsyncExitStack, clock: Callable[[], float]
+) -> Token | None:
+    """Set up signing in with Microsoft Entra ID, where that is asked for. Raises: SettingsError."""
+    authentication = entra.parse(settings.authentication_string)
+    if authentication is None:
+        return None
+    make = entra.credential_maker(authentication, connection)
+    tokens = entra.Tokens(make, entra.scope_of(connection), clock)
+    stack.push_async_callback(tokens.close)
+    return tokens.get
 
 
 def _delivery(
@@ -106,13 +132,19 @@ def _delivery(
     connection: Connection,
     committer: Committer,
     session: aiohttp.ClientSession,
+    tokens: Token | None,
     clock: Callable[[], float],
 ) -> Delivery:
     loop = asyncio.get_running_loop()
     return Delivery(
         committer,
-        Transport(session, Route(connection.track_url, loop.time), settings.send_timeout_seconds),
-        Gate(random.random),
+        Transport(
+            session,
+            Route(connection.track_url, loop.time),
+            settings.send_timeout_seconds,
+            tokens,
+        ),
+        Gate(random.random, settings.retry_max_seconds),
         Pace(settings.items_per_second, loop.time),
         connection.instrumentation_key,
         settings.senders,
@@ -141,7 +173,9 @@ def _pages(observer: Observer) -> Pages:
 
 
 async def _listen(front: Web, address: Address) -> web.AppRunner:
-    runner = web.AppRunner(front.application, access_log=None, auto_decompress=False)
+    runner = web.AppRunner(
+        front.application, access_log=None, auto_decompress=False, shutdown_timeout=1.0
+    )
     await runner.setup()
     site = web.TCPSite(runner, address.host, address.port, reuse_address=True)
     try:

@@ -19,8 +19,8 @@ ANSWER_LIMIT_BYTES = 8 << 20
 """What is read of an answer: 64,000 items' errors fit."""
 HEADERS = {"Content-Type": "application/x-json-stream", "Content-Encoding": "gzip"}
 
-Token = Callable[[bool], Awaitable[str]]
-"""Gives a bearer token; with True, a new one, since the last was refused."""
+Token = Callable[[str], Awaitable[str]]
+"""Gives a bearer token other than the one that was refused (empty: none was). Raises: Unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +63,16 @@ class Transport:
 
         Raises: Unreachable.
         """
-        answer = await self._post_over_redirects(body, refresh_token=False)
-        if answer.status == 401 and self._token:
-            answer = await self._post_over_redirects(body, refresh_token=True)
+        if self._token is None:
+            return await self._post_over_redirects(body, HEADERS)
+        token = await self._token("")
+        answer = await self._post_over_redirects(body, _with_token(token))
+        if answer.status == 401:
+            token = await self._token(token)
+            answer = await self._post_over_redirects(body, _with_token(token))
         return answer
 
-    async def _post_over_redirects(self, body: bytes, *, refresh_token: bool) -> Answer:
-        headers = dict(HEADERS)
-        if self._token:
-            headers["Authorization"] = f"Bearer {await self._token(refresh_token)}"
+    async def _post_over_redirects(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         answer = await self._post_once(self.route.url, body, headers)
         for _ in range(LIMIT):
             if answer.status not in (307, 308):
@@ -98,6 +99,10 @@ class Transport:
             raise Unreachable("no answer in time", _TIMEOUT_HINT) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unreachable(*explain(error)) from error
+
+
+def _with_token(token: str) -> Mapping[str, str]:
+    return {**HEADERS, "Authorization": f"Bearer {token}"}
 
 
 _TIMEOUT_HINT = "The service is slow or a firewall drops packets: is outgoing HTTPS allowed?"
@@ -132,6 +137,11 @@ def explain(error: Exception) -> tuple[str, str]:
                 f"the host's name cannot be resolved: {error}",
                 "Check DNS, and the connection string's endpoint.",
             )
+        case aiohttp.ClientHttpProxyError():
+            hint = "The proxy wants credentials: put them into HTTPS_PROXY."
+            if error.status != 407:
+                hint = "The proxy does not let us through: check HTTPS_PROXY, NO_PROXY and its own log."
+            return f"the proxy answered {error.status} {error.message}", hint
         case aiohttp.ClientProxyConnectionError():
             return f"the proxy cannot be reached: {error}", "Check HTTPS_PROXY and NO_PROXY."
         case aiohttp.ClientConnectorError():

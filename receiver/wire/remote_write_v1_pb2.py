@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15remote_write_v1.proto\x12$appinsights_receiver.remote_write.v1\"\xa2\x01\n\x0cWriteRequest\x12\x44\n\ntimeseries\x18\x01 \x03(\x0b\x32\x30.appinsights_receiver.remote_write.v1.TimeSeries\x12\x46\n\x08metadata\x18\x03 \x03(\x0b\x32\x34.appinsights_receiver.remote_write.v1.MetricMetadataJ\x04\x08\x02\x10\x03\":\n\x12OpaqueWriteRequest\x12\x12\n\ntimeseries\x18\x01 \x03(\x0c\x12\x10\n\x08metadata\x18\x03 \x03(\x0c\"\x90\x02\n\nTimeSeries\x12;\n\x06labels\x18\x01 \x03(\x0b\x32+.appinsights_receiver.remote_write.v1.Label\x12=\n\x07samples\x18\x02 \x03(\x0b\x32,.appinsights_receiver.remote_write.v1.Sample\x12\x41\n\texemplars\x18\x03 \x03(\x0b\x32..appinsights_receiver.remote_write.v1.Exemplar\x12\x43\n\nhistograms\x18\x04 \x03(\x0b\x32/.appinsights_receiver.remote_write.v1.Histogram\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"*\n\x06Sample\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\"i\n\x08\x45xemplar\x12;\n\x06labels\x18\x01 \x03(\x0b\x32+.appinsights_receiver.remote_write.v1.Label\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\ttimestamp\x18\x03 \x01(\x03\"\x92\x02\n\x0eMetricMetadata\x12M\n\x04type\x18\x01 \x01(\x0e\x32?.appinsights_receiver.remote_write.v1.MetricMetadata.MetricType\x12\x1a\n\x12metric_family_name\x18\x02 \x01(\x0c\x12\x0c\n\x04help\x18\x04 \x01(\x0c\x12\x0c\n\x04unit\x18\x05 \x01(\x0c\"y\n\nMetricType\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07\x43OUNTER\x10\x01\x12\t\n\x05GAUGE\x10\x02\x12\r\n\tHISTOGRAM\x10\x03\x12\x12\n\x0eGAUGEHISTOGRAM\x10\x04\x12\x0b\n\x07SUMMARY\x10\x05\x12\x08\n\x04INFO\x10\x06\x12\x0c\n\x08STATESET\x10\x07\",\n\nBucketSpan\x12\x0e\n\x06offset\x18\x01 \x01(\x11\x12\x0e\n\x06length\x18\x02 \x01(\r\"\xe0\x04\n\tHistogram\x12\x13\n\tcount_int\x18\x01 \x01(\x04H\x00\x12\x15\n\x0b\x63ount_float\x18\x02 \x01(\x01H\x00\x12\x0b\n\x03sum\x18\x03 \x01(\x01\x12\x0e\n\x06schema\x18\x04 \x01(\x11\x12\x16\n\x0ezero_threshold\x18\x05 \x01(\x01\x12\x18\n\x0ezero_count_int\x18\x06 \x01(\x04H\x01\x12\x1a\n\x10zero_count_float\x18\x07 \x01(\x01H\x01\x12H\n\x0enegative_spans\x18\x08 \x03(\x0b\x32\x30.appinsights_receiver.remote_write.v1.BucketSpan\x12\x17\n\x0fnegative_deltas\x18\t \x03(\x12\x12\x17\n\x0fnegative_counts\x18\n \x03(\x01\x12H\n\x0epositive_spans\x18\x0b \x03(\x0b\x32\x30.appinsights_receiver.remote_write.v1.BucketSpan\x12\x17\n\x0fpositive_deltas\x18\x0c \x03(\x12\x12\x17\n\x0fpositive_counts\x18\r \x03(\x01\x12M\n\nreset_hint\x18\x0e \x01(\x0e\x32\x39.appinsights_receiver.remote_write.v1.Histogram.ResetHint\x12\x11\n\ttimestamp\x18\x0f \x01(\x03\x12\x15\n\rcustom_values\x18\x10 \x03(\x01\"4\n\tResetHint\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x07\n\x03YES\x10\x01\x12\x06\n\x02NO\x10\x02\x12\t\n\x05GAUGE\x10\x03\x42\x07\n\x05\x63ountB\x0c\n\nzero_countb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15remote_write_v1.proto\x12$appinsights_receiver.remote_write.v1\"\xa2\x01\n\x0cWriteRequest\x12\x44\n\ntimeseries\x18\x01 \x03(\x0b\x32\x30.appinsights_receiver.remote_write.v1.TimeSeries\x12\x46\n\x08metadata\x18\x03 \x03(\x0b\x32\x34.appinsights_receiver.remote_write.v1.MetricMetadataJ\x04\x08\x02\x10\x03\"\x90\x02\n\nTimeSeries\x12;\n\x06labels\x18\x01 \x03(\x0b\x32+.appinsights_receiver.remote_write.v1.Label\x12=\n\x07samples\x18\x02 \x03(\x0b\x32,.appinsights_receiver.remote_write.v1.Sample\x12\x41\n\texemplars\x18\x03 \x03(\x0b\x32..appinsights_receiver.remote_write.v1.Exemplar\x12\x43\n\nhistograms\x18\x04 \x03(\x0b\x32/.appinsights_receiver.remote_write.v1.Histogram\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"*\n\x06Sample\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\"i\n\x08\x45xemplar\x12;\n\x06labels\x18\x01 \x03(\x0b\x32+.appinsights_receiver.remote_write.v1.Label\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\ttimestamp\x18\x03 \x01(\x03\"\x92\x02\n\x0eMetricMetadata\x12M\n\x04type\x18\x01 \x01(\x0e\x32?.appinsights_receiver.remote_write.v1.MetricMetadata.MetricType\x12\x1a\n\x12metric_family_name\x18\x02 \x01(\x0c\x12\x0c\n\x04help\x18\x04 \x01(\x0c\x12\x0c\n\x04unit\x18\x05 \x01(\x0c\"y\n\nMetricType\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07\x43OUNTER\x10\x01\x12\t\n\x05GAUGE\x10\x02\x12\r\n\tHISTOGRAM\x10\x03\x12\x12\n\x0eGAUGEHISTOGRAM\x10\x04\x12\x0b\n\x07SUMMARY\x10\x05\x12\x08\n\x04INFO\x10\x06\x12\x0c\n\x08STATESET\x10\x07\",\n\nBucketSpan\x12\x0e\n\x06offset\x18\x01 \x01(\x11\x12\x0e\n\x06length\x18\x02 \x01(\r\"\xe0\x04\n\tHistogram\x12\x13\n\tcount_int\x18\x01 \x01(\x04H\x00\x12\x15\n\x0b\x63ount_float\x18\x02 \x01(\x01H\x00\x12\x0b\n\x03sum\x18\x03 \x01(\x01\x12\x0e\n\x06schema\x18\x04 \x01(\x11\x12\x16\n\x0ezero_threshold\x18\x05 \x01(\x01\x12\x18\n\x0ezero_count_int\x18\x06 \x01(\x04H\x01\x12\x1a\n\x10zero_count_float\x18\x07 \x01(\x01H\x01\x12H\n\x0enegative_spans\x18\x08 \x03(\x0b\x32\x30.appinsights_receiver.remote_write.v1.BucketSpan\x12\x17\n\x0fnegative_deltas\x18\t \x03(\x12\x12\x17\n\x0fnegative_counts\x18\n \x03(\x01\x12H\n\x0epositive_spans\x18\x0b \x03(\x0b\x32\x30.appinsights_receiver.remote_write.v1.BucketSpan\x12\x17\n\x0fpositive_deltas\x18\x0c \x03(\x12\x12\x17\n\x0fpositive_counts\x18\r \x03(\x01\x12M\n\nreset_hint\x18\x0e \x01(\x0e\x32\x39.appinsights_receiver.remote_write.v1.Histogram.ResetHint\x12\x11\n\ttimestamp\x18\x0f \x01(\x03\x12\x15\n\rcustom_values\x18\x10 \x03(\x01\"4\n\tResetHint\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x07\n\x03YES\x10\x01\x12\x06\n\x02NO\x10\x02\x12\t\n\x05GAUGE\x10\x03\x42\x07\n\x05\x63ountB\x0c\n\nzero_countb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,24 +33,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WRITEREQUEST']._serialized_start=64
   _globals['_WRITEREQUEST']._serialized_end=226
-  _globals['_OPAQUEWRITEREQUEST']._serialized_start=228
-  _globals['_OPAQUEWRITEREQUEST']._serialized_end=286
-  _globals['_TIMESERIES']._serialized_start=289
-  _globals['_TIMESERIES']._serialized_end=561
-  _globals['_LABEL']._serialized_start=563
-  _globals['_LABEL']._serialized_end=599
-  _globals['_SAMPLE']._serialized_start=601
-  _globals['_SAMPLE']._serialized_end=643
-  _globals['_EXEMPLAR']._serialized_start=645
-  _globals['_EXEMPLAR']._serialized_end=750
-  _globals['_METRICMETADATA']._serialized_start=753
-  _globals['_METRICMETADATA']._serialized_end=1027
-  _globals['_METRICMETADATA_METRICTYPE']._serialized_start=906
-  _globals['_METRICMETADATA_METRICTYPE']._serialized_end=1027
-  _globals['_BUCKETSPAN']._serialized_start=1029
-  _globals['_BUCKETSPAN']._serialized_end=1073
-  _globals['_HISTOGRAM']._serialized_start=1076
-  _globals['_HISTOGRAM']._serialized_end=1684
-  _globals['_HISTOGRAM_RESETHINT']._serialized_start=1609
-  _globals['_HISTOGRAM_RESETHINT']._serialized_end=1661
+  _globals['_TIMESERIES']._serialized_start=229
+  _globals['_TIMESERIES']._serialized_end=501
+  _globals['_LABEL']._serialized_start=503
+  _globals['_LABEL']._serialized_end=539
+  _globals['_SAMPLE']._serialized_start=541
+  _globals['_SAMPLE']._serialized_end=583
+  _globals['_EXEMPLAR']._serialized_start=585
+  _globals['_EXEMPLAR']._serialized_end=690
+  _globals['_METRICMETADATA']._serialized_start=693
+  _globals['_METRICMETADATA']._serialized_end=967
+  _globals['_METRICMETADATA_METRICTYPE']._serialized_start=846
+  _globals['_METRICMETADATA_METRICTYPE']._serialized_end=967
+  _globals['_BUCKETSPAN']._serialized_start=969
+  _globals['_BUCKETSPAN']._serialized_end=1013
+  _globals['_HISTOGRAM']._serialized_start=1016
+  _globals['_HISTOGRAM']._serialized_end=1624
+  _globals['_HISTOGRAM_RESETHINT']._serialized_start=1549
+  _globals['_HISTOGRAM_RESETHINT']._serialized_end=1601
 # @@protoc_insertion_point(module_scope)

@@ -15,14 +15,6 @@ class WriteRequest(_message.Message):
     metadata: _containers.RepeatedCompositeFieldContainer[MetricMetadata]
     def __init__(self, timeseries: _Optional[_Iterable[_Union[TimeSeries, _Mapping]]] = ..., metadata: _Optional[_Iterable[_Union[MetricMetadata, _Mapping]]] = ...) -> None: ...
 
-class OpaqueWriteRequest(_message.Message):
-    __slots__ = ("timeseries", "metadata")
-    TIMESERIES_FIELD_NUMBER: _ClassVar[int]
-    METADATA_FIELD_NUMBER: _ClassVar[int]
-    timeseries: _containers.RepeatedScalarFieldContainer[bytes]
-    metadata: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, timeseries: _Optional[_Iterable[bytes]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
-
 class TimeSeries(_message.Message):
     __slots__ = ("labels", "samples", "exemplars", "histograms")
     LABELS_FIELD_NUMBER: _ClassVar[int]

@@ -15,14 +15,6 @@ class Request(_message.Message):
     timeseries: _containers.RepeatedCompositeFieldContainer[TimeSeries]
     def __init__(self, symbols: _Optional[_Iterable[bytes]] = ..., timeseries: _Optional[_Iterable[_Union[TimeSeries, _Mapping]]] = ...) -> None: ...
 
-class OpaqueRequest(_message.Message):
-    __slots__ = ("symbols", "timeseries")
-    SYMBOLS_FIELD_NUMBER: _ClassVar[int]
-    TIMESERIES_FIELD_NUMBER: _ClassVar[int]
-    symbols: _containers.RepeatedScalarFieldContainer[bytes]
-    timeseries: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, symbols: _Optional[_Iterable[bytes]] = ..., timeseries: _Optional[_Iterable[bytes]] = ...) -> None: ...
-
 class TimeSeries(_message.Message):
     __slots__ = ("labels_refs", "samples", "histograms", "exemplars", "metadata")
     LABELS_REFS_FIELD_NUMBER: _ClassVar[int]

@@ -1,0 +1,137 @@
+"""Writes the tables of README.md and docs/ from the code that they describe.
+
+`python docs/generate.py` rewrites what stands between `<!-- generated: NAME -->` and
+`<!-- end -->`; with `--check` it changes nothing and exits 1 where something is stale.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from receiver import errors
+from receiver.decode import INVALID_REASONS
+from receiver.ingestion import REJECT_REASONS
+from receiver.intake import DROP_REASONS
+from receiver.selfmetrics import METRICS as SELF_METRICS
+from receiver.settings import SETTINGS
+from receiver.triton import METRICS, series_names
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+_BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a Markdown table."""
+    names = list(head)
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in lines
+    )
+
+
+def settings() -> str:
+    """List every setting."""
+    rows = (
+        [
+            f"`{each.environment}`",
+            f"`{each.flag}`" if each.flag else "",
+            f"`{each.default}`" if each.default else "",
+            each.meaning,
+        ]
+        for each in SETTINGS
+    )
+    return table(("environment", "flag", "default", "meaning"), rows)
+
+
+def triton_metrics() -> str:
+    """List Triton's metrics by category, and the series that Prometheus makes of each."""
+    rows = (
+        [
+            metric.category.value,
+            f"`{metric.name}`",
+            metric.unit,
+            metric.meaning,
+            ", ".join(f"`{name}`" for name in series_names(metric) if name != metric.name),
+        ]
+        for metric in METRICS
+    )
+    return table(("category", "metric", "unit", "meaning", "further series"), rows)
+
+
+def self_metrics() -> str:
+    """List the receiver's own metrics."""
+    rows = (
+        [f"`{each.name}`", each.kind, f"`{each.label}`" if each.label else "", each.meaning]
+        for each in SELF_METRICS
+    )
+    return table(("name", "type", "label", "meaning"), rows)
+
+
+def drop_reasons() -> str:
+    """List why the receiver drops a sample."""
+    return table(
+        ("reason", "meaning"), ([f"`{name}`", text] for name, text in DROP_REASONS.items())
+    )
+
+
+def reject_reasons() -> str:
+    """List why the service rejects an item."""
+    rows = ([f"`{name}`", *texts] for name, texts in REJECT_REASONS.items())
+    return table(("reason", "meaning", "what to do"), rows)
+
+
+def refused_requests() -> str:
+    """List how a request as a whole is refused."""
+    rows = (
+        [f"`{kind.reason}`", str(kind.status), (kind.__doc__ or "").splitlines()[0], kind.hint]
+        for kind in _subclasses(errors.RequestRefused)
+    )
+    return table(("reason", "status", "meaning", "what to do"), rows)
+
+
+def refused_series() -> str:
+    """List why one series is refused."""
+    return ", ".join(f"`{reason}`" for reason in INVALID_REASONS) + "\n"
+
+
+def _subclasses(kind: type[errors.RequestRefused]) -> Iterator[type[errors.RequestRefused]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "triton-metrics": triton_metrics,
+    "self-metrics": self_metrics,
+    "drop-reasons": drop_reasons,
+    "reject-reasons": reject_reasons,
+    "refused-requests": refused_requests,
+    "refused-series": refused_series,
+}
+
+
+def renew(text: str) -> str:
+    """Return a page with its generated parts made anew."""
+    return _BLOCK.sub(lambda found: found[1] + "\n" + TABLES[found[2]]() + "\n" + found[3], text)
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite the pages, or with --check only compare."""
+    stale = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if (new := renew(text)) != text:
+            stale.append(page.relative_to(ROOT))
+            if "--check" not in arguments:
+                page.write_text(new, encoding="utf-8")
+    if stale and "--check" in arguments:
+        print("stale, run `make docs`:", *stale)  # noqa: T201 - a command's output
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,123 @@
+"""Batches: full, bounded, in order, and the same bytes for the same lines."""
+
+import gzip
+
+import pytest
+
+from receiver import batch
+from receiver.batch import BATCH_BYTES, BATCH_ITEMS, Submission, compress, pack, unpack
+
+
+def lines(count: int, size: int = 20, mark: str = "a") -> list[bytes]:
+    """Make lines of `size` bytes that can be told apart."""
+    return [f"{mark}{number}".encode().ljust(size - 1, b".") + b"\n" for number in range(count)]
+
+
+def submission(made: list[bytes], oldest_ms: int = 0, newest_ms: int = 0) -> Submission:
+    """Submit lines with a span of times."""
+    return Submission(made, oldest_ms, newest_ms, {})
+
+
+def test_a_batch_is_filled_across_requests() -> None:
+    """Many small requests make one POST, in the order in which they came."""
+    parts = [lines(3, mark=f"r{number}-") for number in range(10)]
+
+    [parcel] = pack(map(submission, parts))
+
+    assert parcel.items == 30
+    assert unpack(parcel.body) == [line for part in parts for line in part]
+
+
+def test_a_batch_has_at_most_a_thousand_items() -> None:
+    """The 1,001st item begins the next batch."""
+    parcels = list(pack([submission(lines(BATCH_ITEMS + 1))]))
+
+    assert [parcel.items for parcel in parcels] == [BATCH_ITEMS, 1]
+    assert BATCH_ITEMS == 1000
+
+
+def test_a_batch_has_at_most_a_mebibyte_of_json() -> None:
+    """Sixteen lines of 64 KiB fit to the byte; the 17th does not."""
+    parcels = list(pack([submission(lines(33, size=65536))]))
+
+    assert [parcel.items for parcel in parcels] == [16, 16, 1]
+    assert BATCH_BYTES == 16 * 65536
+
+
+def test_one_line_over_the_limit_still_goes_alone() -> None:
+    """Nothing is lost for being large: the service judges it."""
+    parcels = list(pack([submission([*lines(1), b"x" * BATCH_BYTES + b"y\n", *lines(1)])]))
+
+    assert [parcel.items for parcel in parcels] == [1, 1, 1]
+
+
+def test_nothing_makes_no_batch() -> None:
+    """An empty body is never POSTed."""
+    assert list(pack([])) == []
+    assert list(pack([submission([]), submission([])])) == []
+
+
+def test_a_batch_spans_the_times_of_all_its_requests() -> None:
+    """Expiry looks at the newest item, so the span must not be too narrow."""
+    parcels = pack(
+        [
+            submission(lines(1), 500, 900),
+            submission([], 1, 9999),
+            submission(lines(1), 100, 600),
+            submission(lines(1), 700, 800),
+        ]
+    )
+
+    assert [(parcel.oldest_ms, parcel.newest_ms) for parcel in parcels] == [(100, 900)]
+
+
+def test_a_batch_that_begins_inside_a_request_has_its_times() -> None:
+    """The rest of a request that is cut keeps the request's span; earlier requests leave theirs."""
+    cut = list(pack([submission(lines(600), 1, 2), submission(lines(600), 5, 9)]))
+
+    assert [(parcel.items, parcel.oldest_ms, parcel.newest_ms) for parcel in cut] == [
+        (1000, 1, 9),
+        (200, 5, 9),
+    ]
+
+
+def test_a_request_that_ends_with_its_batch_leaves_the_next_one_alone() -> None:
+    """The next batch does not inherit the times of what went before."""
+    cut = list(pack([submission(lines(1000), 1, 2), submission(lines(1), 5, 9)]))
+
+    assert [(parcel.oldest_ms, parcel.newest_ms) for parcel in cut] == [(1, 2), (5, 9)]
+
+
+def test_the_same_lines_give_the_same_bytes() -> None:
+    """No time stamp in the gzip header: bodies can be compared."""
+    made = lines(50)
+
+    assert compress(made) == compress(list(made))
+    assert compress(made)[4:8] == b"\0\0\0\0"
+
+
+def test_a_body_is_gzip_that_anyone_can_read() -> None:
+    """Python's own gzip reads it, and `unpack` cuts it where the lines end."""
+    made = [b'{"a":"\xe2\x80\xa8\xc2\x85"}\n', b'{"b":"\\n"}\n']
+
+    assert gzip.decompress(compress(made)) == b"".join(made)
+    assert unpack(compress(made)) == made
+
+
+@pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x1c", "\u2028", "\x85"])
+def test_only_a_line_feed_ends_a_line(mark: str) -> None:
+    """What Unicode calls a line's end may stand inside a label."""
+    made = [f'{{"a":"{mark}"}}\n'.encode(), b"{}\n"]
+
+    assert unpack(compress(made)) == made
+
+
+def test_compression_is_worth_it() -> None:
+    """Lines that are alike, as metrics are, shrink to a tenth."""
+    made = [
+        b'{"time":"2026-11-22T10:32:29.365Z","name":"nv_count","value":%d}\n' % n
+        for n in range(1000)
+    ]
+
+    assert len(compress(made)) < sum(map(len, made)) / 8
+    assert batch.COMPRESS_LEVEL == 1
