@@ -19,6 +19,7 @@
     |       +-- OutboxFull
     |       +-- ShuttingDown
     +-- InvalidSeries        one series of a request is refused; the others go on
+    +-- Damaged              a batch on the disk is not what was written there
     +-- OutboxError          the outbox cannot be opened or used
 
 Each class has a `reason` (from a closed set; it is also a metric's label) and a
@@ -165,6 +166,13 @@ class InvalidSeries(ReceiverError):
         """Keep `reason`, one of `decode.INVALID_REASONS`, beside the message."""
         super().__init__(message)
         self.series_reason = reason
+
+
+class Damaged(ReceiverError):
+    """A batch cannot be read any more: the disk has changed it."""
+
+    reason = "damaged"
+    message: ClassVar[str] = "The batch was damaged on the disk of the outbox"
 
 
 class OutboxError(ReceiverError):

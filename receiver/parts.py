@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from receiver.decode import Message
 from receiver.errors import TooManyParts
 from receiver.limits import Limits
-from receiver.wire.remote_write_lean_pb2 import SealedRequest
+from receiver.wire.remote_write_lean_pb2 import OpaqueRequest
 
 HARMLESS_BYTES = 1 << 20
 """Bodies up to here are parsed uncounted: nothing in them can cost more than some 40 MiB."""
@@ -59,7 +59,7 @@ def check_parts(raw: bytes, message: Message, limits: Limits) -> None:
 def _series_bytes(raw: bytes) -> int:
     """Count the bytes of 2.0's series; all of them may be references, a byte each."""
     try:
-        return sum(map(len, SealedRequest.FromString(raw).timeseries))
+        return sum(map(len, OpaqueRequest.FromString(raw).timeseries))
     except DecodeError:
         return 0  # decode says so
 

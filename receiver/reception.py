@@ -16,7 +16,6 @@ from receiver.batch import Submission
 from receiver.commit import Committer
 from receiver.decode import Message, decompress
 from receiver.intake import Intake, Selection
-from receiver.parts import check_parts
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
@@ -64,9 +63,7 @@ class Reception:
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
-        limits = self.selection.limits
-        raw = decompress(body, limits.decoded_bytes)
-        check_parts(raw, message, limits)
+        raw = decompress(body, self.selection.limits.decoded_bytes)
         intake = self.selection.take(raw, message)
         reply = _reply(intake)
         totals = _totals(intake)

@@ -174,8 +174,8 @@ def _pages(observer: Observer) -> Pages:
             found = await observer.snapshot()
         except NotCommitted as error:
             return str(error)
-        if found.outbox.size_bytes >= found.outbox.max_bytes:
-            return f"the outbox is full. {OutboxFull.hint}"
+        if found.outbox.full:
+            return f"the outbox is full: {found.outbox.full}. {OutboxFull.hint}"
         return f"the outbox cannot be written. {NotCommitted.hint}" if found.outbox_failing else ""
 
     return Pages(status, metrics, ready)
