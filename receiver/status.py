@@ -11,12 +11,13 @@ import orjson
 
 from receiver import __version__
 from receiver.admission import Admission, AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.commit import Committer
 from receiver.delivery import Delivery, DeliveryCounts
 from receiver.door import DoorCounts
 from receiver.gate import State
-from receiver.outbox import Outbox, Statistics
+from receiver.outbox import Outbox
 from receiver.reception import Reception, ReceptionCounts
 
 

@@ -16,7 +16,8 @@ from hypothesis.stateful import (
 
 from receiver.batch import Batch, Settlement, Submission, unpack
 from receiver.errors import OutboxFull
-from receiver.outbox import REMEMBER_SECONDS, Outbox
+from receiver.outbox import Outbox
+from receiver.repeats import REMEMBER_SECONDS
 from receiver.status import read_ledger
 
 NOW_MS = 1_800_000_000_000

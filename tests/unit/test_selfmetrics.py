@@ -9,13 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import __version__
 from receiver.admission import AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
 from receiver.door import DoorCounts
 from receiver.gate import State
 from receiver.ingestion import Action
 from receiver.intake import DROP_REASONS
-from receiver.outbox import Statistics
 from receiver.reception import ReceptionCounts
 from receiver.selfmetrics import METRICS, to_text
 from receiver.status import Ledger, Snapshot
