@@ -25,15 +25,17 @@ class Repeats:
 
     def answer(self, database: sqlite3.Connection, digest: bytes) -> bytes | None:
         """Return what the request was answered; None for one that is new, or has no digest."""
-        query = "SELECT answer FROM requests WHERE digest = ?"
-        row = database.execute(query, (digest,)).fetchone() if digest else None
+        if not digest:
+            return None
+        query = "SELECT answer FROM requests WHERE digest = ? AND committed_at BETWEEN ? AND ?"
+        row = database.execute(query, (digest, *self._span())).fetchone()
         return bytes(row[0]) if row else None
 
     def remember(self, database: sqlite3.Connection, submission: Submission) -> None:
         """Keep a request's answer; one without a digest is not to be told from others."""
         if submission.digest:
             database.execute(
-                "INSERT INTO requests VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO requests VALUES (?, ?, ?)",
                 (submission.digest, self._clock(), submission.answer),
             )
 
@@ -43,7 +45,10 @@ class Repeats:
         if abs(now - self._forgot_at) < REMEMBER_SECONDS / 10:
             return
         self._forgot_at = now
-        database.execute(  # those from the future too: the clock has been set back
-            "DELETE FROM requests WHERE committed_at < ? OR committed_at > ?",
-            (now - REMEMBER_SECONDS, now + REMEMBER_SECONDS),
-        )
+        query = "DELETE FROM requests WHERE committed_at NOT BETWEEN ? AND ?"
+        database.execute(query, self._span())
+
+    def _span(self) -> tuple[float, float]:
+        """The times that count: those from the future too, when the clock has been set back."""
+        now = self._clock()
+        return now - REMEMBER_SECONDS, now + REMEMBER_SECONDS
