@@ -11,12 +11,13 @@ Standard library only; s6's programs say what runs. Source: s6-svc(8), s6-svstat
 import http.client
 import os
 import re
+import socketserver
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 LAST_SCRAPE_SECONDS = 0.3
@@ -98,6 +99,13 @@ class Page:
         return "".join(f"{line}\n" for line in self.lines.values()).encode()
 
 
+class Server(socketserver.ThreadingTCPServer):
+    """Like http.server's, which asks the resolver for this host's name before it listens."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+
 def serve(page: bytes, port: int) -> bool:
     """Stand in for Triton's metrics page until it was scraped; say whether it was."""
     scraped = threading.Event()
@@ -115,7 +123,7 @@ def serve(page: bytes, port: int) -> bool:
             pass
 
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = Server(("127.0.0.1", port), Handler)
     except OSError as error:
         say(f"port {port} can't be taken over: {error}")
         return False
