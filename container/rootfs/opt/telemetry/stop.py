@@ -23,7 +23,9 @@ from pathlib import Path
 LAST_SCRAPE_SECONDS = 0.3
 """How often Prometheus scrapes from the beginning of the end on."""
 
-LAST_SCRAPE_LIMIT_SECONDS = 1.5
+LAST_SCRAPE_LIMIT_SECONDS = 6.0
+"""From the reload on: Prometheus looks at its targets every 5 s, then scrapes at once."""
+
 FLUSH_LIMIT_SECONDS = 2.5  # its own deadline is 2 s
 DELIVERY_LIMIT_SECONDS = 2.5  # likewise
 POLL_SECONDS = 0.02
@@ -49,10 +51,12 @@ def last_words(drain_limit_seconds: float) -> None:
     if not is_up("triton"):
         return
     port = int((STATE / "metrics-port").read_text())
-    scraping = is_up("prometheus") and hurry(STATE / "prometheus/prometheus.yml")
+    began = time.monotonic()
+    scraping = is_up("prometheus")
+    if scraping:
+        hurry(STATE / "prometheus/prometheus.yml")
     page = Page()
     page.read(port)
-    began = time.monotonic()
     control("-d", "triton")
     while is_up("triton"):
         page.read(port)
@@ -63,8 +67,10 @@ def last_words(drain_limit_seconds: float) -> None:
             break
         time.sleep(POLL_SECONDS)
     say(f"Triton ended in {time.monotonic() - began:.1f} s")
-    if scraping and page.lines and not serve(page.text(), port):
-        say("Prometheus made no last scrape")
+    if scraping and page.lines:
+        limit_seconds = began + LAST_SCRAPE_LIMIT_SECONDS - time.monotonic()
+        scraped = serve(page.text(), port, limit_seconds)
+        say("Prometheus made its last scrape" if scraped else "Prometheus made no last scrape")
 
 
 class Page:
@@ -106,7 +112,7 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
 
-def serve(page: bytes, port: int) -> bool:
+def serve(page: bytes, port: int, limit_seconds: float) -> bool:
     """Stand in for Triton's metrics page until it was scraped; say whether it was."""
     scraped = threading.Event()
 
@@ -128,20 +134,19 @@ def serve(page: bytes, port: int) -> bool:
         say(f"port {port} can't be taken over: {error}")
         return False
     threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
-    happened = scraped.wait(LAST_SCRAPE_LIMIT_SECONDS)
+    happened = scraped.wait(limit_seconds)
     time.sleep(0.2)  # Prometheus commits what it scraped, and reads it for remote_write
     server.shutdown()
     return happened
 
 
-def hurry(config: Path) -> bool:
+def hurry(config: Path) -> None:
     """Have Prometheus scrape several times a second from now on."""
     text = hurried(config.read_text())
     beside = config.with_suffix(".hurried")
     beside.write_text(text)
     beside.replace(config)
     control("-h", "prometheus")
-    return True
 
 
 def hurried(config: str) -> str:
