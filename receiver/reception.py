@@ -16,6 +16,7 @@ from receiver.batch import Submission
 from receiver.commit import Committer
 from receiver.decode import Message, decompress
 from receiver.intake import Intake, Selection
+from receiver.parts import check_parts
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
@@ -48,11 +49,10 @@ class ReceptionCounts:
 class Reception:
     """Takes requests. `selection` may be exchanged at any time, between two requests."""
 
-    def __init__(self, selection: Selection, committer: Committer, decoded_max_bytes: int) -> None:
+    def __init__(self, selection: Selection, committer: Committer) -> None:
         """Wire the stages."""
         self.selection = selection
         self._committer = committer
-        self._decoded_max_bytes = decoded_max_bytes
         self.counts = ReceptionCounts()
 
     async def take(self, body: bytes, message: Message) -> Reply:
@@ -60,7 +60,10 @@ class Reception:
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
-        intake = self.selection.take(decompress(body, self._decoded_max_bytes), message)
+        limits = self.selection.limits
+        raw = decompress(body, limits.decoded_bytes)
+        check_parts(raw, message, limits)
+        intake = self.selection.take(raw, message)
         reply = _reply(intake)
         totals = _totals(intake)
         before = None

@@ -28,6 +28,7 @@ from receiver.envelope import Identity
 from receiver.errors import NotCommitted, OutboxFull, SettingsError
 from receiver.gate import Gate
 from receiver.intake import Selection
+from receiver.limits import Limits
 from receiver.outbox import Outbox
 from receiver.pace import Pace
 from receiver.reception import Reception
@@ -73,8 +74,8 @@ async def running(
         delivery = _delivery(settings, connection, committer, session, tokens, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        selection = Selection(allowlist, identity, settings.series_cache_bytes)
-        reception = Reception(selection, committer, settings.decoded_max_bytes)
+        selection = Selection(allowlist, identity, settings.series_cache_bytes, _limits(settings))
+        reception = Reception(selection, committer)
         loop = asyncio.get_running_loop()
         observer = Observer(
             committer,
@@ -94,6 +95,17 @@ async def running(
             yield Receiver(url, front, delivery, observer)
         finally:
             await _stop(front, delivery, sending, runner, settings.shutdown_seconds)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        decoded_bytes=settings.decoded_max_bytes,
+        parsed_bytes=settings.parsed_max_bytes,
+        rendered_bytes=settings.rendered_max_bytes,
+        series=settings.series_max,
+        labels=settings.labels_max,
+        label_bytes=settings.label_max_bytes,
+    )
 
 
 def _client_session(settings: Settings) -> aiohttp.ClientSession:
@@ -132,7 +144,7 @@ def _delivery(
             settings.send_timeout_seconds,
             tokens,
         ),
-        Gate(random.random),
+        Gate(random.random, settings.retry_max_seconds),
         Pace(settings.items_per_second, loop.time),
         connection.instrumentation_key,
         settings.senders,

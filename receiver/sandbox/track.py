@@ -59,6 +59,7 @@ async def track(request: web.Request) -> web.StreamResponse:
             return web.Response()
         record.outcome = "answered"
         record.status = response.status
+        response.headers["Date"] = formatdate(sandbox.clock(), usegmt=True)
         return response
     finally:
         sandbox.ledger.end(record)
