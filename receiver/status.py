@@ -5,7 +5,7 @@ adds up: received = unselected + dropped + accepted + rejected + expired + pendi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -16,6 +16,7 @@ from receiver.delivery import Delivery, DeliveryCounts
 from receiver.gate import State
 from receiver.outbox import Outbox, Statistics
 from receiver.reception import Reception, ReceptionCounts
+from receiver.reload import ReloadState, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Snapshot:
     endpoint: str
     started_at: float
     now: float
+    reload: ReloadState = field(default_factory=ReloadState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Observer:
     started_at: float
     clock: Callable[[], float]
     loop_clock: Callable[[], float]
+    watch: Watch
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -110,6 +113,7 @@ class Observer:
             endpoint=self.endpoint,
             started_at=self.started_at,
             now=self.clock(),
+            reload=replace(self.watch.state),
         )
 
 
