@@ -36,8 +36,9 @@ from receiver.outbox import Outbox
 from receiver.pace import Pace
 from receiver.reception import Reception
 from receiver.redirect import Route
+from receiver.reload import Watch
 from receiver.selfmetrics import to_text
-from receiver.settings import Settings
+from receiver.settings import Settings, load_allowlist
 from receiver.status import Observer, to_json
 from receiver.transport import Token, Transport
 from receiver.web import BodyLimits, Pages, Web
@@ -53,6 +54,7 @@ class Receiver:
     web: Web
     delivery: Delivery
     observer: Observer
+    watch: Watch
 
 
 @asynccontextmanager
@@ -77,8 +79,18 @@ async def running(
         delivery = _delivery(settings, connection, committer, session, tokens, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        selection = Selection(allowlist, identity, settings.series_cache_bytes, _limits(settings))
+        limits = _limits(settings)
+
+        selection = Selection(allowlist, identity, settings.series_cache_bytes, limits)
         reception = Reception(selection, committer)
+
+        def use(wanted: Allowlist) -> None:
+            # Types and units are sent once in a while, so what was learnt of them goes on.
+            reception.selection = Selection(
+                wanted, identity, settings.series_cache_bytes, limits, reception.selection.metadata
+            )
+
+        watch = Watch(settings.metrics_json, lambda: load_allowlist(settings), use, clock)
         loop = asyncio.get_running_loop()
         admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
         door_counts = DoorCounts()
@@ -93,16 +105,19 @@ async def running(
             loop.time,
             admission,
             door_counts,
+            watch,
         )
         access = Access(settings.web_config_file, settings.bearer_token_file, loop.time)
         stack.callback(access.close)
-        limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
-        front = Web(reception, _pages(observer), access, admission, limits)
+        body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
+        front = Web(reception, _pages(observer), access, admission, body_limits)
         entrance = await _listen(front, settings, access, door_counts)
         sending = asyncio.create_task(delivery.run(), name="delivery")
+        watching = asyncio.create_task(watch.run(), name="watch")
         try:
-            yield Receiver(entrance.url, front, delivery, observer)
+            yield Receiver(entrance.url, front, delivery, observer, watch)
         finally:
+            watching.cancel()
             await _stop(front, delivery, sending, entrance, settings.shutdown_seconds)
 
 
@@ -240,6 +255,7 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
     """Run until SIGTERM or SIGINT; a second one ends the process at once, and loses nothing."""
     stop = stop_on_signals()
     async with running(settings, connection, allowlist) as receiver:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
         log.info(
             "receiver listens",
             address=receiver.url,

@@ -5,7 +5,7 @@ adds up: received = unselected + dropped + accepted + rejected + expired + pendi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -19,6 +19,7 @@ from receiver.door import DoorCounts
 from receiver.gate import State
 from receiver.outbox import Outbox
 from receiver.reception import Reception, ReceptionCounts
+from receiver.reload import ReloadState, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Snapshot:
     endpoint: str
     started_at: float
     now: float
+    reload: ReloadState = field(default_factory=ReloadState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Observer:
     loop_clock: Callable[[], float]
     admission: Admission
     door: DoorCounts
+    watch: Watch
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -119,6 +122,7 @@ class Observer:
             endpoint=self.endpoint,
             started_at=self.started_at,
             now=self.clock(),
+            reload=replace(self.watch.state),
         )
 
 
