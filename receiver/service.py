@@ -41,7 +41,7 @@ from receiver.selfmetrics import to_text
 from receiver.settings import Settings, load_allowlist
 from receiver.status import Observer, to_json
 from receiver.transport import Token, Transport
-from receiver.web import BodyLimits, Pages, Web
+from receiver.web import BodyLimits, Noise, Pages, Web
 
 log = structlog.get_logger()
 
@@ -211,18 +211,21 @@ class _Entrance:
 
 
 async def _listen(front: Web, settings: Settings, access: Access, counts: DoorCounts) -> _Entrance:
+    noise = Noise()
     runner = web.AppRunner(
         front.application,
         access_log=None,
         auto_decompress=False,
         shutdown_timeout=1.0,
         keepalive_timeout=settings.idle_seconds,
+        logger=noise.logger,
     )
     await runner.setup()
     assert runner.server
     limits = DoorLimits(settings.connections_max, settings.headers_seconds, settings.idle_seconds)
     door = Door(runner.server, access.tls, limits, counts)
     front.guard_of = door.guard
+    noise.on_no_http = lambda error: door.note("not_http", error)
     try:
         address = door.listen(settings.listen)
     except SettingsError:
