@@ -24,7 +24,7 @@ from receiver.batch import Batch, DeadLetter, Settlement, compress, unpack
 from receiver.commit import Committer
 from receiver.errors import NotCommitted
 from receiver.gate import Gate
-from receiver.ingestion import TOO_OLD, UNEXPLAINED, Action, Verdict, verdict
+from receiver.ingestion import REJECT_REASONS, TOO_OLD, UNEXPLAINED, Action, Verdict, verdict
 from receiver.outbox import EXPIRY_MS, Outbox
 from receiver.pace import Pace
 from receiver.transport import Answer, Transport, Unreachable
@@ -74,6 +74,15 @@ class Delivery:
         self._fresh: deque[tuple[float, int]] = deque()
         self._service_clock_offset: float | None = None
         self.counts = DeliveryCounts()
+        self.last_rejection = ""
+        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
+
+    @property
+    def clock_ahead_seconds(self) -> float | None:
+        """How far our clock is ahead of the service's; None before the service told its time."""
+        if self._service_clock_offset is None:
+            return None
+        return self._wall_clock() - self._service_clock_offset - self._loop.time()
 
     async def run(self) -> None:
         """Send until `stop` is called; then return when what is under way has its outcome."""
@@ -180,6 +189,7 @@ class Delivery:
     def _failed(
         self, action: Action, started_at: float, wait: float | None, reason: str, hint: str
     ) -> None:
+        self.on_trouble("delivery", reason, hint)
         now = self._loop.time()
         if self.gate.failed(action, now, started_at, wait, reason, hint):
             seconds = round(self.gate.state.until - now, 1)
@@ -191,6 +201,11 @@ class Delivery:
         """Write an outcome down, however long the disk takes to let us: else it is sent twice."""
         if outcome.rejected:
             letter = next(iter(outcome.dead_letters), None)
+            self.last_rejection = letter.message if letter else ""
+            for reason in outcome.rejected:
+                self.on_trouble(
+                    "rejected", self.last_rejection or reason, REJECT_REASONS[reason][1]
+                )
             log.warning(
                 "items rejected",
                 reasons=dict(outcome.rejected),

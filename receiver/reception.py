@@ -16,6 +16,7 @@ from receiver.batch import Submission
 from receiver.commit import Committer
 from receiver.decode import Message, decompress
 from receiver.intake import Intake, Selection
+from receiver.observation import Observation
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
@@ -48,11 +49,18 @@ class ReceptionCounts:
 class Reception:
     """Takes requests. `selection` may be exchanged at any time, between two requests."""
 
-    def __init__(self, selection: Selection, committer: Committer, decoded_max_bytes: int) -> None:
-        """Wire the stages."""
+    def __init__(
+        self,
+        selection: Selection,
+        committer: Committer,
+        decoded_max_bytes: int,
+        observation: Observation,
+    ) -> None:
+        """Wire the stages; `observation` is told of each request that was committed."""
         self.selection = selection
         self._committer = committer
         self._decoded_max_bytes = decoded_max_bytes
+        self._observation = observation
         self.counts = ReceptionCounts()
 
     async def take(self, body: bytes, message: Message) -> Reply:
@@ -60,7 +68,8 @@ class Reception:
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
-        intake = self.selection.take(decompress(body, self._decoded_max_bytes), message)
+        raw = decompress(body, self._decoded_max_bytes)
+        intake = self.selection.take(raw, message)
         reply = _reply(intake)
         totals = _totals(intake)
         before = None
@@ -83,6 +92,7 @@ class Reception:
         self.counts.refused_series.update(intake.refused)
         self.counts.labels_cut += intake.labels_cut
         self.counts.labels_left_out += intake.labels_left_out
+        self._observation.saw(intake, raw, message)
         return reply
 
 

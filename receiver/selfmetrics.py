@@ -37,11 +37,6 @@ def _dropped(found: Snapshot) -> dict[str, float]:
     return {reason: found.ledger.dropped.get(reason, 0) for reason in DROP_REASONS}
 
 
-def _oldest_seconds(found: Snapshot) -> float:
-    oldest_ms = found.outbox.oldest_ms
-    return max(0.0, found.now - oldest_ms / 1000) if oldest_ms else 0.0
-
-
 METRICS = (
     SelfMetric("receiver_build_info", "gauge", "Always 1; the version is the label.", lambda _: {__version__: 1}, "version"),
     SelfMetric("receiver_start_time_seconds", "gauge", "When this process began, in seconds since the epoch.", lambda s: s.started_at),
@@ -63,7 +58,7 @@ METRICS = (
     SelfMetric("receiver_outbox_bytes", "gauge", "Compressed bytes that wait in the outbox.", lambda s: s.outbox.size_bytes),
     SelfMetric("receiver_outbox_max_bytes", "gauge", "Compressed bytes that may wait in the outbox.", lambda s: s.outbox.max_bytes),
     SelfMetric("receiver_outbox_batches", "gauge", "Batches that wait in the outbox.", lambda s: s.outbox.batches),
-    SelfMetric("receiver_outbox_oldest_seconds", "gauge", "Age of the oldest sample that waits in the outbox; 0 when none does.", _oldest_seconds),
+    SelfMetric("receiver_outbox_oldest_seconds", "gauge", "Age of the oldest sample that waits in the outbox; 0 when none does.", lambda s: s.oldest_seconds),
     SelfMetric("receiver_outbox_failing", "gauge", "1 while the outbox cannot be written or read.", lambda s: float(s.outbox_failing)),
     SelfMetric("receiver_outbox_set_aside_total", "counter", "Damaged databases set aside since this process began.", lambda s: s.outbox.set_aside),
     SelfMetric("receiver_delivery_attempts_total", "counter", "POSTs of a batch, by the service's HTTP status, or unreachable.", lambda s: s.delivery.attempts, "code"),

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+import orjson
 import structlog
 from aiohttp import web
 
@@ -25,17 +26,21 @@ from receiver.commit import Committer
 from receiver.connection import Connection
 from receiver.delivery import Delivery
 from receiver.envelope import Identity
-from receiver.errors import NotCommitted, OutboxFull, SettingsError
+from receiver.errors import NotCommitted, SettingsError
 from receiver.gate import Gate
+from receiver.instrument import Instrument, to_status
 from receiver.intake import Selection
+from receiver.observation import Observation
 from receiver.outbox import Outbox
 from receiver.pace import Pace
+from receiver.pages import page_routes
 from receiver.reception import Reception
 from receiver.redirect import Route
 from receiver.selfmetrics import to_text
 from receiver.settings import Address, Settings
-from receiver.status import Observer, to_json
+from receiver.status import Observer
 from receiver.transport import Token, Transport
+from receiver.troubles import Troubles
 from receiver.web import Pages, Web
 
 log = structlog.get_logger()
@@ -48,7 +53,7 @@ class Receiver:
     url: str
     web: Web
     delivery: Delivery
-    observer: Observer
+    instrument: Instrument
 
 
 @asynccontextmanager
@@ -74,7 +79,8 @@ async def running(
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
         selection = Selection(allowlist, identity, settings.series_cache_bytes)
-        reception = Reception(selection, committer, settings.decoded_max_bytes)
+        observation, troubles = Observation(clock), Troubles(clock)
+        reception = Reception(selection, committer, settings.decoded_max_bytes, observation)
         loop = asyncio.get_running_loop()
         observer = Observer(
             committer,
@@ -86,14 +92,19 @@ async def running(
             clock,
             loop.time,
         )
-        front = Web(reception, _pages(observer), settings.body_max_bytes)
+        instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
+        front = Web(reception, _pages(instrument), settings.body_max_bytes, page_routes(instrument))
+        for part in (committer, delivery, front):
+            part.on_trouble = troubles.note
+        looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
         runner = await _listen(front, settings.listen)
         url = f"http://{Address(*runner.addresses[0][:2])}"
         try:
-            yield Receiver(url, front, delivery, observer)
+            yield Receiver(url, front, delivery, instrument)
         finally:
             await _stop(front, delivery, sending, runner, settings.shutdown_seconds)
+            looking.cancel()
 
 
 def _client_session(settings: Settings) -> aiohttp.ClientSession:
@@ -140,22 +151,26 @@ def _delivery(
     )
 
 
-def _pages(observer: Observer) -> Pages:
+def _pages(instrument: Instrument) -> Pages:
     async def status() -> bytes:
-        return to_json(await observer.snapshot())
+        view = await instrument.view()
+        document = to_status(view, instrument.troubles, instrument.cost(view))
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:
-        return to_text(await observer.snapshot())
+        return to_text((await instrument.view()).snapshot)
 
     async def ready() -> str:
         """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
         try:
-            found = await observer.snapshot()
+            view = await instrument.view()
         except NotCommitted as error:
             return str(error)
-        if found.outbox.size_bytes >= found.outbox.max_bytes:
-            return f"the outbox is full. {OutboxFull.hint}"
-        return f"the outbox cannot be written. {NotCommitted.hint}" if found.outbox_failing else ""
+        found = view.snapshot
+        if found.outbox_failing or found.outbox.size_bytes >= found.outbox.max_bytes:
+            lines = (view.diagnosis.line, *view.diagnosis.also)
+            return ". ".join((*lines, view.diagnosis.hint))
+        return ""
 
     return Pages(status, metrics, ready)
 

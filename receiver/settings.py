@@ -61,6 +61,15 @@ def read_seconds(text: str) -> float:
     return seconds
 
 
+def read_price(text: str) -> float:
+    """Read a sum of money, at least 0. Raises: ValueError."""
+    price = float(text)
+    if not 0 <= price < 10**6:
+        message = "not a price"
+        raise ValueError(message)
+    return price
+
+
 def read_count(text: str) -> int:
     """Read a whole number of at least 1. Raises: ValueError."""
     count = int(text)
@@ -113,6 +122,7 @@ SETTINGS = (
     Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
     Setting("items_per_second", "RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "Pace of delivery; Application Insights takes 32,000 a second for one resource."),
     Setting("shutdown_seconds", "RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way."),
+    Setting("price_per_gb", "RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none."),
     Setting("sandbox_listen", "RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts."),
 )  # fmt: skip
 """Every setting; an empty default means that `meaning` says what stands in."""
@@ -138,6 +148,7 @@ class Settings:
     send_timeout_seconds: float
     items_per_second: int
     shutdown_seconds: float
+    price_per_gb: float
     sandbox_listen: Address
     host: str
 

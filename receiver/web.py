@@ -8,7 +8,7 @@ raise to a status; a request never ends in a traceback. Rules: Remote-Write 1.0 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -43,8 +43,14 @@ class Pages:
 class Web:
     """The HTTP side of one receiver."""
 
-    def __init__(self, reception: Reception, pages: Pages, body_max_bytes: int) -> None:
-        """Make the application; nothing listens yet."""
+    def __init__(
+        self,
+        reception: Reception,
+        pages: Pages,
+        body_max_bytes: int,
+        routes: Sequence[web.RouteDef] = (),
+    ) -> None:
+        """Make the application; nothing listens yet. `routes` are those of `receiver.pages`."""
         self._reception = reception
         self._pages = pages
         self.body_max_bytes = body_max_bytes
@@ -52,16 +58,17 @@ class Web:
         self._in_flight = 0
         self._drained = asyncio.Event()
         self._logged: dict[str, float] = {}
+        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
         self.application = web.Application(client_max_size=body_max_bytes)
         self.application.add_routes(
             [
                 web.post(WRITE_PATH, self._write),
                 web.get(WRITE_PATH, self._explain_write, allow_head=True),
-                web.get("/", self._index),
                 web.get("/-/healthy", self._healthy),
                 web.get("/-/ready", self._ready),
                 web.get("/metrics", self._metrics),
                 web.get("/api/v1/status", self._status),
+                *routes,
             ]
         )
 
@@ -112,6 +119,7 @@ class Web:
         self, error: RequestRefused, message: Message | None, request: web.Request
     ) -> web.Response:
         self._reception.counts.refused_requests[error.reason] += 1
+        self.on_trouble("request", f"{error.status} {error}", error.hint)
         now = time.monotonic()
         if now - self._logged.get(error.reason, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:
             self._logged[error.reason] = now
@@ -133,17 +141,6 @@ class Web:
     async def _explain_write(self, _: web.Request) -> web.Response:
         text = "Remote-write wants POST: name this address as the url of a remote_write in prometheus.yml.\n"
         return web.Response(status=405, text=text, headers={"Allow": "POST"})
-
-    async def _index(self, _: web.Request) -> web.Response:
-        text = (
-            "appinsights-receiver: Prometheus remote-write to Azure Application Insights\n\n"
-            f"POST {WRITE_PATH}    where Prometheus writes to\n"
-            "GET  /api/v1/status   what became of every sample, as JSON\n"
-            "GET  /metrics         the same for Prometheus\n"
-            "GET  /-/ready         200 when requests can be taken\n"
-            "GET  /-/healthy       200 while the process turns\n"
-        )
-        return web.Response(text=text)
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="OK\n")
