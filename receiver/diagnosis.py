@@ -183,7 +183,8 @@ def _service(facts: Facts) -> Iterator[Diagnosis]:
             detail = f"{words}. {gate.hint}" if gate.hint else words
             yield Diagnosis(State.BLOCKED, detail.rstrip(".") + waiting, gate.hint)
         case Action.QUOTA:
-            yield Diagnosis(State.QUOTA, f"{words}; tried again at {until}{waiting}", gate.hint)
+            hint = gate.hint or "Raise the daily cap, or send fewer metrics."
+            yield Diagnosis(State.QUOTA, f"{words}; tried again at {until}{waiting}", hint)
         case Action.THROTTLE:
             hint = gate.hint or "Send fewer metrics, or raise the resource's limits if this lasts."
             yield Diagnosis(State.THROTTLED, f"until {until}: {words}{waiting}", hint)
@@ -281,7 +282,7 @@ def _configured(facts: Facts) -> Iterator[Diagnosis]:
 
 def _complete(facts: Facts) -> Iterator[Diagnosis]:
     found = facts.snapshot
-    if not facts.first_received_at or not facts.flow.received:
+    if not facts.first_received_at or facts.flow.received <= facts.flow.unselected:
         return
     waited = found.now - facts.first_received_at
     late = [

@@ -81,10 +81,11 @@ class MetricSeen:
         self.minutes[-1].count += 1
 
     def means(self, now: float) -> list[float | None]:
-        """Give the mean of all series for each of the last 60 minutes, the present one last."""
+        """Give the mean of all series for each minute, from the first of the last 60 to the present."""
         last = int(now // 60)
         known = {each.number: each.total / each.count for each in self.minutes}
-        return [known.get(number) for number in range(last - MINUTES + 1, last + 1)]
+        first = min((n for n in known if n > last - MINUTES), default=last + 1)
+        return [known.get(number) for number in range(first, last + 1)]
 
     def lately(self, now: float) -> int:
         """Count the items seen in the last ten whole minutes and the present one."""

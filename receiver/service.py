@@ -53,6 +53,7 @@ class Receiver:
     url: str
     web: Web
     delivery: Delivery
+    observer: Observer
     instrument: Instrument
 
 
@@ -101,7 +102,7 @@ async def running(
         runner = await _listen(front, settings.listen)
         url = f"http://{Address(*runner.addresses[0][:2])}"
         try:
-            yield Receiver(url, front, delivery, instrument)
+            yield Receiver(url, front, delivery, observer, instrument)
         finally:
             await _stop(front, delivery, sending, runner, settings.shutdown_seconds)
             looking.cancel()
