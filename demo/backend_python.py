@@ -3,7 +3,10 @@
 The backend starts one small program (the stub) per model instance. It is
 built once per Python minor version, links libpython3.X.so.1.0 and takes its
 packages from the first `python3` on PATH: a virtual environment of our own.
-Only the stub for 3.13 brings its libpython along.
+
+Only the stub for 3.13 brings a libpython along, and that is for Pythons whose
+math, _struct and the like are files of the standard library. Debian's and uv's
+have them inside libpython, and no files: those need their own libpython.
 """
 
 import os
@@ -12,9 +15,8 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demo.debian import fetch
@@ -29,10 +31,12 @@ NUMPY = {
     13: ("2.2.6", "1bc23a79bfabc5d056d106f9befb8d50c31ced2fbc70eedb8155aec74a45798f"),
 }
 BRINGS_LIBPYTHON = 13
+LIBPYTHON = "libpython3.{}.so.1.0"
 LIBRARY_DIRS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 PROBE = """
 import sys, sysconfig
 print(sys.version_info[1], sysconfig.get_config_var("LIBDIR"), sys._base_executable, sep="\\n")
+print("math" in sys.builtin_module_names)
 """
 
 
@@ -42,7 +46,8 @@ class BackendPython:
 
     executable: Path
     minor: int
-    library_dir: Path | None  # None: the stub brings its own libpython
+    library_dir: Path | None  # where its libpython is; None: it has none
+    has_modules_inside: bool = True
 
     @property
     def name(self) -> str:
@@ -54,26 +59,35 @@ class BackendPython:
         """Whether models that use `as_numpy()` get wrong values (see NUMPY)."""
         return self.minor == BRINGS_LIBPYTHON
 
+    @property
+    def libpython(self) -> Path | None:
+        """Its libpython, for the stub to load; None: the one that the stub brings."""
+        return self.library_dir / LIBPYTHON.format(self.minor) if self.library_dir else None
+
+    @property
+    def can_run_stub(self) -> bool:
+        """Whether the stub finds a libpython that fits."""
+        if self.library_dir:
+            return True
+        return self.minor == BRINGS_LIBPYTHON and not self.has_modules_inside
+
 
 def choose(root: Path, progress: Callable[[str], object]) -> BackendPython:
     """Return the Python to use: this one where possible, else another of this machine.
 
     Raises: MissingPart.
     """
-    candidates = []
-    for executable, minor, library_dir in _candidates():
-        if minor != BRINGS_LIBPYTHON and (found := _library_dir(minor, library_dir)):
-            return BackendPython(executable, minor, found)
-        candidates.append((executable, minor))
-    this, running = candidates[0]
-    # Debian's python3 is linked statically and its libpython is a package apart.
-    if running in NUMPY and running != BRINGS_LIBPYTHON and (suite := _debian_suite()):
-        unpacked = fetch((f"libpython3.{running}",), suite, root, progress=progress)
-        if found := _library_dir(running, unpacked / LIBRARY_DIRS[0].lstrip("/")):
-            return BackendPython(this, running, found)
-    for executable, minor in candidates:
-        if minor == BRINGS_LIBPYTHON:
-            return BackendPython(executable, minor, None)
+    this = base_executable()
+    # 3.13 comes last: see NUMPY.
+    for python in sorted(_candidates(this), key=lambda each: each.minor == BRINGS_LIBPYTHON):
+        if python.can_run_stub:
+            return python
+        # Debian's python3 is linked statically and its libpython is a package apart.
+        if python.executable == this and (suite := _debian_suite()):
+            unpacked = fetch((f"libpython{python.name}",), suite, root, progress=progress)
+            if found := _library_dir(python.minor, unpacked / LIBRARY_DIRS[0].lstrip("/")):
+                return replace(python, library_dir=found)
+    running = sys.version_info.minor
     if running in NUMPY:
         raise MissingPart(
             f"Triton's Python backend needs libpython3.{running}.so.1.0, which is not on this "
@@ -119,18 +133,27 @@ def make_venv(python: BackendPython, folder: Path) -> None:
     )
 
 
-def _candidates() -> Iterator[tuple[Path, int, Path | None]]:
-    """Yield executable, minor version and LIBDIR: of the running Python first."""
-    base = Path(getattr(sys, "_base_executable", sys.executable))
-    yield base, sys.version_info.minor, _path(sysconfig.get_config_var("LIBDIR"))
-    for minor in NUMPY:
-        for found in (shutil.which(f"python3.{minor}"), f"/usr/bin/python3.{minor}"):
-            if found and os.access(found, os.X_OK):
-                probe = subprocess.run(
-                    [found, "-c", PROBE], capture_output=True, text=True, check=False
-                )
-                if probe.returncode == 0 and (said := probe.stdout.splitlines())[0] == str(minor):
-                    yield Path(said[2]), minor, _path(said[1])
+def base_executable() -> Path:
+    """Return the Python that runs us, of which a virtual environment may be in front."""
+    return Path(getattr(sys, "_base_executable", sys.executable))
+
+
+def _candidates(this: Path) -> Iterator[BackendPython]:
+    """Yield the Pythons of this machine that there is a stub for, `this` first."""
+    names = [
+        found for minor in NUMPY for found in (f"python3.{minor}", f"/usr/bin/python3.{minor}")
+    ]
+    for name in (str(this), *names):
+        if not (executable := shutil.which(name)):
+            continue
+        probe = subprocess.run(
+            [executable, "-c", PROBE], capture_output=True, text=True, check=False
+        )
+        if probe.returncode == 0:
+            minor, library_dir, base, has_modules_inside = probe.stdout.splitlines()
+            if int(minor) in NUMPY:
+                found = _library_dir(int(minor), _path(library_dir))
+                yield BackendPython(Path(base), int(minor), found, has_modules_inside == "True")
 
 
 def _path(text: object) -> Path | None:
@@ -138,7 +161,7 @@ def _path(text: object) -> Path | None:
 
 
 def _library_dir(minor: int, first: Path | None) -> Path | None:
-    name = f"libpython3.{minor}.so.1.0"
+    name = LIBPYTHON.format(minor)
     dirs = [*([first] if first else []), *map(Path, LIBRARY_DIRS), *_ldconfig_dirs(name)]
     return next((folder for folder in dirs if (folder / name).exists()), None)
 

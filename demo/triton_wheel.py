@@ -76,7 +76,7 @@ def install(root: Path, *, progress: Callable[[str], object] = lambda _line: Non
     def build(unfinished: Path) -> None:
         progress(f"Fetching Triton {VERSION} ({WHEEL}, 55 MB) and numpy for Python {python.name}")
         with tempfile.TemporaryDirectory(dir=unfinished) as downloads:
-            _unpack(_download(Path(downloads)), python.minor, unfinished)
+            _unpack(_download(Path(downloads)), python, unfinished)
         make_venv(python, unfinished / "venv")
 
     return TritonInstall(make_once(part, build), python)
@@ -119,12 +119,15 @@ def _download(folder: Path) -> Path:
     return wheel
 
 
-def _unpack(wheel: Path, minor: int, folder: Path) -> None:
+def _unpack(wheel: Path, python: BackendPython, folder: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        for name in _wanted(archive.namelist(), minor):
+        for name in _wanted(archive.namelist(), python.minor):
             archive.extract(name, folder)
+    if python.libpython:
+        for brought in folder.glob("nvidia_pytriton.libs/libpython3-*"):
+            shutil.copyfile(python.libpython, brought)  # the stub looks nowhere else
     tree = folder / TREE
-    stub = (tree / f"python_backend_stubs/3.{minor}/{STUB}").rename(
+    stub = (tree / f"python_backend_stubs/3.{python.minor}/{STUB}").rename(
         tree / f"backends/python/{STUB}"
     )
     for program in (tree / "bin/tritonserver", stub):

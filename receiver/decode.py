@@ -9,7 +9,7 @@ sections "Protobuf Message" and "Symbols". Two leniencies that real senders need
 labels may come in any order, and a series may hold exemplars alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -17,18 +17,33 @@ from typing import Any, Protocol
 import snappy
 from google.protobuf.message import DecodeError
 
-from receiver.errors import InvalidSeries, TooLarge, Undecodable
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
-from receiver.wire.remote_write_v2_pb2 import Request
+from receiver import histogram, metadata
+from receiver.errors import DecodedTooLarge, InvalidSeries, TooManySeries, Undecodable
+from receiver.limits import Limits
+from receiver.metadata import Metadata
+from receiver.wire.remote_write_lean_pb2 import Request, WriteRequest
 
 NAME_LABEL = b"__name__"
+DEFAULT_LIMITS = Limits()
 
 NO_NAME = "no_name"
 BAD_REFERENCE = "bad_reference"
 DUPLICATE_LABEL = "duplicate_label"
 EMPTY_LABEL_NAME = "empty_label_name"
 INVALID_UTF8 = "invalid_utf8"
-INVALID_REASONS = (NO_NAME, BAD_REFERENCE, DUPLICATE_LABEL, EMPTY_LABEL_NAME, INVALID_UTF8)
+TOO_MANY_LABELS = "too_many_labels"
+LABELS_TOO_LONG = "labels_too_long"
+BAD_HISTOGRAM = "bad_histogram"
+INVALID_REASONS = (
+    NO_NAME,
+    BAD_REFERENCE,
+    DUPLICATE_LABEL,
+    EMPTY_LABEL_NAME,
+    INVALID_UTF8,
+    TOO_MANY_LABELS,
+    LABELS_TOO_LONG,
+    BAD_HISTOGRAM,
+)
 """Why a series is refused while the rest of its request goes on."""
 
 
@@ -50,25 +65,55 @@ class Sample(Protocol):
 class Series:
     """One series of a request.
 
-    `name` is empty where the series has none. `pairs` are the labels' names and
-    values in turn, read when `label_pairs` is called. Times are in milliseconds.
+    `name` is empty where the series has none, or more labels than it may. What else
+    there is to know is read when it is asked for. Times are in milliseconds.
     """
 
     name: bytes
     samples: Sequence[Sample]
     histograms: int
     exemplars: int
-    _fields: Any
+    _message: Any
     _symbols: Sequence[bytes] | None
+    _limits: Limits
 
     def label_pairs(self) -> tuple[bytes, ...]:
         """Read the labels, as name, value, name, value, …, the name label among them.
 
-        Raises: InvalidSeries for references that the request's symbols do not have.
+        Raises: InvalidSeries for more labels, or longer ones, than a series may have,
+        and for references that the request's symbols do not have.
         """
         if self._symbols is None:
-            return tuple(part for label in self._fields for part in (label.name, label.value))
-        return _resolve(self._fields, self._symbols)
+            labels = self._message.labels
+            _check_count(len(labels), self._limits.labels)
+            pairs = tuple(part for label in labels for part in (label.name, label.value))
+        else:
+            references = self._message.labels_refs
+            _check_count(len(references) // 2, self._limits.labels)
+            pairs = _resolve(references, self._symbols)
+        if sum(map(len, pairs)) > self._limits.label_bytes:
+            message = f"the labels have more than {self._limits.label_bytes} bytes"
+            raise InvalidSeries(LABELS_TOO_LONG, message)
+        return pairs
+
+    def check_histograms(self) -> None:
+        """Look into the native histograms. Raises: InvalidSeries for one that cannot be."""
+        for raw in self._message.histograms:
+            if problem := histogram.problem(raw):
+                raise InvalidSeries(BAD_HISTOGRAM, f"{show(self.name)}: a histogram {problem}")
+
+    def metadata(self) -> Metadata | None:
+        """Read what a series of 2.0 says of its metric, if it does.
+
+        Raises: InvalidSeries for references that the request's symbols do not have.
+        """
+        if self._symbols is None or not self._message.metadata:
+            return None
+        try:
+            return metadata.read_v2(self._message.metadata[-1], self.name, self._symbols)
+        except IndexError as error:
+            message = f"metadata of {show(self.name)} names symbols that are not there"
+            raise InvalidSeries(BAD_REFERENCE, message) from error
 
 
 def decompress(body: bytes, limit_bytes: int) -> bytes:
@@ -77,12 +122,12 @@ def decompress(body: bytes, limit_bytes: int) -> bytes:
     The declared length is read before a byte is allocated: a short body that
     declares gigabytes costs nothing.
 
-    Raises: Undecodable, TooLarge.
+    Raises: Undecodable, DecodedTooLarge.
     """
     length = declared_length(body)
     if length > limit_bytes:
         message = f"the body declares {length} bytes once decompressed; the limit is {limit_bytes}"
-        raise TooLarge(message)
+        raise DecodedTooLarge(message)
     try:
         return bytes(snappy.uncompress(body))
     except snappy.UncompressError as error:
@@ -108,14 +153,20 @@ def declared_length(body: bytes) -> int:
     raise Undecodable(message)
 
 
-def decode(raw: bytes, message: Message) -> Iterator[Series]:
+def decode(
+    raw: bytes,
+    message: Message,
+    limits: Limits = DEFAULT_LIMITS,
+    tell: Callable[[Metadata], object] = lambda _: None,
+) -> Iterator[Series]:
     """Read the series of a decompressed message, in the order sent.
 
-    The whole message is parsed before this returns; what is left to the iterator
-    is a look at each series' name.
+    The whole message is parsed before this returns, and `tell` has been called with
+    the metadata of 1.0; what is left to the iterator is a look at each series' name.
 
     Raises: Undecodable for bytes that are not that message, or that hold none of
-    its fields (the other message, sent under the wrong type, looks like that).
+    its fields (the other message, sent under the wrong type, looks like that);
+    TooManySeries.
     """
     try:
         if message is Message.V1:
@@ -131,31 +182,48 @@ def decode(raw: bytes, message: Message) -> Iterator[Series]:
         text = f"the body holds none of the fields of {message.value}: is its Content-Type right?"
         raise Undecodable(text)
     if message is Message.V1:
-        return map(_series_v1, write_request.timeseries)
+        _check_series(len(write_request.timeseries) + len(write_request.metadata), limits.series)
+        for entry in metadata.read_v1(write_request.metadata):
+            tell(entry)
+        return (_series_v1(fields, limits) for fields in write_request.timeseries)
+    _check_series(len(request.timeseries), limits.series)
     symbols = list(request.symbols)
-    return (_series_v2(fields, symbols) for fields in request.timeseries)
+    return (_series_v2(fields, symbols, limits) for fields in request.timeseries)
 
 
-def _series_v1(fields: Any) -> Series:
+def _check_series(count: int, limit: int) -> None:
+    if count > limit:
+        raise TooManySeries(f"the request has {count} series; the limit is {limit}")
+
+
+def _check_count(count: int, limit: int) -> None:
+    if count > limit:
+        raise InvalidSeries(TOO_MANY_LABELS, f"a series has {count} labels; the limit is {limit}")
+
+
+def _series_v1(fields: Any, limits: Limits) -> Series:
     labels = fields.labels
     name = b""
-    for label in labels:  # senders sort, so the name is nearly always first
-        if label.name == NAME_LABEL:
-            name = label.value
-            break
-    return Series(name, fields.samples, len(fields.histograms), len(fields.exemplars), labels, None)
+    if len(labels) <= limits.labels:
+        for label in labels:  # senders sort, so the name is nearly always first
+            if label.name == NAME_LABEL:
+                name = label.value
+                break
+    counts = len(fields.histograms), len(fields.exemplars)
+    return Series(name, fields.samples, *counts, fields, None, limits)
 
 
-def _series_v2(fields: Any, symbols: Sequence[bytes]) -> Series:
+def _series_v2(fields: Any, symbols: Sequence[bytes], limits: Limits) -> Series:
     references = fields.labels_refs
     name = b""
-    for place in range(0, len(references) - 1, 2):
-        label, value = references[place], references[place + 1]
-        if label < len(symbols) and symbols[label] == NAME_LABEL:
-            name = symbols[value] if value < len(symbols) else b""
-            break
+    if len(references) // 2 <= limits.labels:
+        for place in range(0, len(references) - 1, 2):
+            label, value = references[place], references[place + 1]
+            if label < len(symbols) and symbols[label] == NAME_LABEL:
+                name = symbols[value] if value < len(symbols) else b""
+                break
     counts = len(fields.histograms), len(fields.exemplars)
-    return Series(name, fields.samples, *counts, references, symbols)
+    return Series(name, fields.samples, *counts, fields, symbols, limits)
 
 
 def _resolve(references: Sequence[int], symbols: Sequence[bytes]) -> tuple[bytes, ...]:

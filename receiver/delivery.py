@@ -104,10 +104,12 @@ class Delivery:
         """Wait until a batch may go, and return it; None when stopping."""
         while not self._stopping:
             self._changed.clear()
+            if self._may_send() and (batch := await self._choose()):
+                if self._may_send():
+                    self._under_way.add(batch.id)
+                    return batch
+                continue  # the gate has closed while we looked
             wait = self.gate.wait_seconds(self._loop.time()) or None
-            room = len(self._under_way) < self.gate.at_once(self._senders)
-            if wait is None and room and (batch := await self._choose()):
-                return batch
             try:
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
@@ -115,13 +117,16 @@ class Delivery:
                 pass  # the gate's time is over
         return None
 
+    def _may_send(self) -> bool:
+        room = len(self._under_way) < self.gate.at_once(self._senders)
+        return room and not self.gate.wait_seconds(self._loop.time())
+
     async def _choose(self) -> Batch | None:
+        busy = frozenset(self._under_way)  # what has its outcome while we look is not ours either
         try:
-            batch = await self._committer.ask(self._pick)
+            batch = await self._committer.ask(lambda outbox: self._pick(outbox, busy))
             self._committer.delivery_busy = bool(batch or self._under_way)
-            if batch:
-                self._under_way.add(batch.id)
-            elif not self._under_way:
+            if not batch and not self._under_way:
                 await self._committer.ask(Outbox.compact)
         except NotCommitted:  # the disk fails; the committer has said so
             await asyncio.sleep(DISK_RETRY_SECONDS)
@@ -129,9 +134,8 @@ class Delivery:
             return None
         return batch
 
-    def _pick(self, outbox: Outbox) -> Batch | None:
-        """Pick the batch to send next; runs in the outbox's thread."""
-        busy = tuple(self._under_way)
+    def _pick(self, outbox: Outbox, busy: frozenset[int]) -> Batch | None:
+        """Pick the batch to send next, none of `busy`; runs in the outbox's thread."""
         if self.gate.state.action is Action.QUOTA:
             return outbox.smallest_batch()  # a probe; nothing else is under way
         now = self._loop.time()

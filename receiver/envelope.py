@@ -127,9 +127,13 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
     left_out = 0
     tags = identity.tags(labels)
     middle = _render(name, properties, tags, identity.instrumentation_key)
-    while len(middle) > ITEM_LIMIT_BYTES - LINE_OVERHEAD_BYTES and properties:
-        del properties[max(properties, key=lambda key: len(properties[key].encode()))]
-        left_out += 1
+    excess = len(middle) - (ITEM_LIMIT_BYTES - LINE_OVERHEAD_BYTES)
+    if excess > 0:
+        for key in sorted(properties, key=lambda key: -len(properties[key].encode())):
+            excess -= len(_to_json({key: properties.pop(key)})) - 1  # its comma, but not its braces
+            left_out += 1
+            if excess <= 0:
+                break
         middle = _render(name, properties, tags, identity.instrumentation_key)
     return Template(middle, cut, left_out)
 
@@ -177,8 +181,11 @@ def _render(name: str, properties: dict[str, str], tags: dict[str, str], key: st
             },
         },
     }
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return b'","' + text[2 : -len("}]}}}")].encode() + b',"value":'
+    return b'","' + _to_json(document)[2 : -len("}]}}}")] + b',"value":'
+
+
+def _to_json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _contract(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> Any:

@@ -4,8 +4,13 @@
     +-- SettingsError        a setting, metrics.json or a connection string cannot be used
     +-- RequestRefused       a request is answered with an error as a whole
     |   +-- Undecodable          400: the body is not what its headers declare
+    |   +-- BrokenOff            400: the sender went away amid the body
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
+    |   |   +-- DecodedTooLarge
+    |   |   +-- TooManyParts
+    |   |   +-- TooManySeries
+    |   |   +-- TooMuchToRender
     |   +-- NotCommitted         503: the outbox could not take it; the sender shall come again
     |       +-- OutboxFull
     |       +-- ShuttingDown
@@ -46,6 +51,13 @@ class Undecodable(RequestRefused):
     hint = "Send snappy block format around the protobuf message that Content-Type names."
 
 
+class BrokenOff(RequestRefused):
+    """The body ended before its end: the sender went away or timed out."""
+
+    reason = "broken_off"
+    hint = "The sender will come again; if it happens often, look at its remote_timeout and the network."
+
+
 class UnsupportedMedia(RequestRefused):
     """The content type or encoding is not one of remote-write's."""
 
@@ -55,11 +67,39 @@ class UnsupportedMedia(RequestRefused):
 
 
 class TooLarge(RequestRefused):
-    """The request is over a limit; a retry would be just as large."""
+    """The body is larger than it may be; a retry would be just as large."""
 
     reason = "too_large"
-    hint = "Lower the sender's max_samples_per_send, or raise the receiver's limit."
+    hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_BODY_MAX_BYTES."
     status = 413
+
+
+class DecodedTooLarge(TooLarge):
+    """The body declares to be larger than it may be once decompressed."""
+
+    reason = "decoded_too_large"
+    hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_DECODED_MAX_BYTES."
+
+
+class TooManyParts(TooLarge):
+    """The body is made of so many parts that parsing it would take too much memory."""
+
+    reason = "too_many_parts"
+    hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_PARSED_MAX_BYTES."
+
+
+class TooManySeries(TooLarge):
+    """The request holds more series than one may."""
+
+    reason = "too_many_series"
+    hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_SERIES_MAX."
+
+
+class TooMuchToRender(TooLarge):
+    """The request's selected samples would take too much memory, each with its labels."""
+
+    reason = "too_much_to_render"
+    hint = "Send fewer samples in one request, or raise RECEIVER_RENDERED_MAX_BYTES."
 
 
 class NotCommitted(RequestRefused):

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from receiver.ingestion import Action
 
 FIRST_SECONDS = 1.0
+SHORTEST_SECONDS = 0.1
+"""No setting makes a hot loop of us."""
 GROWTH = 3.0
-LONGEST_SECONDS = 120.0
 JITTER = 0.25
 """A wait is off by up to a quarter, so that receivers do not come all at once."""
 SLOW_FIRST_SECONDS = {Action.THROTTLE: 5.0, Action.BLOCKED: 60.0, Action.QUOTA: 300.0}
 """The first wait after answers that a quick retry cannot change."""
-QUOTA_LONGEST_SECONDS = 1800.0
+QUOTA_LONGEST = 15
+"""How many times longer the waits may be when the volume is used up, which lasts for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,10 @@ class State:
 class Gate:
     """Shared by all that is under way to an endpoint. Times in seconds, on a clock that never goes back."""
 
-    def __init__(self, random: Callable[[], float]) -> None:
-        """Start open. `random` is in [0, 1)."""
+    def __init__(self, random: Callable[[], float], longest_seconds: float = 120.0) -> None:
+        """Start open. `random` is in [0, 1); waits that nobody told us grow to `longest_seconds`."""
         self._random = random
+        self._longest_seconds = max(longest_seconds, SHORTEST_SECONDS)
         self.state = State()
 
     def wait_seconds(self, now: float) -> float:
@@ -81,9 +84,11 @@ class Gate:
         return before.action is not action
 
     def _wait_after(self, action: Action, failures: int, told: float | None) -> float:
-        if told is not None:
-            return max(told, FIRST_SECONDS)
+        growth = GROWTH ** min(failures - 1, 20)
+        longest = self._longest_seconds
+        if told is not None:  # as told, but no hot loop where "0" is said again and again
+            return max(told, min(FIRST_SECONDS * growth, longest))
+        if action is Action.QUOTA:
+            longest *= QUOTA_LONGEST
         first = SLOW_FIRST_SECONDS.get(action, FIRST_SECONDS)
-        longest = QUOTA_LONGEST_SECONDS if action is Action.QUOTA else LONGEST_SECONDS
-        grown = min(first * GROWTH ** min(failures - 1, 20), longest)
-        return grown * (1 - JITTER + 2 * JITTER * self._random())
+        return min(first * growth, longest) * (1 - JITTER + 2 * JITTER * self._random())

@@ -254,8 +254,9 @@ def _errors(answer: dict[str, Any], item_count: int) -> dict[int, tuple[int, str
         if not isinstance(error, dict):
             continue
         index, code = error.get("index"), error.get("statusCode")
-        if isinstance(index, int) and 0 <= index < item_count and isinstance(code, int):
-            listed.setdefault(index, (code, str(error.get("message") or "")[:MESSAGE_LIMIT]))
+        if type(index) is int and 0 <= index < item_count and type(code) is int:
+            said = _printable(str(error.get("message") or ""))
+            listed.setdefault(index, (min(max(code, 0), 999), said))
     return listed
 
 
@@ -263,11 +264,16 @@ def _first_message(answer: dict[str, Any] | None) -> str:
     errors = answer.get("errors") if answer else None
     for error in errors if isinstance(errors, list) else ():
         if isinstance(error, dict) and error.get("message"):
-            return str(error["message"])[:MESSAGE_LIMIT]
+            return _printable(str(error["message"]))
     return ""
 
 
 def _text(body: bytes) -> str:
     """Show the start of a body that is not the service's, as printable text on one line."""
-    text = body[: 2 * MESSAGE_LIMIT].decode("utf-8", "replace")
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MESSAGE_LIMIT]
+    return _printable(body[: 2 * MESSAGE_LIMIT].decode("utf-8", "replace"))
+
+
+def _printable(text: str) -> str:
+    """Keep what a log, a terminal and a database can hold: JSON may spell half a character."""
+    text = "".join(c if c.isprintable() else " " for c in text[: 2 * MESSAGE_LIMIT])
+    return " ".join(text.split())[:MESSAGE_LIMIT]

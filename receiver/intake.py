@@ -17,9 +17,11 @@ import orjson
 
 from receiver.allowlist import Allowlist
 from receiver.cache import BoundedCache
-from receiver.decode import Message, Sample, Series, decode, read_labels
+from receiver.decode import DEFAULT_LIMITS, Message, Sample, Series, decode, read_labels
 from receiver.envelope import Identity, Template, TimeTexts, line, make_template
-from receiver.errors import InvalidSeries
+from receiver.errors import InvalidSeries, TooMuchToRender
+from receiver.limits import Limits
+from receiver.metadata import MetadataBook
 
 STALE = "stale"
 NAN = "nan"
@@ -42,6 +44,8 @@ DROP_REASONS = {
 _STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
 TEMPLATE_OVERHEAD_BYTES = 400
 """What a cached template costs beside its bytes: key tuple, entry, objects (measured)."""
+LINE_OVERHEAD_BYTES = 150
+"""What a rendered sample costs beside its series' part: time, value, object."""
 
 
 @dataclass(slots=True)
@@ -67,6 +71,7 @@ class Intake:
     written_samples: int = 0
     written_histograms: int = 0
     written_exemplars: int = 0
+    rendered_bytes: int = 0
 
 
 class Selection:
@@ -75,9 +80,18 @@ class Selection:
     It remembers templates, so a new metrics.json means a new Selection.
     """
 
-    def __init__(self, allowlist: Allowlist, identity: Identity, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        allowlist: Allowlist,
+        identity: Identity,
+        cache_bytes: int,
+        limits: Limits = DEFAULT_LIMITS,
+        metadata: MetadataBook | None = None,
+    ) -> None:
         """Start with nothing remembered; `cache_bytes` bounds the templates."""
         self.allowlist = allowlist
+        self.limits = limits
+        self.metadata = metadata or MetadataBook()
         self.identity = identity
         self.templates: BoundedCache[tuple[bytes, ...], Template] = BoundedCache(cache_bytes)
         self._times = TimeTexts()
@@ -85,10 +99,11 @@ class Selection:
     def take(self, raw: bytes, message: Message) -> Intake:
         """Decode, select and render one request.
 
-        Raises: Undecodable for a body that is not the message that it claims to be.
+        Raises: Undecodable for a body that is not the message that it claims to be;
+        TooLarge for one over the limits.
         """
         intake = Intake()
-        for series in decode(raw, message):
+        for series in decode(raw, message, self.limits, self.metadata.put):
             samples = len(series.samples)
             try:
                 if series.name and not self.allowlist.wants(series.name):
@@ -106,6 +121,11 @@ class Selection:
 
     def _take_series(self, series: Series, intake: Intake) -> None:
         template = self._template(series, intake)
+        if series.histograms:
+            series.check_histograms()
+        if metadata := series.metadata():
+            self.metadata.put(metadata)
+        self._charge(len(series.samples), template, intake)
         intake.received += len(series.samples) + series.histograms
         if series.histograms:
             intake.dropped[NATIVE_HISTOGRAM] += series.histograms
@@ -113,6 +133,13 @@ class Selection:
             intake.dropped[NAME_TOO_LONG] += len(series.samples)
             return
         self._render(series.samples, template, intake)
+
+    def _charge(self, samples: int, template: Template, intake: Intake) -> None:
+        """Refuse the request where few bytes of it would be rendered into very many."""
+        intake.rendered_bytes += max(samples, 1) * (len(template.middle) + LINE_OVERHEAD_BYTES)
+        if intake.rendered_bytes > self.limits.rendered_bytes:
+            message = f"the samples would take more than {self.limits.rendered_bytes} bytes, each with its labels"
+            raise TooMuchToRender(message)
 
     def _template(self, series: Series, intake: Intake) -> Template:
         pairs = series.label_pairs()

@@ -68,7 +68,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._key = instrumentation_key
         self._clock = clock
-        self._forgot_at = clock()
+        self._forgot_at = float("-inf")
         self._set_aside = 0
         self._batches = self._size_bytes = 0
         self._open_database: sqlite3.Connection | None = None
@@ -155,8 +155,8 @@ class Outbox:
         totals: Counter[tuple[str, str]] = Counter()
         try:
             database.execute("BEGIN IMMEDIATE")
-            yield totals
             self._forget_old_requests()
+            yield totals
             self._database.executemany(
                 "INSERT INTO totals VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
@@ -325,5 +325,6 @@ class Outbox:
         """Give the disk back what an emptied outbox no longer needs."""
         (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
         if free > 1024 and not self._batches:
-            self._database.execute("PRAGMA incremental_vacuum").fetchall()
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._database.executescript(  # execute() would free one page and think it done
+                "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);"
+            )

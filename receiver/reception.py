@@ -7,7 +7,7 @@ HTTP but the status: the sockets are `receiver.web`'s.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import orjson
@@ -16,7 +16,7 @@ from receiver.batch import Submission
 from receiver.commit import Committer
 from receiver.decode import Message, decompress
 from receiver.intake import Intake, Selection
-from receiver.observation import Observation
+from receiver.parts import check_parts
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
@@ -49,18 +49,11 @@ class ReceptionCounts:
 class Reception:
     """Takes requests. `selection` may be exchanged at any time, between two requests."""
 
-    def __init__(
-        self,
-        selection: Selection,
-        committer: Committer,
-        decoded_max_bytes: int,
-        observation: Observation,
-    ) -> None:
-        """Wire the stages; `observation` is told of each request that was committed."""
+    def __init__(self, selection: Selection, committer: Committer) -> None:
+        """Wire the stages; `on_request` is told of each request that was taken, once."""
         self.selection = selection
         self._committer = committer
-        self._decoded_max_bytes = decoded_max_bytes
-        self._observation = observation
+        self.on_request: Callable[[Intake, bytes, Message], None] = lambda *_: None
         self.counts = ReceptionCounts()
 
     async def take(self, body: bytes, message: Message) -> Reply:
@@ -68,7 +61,9 @@ class Reception:
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
-        raw = decompress(body, self._decoded_max_bytes)
+        limits = self.selection.limits
+        raw = decompress(body, limits.decoded_bytes)
+        check_parts(raw, message, limits)
         intake = self.selection.take(raw, message)
         reply = _reply(intake)
         totals = _totals(intake)
@@ -92,7 +87,7 @@ class Reception:
         self.counts.refused_series.update(intake.refused)
         self.counts.labels_cut += intake.labels_cut
         self.counts.labels_left_out += intake.labels_left_out
-        self._observation.saw(intake, raw, message)
+        self.on_request(intake, raw, message)
         return reply
 
 

@@ -14,6 +14,8 @@ LIMIT = 10
 """Redirects that one POST follows."""
 DEFAULT_SECONDS = 12 * 3600.0
 """How long a redirect holds when the answer does not say. Source: the official SDKs."""
+SHORTEST_SECONDS = 1.0
+"""A redirect that may not be cached holds still for the POST that it answers."""
 _DOMAINS = tuple(
     f".{domain}.{cloud}"
     for cloud in ("com", "us", "cn")
@@ -49,12 +51,16 @@ class Route:
 
     def follow(self, location: str, cache_control: str) -> bool:
         """Take a redirect if it may be followed; says whether."""
-        target = urljoin(self.url, location.strip())
+        try:
+            target = urljoin(self.url, location.strip())
+        except ValueError:
+            return False
         if not location.strip() or not self._trusted(target):
             return False
         age = re.search(r"max-age\s*=\s*(\d{1,9})", cache_control, re.IGNORECASE)
         self._url = target
-        self._until = self._clock() + (float(age[1]) if age else DEFAULT_SECONDS)
+        seconds = float(age[1]) if age else DEFAULT_SECONDS
+        self._until = self._clock() + max(seconds, SHORTEST_SECONDS)
         return True
 
     def _trusted(self, target: str) -> bool:

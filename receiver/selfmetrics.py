@@ -46,6 +46,7 @@ METRICS = (
     SelfMetric("receiver_series_refused_total", "counter", "Series refused while the rest of their request was taken, by reason.", lambda s: s.reception.refused_series, "reason"),
     SelfMetric("receiver_labels_cut_total", "counter", "Labels shortened to the service's limits, once for each series learnt.", lambda s: s.reception.labels_cut),
     SelfMetric("receiver_labels_left_out_total", "counter", "Labels left out to keep items under 64 KiB, once for each series learnt.", lambda s: s.reception.labels_left_out),
+    SelfMetric("receiver_metadata_families", "gauge", "Metric families of which a sender has told type, help or unit.", lambda s: s.metadata_families),
     SelfMetric("receiver_samples_received_total", "counter", "Samples received, since the outbox was made.", lambda s: s.ledger.received),
     SelfMetric("receiver_samples_unselected_total", "counter", "Samples of series that metrics.json does not name.", lambda s: s.ledger.unselected),
     SelfMetric("receiver_samples_dropped_total", "counter", "Selected samples that cannot be sent, by reason.", _dropped, "reason"),

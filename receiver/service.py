@@ -30,6 +30,7 @@ from receiver.errors import NotCommitted, SettingsError
 from receiver.gate import Gate
 from receiver.instrument import Instrument, to_status
 from receiver.intake import Selection
+from receiver.limits import Limits
 from receiver.observation import Observation
 from receiver.outbox import Outbox
 from receiver.pace import Pace
@@ -79,9 +80,10 @@ async def running(
         delivery = _delivery(settings, connection, committer, session, tokens, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        selection = Selection(allowlist, identity, settings.series_cache_bytes)
+        selection = Selection(allowlist, identity, settings.series_cache_bytes, _limits(settings))
+        reception = Reception(selection, committer)
         observation, troubles = Observation(clock), Troubles(clock)
-        reception = Reception(selection, committer, settings.decoded_max_bytes, observation)
+        reception.on_request = observation.saw
         loop = asyncio.get_running_loop()
         observer = Observer(
             committer,
@@ -106,6 +108,17 @@ async def running(
         finally:
             await _stop(front, delivery, sending, runner, settings.shutdown_seconds)
             looking.cancel()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        decoded_bytes=settings.decoded_max_bytes,
+        parsed_bytes=settings.parsed_max_bytes,
+        rendered_bytes=settings.rendered_max_bytes,
+        series=settings.series_max,
+        labels=settings.labels_max,
+        label_bytes=settings.label_max_bytes,
+    )
 
 
 def _client_session(settings: Settings) -> aiohttp.ClientSession:
@@ -144,7 +157,7 @@ def _delivery(
             settings.send_timeout_seconds,
             tokens,
         ),
-        Gate(random.random),
+        Gate(random.random, settings.retry_max_seconds),
         Pace(settings.items_per_second, loop.time),
         connection.instrumentation_key,
         settings.senders,

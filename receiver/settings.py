@@ -46,17 +46,24 @@ def read_size(text: str) -> int:
     text = text.strip().upper()
     number = text.rstrip("BIKMG ")
     unit = text[len(number) :].strip()
-    if unit not in _SIZES or not float(number) >= 1:
+    try:
+        size = int(float(number) * _SIZES[unit])
+    except (KeyError, ValueError, OverflowError):
+        size = 0
+    if size < 1:
         message = "not a size like 1073741824, 512MiB or 1GiB"
         raise ValueError(message)
-    return int(float(number) * _SIZES[unit])
+    return size
 
 
 def read_seconds(text: str) -> float:
     """Read seconds, an s behind them or not. Raises: ValueError."""
-    seconds = float(text.strip().removesuffix("s"))
+    try:
+        seconds = float(text.strip().removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds < 10**9:
-        message = "not a number of seconds"
+        message = "not a number of seconds like 30 or 0.5s"
         raise ValueError(message)
     return seconds
 
@@ -72,7 +79,7 @@ def read_price(text: str) -> float:
 
 def read_count(text: str) -> int:
     """Read a whole number of at least 1. Raises: ValueError."""
-    count = int(text)
+    count = int(text) if text.strip().isdecimal() else 0
     if count < 1:
         message = "not a whole number of at least 1"
         raise ValueError(message)
@@ -117,9 +124,15 @@ SETTINGS = (
     Setting("outbox_max_bytes", "RECEIVER_OUTBOX_MAX_BYTES", "--outbox-max-bytes", "1GiB", read_size, "Compressed bytes that may wait for delivery; past it the receiver answers 503 and Prometheus keeps the data."),
     Setting("body_max_bytes", "RECEIVER_BODY_MAX_BYTES", "--body-max-bytes", "16MiB", read_size, "Largest request body, compressed."),
     Setting("decoded_max_bytes", "RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body once decompressed."),
+    Setting("parsed_max_bytes", "RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Memory that a request may take once parsed, by an estimate made before."),
+    Setting("rendered_max_bytes", "RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Memory that a request's selected samples may take, each rendered with its labels."),
+    Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "50000", read_count, "Series in one request."),
+    Setting("labels_max", "RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused."),
+    Setting("label_max_bytes", "RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused."),
     Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "128MiB", read_size, "Memory for what was learnt of each selected series."),
     Setting("senders", "RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once."),
     Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
+    Setting("retry_max_seconds", "RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer."),
     Setting("items_per_second", "RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "Pace of delivery; Application Insights takes 32,000 a second for one resource."),
     Setting("shutdown_seconds", "RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way."),
     Setting("price_per_gb", "RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none."),
@@ -143,9 +156,15 @@ class Settings:
     outbox_max_bytes: int
     body_max_bytes: int
     decoded_max_bytes: int
+    parsed_max_bytes: int
+    rendered_max_bytes: int
+    series_max: int
+    labels_max: int
+    label_max_bytes: int
     series_cache_bytes: int
     senders: int
     send_timeout_seconds: float
+    retry_max_seconds: float
     items_per_second: int
     shutdown_seconds: float
     price_per_gb: float

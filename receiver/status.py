@@ -69,6 +69,7 @@ class Snapshot:
     gate: State
     gate_wait_seconds: float
     cache: CacheStatistics
+    metadata_families: int
     metrics_json: str
     metric_names: tuple[str, ...]
     endpoint: str
@@ -107,6 +108,7 @@ class Observer:
             gate=gate.state,
             gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
             cache=self.reception.selection.templates.statistics(),
+            metadata_families=len(self.reception.selection.metadata),
             metrics_json=self.metrics_json,
             metric_names=tuple(e.name for e in self.reception.selection.allowlist.entries),
             endpoint=self.endpoint,
@@ -152,6 +154,7 @@ def to_document(found: Snapshot) -> dict[str, Any]:
             "refused": dict(found.reception.refused_requests),
             "repeated": found.reception.repeated,
             "last_at": found.reception.last_request_at,
+            "metadata_families": found.metadata_families,
         },
         "metrics_json": {"file": found.metrics_json, "names": found.metric_names},
     }

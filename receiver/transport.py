@@ -137,6 +137,11 @@ def explain(error: Exception) -> tuple[str, str]:
                 f"the host's name cannot be resolved: {error}",
                 "Check DNS, and the connection string's endpoint.",
             )
+        case aiohttp.ClientHttpProxyError():
+            hint = "The proxy wants credentials: put them into HTTPS_PROXY."
+            if error.status != 407:
+                hint = "The proxy does not let us through: check HTTPS_PROXY, NO_PROXY and its own log."
+            return f"the proxy answered {error.status} {error.message}", hint
         case aiohttp.ClientProxyConnectionError():
             return f"the proxy cannot be reached: {error}", "Check HTTPS_PROXY and NO_PROXY."
         case aiohttp.ClientConnectorError():

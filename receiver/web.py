@@ -17,7 +17,7 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from receiver.decode import Message
-from receiver.errors import NotCommitted, RequestRefused, ShuttingDown, TooLarge
+from receiver.errors import BrokenOff, NotCommitted, RequestRefused, ShuttingDown, TooLarge
 from receiver.media import negotiate
 from receiver.reception import TEXT_LIMIT, Reception, Reply
 
@@ -112,6 +112,8 @@ class Web:
                 return await request.read()
             except web.HTTPRequestEntityTooLarge:
                 length = self.body_max_bytes + 1
+            except (OSError, web.RequestPayloadError) as error:
+                raise BrokenOff("the body broke off") from error
         message = f"the body has {length} bytes or more; the limit is {self.body_max_bytes}"
         raise TooLarge(message)
 

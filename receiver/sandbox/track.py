@@ -61,6 +61,7 @@ async def track(request: web.Request) -> web.StreamResponse:
             response.headers["Date"] = formatdate(sandbox.clock(), usegmt=True)
         record.outcome = "answered"
         record.status = response.status
+        response.headers["Date"] = formatdate(sandbox.clock(), usegmt=True)
         return response
     finally:
         sandbox.ledger.end(record)

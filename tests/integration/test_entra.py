@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
+from demo.receiver_process import ReceiverProcess
 from receiver import entra, service
 from receiver.allowlist import parse as parse_allowlist
 from receiver.connection import Connection, parse
@@ -193,6 +196,76 @@ def test_an_identity_without_the_role_is_named(tmp_path: Path) -> None:
             found = await receiver.observer.snapshot()
             assert "Monitoring Metrics Publisher" in found.gate.hint
             assert found.ledger.pending == 3
+
+    asyncio.run(run())
+
+
+def certificate(directory: Path) -> Path:
+    """Make a certificate for 127.0.0.1, and its key, in one file."""
+    path = directory / "tls.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+        f" -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout {path} -out {path}.crt"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+def test_a_pod_signs_in_with_its_workload_identity(tmp_path: Path) -> None:
+    """Kubernetes' federated token is exchanged at the authority, and the token sent with the items."""
+
+    async def run() -> None:
+        asked: list[dict[str, str]] = []
+
+        async def answer(request: web.Request) -> web.Response:
+            asked.append({name: str(value) for name, value in (await request.post()).items()})
+            return web.json_response(
+                {"access_token": "from-the-pod", "expires_in": 3600, "token_type": "Bearer"}
+            )
+
+        pem = certificate(tmp_path)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(pem)
+        app = web.Application()
+        app.router.add_post("/tenant/oauth2/v2.0/token", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        federated = tmp_path / "federated"
+        federated.write_text("the pod's own token")
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+            server = await stack.enter_async_context(serve(Sandbox(tokens={"from-the-pod"})))
+            authority = f"https://127.0.0.1:{runner.addresses[0][1]}"
+            environ = {
+                **os.environ,
+                "AZURE_AUTHORITY_HOST": authority,
+                "AZURE_TENANT_ID": "tenant",
+                "AZURE_CLIENT_ID": "the-client",
+                "AZURE_FEDERATED_TOKEN_FILE": str(federated),
+                "SSL_CERT_FILE": f"{pem}.crt",
+                "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "Authorization=AAD",
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": server.connection_string,
+                "RECEIVER_OUTBOX_DIR": str(tmp_path / "outbox"),
+            }
+            metrics = tmp_path / "metrics.json"
+            metrics.write_text('{"customMetrics": ["nv_*"]}')
+            process = ReceiverProcess(
+                tmp_path, flags=["--metrics-json", metrics], environment=environ
+            )
+            await stack.enter_async_context(process)
+            async with (
+                ClientSession() as session,
+                session.post(process.write_url, data=request_body(3), headers=HEADERS) as reply,
+            ):
+                assert reply.status == 204
+            async with asyncio.timeout(30):
+                while len(list(server.sandbox.store.select())) < 3:
+                    await asyncio.sleep(0.02)
+        assert asked[0]["client_assertion"] == "the pod's own token"
+        assert asked[0]["client_id"] == "the-client"
+        assert asked[0]["scope"] == "https://monitor.azure.com/.default"
 
     asyncio.run(run())
 

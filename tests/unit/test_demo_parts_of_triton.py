@@ -1,5 +1,8 @@
 """What `make run` reads from other programs' output, and what it makes of it."""
 
+from pathlib import Path
+
+from demo.backend_python import BackendPython
 from demo.pip import reason
 from demo.triton_statistics import Stage, read
 from demo.triton_wheel import _wanted
@@ -29,6 +32,18 @@ def test_only_the_server_and_one_stub_are_unpacked() -> None:
 
     assert set(names) - set(_wanted(names, 11)) == {names[0], names[4], names[5]}
     assert set(names) - set(_wanted(names, 13)) == {names[0], names[3]}
+
+
+def test_a_python_of_one_piece_needs_its_own_libpython() -> None:
+    """The one that the wheel brings for 3.13 has no math; Debian 13 has no file of it either."""
+    python = Path("/usr/bin/python3.13")
+    lib = Path("/lib")
+
+    assert not BackendPython(python, 13, None, has_modules_inside=True).can_run_stub
+    assert BackendPython(python, 13, None, has_modules_inside=False).can_run_stub
+    assert not BackendPython(python, 11, None, has_modules_inside=False).can_run_stub
+    assert BackendPython(python, 13, lib).can_run_stub
+    assert BackendPython(python, 13, lib).libpython == lib / "libpython3.13.so.1.0"
 
 
 def test_statistics_that_triton_leaves_out_are_0() -> None:

@@ -28,6 +28,7 @@ SNAPSHOT = Snapshot(
     gate=Gate(),
     gate_wait_seconds=0.0,
     cache=CacheStatistics(1, 1, 1, 1),
+    metadata_families=0,
     metrics_json="metrics.json",
     metric_names=("nv_a", "nv_b"),
     endpoint="https://example.test/v2.1/track",
@@ -43,7 +44,10 @@ PENDING: dict[str, Any] = {
 
 def facts(*, flow: dict[str, Any] | None = None, facts: dict[str, Any] | None = None, **snapshot: Any) -> Facts:  # fmt: skip
     """Make the facts of a healthy receiver, some of them changed."""
-    changed = {"snapshot": replace(SNAPSHOT, **snapshot), "flow": replace(FLOW, **(flow or {}))}
+    changed: dict[str, Any] = {
+        "snapshot": replace(SNAPSHOT, **snapshot),
+        "flow": replace(FLOW, **(flow or {})),
+    }
     return replace(FACTS, **changed, **(facts or {}))
 
 

@@ -1,0 +1,15 @@
+"""The most that one request may be: what an operator may set, in one value."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one request may be. An operator can set each; a refusal names it."""
+
+    decoded_bytes: int = 32 << 20
+    parsed_bytes: int = 128 << 20
+    rendered_bytes: int = 64 << 20
+    series: int = 50_000
+    labels: int = 100
+    label_bytes: int = 64 << 10

@@ -1,0 +1,57 @@
+"""What is built and published is what was tested: the wheel, in an environment of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel without a network: the backend is in the environment already."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, cwd=folder)
+    return next(folder.glob("appinsights_receiver-*.whl"))
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    """Data files are in it, and tests, demo and caches are not."""
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        "receiver/default_metrics.json",
+        "receiver/sandbox/page.html",
+        "receiver/wire/remote_write_v2_pb2.py",
+    ):
+        assert name in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {
+        "receiver",
+        "appinsights_receiver",
+    }
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_wheel_runs(wheel: Path, tmp_path: Path) -> None:
+    """Unpacked elsewhere, `python -m receiver` says its version and checks its settings."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+
+    def receiver(*arguments: str) -> str:
+        command = [sys.executable, "-m", "receiver", *arguments]
+        done = subprocess.run(
+            command, check=True, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+        )
+        return done.stdout
+
+    where = [sys.executable, "-c", "import receiver, json; print(json.dumps(receiver.__file__))"]
+    found = subprocess.run(where, check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert Path(json.loads(found.stdout)).is_relative_to(tmp_path)
+    assert receiver("--version").strip() in wheel.name
+    assert "nv_inference_request_success" in receiver("check")

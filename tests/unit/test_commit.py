@@ -1,0 +1,367 @@
+"""Group commit: who waits together is written together, and nobody waits for ever."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver import commit
+from receiver.batch import Batch, Settlement, Submission, unpack
+from receiver.commit import Committer
+from receiver.errors import NotCommitted, OutboxFull
+from receiver.outbox import Outbox
+from receiver.schema import FILE_NAME
+from receiver.status import read_ledger
+
+KEY = "11111111-2222-3333-4444-555555555555"
+NOW_MS = 1_800_000_000_000
+
+
+@dataclass
+class Bench:
+    """A committer on a real outbox, the statements that it runs, and a way to hold its thread."""
+
+    directory: Path
+    committer: Committer
+    statements: list[str] = field(default_factory=list)
+    woken: int = 0
+
+    @property
+    def transactions(self) -> int:
+        """Count what was begun."""
+        return self.statements.count("BEGIN IMMEDIATE")
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Keep the thread busy, so that all that is handed in meanwhile waits together."""
+        go, began = threading.Event(), threading.Event()
+
+        def hold(_: Outbox) -> None:
+            began.set()
+            assert go.wait(10)
+
+        held = asyncio.create_task(self.committer.ask(hold))
+        await asyncio.to_thread(began.wait, 10)
+        try:
+            yield
+            await asyncio.sleep(0)  # what was begun inside is handed in
+        finally:
+            go.set()
+        await held
+
+    async def disk(self, *, full: bool) -> None:
+        """Let SQLite find no more room, or room again."""
+
+        def limit(outbox: Outbox) -> None:
+            (pages,) = outbox._database.execute("PRAGMA page_count").fetchone()
+            outbox._database.execute(f"PRAGMA max_page_count={pages if full else 1 << 30}")
+
+        await self.committer.ask(limit)
+
+    def on_disk(self) -> list[bytes]:
+        """Read the waiting lines past the committer, as a process would after a crash."""
+        database = sqlite3.connect(self.directory / FILE_NAME)
+        bodies = database.execute("SELECT body FROM batches ORDER BY id").fetchall()
+        database.close()
+        return [line for (body,) in bodies for line in unpack(body)]
+
+
+def run(
+    directory: Path, test: Callable[[Bench], Coroutine[Any, Any, None]], max_bytes: int = 1 << 30
+) -> None:
+    """Run a test in a loop of its own, on an outbox of its own."""
+
+    async def main() -> None:
+        outbox = Outbox(directory, max_bytes, KEY)
+        committer = Committer(outbox)
+        bench = Bench(directory, committer)
+        outbox._database.set_trace_callback(bench.statements.append)
+        committer.start()
+
+        def wake() -> None:
+            bench.woken += 1
+
+        committer.on_batches = wake
+        try:
+            async with asyncio.timeout(30):
+                await test(bench)
+        finally:
+            await committer.stop()
+
+    asyncio.run(main())
+
+
+def items(mark: str, count: int = 1) -> list[bytes]:
+    """Make lines."""
+    return [f"{mark}{number}\n".encode() for number in range(count)]
+
+
+def submission(lines: Sequence[bytes], digest: bytes = b"", answer: bytes = b"") -> Submission:
+    """Submit lines with their account."""
+    return Submission(lines, NOW_MS, NOW_MS, {("received", ""): len(lines)}, digest, answer)
+
+
+async def first_batch(bench: Bench) -> Batch:
+    """Fetch the oldest batch."""
+    batch = await bench.committer.ask(lambda outbox: outbox.next_batch([], 0))
+    assert batch
+    return batch
+
+
+def test_submit_returns_when_it_is_on_disk(tmp_path: Path) -> None:
+    """A reader beside us sees it at once: a crash after this moment loses nothing."""
+
+    async def test(bench: Bench) -> None:
+        assert await bench.committer.submit(submission(items("a", 3))) is None
+        assert bench.on_disk() == items("a", 3)
+        assert bench.woken == 1
+
+    run(tmp_path, test)
+
+
+def test_who_waits_together_shares_one_transaction_in_order(tmp_path: Path) -> None:
+    """Fifty requests, one sync to disk, one batch."""
+
+    async def test(bench: Bench) -> None:
+        async with bench.held():
+            before = bench.transactions
+            waiting = [
+                asyncio.create_task(bench.committer.submit(submission(items(f"{n}-", 2))))
+                for n in range(50)
+            ]
+        assert await asyncio.gather(*waiting) == [None] * 50
+        assert bench.transactions == before + 1
+        assert bench.on_disk() == [line for n in range(50) for line in items(f"{n}-", 2)]
+        assert (await first_batch(bench)).items == 100
+
+    run(tmp_path, test)
+
+
+def test_each_gets_its_own_answer(tmp_path: Path) -> None:
+    """A repeat among newcomers, in the order asked, settlements between them."""
+
+    async def test(bench: Bench) -> None:
+        await bench.committer.submit(submission(items("a"), b"1", b"one"))
+        batch = await first_batch(bench)
+        async with bench.held():
+            before = bench.transactions
+            waiting = asyncio.gather(
+                bench.committer.submit(submission(items("b"), b"2", b"two")),
+                bench.committer.settle(Settlement(batch, accepted=1)),
+                bench.committer.submit(submission(items("a"), b"1", b"again")),
+                bench.committer.submit(submission(items("c"), b"2", b"again")),
+            )
+        assert await waiting == [None, None, b"one", b"two"]
+        assert bench.transactions == before + 1
+        assert bench.on_disk() == items("b")
+
+    run(tmp_path, test)
+
+
+def test_a_full_outbox_is_told_to_those_whom_it_concerns(tmp_path: Path) -> None:
+    """Counts and repeats need no room."""
+
+    async def test(bench: Bench) -> None:
+        await bench.committer.submit(submission(items("a"), b"1", b"one"))
+        async with bench.held():
+            waiting = asyncio.gather(
+                bench.committer.submit(submission(items("b"))),
+                bench.committer.submit(submission(items("a"), b"1")),
+                return_exceptions=True,
+            )
+        full, known = await waiting
+        assert isinstance(full, OutboxFull)
+        assert known == b"one"
+        assert not bench.committer.failing
+
+    run(tmp_path, test, max_bytes=1)
+
+
+def test_a_disk_that_fails_is_told_to_all_and_costs_no_count(tmp_path: Path) -> None:
+    """NotCommitted for each that waited; what was counted meanwhile is written when it works again."""
+
+    async def test(bench: Bench) -> None:
+        await bench.committer.submit(submission(items("a", 5)))
+        batch = await first_batch(bench)
+        await bench.disk(full=True)
+        bench.committer.count({("received", ""): 7, ("unselected", ""): 7})
+        large = submission([bytes([n % 9 + 65]) * 90_000 + b"%d\n" % (n**9) for n in range(99)])
+        async with bench.held():
+            waiting = asyncio.gather(
+                bench.committer.submit(large),
+                bench.committer.submit(submission(items("b"))),
+                bench.committer.settle(Settlement(batch, accepted=5)),
+                return_exceptions=True,
+            )
+        assert [type(each) for each in await waiting] == [NotCommitted] * 3
+        assert bench.committer.failing
+        assert bench.on_disk() == items("a", 5)
+
+        await bench.disk(full=False)
+        bench.committer.count({("received", ""): 1, ("unselected", ""): 1})
+        await bench.committer.settle(Settlement(batch, accepted=5))
+
+        assert not bench.committer.failing
+        totals = await bench.committer.ask(Outbox.totals)
+        assert totals["received", ""] == 13
+        assert totals["unselected", ""] == 8
+        assert read_ledger(totals).adds_up
+
+    run(tmp_path, test)
+
+
+def test_counts_are_read_before_they_are_written(tmp_path: Path) -> None:
+    """The ledger adds up at any moment, without a disk access for each request."""
+
+    async def test(bench: Bench) -> None:
+        before = bench.transactions
+        bench.committer.count({("received", ""): 4, ("unselected", ""): 4})
+        bench.committer.count({("received", ""): 1, ("dropped", "nan"): 1})
+
+        for _ in range(2):
+            totals, waiting = await bench.committer.read(lambda outbox: outbox.statistics().items)
+            assert (totals["received", ""], totals["dropped", "nan"], waiting) == (5, 1, 0)
+            assert read_ledger(totals).adds_up
+        assert bench.transactions <= before + 1
+
+    run(tmp_path, test)
+
+
+def test_a_question_that_raises_is_an_answer_too(tmp_path: Path) -> None:
+    """Who asked hears of it, the thread lives, and the others get what is theirs."""
+
+    def burst(_: Outbox) -> None:
+        message = "disk I/O error"
+        raise sqlite3.OperationalError(message)
+
+    async def test(bench: Bench) -> None:
+        async with bench.held():
+            waiting = asyncio.gather(
+                bench.committer.submit(submission(items("a"))),
+                bench.committer.ask(burst),
+                bench.committer.ask(Outbox.newest_id),
+                return_exceptions=True,
+            )
+        done, failed, number = await waiting
+        assert done is None
+        assert isinstance(failed, NotCommitted)
+        assert "disk I/O error" in str(failed)
+        assert number == 1
+        await bench.committer.submit(submission(items("b")))
+        assert not bench.committer.failing
+
+    run(tmp_path, test)
+
+
+def test_a_defect_is_an_answer_too(tmp_path: Path) -> None:
+    """An exception that nobody thought of ends neither the thread nor the wait."""
+
+    async def test(bench: Bench) -> None:
+        with pytest.raises(NotCommitted, match="cannot be written"):
+            await bench.committer.submit(Submission(items("a"), 2**70, 2**70, {}))
+        assert await bench.committer.submit(submission(items("b"))) is None
+        assert bench.on_disk() == items("b")
+
+    run(tmp_path, test)
+
+
+def test_damage_found_by_a_question_is_set_aside(tmp_path: Path) -> None:
+    """The next request is committed to a new file."""
+
+    async def test(bench: Bench) -> None:
+        await bench.committer.submit(submission(items("a")))
+
+        def find_damage(_: Outbox) -> None:
+            odd = tmp_path / "odd.db"
+            odd.write_bytes(b"no database at all" * 100)
+            database = sqlite3.connect(odd)
+            try:
+                database.execute("SELECT * FROM x")
+            finally:
+                database.close()
+
+        with pytest.raises(NotCommitted):
+            await bench.committer.ask(find_damage)
+        await bench.committer.submit(submission(items("b")))
+        assert bench.on_disk() == items("b")
+        assert (await bench.committer.ask(Outbox.statistics)).set_aside == 1
+
+    run(tmp_path, test)
+
+
+def test_who_goes_away_takes_nothing_along(tmp_path: Path) -> None:
+    """A sender that hangs up amid its commit: the rest is written, and so is its own."""
+
+    async def test(bench: Bench) -> None:
+        async with bench.held():
+            gone = asyncio.create_task(bench.committer.submit(submission(items("a"))))
+            stays = asyncio.create_task(bench.committer.submit(submission(items("b"))))
+            await asyncio.sleep(0)
+            gone.cancel()
+        assert await stays is None
+        assert gone.cancelled()
+        assert bench.on_disk() == items("a") + items("b")
+
+    run(tmp_path, test)
+
+
+def test_stopping_writes_what_waits_and_refuses_what_comes(tmp_path: Path) -> None:
+    """Counts without a transaction of their own are not lost either."""
+
+    async def test(bench: Bench) -> None:
+        bench.committer.count({("received", ""): 3, ("unselected", ""): 3})
+        async with bench.held():
+            last = asyncio.create_task(bench.committer.submit(submission(items("a"))))
+            await asyncio.sleep(0)
+            stopping = asyncio.create_task(bench.committer.stop())
+            await asyncio.sleep(0)
+            with pytest.raises(NotCommitted, match="stopping"):
+                await bench.committer.submit(submission(items("b")))
+        assert await last is None
+        await stopping
+
+        assert bench.on_disk() == items("a")
+        again = Outbox(tmp_path, 1, KEY)
+        assert again.totals()["received", ""] == 4
+        assert read_ledger(again.totals()).adds_up
+        again.close()
+
+    run(tmp_path, test)
+
+
+def test_only_new_items_wake_delivery(tmp_path: Path) -> None:
+    """A settlement brings nothing to send."""
+
+    async def test(bench: Bench) -> None:
+        await bench.committer.submit(submission(items("a")))
+        batch = await first_batch(bench)
+        woken = bench.woken
+        await bench.committer.settle(Settlement(batch, accepted=1))
+        assert bench.woken == woken == 1
+
+    run(tmp_path, test)
+
+
+def test_a_full_batch_does_not_linger_for_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While delivery is busy the thread waits for more, but not when a thousand items wait."""
+    monkeypatch.setattr(commit, "LINGER_SECONDS", 3600.0)
+
+    async def test(bench: Bench) -> None:
+        bench.committer.delivery_busy = True
+        await bench.committer.submit(submission(items("a", 1000)))
+        waiting = [
+            asyncio.create_task(bench.committer.submit(submission(items(f"{n}-", 250))))
+            for n in range(4)
+        ]
+        await asyncio.gather(*waiting)
+        assert len(bench.on_disk()) == 2000
+
+    run(tmp_path, test)

@@ -1,0 +1,165 @@
+"""The receiver's own metrics: what Prometheus reads is what the status page says."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from receiver import __version__
+from receiver.cache import CacheStatistics
+from receiver.delivery import DeliveryCounts
+from receiver.gate import State
+from receiver.ingestion import Action
+from receiver.intake import DROP_REASONS
+from receiver.outbox import Statistics
+from receiver.reception import ReceptionCounts
+from receiver.selfmetrics import METRICS, to_text
+from receiver.status import Ledger, Snapshot
+
+NOW = 1_800_000_000.0
+LEDGER = Ledger(100, 40, {"nan": 3, "stale": 2}, 30, {"other": 1, "too_long": 4}, 5, 15)
+SNAPSHOT = Snapshot(
+    ledger=LEDGER,
+    outbox=Statistics(15, 2, 1234, 9999, round(NOW * 1000) - 90_500, 1),
+    outbox_failing=True,
+    reception=ReceptionCounts(
+        replies=Counter({"204": 7, "503": 2}),
+        refused_requests=Counter({"outbox_full": 2}),
+        refused_series=Counter({"no_name": 4}),
+        repeated=2,
+        labels_cut=8,
+        labels_left_out=9,
+        last_request_at=NOW,
+    ),
+    delivery=DeliveryCounts(
+        attempts=Counter({"200": 3, "unreachable": 4}),
+        unconfirmed_items=6,
+        seconds=2.5,
+        sent_bytes=77,
+    ),
+    gate=State(Action.RETRY, 50.0, 40.0, 3),
+    gate_wait_seconds=12.5,
+    cache=CacheStatistics(10, 2000, 4000, 11),
+    metadata_families=21,
+    metrics_json="metrics.json",
+    metric_names=("a",),
+    endpoint="https://host/v2.1/track",
+    started_at=NOW - 60,
+    now=NOW,
+)
+
+
+def samples(**changes: Any) -> dict[tuple[str, str], float]:
+    """Spell a snapshot, and read it as Prometheus does: values by name and label value."""
+    text = to_text(replace(SNAPSHOT, **changes)).decode()
+    found: dict[tuple[str, str], float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            key = sample.name, ",".join(sample.labels.values())
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def test_every_metric_is_there() -> None:
+    """Each of the list, under the very name of the list, with its help."""
+    found = samples()
+    text = to_text(SNAPSHOT).decode()
+
+    assert {metric.name for metric in METRICS} == {name for name, _ in found}
+    for metric in METRICS:
+        assert metric.meaning in text
+        assert (metric.kind == "counter") == metric.name.endswith("_total")
+        assert metric.name.startswith("receiver_")
+        assert metric.meaning.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "value"),
+    [
+        ("receiver_build_info", __version__, 1),
+        ("receiver_start_time_seconds", "", NOW - 60),
+        ("receiver_requests_total", "204", 7),
+        ("receiver_requests_total", "503", 2),
+        ("receiver_requests_refused_total", "outbox_full", 2),
+        ("receiver_requests_repeated_total", "", 2),
+        ("receiver_series_refused_total", "no_name", 4),
+        ("receiver_labels_cut_total", "", 8),
+        ("receiver_labels_left_out_total", "", 9),
+        ("receiver_samples_received_total", "", 100),
+        ("receiver_samples_unselected_total", "", 40),
+        ("receiver_samples_dropped_total", "nan", 3),
+        ("receiver_samples_dropped_total", "infinite", 0),
+        ("receiver_items_accepted_total", "", 30),
+        ("receiver_items_rejected_total", "too_long", 4),
+        ("receiver_items_expired_total", "", 5),
+        ("receiver_items_unconfirmed_total", "", 6),
+        ("receiver_items_pending", "", 15),
+        ("receiver_ledger_adds_up", "", 1),
+        ("receiver_outbox_bytes", "", 1234),
+        ("receiver_outbox_max_bytes", "", 9999),
+        ("receiver_outbox_batches", "", 2),
+        ("receiver_outbox_oldest_seconds", "", 90.5),
+        ("receiver_outbox_failing", "", 1),
+        ("receiver_outbox_set_aside_total", "", 1),
+        ("receiver_delivery_attempts_total", "unreachable", 4),
+        ("receiver_delivery_seconds_total", "", 2.5),
+        ("receiver_delivery_bytes_total", "", 77),
+        ("receiver_delivery_failures", "", 3),
+        ("receiver_delivery_wait_seconds", "", 12.5),
+        ("receiver_metadata_families", "", 21),
+        ("receiver_series_cache_entries", "", 10),
+        ("receiver_series_cache_bytes", "", 2000),
+        ("receiver_series_cache_max_bytes", "", 4000),
+        ("receiver_series_cache_misses_total", "", 11),
+    ],
+)
+def test_each_value_is_the_snapshot_s(name: str, label: str, value: float) -> None:
+    """No two are mixed up: every number of the snapshot is another one."""
+    assert samples()[name, label] == value
+
+
+def test_the_ledger_can_be_summed_from_the_metrics() -> None:
+    """What an operator can check with a query."""
+    found = samples()
+
+    def total(name: str) -> float:
+        return sum(value for (each, _), value in found.items() if each == name)
+
+    assert total("receiver_samples_received_total") == sum(
+        map(
+            total,
+            (
+                "receiver_samples_unselected_total",
+                "receiver_samples_dropped_total",
+                "receiver_items_accepted_total",
+                "receiver_items_rejected_total",
+                "receiver_items_expired_total",
+                "receiver_items_pending",
+            ),
+        )
+    )
+
+
+def test_a_ledger_that_does_not_add_up_is_told() -> None:
+    """So that an alert can be set on it."""
+    assert samples(ledger=replace(LEDGER, accepted=29))["receiver_ledger_adds_up", ""] == 0
+
+
+def test_every_drop_reason_is_there_from_the_start() -> None:
+    """A rate needs the nought before the one."""
+    found = samples(ledger=Ledger(0, 0, {}, 0, {}, 0, 0))
+
+    assert {label for name, label in found if name == "receiver_samples_dropped_total"} == set(
+        DROP_REASONS
+    )
+
+
+@pytest.mark.parametrize("oldest_ms", [0, round(NOW * 1000) + 5000])
+def test_an_age_is_never_below_nothing(oldest_ms: int) -> None:
+    """With nothing waiting, or with samples from the future."""
+    found = samples(outbox=Statistics(0, 0, 0, 1, oldest_ms, 0))
+
+    assert found["receiver_outbox_oldest_seconds", ""] == 0

@@ -1,0 +1,146 @@
+"""The ledger is ordered, and the status page says all of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from receiver.cache import CacheStatistics
+from receiver.delivery import DeliveryCounts
+from receiver.gate import State
+from receiver.ingestion import Action
+from receiver.outbox import Statistics
+from receiver.reception import ReceptionCounts
+from receiver.status import Ledger, Snapshot, read_ledger, to_document
+
+NOW = 1_800_000_000.0
+LEDGER = Ledger(
+    received=100,
+    unselected=40,
+    dropped={"nan": 3, "stale": 2},
+    accepted=30,
+    rejected={"other": 1, "too_long": 4},
+    expired=5,
+    pending=15,
+)
+
+
+def snapshot(**changes: Any) -> Snapshot:
+    """Make a snapshot of a receiver that is half through an outage."""
+    reception = ReceptionCounts(repeated=2, last_request_at=NOW - 3)
+    reception.replies.update({"204": 7, "400": 1})
+    reception.refused_requests.update({"undecodable": 1})
+    delivery = DeliveryCounts(unconfirmed_items=1, seconds=2.5, sent_bytes=999)
+    delivery.attempts.update({"200": 3, "unreachable": 4})
+    made = Snapshot(
+        ledger=LEDGER,
+        outbox=Statistics(15, 2, 1234, 1 << 30, round(NOW * 1000) - 90_000, 1),
+        outbox_failing=False,
+        reception=reception,
+        delivery=delivery,
+        gate=State(Action.THROTTLE, 50.0, 40.0, 3, "429 slow down", "wait"),
+        gate_wait_seconds=12.34,
+        cache=CacheStatistics(10, 2000, 4000, 11),
+        metadata_families=21,
+        metrics_json="metrics.json",
+        metric_names=("a", "b*"),
+        endpoint="https://host/v2.1/track",
+        started_at=NOW - 60,
+        now=NOW,
+    )
+    return replace(made, **changes)
+
+
+def document(found: Snapshot) -> Any:
+    """Spell a snapshot and read it back."""
+    return to_document(found)
+
+
+def test_the_outbox_s_totals_become_the_ledger() -> None:
+    """Reasons by name; what is nought is not shown."""
+    totals = {
+        ("received", ""): 100,
+        ("unselected", ""): 40,
+        ("dropped", "stale"): 2,
+        ("dropped", "nan"): 3,
+        ("dropped", "infinite"): 0,
+        ("accepted", ""): 30,
+        ("rejected", "too_long"): 4,
+        ("rejected", "other"): 1,
+        ("expired", ""): 5,
+        ("pending", ""): 15,
+    }
+
+    ledger = read_ledger(totals)
+
+    assert ledger == LEDGER
+    assert list(ledger.dropped) == ["nan", "stale"]
+    assert ledger.adds_up
+
+
+def test_an_empty_outbox_has_an_empty_ledger() -> None:
+    """And it adds up."""
+    assert read_ledger({}) == Ledger(0, 0, {}, 0, {}, 0, 0)
+    assert read_ledger({}).adds_up
+
+
+@pytest.mark.parametrize("field", ["received", "unselected", "accepted", "expired", "pending"])
+def test_one_sample_too_many_or_few_is_seen(field: str) -> None:
+    """Each part of the sum counts."""
+    for off in (-1, 1):
+        assert not replace(LEDGER, **{field: getattr(LEDGER, field) + off}).adds_up
+    assert not replace(LEDGER, dropped={"nan": 6}).adds_up
+    assert not replace(LEDGER, rejected={"other": 4}).adds_up
+
+
+def test_the_status_page_says_all_of_it() -> None:
+    """The whole document, as docs/http-api.md describes it."""
+    found = document(snapshot())
+
+    assert {
+        name: found[name] for name in ("received", "unselected", "accepted", "expired", "pending")
+    } == {
+        "received": 100,
+        "unselected": 40,
+        "accepted": 30,
+        "expired": 5,
+        "pending": 15,
+    }
+    assert found["dropped"] == {"nan": 3, "stale": 2}
+    assert found["rejected"] == {"other": 1, "too_long": 4}
+    assert found["adds_up"] is True
+    assert found["uptime_seconds"] == 60.0
+    assert found["outbox"] == {
+        "items": 15,
+        "batches": 2,
+        "bytes": 1234,
+        "max_bytes": 1 << 30,
+        "oldest_seconds": 90.0,
+        "set_aside": 1,
+        "failing": False,
+    }
+    assert found["delivery"]["state"] == "throttle"
+    assert found["delivery"]["wait_seconds"] == 12.3
+    assert found["delivery"]["reason"] == "429 slow down"
+    assert found["delivery"]["attempts"] == {"200": 3, "unreachable": 4}
+    assert found["requests"] == {
+        "replies": {"204": 7, "400": 1},
+        "refused": {"undecodable": 1},
+        "repeated": 2,
+        "last_at": NOW - 3,
+        "metadata_families": 21,
+    }
+    assert found["metrics_json"] == {"file": "metrics.json", "names": ("a", "b*")}
+
+
+def test_an_open_gate_is_open() -> None:
+    """No state of trouble without trouble."""
+    assert document(snapshot(gate=State()))["delivery"]["state"] == "open"
+
+
+@pytest.mark.parametrize("oldest_ms", [0, round(NOW * 1000) + 60_000])
+def test_an_age_is_never_below_nothing(oldest_ms: int) -> None:
+    """With nothing waiting, or with samples from the future."""
+    outbox = Statistics(0, 0, 0, 1, oldest_ms, 0)
+
+    assert document(snapshot(outbox=outbox))["outbox"]["oldest_seconds"] == 0.0
