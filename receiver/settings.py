@@ -8,6 +8,7 @@ where it came from. Reads no files but metrics.json, in `load_allowlist`.
 
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -70,11 +71,11 @@ def read_seconds(text: str) -> float:
 
 def read_price(text: str) -> float:
     """Read a sum of money, at least 0. Raises: ValueError."""
-    price = float(text)
-    if not 0 <= price < 10**6:
-        message = "not a price"
-        raise ValueError(message)
-    return price
+    with suppress(ValueError):
+        if 0 <= (price := float(text)) < 10**6:
+            return price
+    message = "not a price: a number of at least 0"
+    raise ValueError(message)
 
 
 def read_count(text: str) -> int:
