@@ -62,13 +62,13 @@ class GpuReading:
 def good(per_second: float, batch: int = 1) -> Stream:
     """Return requests that `add_sub` answers."""
     vectors = np.ones((batch, VECTOR_LENGTH), np.float32)
-    inputs = [_input("INPUT0", vectors), _input("INPUT1", vectors)]
+    inputs = [tensor("INPUT0", vectors), tensor("INPUT1", vectors)]
     return Stream(GOOD_MODEL, inputs, per_second, batch)
 
 
 def failing(per_second: float) -> Stream:
     """Return requests that make `raiser` raise: reason="BACKEND"."""
-    return Stream(FAILING_MODEL, [_input("FAIL", np.ones(1, np.int32))], per_second)
+    return Stream(FAILING_MODEL, [tensor("FAIL", np.ones(1, np.int32))], per_second)
 
 
 async def drive(
@@ -106,7 +106,14 @@ async def publish_gpu(url: str, reading: GpuReading) -> None:
     Raises: InferenceServerException when it has no such model.
     """
     async with InferenceServerClient(url) as client:
-        await client.infer(GPU_MODEL, [_input("VALUES", np.array(astuple(reading), np.float64))])
+        await client.infer(GPU_MODEL, [tensor("VALUES", np.array(astuple(reading), np.float64))])
+
+
+def tensor(name: str, values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> InferInput:
+    """Return `values` as the input `name` of a request."""
+    types = {"float32": "FP32", "float64": "FP64", "int32": "INT32"}
+    made = InferInput(name, list(values.shape), types[values.dtype.name])
+    return made.set_data_from_numpy(values)
 
 
 async def _send(
@@ -136,9 +143,3 @@ async def _request(client: InferenceServerClient, stream: Stream) -> Account:
     except (aiohttp.ClientError, TimeoutError, OSError):
         return replace(sent, unanswered=1)
     return replace(sent, answered=1, inferences=stream.inferences)
-
-
-def _input(name: str, values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> InferInput:
-    types = {"float32": "FP32", "float64": "FP64", "int32": "INT32"}
-    tensor = InferInput(name, list(values.shape), types[values.dtype.name])
-    return tensor.set_data_from_numpy(values)

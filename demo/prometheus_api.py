@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import aiohttp
+import yaml
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
@@ -104,6 +105,10 @@ class PrometheusApi:
     async def flags(self) -> dict[str, str]:
         """Return the command-line flags that it runs with, defaults included."""
         return dict(await self._data("/api/v1/status/flags"))
+
+    async def config(self) -> dict[str, Any]:
+        """Return the configuration that it runs with, defaults included."""
+        return dict(yaml.safe_load((await self._data("/api/v1/status/config"))["yaml"]))
 
     async def reload(self) -> None:
         """Have it read its configuration and rules again; on an error it keeps the old."""

@@ -157,7 +157,7 @@ def test_each_gets_its_own_answer(tmp_path: Path) -> None:
                 bench.committer.submit(submission(items("a"), b"1", b"again")),
                 bench.committer.submit(submission(items("c"), b"2", b"again")),
             )
-        assert await waiting == [None, None, b"one", b"two"]
+        assert tuple(await waiting) == (None, None, b"one", b"two")
         assert bench.transactions == before + 1
         assert bench.on_disk() == items("b")
 
@@ -207,11 +207,11 @@ def test_a_disk_that_fails_is_told_to_all_and_costs_no_count(tmp_path: Path) -> 
         bench.committer.count({("received", ""): 1, ("unselected", ""): 1})
         await bench.committer.settle(Settlement(batch, accepted=5))
 
-        assert not bench.committer.failing
         totals = await bench.committer.ask(Outbox.totals)
         assert totals["received", ""] == 13
         assert totals["unselected", ""] == 8
         assert read_ledger(totals).adds_up
+        assert bench.committer.failing is False
 
     run(tmp_path, test)
 

@@ -206,7 +206,8 @@ def test_a_bad_series_of_2_0_is_refused_alone() -> None:
 
 def test_few_examples_are_kept_of_many_refusals() -> None:
     """2,000 bad series do not make a reply of 250 KB."""
-    intake = take(selection("a"), request(*[({"x": "y"}, [(1.0, 1)])] * 2000))
+    nameless: dict[str | bytes, str | bytes] = {"x": "y"}
+    intake = take(selection("a"), request(*[(nameless, [(1.0, 1)])] * 2000))
 
     assert intake.refused == {"no_name": 2000}
     assert len(intake.refused_examples) == 3
