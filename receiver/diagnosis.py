@@ -231,7 +231,7 @@ def _selecting(facts: Facts) -> Iterator[Diagnosis]:
     names = found.metric_names
     only_irates = all(name.endswith("_irate") for name in names)
     grace = FIRST_IRATES_SECONDS if only_irates else FIRST_VALUES_SECONDS
-    if facts.first_received_at and found.now - facts.first_received_at < grace:
+    if not facts.first_received_at or found.now - facts.first_received_at < grace:
         detail = "samples arrive; none of those that metrics.json selects has come yet"
         yield Diagnosis(State.WAITING, detail)
         return

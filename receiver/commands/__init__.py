@@ -21,6 +21,7 @@ def add_verb(
     description: str,
     *parents: argparse.ArgumentParser,
     example: str = "",
+    operands: str = "",
     exits: str = EXIT_CODES,
 ) -> argparse.ArgumentParser:
     """Make the parser of one verb; its help ends in an example and its exit codes."""
@@ -31,6 +32,7 @@ def add_verb(
         help=summary,
         description=description,
         epilog=epilog,
+        usage=f"appinsights-receiver {name} {operands} [OPTION …]".replace("  ", " "),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return made

@@ -10,7 +10,7 @@ from receiver.commands import Verbs, add_json, add_verb
 from receiver.commands.ask import NoAnswer, get_json, receiver_url
 from receiver.commands.findings import Finding, Mark, show
 from receiver.commands.places import add_places, ask_prometheus, ask_series, ask_triton
-from receiver.diagnosis import span
+from receiver.diagnosis import State, span
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, load_allowlist
 from receiver.triton import METRICS, series_names
@@ -27,6 +27,7 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "Follow one metric from Triton over Prometheus and metrics.json to its last delivery, and\n"
         "say where it stops and why.",
         common,
+        operands="METRIC",
         example="Example: appinsights-receiver explain nv_inference_request_success_irate",
     )
     parser.add_argument("metric", help="a series' name, as Prometheus shows it")
@@ -137,5 +138,7 @@ def _arrival(row: dict[str, Any]) -> Finding:
 
 def _delivery(status: dict[str, Any]) -> Finding:
     found = status["verdict"]
+    if found["state"] in {State.INCOMPLETE, State.CONFIG}:  # it is not about this metric
+        return Finding("delivery", Mark.OK, f"{status['accepted']} items accepted in all, {status['pending']} waiting")  # fmt: skip
     marks = {"bad": Mark.FAIL, "warn": Mark.WARN, "good": Mark.OK}
     return Finding("delivery", marks[found["severity"]], found["line"], found["hint"])

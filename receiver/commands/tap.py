@@ -22,6 +22,7 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "Show the items that a running receiver commits, as they go by: all of them at a modest pace,\n"
         "a sample of them past some thousand a second. Ends with Ctrl-C, --count or --seconds.",
         common,
+        operands="[GLOB]",
         example="Example: appinsights-receiver tap 'nv_gpu_*' --count 20",
     )
     parser.add_argument("glob", nargs="?", default="*", help="names to show, with * and ?")
