@@ -5,10 +5,13 @@ lines of one again.
 """
 
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isal import igzip
+
+from receiver.errors import Damaged
 
 BATCH_ITEMS = 1000
 BATCH_BYTES = 1 << 20
@@ -111,5 +114,8 @@ def compress(lines: Sequence[bytes]) -> bytes:
 
 
 def unpack(body: bytes) -> list[bytes]:
-    """Read the lines of a body again, each with its line end."""
-    return gzip.decompress(body).splitlines(keepends=True)
+    """Read the lines of a body again, each with its line end. Raises: Damaged."""
+    try:
+        return gzip.decompress(body).splitlines(keepends=True)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Damaged(f"{Damaged.message}: {error}") from error

@@ -22,9 +22,17 @@ import structlog
 
 from receiver.batch import Batch, DeadLetter, Settlement, compress, unpack
 from receiver.commit import Committer
-from receiver.errors import NotCommitted
+from receiver.errors import Damaged, NotCommitted
 from receiver.gate import Gate
-from receiver.ingestion import REJECT_REASONS, TOO_OLD, UNEXPLAINED, Action, Verdict, verdict
+from receiver.ingestion import (
+    DAMAGED,
+    REJECT_REASONS,
+    TOO_OLD,
+    UNEXPLAINED,
+    Action,
+    Verdict,
+    verdict,
+)
 from receiver.outbox import EXPIRY_MS, Outbox
 from receiver.pace import Pace
 from receiver.transport import Answer, Transport, Unreachable
@@ -32,6 +40,8 @@ from receiver.transport import Answer, Transport, Unreachable
 FRESH_SECONDS = 60.0
 DEAD_LETTERS_PER_BATCH = 50
 DISK_RETRY_SECONDS = 1.0
+_ABOUT_THE_BODY = frozenset({400, 413, 415, 422, 500})
+"""Statuses that may mean that the service could not read the body."""
 
 log = structlog.get_logger()
 
@@ -152,6 +162,10 @@ class Delivery:
                 await self._settle(Settlement(batch, expired=batch.items))
             else:
                 await self._judge(batch, await self._transport.post(self._body(batch)), started_at)
+        except Damaged as error:
+            letter = DeadLetter(0, str(error), "")
+            rejected = {DAMAGED: batch.items}
+            await self._settle(Settlement(batch, rejected=rejected, dead_letters=[letter]))
         except Unreachable as error:
             self.counts.attempts["unreachable"] += 1
             self._transport.route.forget()
@@ -169,6 +183,8 @@ class Delivery:
         self.counts.sent_bytes += len(batch.body)
         self._learn_time(answer)
         found = verdict(answer.status, answer.headers, answer.body, batch.items, self._wall_clock())
+        if answer.status in _ABOUT_THE_BODY:
+            unpack(batch.body)  # one that the disk has damaged would be refused for ever
         if found.action not in (Action.SETTLE, Action.SPLIT):
             if found.action is Action.BLOCKED:
                 self._transport.route.forget()

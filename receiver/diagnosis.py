@@ -10,11 +10,12 @@ whatever is found first is the verdict, the others are `also`.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from receiver.absence import Absence
 from receiver.history import Flow
 from receiver.ingestion import TOO_OLD, Action
+from receiver.spelling import clock_time, size, span
+from receiver.states import MEANINGS, Severity, State, anchor
 from receiver.status import Snapshot
 
 SILENT_SECONDS = 120.0
@@ -30,60 +31,6 @@ OLD_SAMPLES_SECONDS = 3 * 3600.0
 """Prometheus keeps some two hours to send again: what is older has a wrong time."""
 HARMLESS_DROPS = frozenset({"stale", "nan"})
 WORDS_LIMIT = 300
-
-
-class State(StrEnum):
-    """The verdicts, the word that a line begins with."""
-
-    DISK = "DISK"
-    CLOCK = "CLOCK"
-    BLOCKED = "BLOCKED"
-    QUOTA = "QUOTA"
-    THROTTLED = "THROTTLED"
-    UNREACHABLE = "UNREACHABLE"
-    FAILING = "FAILING"
-    FULL = "FULL"
-    REFUSING = "REFUSING"
-    NOT_RECEIVING = "NOT RECEIVING"
-    FILTERED_OUT = "FILTERED OUT"
-    REJECTED = "REJECTED"
-    DROPPING = "DROPPING"
-    BEHIND = "BEHIND"
-    CONFIG = "CONFIG"
-    INCOMPLETE = "INCOMPLETE"
-    WAITING = "WAITING"
-    OK = "OK"
-
-
-class Severity(StrEnum):
-    """How bad: data are being lost or kept back, something is not as asked for, or all is well."""
-
-    GOOD = "good"
-    WARN = "warn"
-    BAD = "bad"
-
-
-MEANINGS = {
-    State.DISK: (Severity.BAD, "The outbox cannot be written; Prometheus is answered 503 and keeps its data."),
-    State.CLOCK: (Severity.BAD, "A clock is wrong: the service refuses samples older than 48 hours or more than 2 hours ahead."),
-    State.BLOCKED: (Severity.BAD, "Application Insights refuses until a person sets something right; everything is kept."),
-    State.QUOTA: (Severity.BAD, "The resource's volume is used up; everything is kept, and one batch is tried now and then."),
-    State.THROTTLED: (Severity.WARN, "The service asked to wait; everything is kept."),
-    State.UNREACHABLE: (Severity.BAD, "There is no way to the service; everything is kept."),
-    State.FAILING: (Severity.WARN, "The service answers with an error of its own; everything is kept."),
-    State.FULL: (Severity.BAD, "The outbox holds all that it may; Prometheus is answered 503 and keeps its data."),
-    State.REFUSING: (Severity.BAD, "Requests arrive, and each of them is refused."),
-    State.NOT_RECEIVING: (Severity.BAD, "Nobody writes to the receiver."),
-    State.FILTERED_OUT: (Severity.BAD, "Samples arrive, and metrics.json selects none of them."),
-    State.REJECTED: (Severity.BAD, "Application Insights rejects items for good."),
-    State.DROPPING: (Severity.BAD, "Selected samples cannot be sent."),
-    State.BEHIND: (Severity.WARN, "Delivery goes on, but is late."),
-    State.CONFIG: (Severity.WARN, "A new metrics.json cannot be used; the old selection stays."),
-    State.INCOMPLETE: (Severity.WARN, "Some metrics of metrics.json have never been seen."),
-    State.WAITING: (Severity.GOOD, "Started a moment ago; nothing to say yet."),
-    State.OK: (Severity.GOOD, "Samples arrive, are selected, and are delivered."),
-}  # fmt: skip
-"""Each verdict: how bad it is, and what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +79,6 @@ class Diagnosis:
         return f"docs/runbook.md#{anchor(self.state)}"
 
 
-def anchor(state: State) -> str:
-    """Spell a state as its heading's anchor in docs/runbook.md."""
-    return state.value.lower().replace(" ", "-")
-
-
 def diagnose(facts: Facts) -> Diagnosis:
     """Find what is wrong, the cause first. Raises: nothing."""
     found = [each for finder in _FINDERS for each in finder(facts)]
@@ -146,10 +88,13 @@ def diagnose(facts: Facts) -> Diagnosis:
 
 
 def _disk(facts: Facts) -> Iterator[Diagnosis]:
-    if facts.snapshot.outbox_failing:
-        words = facts.outbox_error or "the outbox cannot be written"
+    found = facts.snapshot
+    words = facts.outbox_error if found.outbox_failing else ""
+    if not words and found.outbox.size_bytes < found.outbox.max_bytes:
+        words = found.outbox.full  # not for its own size
+    if found.outbox_failing or words:
         hint = "Make room, or make RECEIVER_OUTBOX_DIR writable; the receiver goes on by itself."
-        yield Diagnosis(State.DISK, words, hint)
+        yield Diagnosis(State.DISK, words or "the outbox cannot be written", hint)
 
 
 def _clock(facts: Facts) -> Iterator[Diagnosis]:
@@ -180,7 +125,7 @@ def _service(facts: Facts) -> Iterator[Diagnosis]:
     until = clock_time(facts.snapshot.now + facts.snapshot.gate_wait_seconds)
     match gate.action:
         case Action.BLOCKED:
-            detail = f"{words}. {gate.hint}" if gate.hint else words
+            detail = f"{words}: {gate.hint}" if words.isdigit() and gate.hint else words
             yield Diagnosis(State.BLOCKED, detail.rstrip(".") + waiting, gate.hint)
         case Action.QUOTA:
             hint = gate.hint or "Raise the daily cap, or send fewer metrics."
@@ -199,7 +144,7 @@ def _service(facts: Facts) -> Iterator[Diagnosis]:
 
 def _full(facts: Facts) -> Iterator[Diagnosis]:
     outbox = facts.snapshot.outbox
-    if outbox.size_bytes >= outbox.max_bytes:
+    if outbox.full and outbox.size_bytes >= outbox.max_bytes:
         detail = f"the outbox holds {size(outbox.size_bytes)} of {size(outbox.max_bytes)}"
         hint = "Application Insights takes less than arrives: mend that first, or raise RECEIVER_OUTBOX_MAX_BYTES."
         yield Diagnosis(State.FULL, detail, hint)
@@ -316,25 +261,3 @@ def _items(count: int) -> str:
 
 def _waiting(found: Snapshot) -> str:
     return f"{size(found.outbox.size_bytes)} wait, oldest {span(found.oldest_seconds)}"
-
-
-def span(seconds: float) -> str:
-    """Spell a length of time as a person says it: 40 s, 12 min, 3 h, 3 days."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{round(seconds / length)} {unit}"
-    return f"{round(seconds)} s"
-
-
-def size(count: float) -> str:
-    """Spell bytes as a person says it: 512 B, 41 kB, 3.2 MB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def clock_time(at: float) -> str:
-    """Spell a moment as the time of day in UTC."""
-    return f"{int(at) // 3600 % 24:02}:{int(at) // 60 % 60:02} UTC"

@@ -15,10 +15,11 @@ import structlog
 from receiver.absence import Absence, explain_absence
 from receiver.allowlist import Allowlist
 from receiver.cost import Cost, estimate
-from receiver.diagnosis import Diagnosis, Facts, Severity, diagnose
+from receiver.diagnosis import Diagnosis, Facts, diagnose
 from receiver.errors import NotCommitted
 from receiver.history import STEP_SECONDS, Flow, History, point_of
 from receiver.observation import MetricSeen, Observation
+from receiver.states import Severity
 from receiver.status import Observer, Snapshot, to_document
 from receiver.troubles import Troubles
 

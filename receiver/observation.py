@@ -210,7 +210,8 @@ class Observation:
     @property
     def share_seen(self) -> float:
         """Which share of all items was looked at, 0 to 1."""
-        return self.lines_seen / max(1, self.lines_seen + self.lines_skipped)
+        total = self.lines_seen + self.lines_skipped
+        return self.lines_seen / total if total else 1.0
 
     @property
     def bytes_per_item(self) -> float:

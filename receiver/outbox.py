@@ -48,6 +48,8 @@ class Statistics:
     max_bytes: int
     oldest_ms: int
     set_aside: int
+    full: str = ""
+    """Why nothing more is taken; empty while there is room."""
 
 
 class Outbox:
@@ -71,6 +73,7 @@ class Outbox:
         self._forgot_at = float("-inf")
         self._set_aside = 0
         self._batches = self._size_bytes = 0
+        self._last_id = 0
         self._open_database: sqlite3.Connection | None = None
         self._lock = schema.take_directory(directory)
         try:
@@ -103,6 +106,9 @@ class Outbox:
             self._put_aside(error)
             database = schema.open_database(self._directory)
         self._open_database = database
+        if self._last_id > self.newest_id():  # batches of the damaged one may be under way
+            insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
+            database.execute(insert, (self._last_id,))
         row = database.execute("SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches")
         self._batches, self._size_bytes = row.fetchone()
 
@@ -180,9 +186,8 @@ class Outbox:
         taken: list[Submission] = []
         for submission in submissions:
             result = self._answer_before(submission.digest)
-            if result is None and submission.lines and self._size_bytes >= self._max_bytes:
-                what = f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
-                result = OutboxFull(what)
+            if result is None and submission.lines and (full := self._why_full()):
+                result = OutboxFull(full)
             if result is None:
                 taken.append(submission)
                 totals.update(submission.totals)
@@ -193,12 +198,19 @@ class Outbox:
             self._insert(parcel, self._key)
         return results
 
+    def _why_full(self) -> str:
+        """Say why nothing more can be taken; empty while there is room."""
+        if self._size_bytes >= self._max_bytes:
+            return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
+        return schema.short_of_space(self._directory)
+
     def _insert(self, parcel: Parcel, key: str) -> None:
-        self._database.execute(
+        added = self._database.execute(
             "INSERT INTO batches (items, oldest_ms, newest_ms, instrumentation_key, size_bytes, body)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (parcel.items, parcel.oldest_ms, parcel.newest_ms, key, len(parcel.body), parcel.body),
         )
+        self._last_id = max(self._last_id, added.lastrowid or 0)
         self._batches += 1
         self._size_bytes += len(parcel.body)
 
@@ -240,7 +252,7 @@ class Outbox:
         one alone may have jumped.
         """
         newest_ms = max((each.newest_ms for each in submissions if each.lines), default=0)
-        if self._size_bytes < self._max_bytes or not newest_ms:
+        if not newest_ms or not self._why_full():
             return
         cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - EXPIRY_MS
         batches, items, size_bytes = self._database.execute(
@@ -319,12 +331,13 @@ class Outbox:
             max_bytes=self._max_bytes,
             oldest_ms=oldest_ms,
             set_aside=self._set_aside,
+            full=self._why_full(),
         )
 
     def compact(self) -> None:
         """Give the disk back what an emptied outbox no longer needs."""
         (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
-        if free > 1024 and not self._batches:
+        if not self._batches and (free > 1024 or schema.short_of_space(self._directory)):
             self._database.executescript(  # execute() would free one page and think it done
                 "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);"
             )

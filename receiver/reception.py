@@ -16,7 +16,6 @@ from receiver.batch import Submission
 from receiver.commit import Committer
 from receiver.decode import Message, decompress
 from receiver.intake import Intake, Selection
-from receiver.parts import check_parts
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
@@ -56,19 +55,22 @@ class Reception:
         self.on_request: Callable[[Intake, bytes, Message], None] = lambda *_: None
         self.counts = ReceptionCounts()
 
-    async def take(self, body: bytes, message: Message) -> Reply:
+    async def take(
+        self, body: bytes, message: Message, hold: Callable[[int], object] = lambda _: None
+    ) -> Reply:
         """Decode, select, render and commit one request.
+
+        `hold` is told how many bytes wait to be committed, when they are known.
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
-        limits = self.selection.limits
-        raw = decompress(body, limits.decoded_bytes)
-        check_parts(raw, message, limits)
+        raw = decompress(body, self.selection.limits.decoded_bytes)
         intake = self.selection.take(raw, message)
         reply = _reply(intake)
         totals = _totals(intake)
         before = None
         if intake.lines:
+            hold(sum(map(len, intake.lines)))
             before = await self._committer.submit(
                 Submission(
                     intake.lines,

@@ -16,6 +16,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from receiver import __version__
+from receiver.door import CLOSE_REASONS
 from receiver.intake import DROP_REASONS
 from receiver.status import Snapshot
 
@@ -46,6 +47,11 @@ METRICS = (
     SelfMetric("receiver_series_refused_total", "counter", "Series refused while the rest of their request was taken, by reason.", lambda s: s.reception.refused_series, "reason"),
     SelfMetric("receiver_labels_cut_total", "counter", "Labels shortened to the service's limits, once for each series learnt.", lambda s: s.reception.labels_cut),
     SelfMetric("receiver_labels_left_out_total", "counter", "Labels left out to keep items under 64 KiB, once for each series learnt.", lambda s: s.reception.labels_left_out),
+    SelfMetric("receiver_requests_in_flight", "gauge", "Write requests under way, by state: reading the body, or working on it.", lambda s: {"reading": s.admission.reading, "working": s.admission.working}, "state"),
+    SelfMetric("receiver_in_flight_bytes", "gauge", "Bytes that they hold.", lambda s: s.admission.size_bytes),
+    SelfMetric("receiver_connections", "gauge", "Connections open.", lambda s: s.door.connections),
+    SelfMetric("receiver_connections_accepted_total", "counter", "Connections that came, since this process began.", lambda s: s.door.accepted),
+    SelfMetric("receiver_connections_closed_total", "counter", "Connections that the receiver closed, by reason.", lambda s: {reason: s.door.closed[reason] for reason in CLOSE_REASONS}, "reason"),
     SelfMetric("receiver_metadata_families", "gauge", "Metric families of which a sender has told type, help or unit.", lambda s: s.metadata_families),
     SelfMetric("receiver_samples_received_total", "counter", "Samples received, since the outbox was made.", lambda s: s.ledger.received),
     SelfMetric("receiver_samples_unselected_total", "counter", "Samples of series that metrics.json does not name.", lambda s: s.ledger.unselected),

@@ -21,10 +21,13 @@ import structlog
 from aiohttp import web
 
 from receiver import __version__, entra
+from receiver.access import Access
+from receiver.admission import Admission
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
 from receiver.connection import Connection
 from receiver.delivery import Delivery
+from receiver.door import Door, DoorCounts, DoorLimits
 from receiver.envelope import Identity
 from receiver.errors import NotCommitted, SettingsError
 from receiver.gate import Gate
@@ -38,11 +41,11 @@ from receiver.pages import page_routes
 from receiver.reception import Reception
 from receiver.redirect import Route
 from receiver.selfmetrics import to_text
-from receiver.settings import Address, Settings
+from receiver.settings import Settings
 from receiver.status import Observer
 from receiver.transport import Token, Transport
 from receiver.troubles import Troubles
-from receiver.web import Pages, Web
+from receiver.web import BodyLimits, Pages, Web
 
 log = structlog.get_logger()
 
@@ -85,6 +88,8 @@ async def running(
         observation, troubles = Observation(clock), Troubles(clock)
         reception.on_request = observation.saw
         loop = asyncio.get_running_loop()
+        admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
+        door_counts = DoorCounts()
         observer = Observer(
             committer,
             reception,
@@ -94,20 +99,24 @@ async def running(
             clock(),
             clock,
             loop.time,
+            admission,
+            door_counts,
         )
+        access = Access(settings.web_config_file, settings.bearer_token_file, loop.time)
+        stack.callback(access.close)
+        limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
         instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
-        front = Web(reception, _pages(instrument), settings.body_max_bytes, page_routes(instrument))
+        front = Web(reception, _pages(instrument), access, admission, limits)
         for part in (committer, delivery, front):
             part.on_trouble = troubles.note
+        entrance = await _listen(front, settings, access, door_counts)
         looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
-        runner = await _listen(front, settings.listen)
-        url = f"http://{Address(*runner.addresses[0][:2])}"
         try:
-            yield Receiver(url, front, delivery, observer, instrument)
+            yield Receiver(entrance.url, front, delivery, observer, instrument)
         finally:
-            await _stop(front, delivery, sending, runner, settings.shutdown_seconds)
             looking.cancel()
+            await _stop(front, delivery, sending, entrance, settings.shutdown_seconds)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -181,34 +190,54 @@ def _pages(instrument: Instrument) -> Pages:
         except NotCommitted as error:
             return str(error)
         found = view.snapshot
-        if found.outbox_failing or found.outbox.size_bytes >= found.outbox.max_bytes:
+        if found.outbox_failing or found.outbox.full:
             lines = (view.diagnosis.line, *view.diagnosis.also)
             return ". ".join((*lines, view.diagnosis.hint))
         return ""
 
-    return Pages(status, metrics, ready)
+    return Pages(status, metrics, ready, page_routes(instrument))
 
 
-async def _listen(front: Web, address: Address) -> web.AppRunner:
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """The door, what serves behind it, and where it is."""
+
+    door: Door
+    runner: web.AppRunner
+    url: str
+
+    async def close(self) -> None:
+        """Let nobody in, and send those away who are here."""
+        await self.door.close()
+        await self.runner.cleanup()
+
+
+async def _listen(front: Web, settings: Settings, access: Access, counts: DoorCounts) -> _Entrance:
     runner = web.AppRunner(
-        front.application, access_log=None, auto_decompress=False, shutdown_timeout=1.0
+        front.application,
+        access_log=None,
+        auto_decompress=False,
+        shutdown_timeout=1.0,
+        keepalive_timeout=settings.idle_seconds,
     )
     await runner.setup()
-    site = web.TCPSite(runner, address.host, address.port, reuse_address=True)
+    assert runner.server
+    limits = DoorLimits(settings.connections_max, settings.headers_seconds, settings.idle_seconds)
+    door = Door(runner.server, access.tls, limits, counts)
+    front.guard_of = door.guard
     try:
-        await site.start()
-    except OSError as error:
+        address = door.listen(settings.listen)
+    except SettingsError:
         await runner.cleanup()
-        message = f"cannot listen on {address}: {error.strerror}; name another with RECEIVER_LISTEN or --listen"
-        raise SettingsError(message) from error
-    return runner
+        raise
+    return _Entrance(door, runner, f"http{'s' if access.tls() else ''}://{address}")
 
 
 async def _stop(
     front: Web,
     delivery: Delivery,
     sending: "asyncio.Task[None]",
-    runner: web.AppRunner,
+    entrance: _Entrance,
     seconds: float,
 ) -> None:
     """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox."""
@@ -221,7 +250,7 @@ async def _stop(
             await sending
     except TimeoutError:
         log.info("stopped while batches were under way", hint="They stay in the outbox.")
-    await runner.cleanup()
+    await entrance.close()
 
 
 async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> None:

@@ -130,6 +130,14 @@ SETTINGS = (
     Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "50000", read_count, "Series in one request."),
     Setting("labels_max", "RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused."),
     Setting("label_max_bytes", "RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused."),
+    Setting("requests_max", "RECEIVER_REQUESTS_MAX", "--requests-max", "256", read_count, "Requests at work at once, from decoding to the disk; one more is answered 503."),
+    Setting("in_flight_max_bytes", "RECEIVER_IN_FLIGHT_MAX_BYTES", "--in-flight-max-bytes", "128MiB", read_size, "Bytes of all requests under way; past it they are answered 503 before they are decoded."),
+    Setting("connections_max", "RECEIVER_CONNECTIONS_MAX", "--connections-max", "512", read_count, "Connections at once; past it a newcomer takes the place of one that waits, longest first."),
+    Setting("headers_seconds", "RECEIVER_HEADERS_TIMEOUT", "--headers-timeout", "10s", read_seconds, "How long a request's headers, or a TLS handshake, may take."),
+    Setting("body_seconds", "RECEIVER_BODY_TIMEOUT", "--body-timeout", "30s", read_seconds, "How long a request's body may take."),
+    Setting("idle_seconds", "RECEIVER_IDLE_TIMEOUT", "--idle-timeout", "120s", read_seconds, "How long a connection may wait between requests."),
+    Setting("web_config_file", "RECEIVER_WEB_CONFIG_FILE", "--web.config.file", "", str.strip, "File in Prometheus' web configuration format: TLS, client certificates, users; without it, none (needs the access extra)."),
+    Setting("bearer_token_file", "RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization has to send; without it, none."),
     Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "128MiB", read_size, "Memory for what was learnt of each selected series."),
     Setting("senders", "RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once."),
     Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
@@ -162,6 +170,14 @@ class Settings:
     series_max: int
     labels_max: int
     label_max_bytes: int
+    requests_max: int
+    in_flight_max_bytes: int
+    connections_max: int
+    headers_seconds: float
+    body_seconds: float
+    idle_seconds: float
+    web_config_file: str
+    bearer_token_file: str
     series_cache_bytes: int
     senders: int
     send_timeout_seconds: float

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from receiver import __version__
+from receiver.admission import Admission, AdmissionStatistics
 from receiver.cache import CacheStatistics
 from receiver.commit import Committer
 from receiver.delivery import Delivery, DeliveryCounts
+from receiver.door import DoorCounts
 from receiver.gate import State
 from receiver.outbox import Outbox, Statistics
 from receiver.reception import Reception, ReceptionCounts
@@ -69,6 +71,8 @@ class Snapshot:
     gate: State
     gate_wait_seconds: float
     cache: CacheStatistics
+    admission: AdmissionStatistics
+    door: DoorCounts
     metadata_families: int
     metrics_json: str
     metric_names: tuple[str, ...]
@@ -94,6 +98,8 @@ class Observer:
     started_at: float
     clock: Callable[[], float]
     loop_clock: Callable[[], float]
+    admission: Admission
+    door: DoorCounts
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -108,6 +114,8 @@ class Observer:
             gate=gate.state,
             gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
             cache=self.reception.selection.templates.statistics(),
+            admission=self.admission.statistics(),
+            door=self.door,
             metadata_families=len(self.reception.selection.metadata),
             metrics_json=self.metrics_json,
             metric_names=tuple(e.name for e in self.reception.selection.allowlist.entries),
@@ -155,6 +163,13 @@ def to_document(found: Snapshot) -> dict[str, Any]:
             "repeated": found.reception.repeated,
             "last_at": found.reception.last_request_at,
             "metadata_families": found.metadata_families,
+            "in_flight": found.admission.reading + found.admission.working,
+            "in_flight_bytes": found.admission.size_bytes,
+        },
+        "connections": {
+            "open": found.door.connections,
+            "accepted": found.door.accepted,
+            "closed": dict(found.door.closed),
         },
         "metrics_json": {"file": found.metrics_json, "names": found.metric_names},
     }

@@ -20,11 +20,12 @@ from receiver import __version__, entra
 from receiver.batch import compress
 from receiver.commands.findings import Finding, Mark
 from receiver.connection import Connection
-from receiver.diagnosis import CLOCK_SECONDS, span
+from receiver.diagnosis import CLOCK_SECONDS
 from receiver.envelope import Identity, line, make_template, spell_time
 from receiver.ingestion import Action, verdict
 from receiver.redirect import Route
 from receiver.settings import Settings
+from receiver.spelling import span
 from receiver.transport import Answer, Transport, Unreachable
 
 NAME = "appinsights_receiver_doctor"
@@ -87,7 +88,7 @@ def _item(settings: Settings, connection: Connection) -> bytes:
     template = make_template({"__name__": NAME, "job": "appinsights-receiver"}, identity)
     time_text = spell_time(round(time.time() * 1000))
     assert time_text
-    return line(time_text, template, orjson.dumps(1))
+    return line(time_text, template.middle, orjson.dumps(1))
 
 
 def _clock(answer: Answer) -> Iterator[Finding]:

@@ -17,9 +17,10 @@ from receiver.commands.canary import look_up, send_canary
 from receiver.commands.findings import Finding, Mark, show
 from receiver.commands.places import Prometheus, Triton, add_places, ask_prometheus, ask_triton
 from receiver.commands.run import NO_DESTINATION
-from receiver.diagnosis import Severity, State, span
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, find_connection, load_allowlist
+from receiver.spelling import span
+from receiver.states import Severity, State
 
 BEHIND_SECONDS = 60.0
 SYMPTOMS = {State.NOT_RECEIVING, State.FILTERED_OUT, State.INCOMPLETE, State.WAITING}

@@ -10,9 +10,10 @@ from receiver.commands import Verbs, add_json, add_verb
 from receiver.commands.ask import NoAnswer, get_json, receiver_url
 from receiver.commands.findings import Finding, Mark, show
 from receiver.commands.places import add_places, ask_prometheus, ask_series, ask_triton
-from receiver.diagnosis import State, span
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, load_allowlist
+from receiver.spelling import span
+from receiver.states import State
 from receiver.triton import METRICS, series_names
 
 LATE_SECONDS = 180.0

@@ -9,8 +9,8 @@ from typing import Any
 
 from receiver.commands import Verbs, add_json, add_verb
 from receiver.commands.ask import get_json, receiver_url
-from receiver.diagnosis import size, span
 from receiver.settings import Origin, Settings
+from receiver.spelling import size, span
 
 CLEAR = "\x1b[H\x1b[2J"
 

@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 
 from receiver.absence import Absence
+from receiver.admission import AdmissionStatistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
-from receiver.diagnosis import MEANINGS, Facts, Severity, State, anchor, diagnose, size, span
+from receiver.diagnosis import Facts, diagnose
+from receiver.door import DoorCounts
 from receiver.gate import State as Gate
 from receiver.history import Flow
 from receiver.ingestion import Action
 from receiver.outbox import Statistics
 from receiver.reception import ReceptionCounts
+from receiver.spelling import size, span
+from receiver.states import MEANINGS, Severity, State, anchor
 from receiver.status import Ledger, Snapshot
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
@@ -29,6 +33,8 @@ SNAPSHOT = Snapshot(
     gate_wait_seconds=0.0,
     cache=CacheStatistics(1, 1, 1, 1),
     metadata_families=0,
+    admission=AdmissionStatistics(0, 0, 0),
+    door=DoorCounts(),
     metrics_json="metrics.json",
     metric_names=("nv_a", "nv_b"),
     endpoint="https://example.test/v2.1/track",
@@ -64,6 +70,10 @@ CASES: dict[str, tuple[Facts, str]] = {
         facts(outbox_failing=True, facts={"outbox_error": "database or disk is full"}),
         "DISK: database or disk is full",
     ),
+    "disk nearly full": (
+        facts(outbox=Statistics(0, 0, 0, 10**9, 0, 0, "the disk has 3 MB left")),
+        "DISK: the disk has 3 MB left",
+    ),
     "our clock ahead": (
         facts(facts={"clock_ahead_seconds": 3 * 86400.0}),
         "CLOCK: this machine's clock is 3 days ahead of Application Insights'",
@@ -82,7 +92,11 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "blocked": (
         facts(**PENDING, **gate(Action.BLOCKED, "403 Forbidden", "The identity lacks the role.")),
-        "BLOCKED: 403 Forbidden. The identity lacks the role; 41.0 MB wait, oldest 9 min",
+        "BLOCKED: 403 Forbidden; 41.0 MB wait, oldest 9 min",
+    ),
+    "blocked without words": (
+        facts(**gate(Action.BLOCKED, "403", "The identity lacks the role.")),
+        "BLOCKED: 403: The identity lacks the role",
     ),
     "quota": (
         facts(**gate(Action.QUOTA, "439 Daily quota exceeded")),
@@ -95,7 +109,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "service error": (facts(**gate(Action.RETRY, "503 Busy")), "FAILING: 503 Busy, 3 in a row"),
     "full": (
-        facts(outbox=Statistics(9, 1, 10**9, 10**9, 0, 0)),
+        facts(outbox=Statistics(9, 1, 10**9, 10**9, 0, 0, "1 GB waits")),
         "FULL: the outbox holds 1.0 GB of 1.0 GB",
     ),
     "just started": (facts(**NO_REQUEST, started_at=NOW - 12), "WAITING: started 12 s ago, no request yet"),
@@ -175,7 +189,10 @@ ORDER = {
         [State.CLOCK, State.REJECTED],
     ),
     "no role before the full outbox": (
-        facts(outbox=Statistics(9, 1, 10**9, 10**9, 0, 0), **gate(Action.BLOCKED, "403", "h")),
+        facts(
+            outbox=Statistics(9, 1, 10**9, 10**9, 0, 0, "1 GB waits"),
+            **gate(Action.BLOCKED, "403", "h"),
+        ),
         [State.BLOCKED, State.FULL],
     ),
     "silence before what is missing": (

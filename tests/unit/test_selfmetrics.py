@@ -8,8 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import __version__
+from receiver.admission import AdmissionStatistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
+from receiver.door import DoorCounts
 from receiver.gate import State
 from receiver.ingestion import Action
 from receiver.intake import DROP_REASONS
@@ -42,6 +44,8 @@ SNAPSHOT = Snapshot(
     gate=State(Action.RETRY, 50.0, 40.0, 3),
     gate_wait_seconds=12.5,
     cache=CacheStatistics(10, 2000, 4000, 11),
+    admission=AdmissionStatistics(3, 4, 500),
+    door=DoorCounts(6, 12, Counter({"idle": 2})),
     metadata_families=21,
     metrics_json="metrics.json",
     metric_names=("a",),
