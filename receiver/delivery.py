@@ -33,6 +33,7 @@ from receiver.ingestion import (
     Verdict,
     verdict,
 )
+from receiver.latency import Latency
 from receiver.outbox import EXPIRY_MS, Outbox
 from receiver.pace import Pace
 from receiver.transport import Answer, Transport, Unreachable
@@ -54,6 +55,7 @@ class DeliveryCounts:
     unconfirmed_items: int = 0
     seconds: float = 0.0
     sent_bytes: int = 0
+    latency: Latency = field(default_factory=Latency)
 
 
 class Delivery:
@@ -175,6 +177,7 @@ class Delivery:
             self._failed(Action.RETRY, started_at, None, str(error), "See the log.")
         finally:
             self.counts.seconds += self._loop.time() - started_at
+            self.counts.latency.observe(self._loop.time() - started_at)
             self._under_way.discard(batch.id)
             self.wake()
 

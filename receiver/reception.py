@@ -16,6 +16,7 @@ from receiver.batch import Submission
 from receiver.commit import Committer
 from receiver.decode import Message, decompress
 from receiver.intake import Intake, Selection
+from receiver.latency import Latency
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
@@ -43,6 +44,7 @@ class ReceptionCounts:
     labels_cut: int = 0
     labels_left_out: int = 0
     last_request_at: float = 0.0
+    latency: Latency = field(default_factory=Latency)
 
 
 class Reception:

@@ -131,6 +131,7 @@ class Web:
 
     async def _write(self, request: web.Request) -> web.Response:
         self._in_flight += 1
+        began = time.monotonic()
         message: Message | None = None
         try:
             if self.draining:
@@ -152,6 +153,7 @@ class Web:
                 self._drained.set()
         self._reception.counts.replies[str(response.status)] += 1
         self._reception.counts.last_request_at = time.time()
+        self._reception.counts.latency.observe(time.monotonic() - began)
         return response
 
     async def _take(self, request: web.Request, message: Message) -> Reply:
