@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+import orjson
 import structlog
 from aiohttp import web
 
@@ -28,19 +29,23 @@ from receiver.connection import Connection
 from receiver.delivery import Delivery
 from receiver.door import Door, DoorCounts, DoorLimits
 from receiver.envelope import Identity
-from receiver.errors import NotCommitted, OutboxFull, SettingsError
+from receiver.errors import NotCommitted, SettingsError
 from receiver.gate import Gate
+from receiver.instrument import Instrument, to_status
 from receiver.intake import Selection
 from receiver.limits import Limits
+from receiver.observation import Observation
 from receiver.outbox import Outbox
 from receiver.pace import Pace
+from receiver.pages import page_routes
 from receiver.reception import Reception
 from receiver.redirect import Route
 from receiver.reload import Watch
 from receiver.selfmetrics import to_text
 from receiver.settings import Settings, load_allowlist
-from receiver.status import Observer, to_json
+from receiver.status import Observer
 from receiver.transport import Token, Transport
+from receiver.troubles import Troubles
 from receiver.web import BodyLimits, Noise, Pages, Web
 
 log = structlog.get_logger()
@@ -55,6 +60,7 @@ class Receiver:
     delivery: Delivery
     observer: Observer
     watch: Watch
+    instrument: Instrument
 
 
 @asynccontextmanager
@@ -91,6 +97,8 @@ async def running(
             )
 
         watch = Watch(settings.metrics_json, lambda: load_allowlist(settings), use, clock)
+        observation, troubles = Observation(clock), Troubles(clock)
+        reception.on_request = observation.saw
         loop = asyncio.get_running_loop()
         admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
         door_counts = DoorCounts()
@@ -110,13 +118,18 @@ async def running(
         access = Access(settings.web_config_file, settings.bearer_token_file, loop.time)
         stack.callback(access.close)
         body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
-        front = Web(reception, _pages(observer), access, admission, body_limits)
+        instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
+        front = Web(reception, _pages(instrument), access, admission, body_limits)
+        for part in (committer, delivery, front):
+            part.on_trouble = troubles.note
         entrance = await _listen(front, settings, access, door_counts)
+        looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
         watching = asyncio.create_task(watch.run(), name="watch")
         try:
-            yield Receiver(entrance.url, front, delivery, observer, watch)
+            yield Receiver(entrance.url, front, delivery, observer, watch, instrument)
         finally:
+            looking.cancel()
             watching.cancel()
             await _stop(front, delivery, sending, entrance, settings.shutdown_seconds)
 
@@ -176,24 +189,28 @@ def _delivery(
     )
 
 
-def _pages(observer: Observer) -> Pages:
+def _pages(instrument: Instrument) -> Pages:
     async def status() -> bytes:
-        return to_json(await observer.snapshot())
+        view = await instrument.view()
+        document = to_status(view, instrument.troubles, instrument.cost(view))
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:
-        return to_text(await observer.snapshot())
+        return to_text((await instrument.view()).snapshot)
 
     async def ready() -> str:
         """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
         try:
-            found = await observer.snapshot()
+            view = await instrument.view()
         except NotCommitted as error:
             return str(error)
-        if found.outbox.full:
-            return f"the outbox is full: {found.outbox.full}. {OutboxFull.hint}"
-        return f"the outbox cannot be written. {NotCommitted.hint}" if found.outbox_failing else ""
+        found = view.snapshot
+        if found.outbox_failing or found.outbox.full:
+            lines = (view.diagnosis.line, *view.diagnosis.also)
+            return ". ".join((*lines, view.diagnosis.hint))
+        return ""
 
-    return Pages(status, metrics, ready)
+    return Pages(status, metrics, ready, page_routes(instrument))
 
 
 @dataclass(frozen=True, slots=True)
