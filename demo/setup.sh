@@ -23,7 +23,7 @@ if ! "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1; then
         command -v sudo >/dev/null 2>&1 || fail "become root, and run: apt-get install $package"
         sudo=sudo
     fi
-    ($sudo apt-get update -qq && $sudo apt-get install -y -qq "$package") >/dev/null ||
+    ($sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package") >/dev/null ||
         fail "apt-get cannot install $package; install it by hand and run this again"
 fi
 
