@@ -82,6 +82,20 @@ class Parcel:
     newest_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What waits: items, batches, their compressed bytes, the oldest sample's time (0: none)."""
+
+    items: int
+    batches: int
+    size_bytes: int
+    max_bytes: int
+    oldest_ms: int
+    set_aside: int
+    full: str = ""
+    """Why nothing more is taken; empty while there is room."""
+
+
 def pack(submissions: Iterable[Submission]) -> Iterator[Parcel]:
     """Cut the lines of all submissions into full batches, compressed once and for all.
 

@@ -3,8 +3,8 @@
 In: sockets. Out: a protocol of aiohttp's for each, behind a guard. Every connection
 has a clock running unless a request of it is at work: one that does not send its
 headers, or sends nothing, is closed. When all places are taken the newcomer gets the
-place of the connection that has waited longest for headers, else of the longest idle,
-else of the one whose body has been coming longest: a crowd that connects and waits
+place of the connection that has waited longest for headers, else of the longest in its
+TLS handshake, else of the longest idle, else of the one whose body has been coming longest: a crowd that connects and waits
 cannot lock out those that write.
 """
 
@@ -32,6 +32,7 @@ CLOSE_REASONS = {
     "no_place": "All connections were taken by requests at work, so it was not let in.",
     "headers_late": "Its request's headers did not come in time.",
     "idle": "It sent nothing for long.",
+    "not_http": "What came over it was no HTTP.",
     "handshake_failed": "Its TLS handshake failed or took too long.",
 }
 """Why the receiver closed a connection: the closed set of `receiver_connections_closed_total`."""
@@ -83,7 +84,7 @@ class Door:
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._shaking: set[asyncio.Task[None]] = set()
+        self._coming: dict[asyncio.Task[None], None] = {}
         self._guards: dict[State, dict[Guard, None]] = {state: {} for state in State}
         self._by_transport: dict[asyncio.BaseTransport, Guard] = {}
         self._throttle = Throttle(self._loop.time)
@@ -92,7 +93,7 @@ class Door:
     @property
     def connections(self) -> int:
         """How many there are, those in their TLS handshake included."""
-        return sum(map(len, self._guards.values())) + len(self._shaking)
+        return sum(map(len, self._guards.values())) + len(self._coming)
 
     def listen(self, address: Address) -> Address:
         """Begin to accept at `address`; returns where it really is. Raises: SettingsError."""
@@ -116,7 +117,7 @@ class Door:
                 await self._accepting
         if self._socket:
             self._socket.close()
-        for task in self._shaking:
+        for task in list(self._coming):
             task.cancel()
 
     def guard(self, transport: asyncio.BaseTransport | None) -> "Guard | None":
@@ -138,8 +139,9 @@ class Door:
                 connection.close()
                 continue
             task = self._loop.create_task(self._admit(connection))
-            self._shaking.add(task)
-            task.add_done_callback(self._shaking.discard)
+            self._coming[task] = None
+            task.add_done_callback(lambda done: self._coming.pop(done, None))
+            await asyncio.sleep(0)  # an accept that need not wait gives nobody else a turn
 
     async def _admit(self, connection: socket.socket) -> None:
         context = self._tls()
@@ -155,13 +157,25 @@ class Door:
         except (OSError, TimeoutError) as error:
             self.note("handshake_failed", error)
             connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
 
     def _give_up_one(self) -> bool:
+        if not self._guards[State.HEADERS] and self._coming:
+            self._coming_goes(next(iter(self._coming)))
+            return True
         for state in (State.HEADERS, State.IDLE, State.BODY):
             if oldest := next(iter(self._guards[state]), None):
                 oldest.abort("crowded_out")
                 return True
         return False
+
+    def _coming_goes(self, task: "asyncio.Task[None]") -> None:
+        """Give up a connection that is still in its handshake; its task closes the socket."""
+        self._coming.pop(task, None)
+        self.note("crowded_out")
+        task.cancel()
 
     def note(self, reason: str, error: Exception | None = None) -> None:
         """Count a connection that was closed, and log it once in a while."""

@@ -43,6 +43,8 @@ def _dropped(found: Snapshot) -> dict[str, float]:
 METRICS = (
     SelfMetric("receiver_build_info", "gauge", "Always 1; the version is the label.", lambda _: {__version__: 1}, "version"),
     SelfMetric("receiver_start_time_seconds", "gauge", "When this process began, in seconds since the epoch.", lambda s: s.started_at),
+    SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while the metrics.json in force is the one on disk; 0 after one that cannot be used.", lambda s: float(s.reload.successful)),
+    SelfMetric("receiver_config_last_reload_success_timestamp_seconds", "gauge", "When the metrics.json in force was read, in seconds since the epoch.", lambda s: s.reload.succeeded_at),
     SelfMetric("receiver_requests_total", "counter", "Write requests answered, by HTTP status, since this process began.", lambda s: s.reception.replies, "code"),
     SelfMetric("receiver_request_duration_seconds", "histogram", "How long write requests took, from their headers to their answer.", lambda s: s.reception.latency),
     SelfMetric("receiver_requests_refused_total", "counter", "Write requests refused as a whole, by reason.", lambda s: s.reception.refused_requests, "reason"),

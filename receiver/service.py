@@ -40,12 +40,13 @@ from receiver.pace import Pace
 from receiver.pages import page_routes
 from receiver.reception import Reception
 from receiver.redirect import Route
+from receiver.reload import Watch
 from receiver.selfmetrics import to_text
-from receiver.settings import Settings
+from receiver.settings import Settings, load_allowlist
 from receiver.status import Observer
 from receiver.transport import Token, Transport
 from receiver.troubles import Troubles
-from receiver.web import BodyLimits, Pages, Web
+from receiver.web import BodyLimits, Noise, Pages, Web
 
 log = structlog.get_logger()
 
@@ -58,6 +59,7 @@ class Receiver:
     web: Web
     delivery: Delivery
     observer: Observer
+    watch: Watch
     instrument: Instrument
 
 
@@ -83,9 +85,27 @@ async def running(
         delivery = _delivery(settings, connection, committer, session, tokens, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        selection = Selection(allowlist, identity, settings.series_cache_bytes, _limits(settings))
+        limits = _limits(settings)
+
+        selection = Selection(allowlist, identity, settings.series_cache_bytes, limits)
         reception = Reception(selection, committer)
+
+        def use(wanted: Allowlist) -> None:
+            # Types and units are sent once in a while, so what was learnt of them goes on.
+            reception.selection = Selection(
+                wanted, identity, settings.series_cache_bytes, limits, reception.selection.metadata
+            )
+
         observation, troubles = Observation(clock), Troubles(clock)
+
+        def load() -> Allowlist:
+            try:
+                return load_allowlist(settings)
+            except SettingsError as error:
+                troubles.note("metrics.json", str(error), "The list before is kept: mend the file.")
+                raise
+
+        watch = Watch(settings.metrics_json, load, use, clock)
         reception.on_request = observation.saw
         loop = asyncio.get_running_loop()
         admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
@@ -101,21 +121,24 @@ async def running(
             loop.time,
             admission,
             door_counts,
+            watch,
         )
         access = Access(settings.web_config_file, settings.bearer_token_file, loop.time)
         stack.callback(access.close)
-        limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
+        body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
         instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
-        front = Web(reception, _pages(instrument), access, admission, limits)
+        front = Web(reception, _pages(instrument, watch), access, admission, body_limits)
         for part in (committer, delivery, front):
             part.on_trouble = troubles.note
         entrance = await _listen(front, settings, access, door_counts)
         looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
+        watching = asyncio.create_task(watch.run(), name="watch")
         try:
-            yield Receiver(entrance.url, front, delivery, observer, instrument)
+            yield Receiver(entrance.url, front, delivery, observer, watch, instrument)
         finally:
             looking.cancel()
+            watching.cancel()
             await _stop(front, delivery, sending, entrance, settings.shutdown_seconds)
 
 
@@ -174,7 +197,7 @@ def _delivery(
     )
 
 
-def _pages(instrument: Instrument) -> Pages:
+def _pages(instrument: Instrument, watch: Watch) -> Pages:
     async def status() -> bytes:
         view = await instrument.view()
         document = to_status(view, instrument.troubles, instrument.cost(view))
@@ -195,7 +218,7 @@ def _pages(instrument: Instrument) -> Pages:
             return ". ".join((*lines, view.diagnosis.hint))
         return ""
 
-    return Pages(status, metrics, ready, page_routes(instrument))
+    return Pages(status, metrics, ready, page_routes(instrument, watch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,18 +236,21 @@ class _Entrance:
 
 
 async def _listen(front: Web, settings: Settings, access: Access, counts: DoorCounts) -> _Entrance:
+    noise = Noise()
     runner = web.AppRunner(
         front.application,
         access_log=None,
         auto_decompress=False,
         shutdown_timeout=1.0,
         keepalive_timeout=settings.idle_seconds,
+        logger=noise.logger,
     )
     await runner.setup()
     assert runner.server
     limits = DoorLimits(settings.connections_max, settings.headers_seconds, settings.idle_seconds)
     door = Door(runner.server, access.tls, limits, counts)
     front.guard_of = door.guard
+    noise.on_no_http = lambda error: door.note("not_http", error)
     try:
         address = door.listen(settings.listen)
     except SettingsError:
@@ -257,6 +283,7 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
     """Run until SIGTERM or SIGINT; a second one ends the process at once, and loses nothing."""
     stop = stop_on_signals()
     async with running(settings, connection, allowlist) as receiver:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
         log.info(
             "receiver listens",
             address=receiver.url,

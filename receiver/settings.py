@@ -127,7 +127,7 @@ SETTINGS = (
     Setting("decoded_max_bytes", "RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body once decompressed."),
     Setting("parsed_max_bytes", "RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Memory that a request may take once parsed, by an estimate made before."),
     Setting("rendered_max_bytes", "RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Memory that a request's selected samples may take, each rendered with its labels."),
-    Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "50000", read_count, "Series in one request."),
+    Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "20000", read_count, "Series in one request."),
     Setting("labels_max", "RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused."),
     Setting("label_max_bytes", "RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused."),
     Setting("requests_max", "RECEIVER_REQUESTS_MAX", "--requests-max", "256", read_count, "Requests at work at once, from decoding to the disk; one more is answered 503."),

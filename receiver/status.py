@@ -5,18 +5,20 @@ adds up: received = unselected + dropped + accepted + rejected + expired + pendi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from receiver import __version__
 from receiver.admission import Admission, AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.commit import Committer
 from receiver.delivery import Delivery, DeliveryCounts
 from receiver.door import DoorCounts
 from receiver.gate import State
-from receiver.outbox import Outbox, Statistics
+from receiver.outbox import Outbox
 from receiver.reception import Reception, ReceptionCounts
+from receiver.reload import ReloadState, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Snapshot:
     endpoint: str
     started_at: float
     now: float
+    reload: ReloadState = field(default_factory=ReloadState)
 
     @property
     def oldest_seconds(self) -> float:
@@ -100,6 +103,7 @@ class Observer:
     loop_clock: Callable[[], float]
     admission: Admission
     door: DoorCounts
+    watch: Watch
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -122,6 +126,7 @@ class Observer:
             endpoint=self.endpoint,
             started_at=self.started_at,
             now=self.clock(),
+            reload=replace(self.watch.state),
         )
 
 

@@ -257,7 +257,7 @@ def _exemplars() -> list[Case]:
         )
         for value in (0.0, -1.0, 1e10, 1e-10, NAN, INF, -INF)
     ]
-    times = [({}, 1.0, T - HOUR), ({}, 1.0, T), ({}, 1.0, T + 1)]
+    times: list[tuple[Labels, float, int]] = [({}, 1.0, T - HOUR), ({}, 1.0, T), ({}, 1.0, T + 1)]
     return cases + [
         Case(
             SUITE, "several exemplars", v2(S(NAMED, [(1.0, T)], exemplars=times)), written=(1, 0, 3)
@@ -288,7 +288,7 @@ def _exemplars() -> list[Case]:
 def _several() -> list[Case]:
     four = [one(f"m{n}", n) for n in range(4)]
     nameless = S({"job": "j"}, [(1.0, T)])
-    emoji = one("emoji_🙂", 1.0, **{"дата": "日本", "quote": '"'})
+    emoji = one("emoji_🙂", 1.0, дата="日本", quote='"')
     return [
         Case(SUITE, "four series", v2(*four), written=(4, 0, 0)),
         Case(

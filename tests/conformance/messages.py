@@ -77,7 +77,7 @@ def v1(*series: S, metadata: Sequence[tuple[int, str, str, str]] = ()) -> bytes:
                 exemplar.labels.add(name=name.encode(), value=text.encode())
     for kind, family, text, unit in metadata:
         request.metadata.add(
-            type=kind,  # type: ignore[arg-type]
+            type=kind,
             metric_family_name=family.encode(),
             help=text.encode(),
             unit=unit.encode(),

@@ -8,6 +8,7 @@ import pytest
 
 from receiver.absence import Absence
 from receiver.admission import AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
 from receiver.diagnosis import Facts, diagnose
@@ -15,7 +16,6 @@ from receiver.door import DoorCounts
 from receiver.gate import State as Gate
 from receiver.history import Flow
 from receiver.ingestion import Action
-from receiver.outbox import Statistics
 from receiver.reception import ReceptionCounts
 from receiver.spelling import size, span
 from receiver.states import MEANINGS, Severity, State, anchor

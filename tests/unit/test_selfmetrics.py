@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import __version__
 from receiver.admission import AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
 from receiver.door import DoorCounts
@@ -16,8 +17,8 @@ from receiver.gate import State
 from receiver.ingestion import Action
 from receiver.intake import DROP_REASONS
 from receiver.latency import Latency
-from receiver.outbox import Statistics
 from receiver.reception import ReceptionCounts
+from receiver.reload import ReloadState
 from receiver.selfmetrics import METRICS, SelfMetric, to_text
 from receiver.status import Ledger, Snapshot
 
@@ -53,6 +54,7 @@ SNAPSHOT = Snapshot(
     endpoint="https://host/v2.1/track",
     started_at=NOW - 60,
     now=NOW,
+    reload=ReloadState(successful=False, succeeded_at=NOW - 30),
 )
 
 
@@ -107,6 +109,8 @@ def test_every_metric_is_there() -> None:
     [
         ("receiver_build_info", __version__, 1),
         ("receiver_start_time_seconds", "", NOW - 60),
+        ("receiver_config_last_reload_successful", "", 0),
+        ("receiver_config_last_reload_success_timestamp_seconds", "", NOW - 30),
         ("receiver_requests_total", "204", 7),
         ("receiver_requests_total", "503", 2),
         ("receiver_requests_refused_total", "outbox_full", 2),

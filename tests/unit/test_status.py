@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from receiver.admission import AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
 from receiver.door import DoorCounts
 from receiver.gate import State
 from receiver.ingestion import Action
-from receiver.outbox import Statistics
 from receiver.reception import ReceptionCounts
 from receiver.status import Ledger, Snapshot, read_ledger, to_document
 
