@@ -96,8 +96,16 @@ async def running(
                 wanted, identity, settings.series_cache_bytes, limits, reception.selection.metadata
             )
 
-        watch = Watch(settings.metrics_json, lambda: load_allowlist(settings), use, clock)
         observation, troubles = Observation(clock), Troubles(clock)
+
+        def load() -> Allowlist:
+            try:
+                return load_allowlist(settings)
+            except SettingsError as error:
+                troubles.note("metrics.json", str(error), "The list before is kept: mend the file.")
+                raise
+
+        watch = Watch(settings.metrics_json, load, use, clock)
         reception.on_request = observation.saw
         loop = asyncio.get_running_loop()
         admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
@@ -119,7 +127,7 @@ async def running(
         stack.callback(access.close)
         body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
         instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
-        front = Web(reception, _pages(instrument), access, admission, body_limits)
+        front = Web(reception, _pages(instrument, watch), access, admission, body_limits)
         for part in (committer, delivery, front):
             part.on_trouble = troubles.note
         entrance = await _listen(front, settings, access, door_counts)
@@ -189,7 +197,7 @@ def _delivery(
     )
 
 
-def _pages(instrument: Instrument) -> Pages:
+def _pages(instrument: Instrument, watch: Watch) -> Pages:
     async def status() -> bytes:
         view = await instrument.view()
         document = to_status(view, instrument.troubles, instrument.cost(view))
@@ -210,7 +218,7 @@ def _pages(instrument: Instrument) -> Pages:
             return ". ".join((*lines, view.diagnosis.hint))
         return ""
 
-    return Pages(status, metrics, ready, page_routes(instrument))
+    return Pages(status, metrics, ready, page_routes(instrument, watch))
 
 
 @dataclass(frozen=True, slots=True)
