@@ -54,7 +54,7 @@ def run(
     share of its rate. `cold` leaves the warm-up out.
     """
     with (
-        tempfile.TemporaryDirectory(dir=".parts") as folder,
+        tempfile.TemporaryDirectory() as folder,
         contestants.sink(cores[0]) as sink,
         start(cores[1], sink.port, Path(folder)) as program,
     ):
@@ -115,7 +115,7 @@ def run_plain(
     workload: Workload, requests: Sequence[Request], seconds: float, core: int
 ) -> Result:
     """Run the plain pipeline, which sends nothing: its CPU alone."""
-    with tempfile.TemporaryDirectory(dir=".parts") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         found = contestants.plain(core, requests, seconds, Path(folder))
     each = found["size_bytes"] / max(1.0, found["samples"] * workload.selected / 100)
     return Result(
