@@ -19,7 +19,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from receiver import __version__, entra
+from receiver import __version__, entra, memory
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
 from receiver.connection import Connection
@@ -210,7 +210,9 @@ async def _stop(
 async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> None:
     """Run until SIGTERM or SIGINT; a second one ends the process at once, and loses nothing."""
     stop = stop_on_signals()
+    memory.settle()
     async with running(settings, connection, allowlist) as receiver:
+        memory.settle_garbage()
         log.info(
             "receiver listens",
             address=receiver.url,
