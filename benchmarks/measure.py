@@ -111,9 +111,7 @@ def run(
         )
 
 
-def run_plain(
-    workload: Workload, requests: Sequence[Request], seconds: float, core: int
-) -> Result:
+def run_plain(workload: Workload, requests: Sequence[Request], seconds: float, core: int) -> Result:
     """Run the plain pipeline, which sends nothing: its CPU alone."""
     with tempfile.TemporaryDirectory() as folder:
         found = contestants.plain(core, requests, seconds, Path(folder))
