@@ -40,5 +40,8 @@ lock: .venv/ready ## Renew the lock files
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements-dev.lock
 
+bench: .venv/ready ## CPU, latency and memory beside vmagent and plain Python, into docs/ (QUICK=1)
+	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) $(ARGS)
+
 clean: ## Remove what the other targets made
 	@rm -rf .venv .parts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -65,7 +65,7 @@ Labels = tuple[tuple[bytes, bytes], ...]
 
 def make_requests(workload: Workload) -> list[Request]:
     """Make `SCRAPES` scrapes of all series, cut into requests."""
-    chance = random.Random(f"{SEED} {workload}")  # noqa: S311 - repeatable, no secret
+    chance = random.Random(f"{SEED} {workload}")
     series = [make_labels(workload, number, chance) for number in range(workload.series)]
     requests = []
     newcomers = workload.series
@@ -100,13 +100,17 @@ def _value(chance: random.Random) -> float:
         return 0.0
     if kind < 0.7:
         return float(chance.randrange(1, 10_000_000))
-    return chance.random() * 10 ** chance.randrange(-3, 9)
+    return float(chance.random() * 10 ** chance.randrange(-3, 9))
 
 
-_HEADS = ("container_cpu", "container_memory", "kube_pod", "kube_deployment", "apiserver_request")
-_HEADS += ("node_network", "node_disk", "etcd_request", "rest_client", "workqueue")
-_TAILS = ("seconds_total", "bytes", "requests_total", "duration_seconds_bucket", "errors_total")
-_TAILS += ("usage_bytes", "info", "status_phase")
+_HEADS = (
+    "container_cpu container_memory kube_pod kube_deployment apiserver_request "
+    "node_network node_disk etcd_request rest_client workqueue"
+).split()
+_TAILS = (
+    "seconds_total bytes requests_total duration_seconds_bucket errors_total usage_bytes info "
+    "status_phase"
+).split()
 
 
 def make_labels(workload: Workload, number: int, chance: random.Random) -> Labels:

@@ -65,7 +65,7 @@ def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args} ended with {process.returncode}")
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
         with suppress(OSError), urllib.request.urlopen(url, timeout=2):
             return
         time.sleep(0.05)

@@ -29,7 +29,7 @@ class Counts:
         if b"content-encoding: snappy" in headers:
             self.items += len(OpaqueWriteRequest.FromString(snappy.uncompress(body)).timeseries)
             return b""
-        items = igzip.decompress(body).count(b"\n")
+        items = igzip.decompress(body).count(b"\n")  # type: ignore[no-untyped-call]
         self.items += items
         return b'{"itemsReceived":%d,"itemsAccepted":%d,"errors":[]}' % (items, items)
 
