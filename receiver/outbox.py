@@ -17,39 +17,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from receiver import schema
-from receiver.batch import Batch, DeadLetter, Parcel, Settlement, Submission, compress, pack
+from receiver.batch import Batch, Parcel, Settlement, Statistics, Submission, compress, pack
+from receiver.deadletters import bury
 from receiver.errors import OutboxError, OutboxFull
+from receiver.repeats import Repeats
 
-REMEMBER_SECONDS = 600
-"""How long a request's digest is kept, so that a repeat is not committed again."""
 EXPIRY_MS = 48 * 3600 * 1000
 """Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
-DEAD_LETTERS = 1000
-"""How many of the latest rejected items are kept."""
 
 _SELECT_BATCH = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What waits: items, batches, their compressed bytes, the oldest sample's time (0: none)."""
-
-    items: int
-    batches: int
-    size_bytes: int
-    max_bytes: int
-    oldest_ms: int
-    set_aside: int
-    full: str = ""
-    """Why nothing more is taken; empty while there is room."""
 
 
 class Outbox:
@@ -70,7 +53,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._key = instrumentation_key
         self._clock = clock
-        self._forgot_at = float("-inf")
+        self._repeats = Repeats(clock)
         self._set_aside = 0
         self._batches = self._size_bytes = 0
         self._last_id = 0
@@ -161,7 +144,7 @@ class Outbox:
         totals: Counter[tuple[str, str]] = Counter()
         try:
             database.execute("BEGIN IMMEDIATE")
-            self._forget_old_requests()
+            self._repeats.forget(database)
             yield totals
             self._database.executemany(
                 "INSERT INTO totals VALUES (?, ?, ?)"
@@ -185,14 +168,15 @@ class Outbox:
         results: list[bytes | OutboxFull | None] = []
         taken: list[Submission] = []
         for submission in submissions:
-            result = self._answer_before(submission.digest)
+            result: bytes | OutboxFull | None
+            result = self._repeats.answer(self._database, submission.digest)
             if result is None and submission.lines and (full := self._why_full()):
                 result = OutboxFull(full)
             if result is None:
                 taken.append(submission)
                 totals.update(submission.totals)
                 totals["pending", ""] += len(submission.lines)
-                self._remember(submission)
+                self._repeats.remember(self._database, submission)
             results.append(result)
         for parcel in pack(taken):
             self._insert(parcel, self._key)
@@ -229,19 +213,7 @@ class Outbox:
         for lines in settlement.again:
             parcel = Parcel(compress(lines), len(lines), batch.oldest_ms, batch.newest_ms)
             self._insert(parcel, batch.instrumentation_key)
-        self._bury(settlement.dead_letters)
-
-    def _bury(self, letters: Sequence[DeadLetter]) -> None:
-        if letters:
-            now = self._clock()
-            self._database.executemany(
-                "INSERT INTO dead_letters (rejected_at, status, message, item) VALUES (?, ?, ?, ?)",
-                [(now, letter.status, letter.message, letter.item) for letter in letters],
-            )
-            self._database.execute(
-                "DELETE FROM dead_letters WHERE id <= (SELECT MAX(id) FROM dead_letters) - ?",
-                (DEAD_LETTERS,),
-            )
+        bury(self._database, settlement.dead_letters, self._clock())
 
     def _expire_when_full(
         self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
@@ -267,27 +239,10 @@ class Outbox:
             totals["pending", ""] -= items
             totals["expired", ""] += items
 
-    def _answer_before(self, digest: bytes) -> bytes | OutboxFull | None:
-        query = "SELECT answer FROM requests WHERE digest = ?"
-        row = self._database.execute(query, (digest,)).fetchone() if digest else None
-        return bytes(row[0]) if row else None
-
-    def _remember(self, submission: Submission) -> None:
-        if submission.digest:
-            self._database.execute(
-                "INSERT INTO requests VALUES (?, ?, ?)",
-                (submission.digest, self._clock(), submission.answer),
-            )
-
-    def _forget_old_requests(self) -> None:
-        now = self._clock()
-        if abs(now - self._forgot_at) < REMEMBER_SECONDS / 10:
-            return
-        self._forgot_at = now
-        self._database.execute(  # those from the future too: the clock has been set back
-            "DELETE FROM requests WHERE committed_at < ? OR committed_at > ?",
-            (now - REMEMBER_SECONDS, now + REMEMBER_SECONDS),
-        )
+    def probe(self) -> None:
+        """Write to the disk and sync it, and change nothing."""
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        self._database.execute(f"PRAGMA user_version={version}")
 
     def next_batch(self, busy: Collection[int], fresh_from_id: int) -> Batch | None:
         """Fetch the batch to send next, none of `busy`; None when there is no other.

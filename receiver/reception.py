@@ -16,6 +16,7 @@ from receiver.batch import Submission
 from receiver.commit import Committer
 from receiver.decode import Message, decompress
 from receiver.intake import Intake, Selection
+from receiver.latency import Latency
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
@@ -43,15 +44,17 @@ class ReceptionCounts:
     labels_cut: int = 0
     labels_left_out: int = 0
     last_request_at: float = 0.0
+    latency: Latency = field(default_factory=Latency)
 
 
 class Reception:
     """Takes requests. `selection` may be exchanged at any time, between two requests."""
 
     def __init__(self, selection: Selection, committer: Committer) -> None:
-        """Wire the stages."""
+        """Wire the stages; `on_request` is told of each request that was taken, once."""
         self.selection = selection
         self._committer = committer
+        self.on_request: Callable[[Intake, bytes, Message], None] = lambda *_: None
         self.counts = ReceptionCounts()
 
     async def take(
@@ -88,12 +91,18 @@ class Reception:
         self.counts.refused_series.update(intake.refused)
         self.counts.labels_cut += intake.labels_cut
         self.counts.labels_left_out += intake.labels_left_out
+        self.on_request(intake, raw, message)
         return reply
 
 
 def digest(body: bytes, message: Message) -> bytes:
-    """Tell a request from every other: its body, and what it was declared to be."""
-    return hashlib.blake2b(body, digest_size=16, person=message.name.encode()).digest()
+    """Tell a request from every other: its body, and what it was declared to be.
+
+    SHA-256, since today's processors have instructions for it: half of BLAKE2b's time.
+    """
+    told = hashlib.sha256(message.value.encode())
+    told.update(body)
+    return told.digest()[:16]
 
 
 def _totals(intake: Intake) -> Mapping[tuple[str, str], int]:

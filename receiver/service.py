@@ -16,10 +16,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+import orjson
 import structlog
 from aiohttp import web
 
-from receiver import __version__, entra
+from receiver import __version__, entra, memory
 from receiver.access import Access
 from receiver.admission import Admission
 from receiver.allowlist import Allowlist
@@ -28,18 +29,23 @@ from receiver.connection import Connection
 from receiver.delivery import Delivery
 from receiver.door import Door, DoorCounts, DoorLimits
 from receiver.envelope import Identity
-from receiver.errors import NotCommitted, OutboxFull, SettingsError
+from receiver.errors import NotCommitted, SettingsError
 from receiver.gate import Gate
+from receiver.instrument import Instrument, to_status
 from receiver.intake import Selection
 from receiver.limits import Limits
+from receiver.observation import Observation
 from receiver.outbox import Outbox
 from receiver.pace import Pace
+from receiver.pages import page_routes
 from receiver.reception import Reception
 from receiver.redirect import Route
+from receiver.reload import Watch
 from receiver.selfmetrics import to_text
-from receiver.settings import Settings
-from receiver.status import Observer, to_json
+from receiver.settings import Settings, load_allowlist
+from receiver.status import Observer
 from receiver.transport import Token, Transport
+from receiver.troubles import Troubles
 from receiver.web import BodyLimits, Noise, Pages, Web
 
 log = structlog.get_logger()
@@ -53,6 +59,8 @@ class Receiver:
     web: Web
     delivery: Delivery
     observer: Observer
+    watch: Watch
+    instrument: Instrument
 
 
 @asynccontextmanager
@@ -77,8 +85,28 @@ async def running(
         delivery = _delivery(settings, connection, committer, session, tokens, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        selection = Selection(allowlist, identity, settings.series_cache_bytes, _limits(settings))
+        limits = _limits(settings)
+
+        selection = Selection(allowlist, identity, settings.series_cache_bytes, limits)
         reception = Reception(selection, committer)
+
+        def use(wanted: Allowlist) -> None:
+            # Types and units are sent once in a while, so what was learnt of them goes on.
+            reception.selection = Selection(
+                wanted, identity, settings.series_cache_bytes, limits, reception.selection.metadata
+            )
+
+        observation, troubles = Observation(clock), Troubles(clock)
+
+        def load() -> Allowlist:
+            try:
+                return load_allowlist(settings)
+            except SettingsError as error:
+                troubles.note("metrics.json", str(error), "The list before is kept: mend the file.")
+                raise
+
+        watch = Watch(settings.metrics_json, load, use, clock)
+        reception.on_request = observation.saw
         loop = asyncio.get_running_loop()
         admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
         door_counts = DoorCounts()
@@ -93,16 +121,24 @@ async def running(
             loop.time,
             admission,
             door_counts,
+            watch,
         )
         access = Access(settings.web_config_file, settings.bearer_token_file, loop.time)
         stack.callback(access.close)
-        limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
-        front = Web(reception, _pages(observer), access, admission, limits)
+        body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
+        instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
+        front = Web(reception, _pages(instrument, watch), access, admission, body_limits)
+        for part in (committer, delivery, front):
+            part.on_trouble = troubles.note
         entrance = await _listen(front, settings, access, door_counts)
+        looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
+        watching = asyncio.create_task(watch.run(), name="watch")
         try:
-            yield Receiver(entrance.url, front, delivery, observer)
+            yield Receiver(entrance.url, front, delivery, observer, watch, instrument)
         finally:
+            looking.cancel()
+            watching.cancel()
             await _stop(front, delivery, sending, entrance, settings.shutdown_seconds)
 
 
@@ -161,24 +197,28 @@ def _delivery(
     )
 
 
-def _pages(observer: Observer) -> Pages:
+def _pages(instrument: Instrument, watch: Watch) -> Pages:
     async def status() -> bytes:
-        return to_json(await observer.snapshot())
+        view = await instrument.view()
+        document = to_status(view, instrument.troubles, instrument.cost(view))
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:
-        return to_text(await observer.snapshot())
+        return to_text((await instrument.view()).snapshot)
 
     async def ready() -> str:
         """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
         try:
-            found = await observer.snapshot()
+            view = await instrument.view()
         except NotCommitted as error:
             return str(error)
-        if found.outbox.full:
-            return f"the outbox is full: {found.outbox.full}. {OutboxFull.hint}"
-        return f"the outbox cannot be written. {NotCommitted.hint}" if found.outbox_failing else ""
+        found = view.snapshot
+        if found.outbox_failing or found.outbox.full:
+            lines = (view.diagnosis.line, *view.diagnosis.also)
+            return ". ".join((*lines, view.diagnosis.hint))
+        return ""
 
-    return Pages(status, metrics, ready)
+    return Pages(status, metrics, ready, page_routes(instrument, watch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +282,10 @@ async def _stop(
 async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> None:
     """Run until SIGTERM or SIGINT; a second one ends the process at once, and loses nothing."""
     stop = stop_on_signals()
+    memory.settle()
     async with running(settings, connection, allowlist) as receiver:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
+        memory.settle_garbage()
         log.info(
             "receiver listens",
             address=receiver.url,

@@ -8,6 +8,7 @@ where it came from. Reads no files but metrics.json, in `load_allowlist`.
 
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -66,6 +67,15 @@ def read_seconds(text: str) -> float:
         message = "not a number of seconds like 30 or 0.5s"
         raise ValueError(message)
     return seconds
+
+
+def read_price(text: str) -> float:
+    """Read a sum of money, at least 0. Raises: ValueError."""
+    with suppress(ValueError):
+        if 0 <= (price := float(text)) < 10**6:
+            return price
+    message = "not a price: a number of at least 0"
+    raise ValueError(message)
 
 
 def read_count(text: str) -> int:
@@ -134,6 +144,7 @@ SETTINGS = (
     Setting("retry_max_seconds", "RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer."),
     Setting("items_per_second", "RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "Pace of delivery; Application Insights takes 32,000 a second for one resource."),
     Setting("shutdown_seconds", "RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way."),
+    Setting("price_per_gb", "RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none."),
     Setting("sandbox_listen", "RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts."),
 )  # fmt: skip
 """Every setting; an empty default means that `meaning` says what stands in."""
@@ -173,6 +184,7 @@ class Settings:
     retry_max_seconds: float
     items_per_second: int
     shutdown_seconds: float
+    price_per_gb: float
     sandbox_listen: Address
     host: str
 

@@ -5,19 +5,20 @@ adds up: received = unselected + dropped + accepted + rejected + expired + pendi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-import orjson
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from receiver import __version__
 from receiver.admission import Admission, AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.commit import Committer
 from receiver.delivery import Delivery, DeliveryCounts
 from receiver.door import DoorCounts
 from receiver.gate import State
-from receiver.outbox import Outbox, Statistics
+from receiver.outbox import Outbox
 from receiver.reception import Reception, ReceptionCounts
+from receiver.reload import ReloadState, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,12 @@ class Snapshot:
     endpoint: str
     started_at: float
     now: float
+    reload: ReloadState = field(default_factory=ReloadState)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """The age of the oldest sample that waits; 0 when none does."""
+        return max(0.0, self.now - self.outbox.oldest_ms / 1000) if self.outbox.oldest_ms else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,7 @@ class Observer:
     loop_clock: Callable[[], float]
     admission: Admission
     door: DoorCounts
+    watch: Watch
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -118,14 +126,14 @@ class Observer:
             endpoint=self.endpoint,
             started_at=self.started_at,
             now=self.clock(),
+            reload=replace(self.watch.state),
         )
 
 
-def to_json(found: Snapshot) -> bytes:
-    """Spell a snapshot: the body of GET /api/v1/status, described in docs/http-api.md."""
+def to_document(found: Snapshot) -> dict[str, Any]:
+    """Spell a snapshot: the greater part of GET /api/v1/status, described in docs/http-api.md."""
     ledger, outbox = found.ledger, found.outbox
-    oldest = max(0.0, found.now - outbox.oldest_ms / 1000) if outbox.oldest_ms else 0.0
-    document = {
+    return {
         "version": __version__,
         "uptime_seconds": round(found.now - found.started_at, 1),
         "received": ledger.received,
@@ -141,7 +149,7 @@ def to_json(found: Snapshot) -> bytes:
             "batches": outbox.batches,
             "bytes": outbox.size_bytes,
             "max_bytes": outbox.max_bytes,
-            "oldest_seconds": round(oldest, 1),
+            "oldest_seconds": round(found.oldest_seconds, 1),
             "set_aside": outbox.set_aside,
             "failing": found.outbox_failing,
         },
@@ -170,4 +178,3 @@ def to_json(found: Snapshot) -> bytes:
         },
         "metrics_json": {"file": found.metrics_json, "names": found.metric_names},
     }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

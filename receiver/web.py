@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,11 +60,15 @@ class BodyLimits:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What the receiver shows of itself; `ready` gives an empty text, or why not."""
+    """What the receiver shows of itself; `ready` gives an empty text, or why not.
+
+    `routes` are those of `receiver.pages`.
+    """
 
     status: Page
     metrics: Page
     ready: Callable[[], Awaitable[str]]
+    routes: Sequence[web.RouteDef] = ()
 
 
 class Web:
@@ -88,17 +92,18 @@ class Web:
         self.draining = False
         self._in_flight = 0
         self._drained = asyncio.Event()
+        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
         self._throttle = Throttle(time.monotonic)
         self.application = web.Application(middlewares=[self._let_in])
         self.application.add_routes(
             [
                 web.post(WRITE_PATH, self._write, expect_handler=_expect),
                 web.get(WRITE_PATH, self._explain_write, allow_head=True),
-                web.get("/", self._index),
                 web.get("/-/healthy", self._healthy),
                 web.get("/-/ready", self._ready),
                 web.get("/metrics", self._metrics),
                 web.get("/api/v1/status", self._status),
+                *pages.routes,
             ]
         )
 
@@ -128,6 +133,7 @@ class Web:
 
     async def _write(self, request: web.Request) -> web.Response:
         self._in_flight += 1
+        began = time.monotonic()
         message: Message | None = None
         try:
             if self.draining:
@@ -149,6 +155,7 @@ class Web:
                 self._drained.set()
         self._reception.counts.replies[str(response.status)] += 1
         self._reception.counts.last_request_at = time.time()
+        self._reception.counts.latency.observe(time.monotonic() - began)
         return response
 
     async def _take(self, request: web.Request, message: Message) -> Reply:
@@ -197,6 +204,7 @@ class Web:
         self, error: RequestRefused, message: Message | None, request: web.Request
     ) -> web.Response:
         self._reception.counts.refused_requests[error.reason] += 1
+        self.on_trouble("request", f"{error.status} {error}", error.hint)
         if times := self._throttle.due(error.reason):
             log.warning(
                 "request refused",
@@ -220,17 +228,6 @@ class Web:
     async def _explain_write(self, _: web.Request) -> web.Response:
         text = "Remote-write wants POST: name this address as the url of a remote_write in prometheus.yml.\n"
         return web.Response(status=405, text=text, headers={"Allow": "POST"})
-
-    async def _index(self, _: web.Request) -> web.Response:
-        text = (
-            "appinsights-receiver: Prometheus remote-write to Azure Application Insights\n\n"
-            f"POST {WRITE_PATH}    where Prometheus writes to\n"
-            "GET  /api/v1/status   what became of every sample, as JSON\n"
-            "GET  /metrics         the same for Prometheus\n"
-            "GET  /-/ready         200 when requests can be taken\n"
-            "GET  /-/healthy       200 while the process turns\n"
-        )
-        return web.Response(text=text)
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="OK\n")
