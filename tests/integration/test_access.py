@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import os
 import ssl
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import trustme
 import yaml
 
+from receiver.cli import main
 from receiver.errors import SettingsError
 from receiver.sandbox import Sandbox, serve
 from tests.integration.receivers import receiving
@@ -178,7 +178,7 @@ class Pki:
         issued = self.ca.issue_cert("127.0.0.1", "localhost")
         for name, pem in (("key", issued.private_key_pem), ("crt", issued.cert_chain_pems[0])):
             pem.write_to_path(str(self.folder / f"new.{name}"))
-            os.replace(self.folder / f"new.{name}", self.folder / f"server.{name}")
+            (self.folder / f"new.{name}").replace(self.folder / f"server.{name}")
 
     def client(self, name: str = "") -> ssl.SSLContext:
         """Trust the server; bear a certificate."""
@@ -283,6 +283,11 @@ async def test_a_wrong_configuration_is_named_and_no_secret_is(
     assert PASSWORD not in str(refused.value)
 
 
+def spoil(config: str) -> None:
+    """Leave a file half written, a password in it."""
+    Path(config).write_text(f"basic_auth_users: {{prom: {PASSWORD}")
+
+
 @in_loop()
 async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
     """What was read before stays until the file is right again."""
@@ -291,7 +296,7 @@ async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
         serve(Sandbox()) as server,
         receiving(tmp_path, server.connection_string, web_config_file=config) as receiver,
     ):
-        Path(config).write_text(f"basic_auth_users: {{prom: {PASSWORD}")
+        spoil(config)
         assert (await status_of(receiver.url, basic("prom", PASSWORD)))[0] == 204
         write_config(tmp_path, basic_auth_users={"newcomer": HASH})
 
@@ -300,3 +305,28 @@ async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
 
         await until(taken, "the newcomer's password")
         assert (await status_of(receiver.url, basic("prom", PASSWORD)))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("listen", "warned"), [("127.0.0.1:1", False), ("[::1]:1", False), ("localhost:1", False), (":9201", True)]
+)  # fmt: skip
+def test_check_warns_of_an_open_door_and_names_what_is_wrong(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    listen: str,
+    warned: bool,  # noqa: FBT001
+) -> None:
+    """Without a network; a broken web configuration is an error, and its secrets are not shown."""
+    flags = ["check", "--listen", listen, "--outbox-dir", str(tmp_path)]
+    main(flags)
+    assert ("nobody is asked for credentials" in capsys.readouterr().out) is warned
+    good = write_config(tmp_path, basic_auth_users={"prom": HASH})
+    main([*flags, "--web.config.file", good])
+    said = capsys.readouterr().out
+    assert "nobody is asked" not in said
+    assert HASH not in said
+    bad = write_config(tmp_path, basic_auth_users={"prom": PASSWORD})
+    assert main([*flags, "--web.config.file", bad]) == 2
+    said = "".join(capsys.readouterr())
+    assert "no bcrypt hash" in said
+    assert PASSWORD not in said
