@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +14,6 @@ import pytest
 import trustme
 import yaml
 
-from receiver.cli import main
 from receiver.errors import SettingsError
 from receiver.sandbox import Sandbox, serve
 from tests.integration.receivers import receiving
@@ -307,26 +308,33 @@ async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
         assert (await status_of(receiver.url, basic("prom", PASSWORD)))[0] == 401
 
 
+def checked(folder: Path, *flags: str) -> tuple[int, str]:
+    """Run `check`; returns its exit code and all that it says."""
+    command = [sys.executable, "-m", "receiver", "check", "--outbox-dir", str(folder), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
-    ("listen", "warned"), [("127.0.0.1:1", False), ("[::1]:1", False), ("localhost:1", False), (":9201", True)]
-)  # fmt: skip
-def test_check_warns_of_an_open_door_and_names_what_is_wrong(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    listen: str,
-    warned: bool,  # noqa: FBT001
+    ("listen", "warned"),
+    [("127.0.0.1:1", False), ("[::1]:1", False), ("localhost:1", False), (":9201", True)],
+)
+def test_check_warns_of_a_door_that_stands_open(
+    tmp_path: Path, listen: str, *, warned: bool
 ) -> None:
-    """Without a network; a broken web configuration is an error, and its secrets are not shown."""
-    flags = ["check", "--listen", listen, "--outbox-dir", str(tmp_path)]
-    main(flags)
-    assert ("nobody is asked for credentials" in capsys.readouterr().out) is warned
+    """Where others reach it and nobody is asked for anything."""
+    _, said = checked(tmp_path, "--listen", listen)
+    assert ("nobody is asked for credentials" in said) is warned
+
+
+def test_check_reads_the_web_configuration_and_shows_no_secret(tmp_path: Path) -> None:
+    """A good one takes the warning away, a broken one is an error."""
     good = write_config(tmp_path, basic_auth_users={"prom": HASH})
-    main([*flags, "--web.config.file", good])
-    said = capsys.readouterr().out
+    _, said = checked(tmp_path, "--listen", ":9201", "--web.config.file", good)
     assert "nobody is asked" not in said
     assert HASH not in said
     bad = write_config(tmp_path, basic_auth_users={"prom": PASSWORD})
-    assert main([*flags, "--web.config.file", bad]) == 2
-    said = "".join(capsys.readouterr())
+    code, said = checked(tmp_path, "--web.config.file", bad)
+    assert code == 2
     assert "no bcrypt hash" in said
     assert PASSWORD not in said
