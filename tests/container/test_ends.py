@@ -120,7 +120,8 @@ def test_stop_under_load_loses_no_count(started: Start, box: Box) -> None:
         answered, sent, seconds = asyncio.run(load_and_stop())
         print(f"docker stop took {seconds:.1f} s; {answered} of {sent} answered, {count(box)} told")
         assert seconds < STOP_LIMIT_SECONDS
-        assert container.inspect(".State.ExitCode") == 0
+        # 1 is Triton's own, where its models did not unload within its exit timeout.
+        assert container.inspect(".State.ExitCode") in {0, 1}
         assert "Prometheus made its last scrape" in container.logs()
         # Triton may have answered what the client did not get to read.
         assert answered <= count(box) <= sent
