@@ -1,11 +1,12 @@
 """A dictionary that is bounded in bytes.
 
-Two generations: what is put in or found joins the young one; when that is full it
-becomes the old one, and what nobody asked for since it was old is forgotten. Each
-step is O(1), and what is used in every scrape stays.
+Two generations: what is put in or found joins the young one; a young one that takes
+half the room becomes the old one when there is none. The old one, by then what nobody
+has asked for since, is forgotten when both together are full, and no sooner. Each
+step is O(1); what is used in every scrape stays.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -15,7 +16,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """What a cache holds and how it has done."""
+    """What a cache holds; a miss is a value that had to be made and put in."""
 
     entries: int
     size_bytes: int
@@ -24,39 +25,57 @@ class CacheStatistics:
 
 
 class BoundedCache(Generic[Key, Value]):
-    """Values by key, `limit_bytes` of them at most; who puts one in says its size."""
+    """Values by key, all of them true; `measure` says how many bytes an entry takes."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, measure: Callable[[Key, Value], int]) -> None:
         """Start empty."""
         self._limit_bytes = limit_bytes
-        self._young: dict[Key, tuple[Value, int]] = {}
-        self._old: dict[Key, tuple[Value, int]] = {}
+        self._measure = measure
+        self._young: dict[Key, Value] = {}
+        self._old: dict[Key, Value] = {}
         self._young_bytes = self._old_bytes = 0
         self._misses = 0
 
     def get(self, key: Key) -> Value | None:
         """Return the value, or None for a key that is not, or no longer, here."""
         found = self._young.get(key)
-        if found is None:
-            found = self._old.pop(key, None)
-            if found is None:
-                self._misses += 1
-                return None
-            self._old_bytes -= found[1]
-            self._join(key, found)
-        return found[0]
+        return self._get_old(key) if found is None else found
 
-    def put(self, key: Key, value: Value, size_bytes: int) -> None:
+    def peek(self, keys: Iterable[Key]) -> list[Value | None]:
+        """Return the value of each key that is young, None for the others: those are to be got.
+
+        No Python runs for each key, and a key made on the way is gone again at once.
+        """
+        return list(map(self._young.get, keys))
+
+    def put(self, key: Key, value: Value) -> None:
         """Keep a value; one larger than half the limit is not kept at all."""
-        if size_bytes <= self._limit_bytes // 2:
-            self._join(key, (value, size_bytes))
+        size = self._measure(key, value)
+        if size <= self._limit_bytes // 2:
+            self._misses += 1
+            self._join(key, value, size)
 
-    def _join(self, key: Key, entry: tuple[Value, int]) -> None:
-        if self._young_bytes + entry[1] > self._limit_bytes // 2:
+    def _get_old(self, key: Key) -> Value | None:
+        found = self._old.pop(key, None)
+        if found is None:
+            return None
+        size = self._measure(key, found)
+        self._old_bytes -= size
+        self._join(key, found, size)
+        return found
+
+    def _join(self, key: Key, value: Value, size: int) -> None:
+        if self._young_bytes + self._old_bytes + size > self._limit_bytes:
+            self._old, self._old_bytes = {}, 0
+        if not self._old and self._young_bytes + size > self._limit_bytes // 2:
             self._old, self._old_bytes = self._young, self._young_bytes
             self._young, self._young_bytes = {}, 0
-        self._young_bytes += entry[1] - self._young.get(key, (None, 0))[1]
-        self._young[key] = entry
+        if self._old_bytes + size > self._limit_bytes:
+            self._old, self._old_bytes = {}, 0
+        if (before := self._young.get(key)) is not None:
+            self._young_bytes -= self._measure(key, before)
+        self._young[key] = value
+        self._young_bytes += size
 
     def statistics(self) -> CacheStatistics:
         """Count what is here."""

@@ -12,6 +12,7 @@ labels may come in any order, and a series may hold exemplars alone.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Any, Protocol
 
 import snappy
@@ -21,7 +22,12 @@ from receiver import histogram, metadata
 from receiver.errors import DecodedTooLarge, InvalidSeries, TooManySeries, Undecodable
 from receiver.limits import Limits
 from receiver.metadata import Metadata
-from receiver.wire.remote_write_lean_pb2 import Request, WriteRequest
+from receiver.wire.remote_write_lean_pb2 import (
+    ReferencingTimeSeries,
+    Request,
+    TimeSeries,
+    WriteRequest,
+)
 
 NAME_LABEL = b"__name__"
 DEFAULT_LIMITS = Limits()
@@ -65,8 +71,8 @@ class Sample(Protocol):
 class Series:
     """One series of a request.
 
-    `name` is empty where the series has none, or more labels than it may. What else
-    there is to know is read when it is asked for. Times are in milliseconds.
+    `name` is empty where the series has none among the labels that it may have. What
+    else there is to know is read when it is asked for. Times are in milliseconds.
     """
 
     name: bytes
@@ -182,16 +188,32 @@ def decode(
         text = f"the body holds none of the fields of {message.value}: is its Content-Type right?"
         raise Undecodable(text)
     if message is Message.V1:
-        _check_series(len(write_request.timeseries) + len(write_request.metadata), limits.series)
+        check_series(len(write_request.timeseries) + len(write_request.metadata), limits.series)
         for entry in metadata.read_v1(write_request.metadata):
             tell(entry)
         return (_series_v1(fields, limits) for fields in write_request.timeseries)
-    _check_series(len(request.timeseries), limits.series)
+    check_series(len(request.timeseries), limits.series)
     symbols = list(request.symbols)
     return (_series_v2(fields, symbols, limits) for fields in request.timeseries)
 
 
-def _check_series(count: int, limit: int) -> None:
+def decode_series(
+    text: bytes, message: Message, symbols: Sequence[bytes], limits: Limits = DEFAULT_LIMITS
+) -> Series:
+    """Read one series from its bytes on the wire; `symbols` are its request's, in 2.0.
+
+    Raises: Undecodable.
+    """
+    try:
+        if message is Message.V1:
+            return _series_v1(TimeSeries.FromString(text), limits)
+        return _series_v2(ReferencingTimeSeries.FromString(text), symbols, limits)
+    except DecodeError as error:
+        raise Undecodable(f"the decompressed body is not a {message.value}") from error
+
+
+def check_series(count: int, limit: int) -> None:
+    """Refuse a request of more series than it may have. Raises: TooManySeries."""
     if count > limit:
         raise TooManySeries(f"the request has {count} series; the limit is {limit}")
 
@@ -204,11 +226,10 @@ def _check_count(count: int, limit: int) -> None:
 def _series_v1(fields: Any, limits: Limits) -> Series:
     labels = fields.labels
     name = b""
-    if len(labels) <= limits.labels:
-        for label in labels:  # senders sort, so the name is nearly always first
-            if label.name == NAME_LABEL:
-                name = label.value
-                break
+    for label in islice(labels, limits.labels):  # senders sort, so the name is nearly always first
+        if label.name == NAME_LABEL:
+            name = label.value
+            break
     counts = len(fields.histograms), len(fields.exemplars)
     return Series(name, fields.samples, *counts, fields, None, limits)
 
@@ -216,12 +237,11 @@ def _series_v1(fields: Any, limits: Limits) -> Series:
 def _series_v2(fields: Any, symbols: Sequence[bytes], limits: Limits) -> Series:
     references = fields.labels_refs
     name = b""
-    if len(references) // 2 <= limits.labels:
-        for place in range(0, len(references) - 1, 2):
-            label, value = references[place], references[place + 1]
-            if label < len(symbols) and symbols[label] == NAME_LABEL:
-                name = symbols[value] if value < len(symbols) else b""
-                break
+    for place in range(0, min(len(references) - 1, 2 * limits.labels), 2):
+        label, value = references[place], references[place + 1]
+        if label < len(symbols) and symbols[label] == NAME_LABEL:
+            name = symbols[value] if value < len(symbols) else b""
+            break
     counts = len(fields.histograms), len(fields.exemplars)
     return Series(name, fields.samples, *counts, fields, symbols, limits)
 

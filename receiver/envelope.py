@@ -104,9 +104,9 @@ def spell_time(timestamp_ms: int) -> bytes | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
-def line(time_text: bytes, template: Template, value_text: bytes) -> bytes:
-    """Put one item together; `value_text` is a JSON number."""
-    return b"".join((LINE_START, time_text, template.middle, value_text, LINE_END))
+def line(time_text: bytes, middle: bytes, value_text: bytes) -> bytes:
+    """Put one item together from a template's middle; `value_text` is a JSON number."""
+    return b"".join((LINE_START, time_text, middle, value_text, LINE_END))
 
 
 def make_template(labels: Mapping[str, str], identity: Identity) -> Template:

@@ -2,7 +2,8 @@
 
 In: a decompressed body. Out: an `Intake`. Wires the pure stages decode, select and
 render, names first: a series that nobody wants is never opened. What was learnt of
-a wanted series, its template, is kept for the next scrape.
+a wanted series, its template, is kept for the next scrape. `receiver.fastpath` takes
+what it recognises; what is here takes all the rest, and could take everything.
 
 This is also where each sample that does not go on gets its reason.
 """
@@ -10,18 +11,28 @@ This is also where each sample that does not go on gets its reason.
 import math
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
 from receiver.allowlist import Allowlist
 from receiver.cache import BoundedCache
-from receiver.decode import DEFAULT_LIMITS, Message, Sample, Series, decode, read_labels
+from receiver.decode import (
+    DEFAULT_LIMITS,
+    Message,
+    Sample,
+    Series,
+    decode,
+    decode_series,
+    read_labels,
+)
 from receiver.envelope import Identity, Template, TimeTexts, line, make_template
-from receiver.errors import InvalidSeries, TooMuchToRender
+from receiver.errors import InvalidSeries
+from receiver.fastpath import LINE_OVERHEAD_BYTES, FastPath, Found, check_rendered
 from receiver.limits import Limits
 from receiver.metadata import MetadataBook
+from receiver.parts import check_parts
 
 STALE = "stale"
 NAN = "nan"
@@ -42,10 +53,13 @@ DROP_REASONS = {
 """Why a sample was dropped here: the closed set of `receiver_samples_dropped_total{reason}`."""
 
 _STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
-TEMPLATE_OVERHEAD_BYTES = 400
-"""What a cached template costs beside its bytes: key tuple, entry, objects (measured)."""
-LINE_OVERHEAD_BYTES = 150
-"""What a rendered sample costs beside its series' part: time, value, object."""
+TEMPLATE_OVERHEAD_BYTES = 220
+"""What a cached template costs beside its bytes: two objects, and its share of a dictionary."""
+LABEL_OVERHEAD_BYTES = 45
+"""What each text of a key costs that is made of several."""
+
+Key = bytes | tuple[bytes, ...]
+"""A series, in the templates' cache: by its bytes in `receiver.fastpath`, by its label pairs here."""
 
 
 @dataclass(slots=True)
@@ -93,7 +107,8 @@ class Selection:
         self.limits = limits
         self.metadata = metadata or MetadataBook()
         self.identity = identity
-        self.templates: BoundedCache[tuple[bytes, ...], Template] = BoundedCache(cache_bytes)
+        self.templates: BoundedCache[Key, bytes] = BoundedCache(cache_bytes, _measure)
+        self._fast = FastPath(allowlist, self.templates, self._make_template, limits)
         self._times = TimeTexts()
 
     def take(self, raw: bytes, message: Message) -> Intake:
@@ -102,58 +117,100 @@ class Selection:
         Raises: Undecodable for a body that is not the message that it claims to be;
         TooLarge for one over the limits.
         """
+        found = self._fast.read(raw, message)
+        return self._join(found, message) if found else self.take_slowly(raw, message)
+
+    def take_slowly(self, raw: bytes, message: Message) -> Intake:
+        """Do what `take` does by the full parser alone: the same, but for damaged unselected series.
+
+        Raises: Undecodable for a body that is not the message that it claims to be;
+        TooLarge for one over the limits.
+        """
+        check_parts(raw, message, self.limits)
         intake = Intake()
         for series in decode(raw, message, self.limits, self.metadata.put):
-            samples = len(series.samples)
-            try:
-                if series.name and not self.allowlist.wants(series.name):
-                    intake.received += 1  # by its name alone, not opened: a sender puts one in each
-                    intake.unselected += 1
-                else:
-                    self._take_series(series, intake)
-            except InvalidSeries as error:
-                _refuse(error, samples + series.histograms, intake)
-            else:
-                intake.written_samples += samples
-                intake.written_histograms += series.histograms
-                intake.written_exemplars += series.exemplars
+            self._take_or_refuse(series, intake)
         return intake
 
+    def _join(self, found: Found, message: Message) -> Intake:
+        """Account for what was recognised, and take the odd series one by one, in their places."""
+        intake = Intake(rendered_bytes=found.rendered_bytes)
+        pieces: list[bytes] = []
+        done = 0
+        for place, text in found.odd:
+            pieces += found.lines[done:place]
+            done = place
+            known = len(intake.lines)
+            check_parts(text, message, self.limits)
+            self._take_or_refuse(decode_series(text, message, found.symbols, self.limits), intake)
+            pieces += intake.lines[known:]
+        if found.lines:
+            times_ms = found.times_ms
+            if intake.lines:
+                times_ms |= {intake.oldest_ms, intake.newest_ms}
+            intake.oldest_ms, intake.newest_ms = min(times_ms), max(times_ms)
+            intake.lines = pieces + found.lines[done:] if pieces else found.lines
+        usual = found.series - len(found.odd)
+        intake.received += usual
+        intake.unselected += found.unselected
+        intake.written_samples += usual
+        for value in found.not_finite:
+            intake.dropped[_why_not_finite(value)] += 1
+        for template in found.learnt:
+            intake.labels_cut += template.cut
+            intake.labels_left_out += template.left_out
+        return intake
+
+    def _take_or_refuse(self, series: Series, intake: Intake) -> None:
+        samples = len(series.samples)
+        try:
+            if series.name and not self.allowlist.wants(series.name):
+                intake.received += 1  # by its name alone, not opened: a sender puts one in each
+                intake.unselected += 1
+            else:
+                self._take_series(series, intake)
+        except InvalidSeries as error:
+            _refuse(error, samples + series.histograms, intake)
+        else:
+            intake.written_samples += samples
+            intake.written_histograms += series.histograms
+            intake.written_exemplars += series.exemplars
+
     def _take_series(self, series: Series, intake: Intake) -> None:
-        template = self._template(series, intake)
+        middle = self._middle(series, intake)
         if series.histograms:
             series.check_histograms()
         if metadata := series.metadata():
             self.metadata.put(metadata)
-        self._charge(len(series.samples), template, intake)
+        self._charge(len(series.samples), middle, intake)
         intake.received += len(series.samples) + series.histograms
         if series.histograms:
             intake.dropped[NATIVE_HISTOGRAM] += series.histograms
-        if not template.middle:
+        if not middle:
             intake.dropped[NAME_TOO_LONG] += len(series.samples)
             return
-        self._render(series.samples, template, intake)
+        self._render(series.samples, middle, intake)
 
-    def _charge(self, samples: int, template: Template, intake: Intake) -> None:
+    def _charge(self, samples: int, middle: bytes, intake: Intake) -> None:
         """Refuse the request where few bytes of it would be rendered into very many."""
-        intake.rendered_bytes += max(samples, 1) * (len(template.middle) + LINE_OVERHEAD_BYTES)
-        if intake.rendered_bytes > self.limits.rendered_bytes:
-            message = f"the samples would take more than {self.limits.rendered_bytes} bytes, each with its labels"
-            raise TooMuchToRender(message)
+        intake.rendered_bytes += max(samples, 1) * (len(middle) + LINE_OVERHEAD_BYTES)
+        check_rendered(intake.rendered_bytes, self.limits)
 
-    def _template(self, series: Series, intake: Intake) -> Template:
+    def _middle(self, series: Series, intake: Intake) -> bytes:
         pairs = series.label_pairs()
-        template = self.templates.get(pairs)
-        if template is None:
-            labels = read_labels(pairs)
-            template = make_template(labels, self.identity)
+        middle = self.templates.get(pairs)
+        if middle is None:
+            template = self._make_template(read_labels(pairs))
             intake.labels_cut += template.cut
             intake.labels_left_out += template.left_out
-            size = sum(map(len, pairs)) + len(template.middle) + TEMPLATE_OVERHEAD_BYTES
-            self.templates.put(pairs, template, size)
-        return template
+            middle = template.middle
+            self.templates.put(pairs, middle)
+        return middle
 
-    def _render(self, samples: Sequence[Sample], template: Template, intake: Intake) -> None:
+    def _make_template(self, labels: Mapping[str, str]) -> Template:
+        return make_template(labels, self.identity)
+
+    def _render(self, samples: Sequence[Sample], middle: bytes, intake: Intake) -> None:
         for sample in samples:
             value, timestamp_ms = sample.value, sample.timestamp
             if not math.isfinite(value):
@@ -169,7 +226,16 @@ class Selection:
                 intake.newest_ms = timestamp_ms
             elif timestamp_ms < intake.oldest_ms:
                 intake.oldest_ms = timestamp_ms
-            intake.lines.append(line(time_text, template, orjson.dumps(value)))
+            intake.lines.append(line(time_text, middle, orjson.dumps(value)))
+
+
+def _measure(key: Key, middle: bytes) -> int:
+    """Say how many bytes a template takes with all that is kept for it (measured)."""
+    if isinstance(key, bytes):
+        return len(key) + len(middle) + TEMPLATE_OVERHEAD_BYTES
+    return (
+        sum(map(len, key)) + LABEL_OVERHEAD_BYTES * len(key) + len(middle) + TEMPLATE_OVERHEAD_BYTES
+    )
 
 
 def _why_not_finite(value: float) -> str:

@@ -92,6 +92,8 @@ LEAN_OF = {
     "Sample": V1["Sample"],
     "Request": V2["Request"],
     "ReferencingTimeSeries": V2["TimeSeries"],
+    "OpaqueWriteRequest": V1["WriteRequest"],
+    "OpaqueRequest": V2["Request"],
 }
 """Whose fields the messages are that the receiver really parses."""
 METRIC_TYPES = ["COUNTER", "GAUGE", "HISTOGRAM", "GAUGEHISTOGRAM", "SUMMARY", "INFO", "STATESET"]
