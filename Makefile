@@ -48,5 +48,8 @@ image: ## Build the image (NAME=name VERSION=version)
 image-test: .venv/ready ## Build the image here and use it, with a real Docker
 	@IMAGE_TEST=1 $(BIN)/python -m pytest tests/container $(ARGS)
 
+bench: .venv/ready ## CPU, latency and memory beside vmagent and plain Python, into docs/ (QUICK=1)
+	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) $(ARGS)
+
 clean: ## Remove what the other targets made
 	@rm -rf .venv .parts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

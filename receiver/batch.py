@@ -8,6 +8,7 @@ import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from isal import igzip
 
@@ -105,21 +106,29 @@ def pack(submissions: Iterable[Submission]) -> Iterator[Parcel]:
     size = 0
     oldest_ms = newest_ms = 0
     for submission in submissions:
-        joined = False
-        for line in submission.lines:
-            if lines and (len(lines) >= BATCH_ITEMS or size + len(line) > BATCH_BYTES):
+        start = 0
+        while start < len(submission.lines):
+            part = submission.lines[start : start + BATCH_ITEMS - len(lines)]
+            part = part[: _fitting(part, BATCH_BYTES - size) or not lines]
+            if part:
+                oldest, newest = submission.oldest_ms, submission.newest_ms
+                oldest_ms = min(oldest_ms, oldest) if lines else oldest
+                newest_ms = max(newest_ms, newest) if lines else newest
+                lines += part
+                size += sum(map(len, part))
+                start += len(part)
+            if not part or len(lines) == BATCH_ITEMS:
                 yield Parcel(compress(lines), len(lines), oldest_ms, newest_ms)
                 lines, size = [], 0
-            if not lines:
-                oldest_ms, newest_ms = submission.oldest_ms, submission.newest_ms
-            elif not joined:
-                oldest_ms = min(oldest_ms, submission.oldest_ms)
-                newest_ms = max(newest_ms, submission.newest_ms)
-            joined = True
-            lines.append(line)
-            size += len(line)
     if lines:
         yield Parcel(compress(lines), len(lines), oldest_ms, newest_ms)
+
+
+def _fitting(lines: Sequence[bytes], room_bytes: int) -> int:
+    """Count the lines that fit, from the first on."""
+    if sum(map(len, lines)) <= room_bytes:
+        return len(lines)
+    return sum(total <= room_bytes for total in accumulate(map(len, lines)))
 
 
 def compress(lines: Sequence[bytes]) -> bytes:

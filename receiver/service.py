@@ -20,7 +20,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from receiver import __version__, entra
+from receiver import __version__, entra, memory
 from receiver.access import Access
 from receiver.admission import Admission
 from receiver.allowlist import Allowlist
@@ -282,8 +282,10 @@ async def _stop(
 async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> None:
     """Run until SIGTERM or SIGINT; a second one ends the process at once, and loses nothing."""
     stop = stop_on_signals()
+    memory.settle()
     async with running(settings, connection, allowlist) as receiver:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
+        memory.settle_garbage()
         log.info(
             "receiver listens",
             address=receiver.url,

@@ -169,7 +169,7 @@ class Storm:
                     self._folder,
                     server.connection_string,
                     *("--send-timeout", f"{SEND_TIMEOUT_SECONDS}s"),
-                    *("--outbox-max-bytes", "48KiB", "--shutdown-timeout", "1s"),
+                    *("--outbox-max-bytes", "128KiB", "--shutdown-timeout", "1s"),
                 )
             )
             senders = [self._sender(receiver, shard) for shard in range(SENDERS)]

@@ -1,0 +1,79 @@
+"""Who is measured: the receiver, vmagent, and the plain pipeline; each does its own work.
+
+The receiver writes Application Insights' items, committed to disk and gzipped. vmagent
+writes remote-write again: no JSON, no gzip, and it answers before anything is on disk.
+Both keep the series whose name begins with `selected_`. The plain pipeline does the
+receiver's rendering alone, on one thread, and sends nothing.
+"""
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.payloads import SELECTED_PREFIX, Request
+from benchmarks.processes import Program, free_port, running
+from demo.debian import fetch
+
+KEY = "00000000-0000-0000-0000-000000000000"
+RECEIVER_PATH = VMAGENT_PATH = "/api/v1/write"
+
+
+@contextmanager
+def sink(core: int) -> Iterator[Program]:
+    """Run the sink."""
+    port = free_port()
+    with running([sys.executable, "-m", "benchmarks.sink", str(port)], port, "/", core) as program:
+        yield program
+
+
+@contextmanager
+def receiver(
+    core: int, sink_port: int, folder: Path, more: Sequence[str] = ()
+) -> Iterator[Program]:
+    """Run this project's receiver; what it may deliver a second is not limited."""
+    port = free_port()
+    names = folder / "metrics.json"
+    names.write_text(json.dumps({"customMetrics": [f"{SELECTED_PREFIX}*"]}))
+    environment = {
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};"
+        f"IngestionEndpoint=http://127.0.0.1:{sink_port}/"
+    }
+    command = [sys.executable, "-m", "receiver", "run", "--listen", f"127.0.0.1:{port}"]
+    command += ["--metrics-json", str(names), "--outbox-dir", str(folder / "outbox")]
+    command += ["--items-per-second", "100000000", *more]
+    log = folder / "receiver.log"
+    with running(command, port, "/-/ready", core, environment, log) as program:
+        yield program
+
+
+@contextmanager
+def vmagent(core: int, sink_port: int, folder: Path) -> Iterator[Program]:
+    """Run Debian's vmagent, which is fetched where it is not there."""
+    part = fetch(["victoria-metrics"], "sid", Path(".parts"), progress=print)
+    port = free_port()
+    relabel = folder / "relabel.yml"
+    relabel.write_text(
+        f"- action: keep\n  source_labels: [__name__]\n  regex: '{SELECTED_PREFIX}.*'\n"
+    )
+    command = [str(part / "usr/bin/vmagent"), f"-httpListenAddr=127.0.0.1:{port}"]
+    command += [f"-remoteWrite.url=http://127.0.0.1:{sink_port}/", "-remoteWrite.forcePromProto"]
+    command += [f"-remoteWrite.urlRelabelConfig={relabel}"]
+    command += [f"-remoteWrite.tmpDataPath={folder / 'queue'}"]
+    with running(command, port, "/health", core, log=folder / "vmagent.log") as program:
+        yield program
+
+
+def plain(core: int, requests: Sequence[Request], seconds: float, folder: Path) -> dict[str, float]:
+    """Run the plain pipeline; returns `samples`, `cpu_seconds`, `size_bytes`."""
+    file = folder / "requests.pickle"
+    file.write_bytes(pickle.dumps(list(requests)))
+    command = ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.plain"]
+    made = subprocess.run(
+        [*command, str(file), str(seconds)], capture_output=True, check=True, text=True
+    )
+    found: dict[str, float] = json.loads(made.stdout)
+    return found

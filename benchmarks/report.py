@@ -1,0 +1,180 @@
+"""Writes what was measured: a page, its figures as JSON, and plots as SVG."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.measure import Result
+
+GOALS = {
+    "kubernetes, 2000 a request, 0 % selected": (1.2, 12.0),
+    "kubernetes, 2000 a request, 10 % selected": (0.8, 9.0),
+    "kubernetes, 2000 a request, 100 % selected": (0.5, 10.0),
+}
+"""Ratios to vmagent and to the plain pipeline that are to be reached."""
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+PAGE, DATA = "performance.md", "performance.json"
+_COLOURS = ("#2b6cb0", "#c05621", "#718096", "#2f855a")
+
+
+def write(
+    folder: Path,
+    results: Sequence[Result],
+    growth: Sequence[tuple[int, Result]],
+    stages: Mapping[str, Mapping[str, float]],
+    moment: time.struct_time,
+    how: str,
+) -> None:
+    """Write JSON and plots into `folder`, and the tables into its page, between two marks."""
+    folder.mkdir(exist_ok=True)
+    document = {
+        "machine": machine(),
+        "measured": time.strftime("%Y-%m-%d", moment),
+        "how": how,
+        "results": [asdict(each) for each in results],
+        "growth": [{"series": series, **asdict(each)} for series, each in growth],
+        "stages_ns": stages,
+    }
+    (folder / DATA).write_text(json.dumps(document, indent=1) + "\n")
+    tables = f"Measured {document['measured']} on {machine()}; {how}, medians.\n\n"
+    tables += _table(results) + "\n" + _ratios(results) + "\n" + _stages_table(stages)
+    page = folder / PAGE
+    text = page.read_text() if page.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{tables}{END}{after}")
+    (folder / "performance-samples.svg").write_text(_bars(results))
+    if growth:
+        (folder / "performance-series.svg").write_text(_lines(growth))
+
+
+def machine() -> str:
+    """Say what this ran on: processor, cores, memory, Python."""
+    model = next(
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    kib = int(Path("/proc/meminfo").read_text().split()[1])
+    cores = Path("/proc/cpuinfo").read_text().count("processor\t")
+    return f"{model}, {cores} cores, {kib / 2**20:.0f} GiB, Python {platform.python_version()}"
+
+
+def _groups(results: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for each in results:
+        groups.setdefault((each.workload, each.contestant), []).append(each)
+    return groups
+
+
+def _median(found: Sequence[Result], name: str) -> float:
+    return float(
+        statistics.median([getattr(each, name) for each in found if not each.void] or [0.0])
+    )
+
+
+def _table(results: Sequence[Result]) -> str:
+    rows = [
+        "| workload | contestant | k samples / CPU-s | k samples / s | p50 ms | p99 ms | peak MiB | bytes / item | items / POST | runs |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for (workload, contestant), found in _groups(results).items():
+        void = [each.void for each in found if each.void]
+        runs = f"{len(found)}" + (f", {len(void)} void: {void[0]}" if void else "")
+        cells = [
+            f"{_median(found, 'samples_per_cpu_second') / 1000:,.0f}",
+            f"{_median(found, 'samples_per_second') / 1000:,.0f}",
+            f"{_median(found, 'p50_ms'):.1f}",
+            f"{_median(found, 'p99_ms'):.1f}",
+            f"{_median(found, 'peak_mib'):.0f}",
+            f"{_median(found, 'bytes_per_item'):.1f}",
+            f"{_median(found, 'items_per_post'):,.0f}",
+        ]
+        rows.append(f"| {workload} | {contestant} | {' | '.join(cells)} | {runs} |")
+    return "\n".join(rows) + "\n"
+
+
+def _ratios(results: Sequence[Result]) -> str:
+    groups = _groups(results)
+    rows = ["| workload | to vmagent | goal | to plain Python | goal |", "|---|--:|--:|--:|--:|"]
+    for workload in dict.fromkeys(each.workload for each in results):
+        own = groups.get((workload, "receiver"))
+        peers = [groups.get((workload, name)) for name in ("vmagent", "plain Python")]
+        if not own or None in peers:
+            continue
+        cells = []
+        for peer, goal in zip(peers, GOALS.get(workload, (0.0, 0.0)), strict=True):
+            rate = _median(peer or [], "samples_per_cpu_second")
+            ratio = _median(own, "samples_per_cpu_second") / rate if rate else 0.0
+            cells += [f"{ratio:.2f}", f"{goal:g}" if goal else ""]
+        rows.append(f"| {workload} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _stages_table(stages: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(dict.fromkeys(name for costs in stages.values() for name in costs))
+    rows = [f"| CPU ns a sample | {' | '.join(stages)} |", "|---|" + "--:|" * len(stages)]
+    for name in names:
+        cells = [f"{costs[name]:.0f}" if name in costs else "" for costs in stages.values()]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _bars(results: Sequence[Result]) -> str:
+    """Draw samples per CPU-second of each contestant in each workload that has several."""
+    groups = _groups(results)
+    workloads = [w for w in dict.fromkeys(e.workload for e in results) if (w, "vmagent") in groups]
+    names = ("receiver", "vmagent", "plain Python")
+    top = max(_median(found, "samples_per_cpu_second") for found in groups.values()) or 1.0
+    parts, y = [], 30
+    for place, name in enumerate(names):
+        parts.append(_text(300 + 150 * place, 18, name, _COLOURS[place]))
+    for workload in workloads:
+        parts.append(_text(10, y + 24, workload))
+        for place, name in enumerate(names):
+            rate = _median(groups[workload, name], "samples_per_cpu_second")
+            width = 340 * rate / top
+            parts.append(
+                f'<rect x="300" y="{y + 12 * place}" width="{width:.1f}" height="10" fill="{_COLOURS[place]}"/>'
+            )
+            parts.append(_text(306 + width, y + 9 + 12 * place, f"{rate / 1000:,.0f} k"))
+        y += 48
+    return _svg(720, y, parts)
+
+
+def _lines(growth: Sequence[tuple[int, Result]]) -> str:
+    """Draw nanoseconds of CPU a sample over the number of series, which doubles to the right."""
+    names = list(dict.fromkeys(each.contestant for _, each in growth))
+    costs = {(s, e.contestant): 1e9 / max(1.0, e.samples_per_cpu_second) for s, e in growth}
+    counts = sorted({series for series, _ in growth})
+    top = max(costs.values())
+    parts = [_text(10, 18, "CPU nanoseconds a sample, over the number of series")]
+    step = 560 / max(1, len(counts) - 1)
+    for place, name in enumerate(names):
+        points = [(70 + step * x, 260 - 200 * costs[s, name] / top) for x, s in enumerate(counts)]
+        path = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{_COLOURS[place]}" stroke-width="2"/>'
+        )
+        parts += [
+            _text(x - 14, y - 8, f"{costs[s, name]:.0f}", _COLOURS[place])
+            for (x, y), s in zip(points, counts, strict=True)
+        ]
+        parts.append(_text(500, 18 + 16 * place, name, _COLOURS[place]))
+    parts += [_text(60 + step * x, 284, f"{count:,}") for x, count in enumerate(counts)]
+    return _svg(720, 300, parts)
+
+
+def _text(x: float, y: float, text: str, colour: str = "#1a202c") -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" fill="{colour}" font-size="11">{text}</text>'
+
+
+def _svg(width: int, height: int, parts: Sequence[str]) -> str:
+    start = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">'
+    return "\n".join(
+        [start, f'<rect width="{width}" height="{height}" fill="#fff"/>', *parts, "</svg>\n"]
+    )

@@ -1,0 +1,71 @@
+"""What each stage costs, in CPU nanoseconds a sample: the path without its sockets."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.payloads import SELECTED_PREFIX, Workload, endless, make_requests
+from receiver.allowlist import Allowlist, Entry
+from receiver.batch import Settlement, Submission, pack
+from receiver.decode import Message, decompress
+from receiver.envelope import Identity
+from receiver.intake import Selection
+from receiver.outbox import Outbox
+from receiver.reception import digest
+
+WARM, COUNTED = 50, 150
+LIMIT_BYTES = 1 << 30
+
+Made = TypeVar("Made")
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def time(self, stage: str, work: Callable[[], Made]) -> Made:
+        started = time.process_time()
+        made = work()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.process_time() - started
+        return made
+
+
+def measure_stages() -> dict[str, dict[str, float]]:
+    """Return nanoseconds a sample, by workload and stage; requests of 2,000 series, 20,000 warm."""
+    return {
+        f"{selected} % selected": _stages(Workload(selected=selected)) for selected in (0, 10, 100)
+    }
+
+
+def _stages(workload: Workload) -> dict[str, float]:
+    stream = endless(make_requests(workload))
+    allowlist = Allowlist([Entry(f"{SELECTED_PREFIX}*")])
+    selection = Selection(allowlist, Identity("key", "host"), LIMIT_BYTES)
+    with tempfile.TemporaryDirectory() as folder:
+        outbox = Outbox(Path(folder), 1 << 40, "key")
+        samples = 0
+        clock = _Clock()
+        for number in range(WARM + COUNTED):
+            if number == WARM:
+                samples, clock = 0, _Clock()
+            request = next(stream)
+            samples += request.samples
+            _one(request.body, selection, outbox, clock)
+        outbox.close()
+    return {stage: seconds / samples * 1e9 for stage, seconds in clock.seconds.items()}
+
+
+def _one(body: bytes, selection: Selection, outbox: Outbox, clock: _Clock) -> None:
+    raw = clock.time("decompress", lambda: decompress(body, LIMIT_BYTES))
+    intake = clock.time("recognise, select, render", lambda: selection.take(raw, Message.V1))
+    if not intake.lines:
+        return
+    told = clock.time("digest", lambda: digest(body, Message.V1))
+    submission = Submission(intake.lines, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
+    clock.time("join and compress (a part of the next)", lambda: list(pack([submission])))
+    clock.time("join, compress, commit", lambda: outbox.apply([submission], []))
+    while batch := clock.time("fetch a batch", lambda: outbox.next_batch((), 0)):
+        settled = Settlement(batch, accepted=batch.items)
+        clock.time("settle a batch", lambda settled=settled: outbox.apply([], [settled]))  # type: ignore[misc]
