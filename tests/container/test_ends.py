@@ -92,7 +92,9 @@ def test_the_container_ends_with_triton(started: Start, box: Box, every_second: 
 
 def test_a_triton_that_cannot_start_says_so(docker: Docker, network: str, image: str) -> None:
     """Its exit code is the container's."""
-    with Container(docker, f"--network={network}", image, "--model-repository=/nowhere") as container:
+    with Container(
+        docker, f"--network={network}", image, "--model-repository=/nowhere"
+    ) as container:
         until(lambda: not container.inspect(".State.Running"), "the container ends", 30)
         assert container.inspect(".State.ExitCode") == 1
 
@@ -182,7 +184,9 @@ def test_telemetry_stands_back(started: Start, box: Box) -> None:
             assert score == ("0" if name == "triton" else "500")
         environment = container.run("cat", f"/proc/{pids['triton']}/environ")
         assert "NVIDIA_ENTRYPOINT_WAS_HERE=1" in environment, "NGC's entrypoint did its work"
-        assert "ModuleNotFoundError" in container.run("/usr/bin/python3", "-c", "import aiohttp", check=False)
+        assert "ModuleNotFoundError" in container.run(
+            "/usr/bin/python3", "-c", "import aiohttp", check=False
+        )
 
 
 def test_orphans_are_reaped(started: Start) -> None:
@@ -199,5 +203,8 @@ def test_prometheus_alone_says_how_telemetry_is(started: Start) -> None:
     with started("--env=RECEIVER_OUTBOX_MAX_BYTES=nonsense") as container:
         ready(container)
         until(lambda: "restart 2 in 2 s" in container.logs(), "back-off")
-        assert get_json(f"http://127.0.0.1:{container.port(9090)}/api/v1/targets")["status"] == "success"
+        assert (
+            get_json(f"http://127.0.0.1:{container.port(9090)}/api/v1/targets")["status"]
+            == "success"
+        )
         until(lambda: container.inspect(".State.Health.Status") == "healthy", "Triton is healthy")

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import yaml
 
 from receiver.allowlist import Allowlist, Entry
@@ -24,6 +26,13 @@ LISTEN = Address("127.0.0.1", 9201)
 NAMES = ("nv_inference_count_irate", "nv_cpu_utilization", "nv_gpu_*")
 URL = "http://receiver:9201/api/v1/write"
 RULE = "groups: [{name: g, rules: [{record: nv_inference_count_irate, expr: 'irate(nv_inference_count[WINDOW])'}]}]"
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    """Leave logging as it was."""
+    yield
+    structlog.reset_defaults()
 
 
 def look(
