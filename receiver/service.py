@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
-import orjson
 import structlog
 from aiohttp import web
 
@@ -29,24 +28,23 @@ from receiver.connection import Connection
 from receiver.delivery import Delivery
 from receiver.door import Door, DoorCounts, DoorLimits
 from receiver.envelope import Identity
-from receiver.errors import NotCommitted, SettingsError
+from receiver.errors import SettingsError
 from receiver.gate import Gate
-from receiver.instrument import Instrument, to_status
+from receiver.instrument import Instrument
 from receiver.intake import Selection
 from receiver.limits import Limits
 from receiver.observation import Observation
 from receiver.outbox import Outbox
 from receiver.pace import Pace
-from receiver.pages import page_routes
+from receiver.pages import make_pages
 from receiver.reception import Reception
 from receiver.redirect import Route
 from receiver.reload import Watch
-from receiver.selfmetrics import to_text
 from receiver.settings import Settings, load_allowlist
 from receiver.status import Observer
 from receiver.transport import Token, Transport
 from receiver.troubles import Troubles
-from receiver.web import BodyLimits, Noise, Pages, Web
+from receiver.web import BodyLimits, Noise, Web
 
 log = structlog.get_logger()
 
@@ -127,7 +125,7 @@ async def running(
         stack.callback(access.close)
         body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
         instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
-        front = Web(reception, _pages(instrument, watch), access, admission, body_limits)
+        front = Web(reception, make_pages(instrument, watch), access, admission, body_limits)
         for part in (committer, delivery, front):
             part.on_trouble = troubles.note
         entrance = await _listen(front, settings, access, door_counts)
@@ -195,30 +193,6 @@ def _delivery(
         settings.senders,
         clock,
     )
-
-
-def _pages(instrument: Instrument, watch: Watch) -> Pages:
-    async def status() -> bytes:
-        view = await instrument.view()
-        document = to_status(view, instrument.troubles, instrument.cost(view))
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-    async def metrics() -> bytes:
-        return to_text((await instrument.view()).snapshot)
-
-    async def ready() -> str:
-        """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
-        try:
-            view = await instrument.view()
-        except NotCommitted as error:
-            return str(error)
-        found = view.snapshot
-        if found.outbox_failing or found.outbox.full:
-            lines = (view.diagnosis.line, *view.diagnosis.also)
-            return ". ".join((*lines, view.diagnosis.hint))
-        return ""
-
-    return Pages(status, metrics, ready, page_routes(instrument, watch))
 
 
 @dataclass(frozen=True, slots=True)
