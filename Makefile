@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test check format proto docs lock clean
+.PHONY: help setup run test check format proto docs lock image image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,14 @@ lock: .venv/ready ## Renew the lock files
 	@$(BIN)/pip install --quiet 'uv>=0.8'
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements-dev.lock
+	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements-receiver.lock
+	@echo 'hatchling>=1.27,<2' | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade --output-file requirements-build.lock
+
+image: ## Build the image (NAME=name VERSION=version)
+	@./build.sh $(NAME) $(VERSION)
+
+image-test: .venv/ready ## Build the image here and use it, with a real Docker
+	@IMAGE_TEST=1 $(BIN)/python -m pytest tests/container $(ARGS)
 
 bench: .venv/ready ## CPU, latency and memory beside vmagent and plain Python, into docs/ (QUICK=1)
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) $(ARGS)

@@ -23,13 +23,14 @@ if ! "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1; then
         command -v sudo >/dev/null 2>&1 || fail "become root, and run: apt-get install $package"
         sudo=sudo
     fi
-    ($sudo apt-get update -qq && $sudo apt-get install -y -qq "$package") >/dev/null ||
+    ($sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package") >/dev/null ||
         fail "apt-get cannot install $package; install it by hand and run this again"
 fi
 
 [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
 echo "setup: installing the locked packages into .venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock ||
+# The lock names everything, so pip need not resolve it again; what is not imported is not compiled.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements-dev.lock ||
     fail "pip cannot install the packages; is PyPI reachable? Behind a proxy set HTTPS_PROXY"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . ||
     fail "pip cannot install this project into .venv"

@@ -39,6 +39,12 @@ class Entry:
         """Whether the name stands for many."""
         return "*" in self.name or "?" in self.name
 
+    def fits(self, name: str) -> bool:
+        """Whether this entry selects the series called `name`."""
+        if not self.is_glob:
+            return self.name == name
+        return re.fullmatch(_glob_pattern(self.name), name, re.DOTALL) is not None
+
 
 class Allowlist:
     """The metrics that are wanted.
@@ -66,6 +72,10 @@ class Allowlist:
             if len(name) <= _REMEMBERED_BYTES:
                 self._remembered[name] = known
         return known
+
+    def names_seen(self) -> dict[bytes, bool]:
+        """Give the names that were asked for so far, and the answers; a copy."""
+        return dict(self._remembered)
 
     def _matches(self, name: str) -> bool:
         return name in self._exact or bool(self._globs and self._globs.fullmatch(name))

@@ -5,11 +5,14 @@ lines of one again.
 """
 
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 from isal import igzip
+
+from receiver.errors import Damaged
 
 BATCH_ITEMS = 1000
 BATCH_BYTES = 1 << 20
@@ -80,6 +83,20 @@ class Parcel:
     newest_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What waits: items, batches, their compressed bytes, the oldest sample's time (0: none)."""
+
+    items: int
+    batches: int
+    size_bytes: int
+    max_bytes: int
+    oldest_ms: int
+    set_aside: int
+    full: str = ""
+    """Why nothing more is taken; empty while there is room."""
+
+
 def pack(submissions: Iterable[Submission]) -> Iterator[Parcel]:
     """Cut the lines of all submissions into full batches, compressed once and for all.
 
@@ -120,5 +137,8 @@ def compress(lines: Sequence[bytes]) -> bytes:
 
 
 def unpack(body: bytes) -> list[bytes]:
-    """Read the lines of a body again, each with its line end."""
-    return gzip.decompress(body).splitlines(keepends=True)
+    """Read the lines of a body again, each with its line end. Raises: Damaged."""
+    try:
+        return gzip.decompress(body).splitlines(keepends=True)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Damaged(f"{Damaged.message}: {error}") from error

@@ -42,7 +42,11 @@ class Committer:
     """The outbox, as the event loop sees it."""
 
     def __init__(self, outbox: Outbox) -> None:
-        """Take an open outbox; `on_batches` is called in the loop when batches may have come."""
+        """Take an open outbox.
+
+        `on_batches` is called in the loop when batches may have come, `on_trouble`
+        in the thread for each failure: where, its words, a hint.
+        """
         self._outbox = outbox
         self.on_batches: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
@@ -52,6 +56,8 @@ class Committer:
         self._loose: Counter[tuple[str, str]] = Counter()
         self._stopping = False
         self._failing = False
+        self.error = ""
+        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
         self.delivery_busy = False
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -174,6 +180,9 @@ class Committer:
             )
         elif self._failing and not error:
             log.info("outbox can be written again")
+        if error:
+            self.on_trouble("outbox", str(error), NotCommitted.hint)
+        self.error = str(error or "")
         self._failing = error is not None
 
     def _answer(self, question: Question) -> object:

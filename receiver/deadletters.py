@@ -1,7 +1,7 @@
-"""What Application Insights rejected for good, for people to read.
+"""What Application Insights rejected for good: kept for a while, for people to read.
 
-In: the outbox directory, also while a receiver uses it. Out: the latest rejected
-items, the service's words, and a hint where the message is known.
+In: rejected items, as their batch is settled. Out: the latest of them, the service's
+words, and a hint where the message is known; also while a receiver uses the outbox.
 """
 
 import json
@@ -11,8 +11,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from receiver.batch import DeadLetter
 from receiver.ingestion import REJECT_REASONS, reason_of
 from receiver.schema import FILE_NAME
+
+KEPT = 1000
+"""How many of the latest rejected items are kept."""
+
+
+def bury(database: sqlite3.Connection, letters: Sequence[DeadLetter], now: float) -> None:
+    """Keep rejected items, in the caller's transaction; the oldest make room."""
+    if letters:
+        database.executemany(
+            "INSERT INTO dead_letters (rejected_at, status, message, item) VALUES (?, ?, ?, ?)",
+            [(now, letter.status, letter.message, letter.item) for letter in letters],
+        )
+        database.execute(
+            "DELETE FROM dead_letters WHERE id <= (SELECT MAX(id) FROM dead_letters) - ?", (KEPT,)
+        )
 
 
 @dataclass(frozen=True, slots=True)

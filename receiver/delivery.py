@@ -22,9 +22,18 @@ import structlog
 
 from receiver.batch import Batch, DeadLetter, Settlement, compress, unpack
 from receiver.commit import Committer
-from receiver.errors import NotCommitted
+from receiver.errors import Damaged, NotCommitted
 from receiver.gate import Gate
-from receiver.ingestion import TOO_OLD, UNEXPLAINED, Action, Verdict, verdict
+from receiver.ingestion import (
+    DAMAGED,
+    REJECT_REASONS,
+    TOO_OLD,
+    UNEXPLAINED,
+    Action,
+    Verdict,
+    verdict,
+)
+from receiver.latency import Latency
 from receiver.outbox import EXPIRY_MS, Outbox
 from receiver.pace import Pace
 from receiver.transport import Answer, Transport, Unreachable
@@ -32,6 +41,8 @@ from receiver.transport import Answer, Transport, Unreachable
 FRESH_SECONDS = 60.0
 DEAD_LETTERS_PER_BATCH = 50
 DISK_RETRY_SECONDS = 1.0
+_ABOUT_THE_BODY = frozenset({400, 413, 415, 422, 500})
+"""Statuses that may mean that the service could not read the body."""
 
 log = structlog.get_logger()
 
@@ -44,6 +55,7 @@ class DeliveryCounts:
     unconfirmed_items: int = 0
     seconds: float = 0.0
     sent_bytes: int = 0
+    latency: Latency = field(default_factory=Latency)
 
 
 class Delivery:
@@ -74,6 +86,15 @@ class Delivery:
         self._fresh: deque[tuple[float, int]] = deque()
         self._service_clock_offset: float | None = None
         self.counts = DeliveryCounts()
+        self.last_rejection = ""
+        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
+
+    @property
+    def clock_ahead_seconds(self) -> float | None:
+        """How far our clock is ahead of the service's; None before the service told its time."""
+        if self._service_clock_offset is None:
+            return None
+        return self._wall_clock() - self._service_clock_offset - self._loop.time()
 
     async def run(self) -> None:
         """Send until `stop` is called; then return when what is under way has its outcome."""
@@ -143,6 +164,10 @@ class Delivery:
                 await self._settle(Settlement(batch, expired=batch.items))
             else:
                 await self._judge(batch, await self._transport.post(self._body(batch)), started_at)
+        except Damaged as error:
+            letter = DeadLetter(0, str(error), "")
+            rejected = {DAMAGED: batch.items}
+            await self._settle(Settlement(batch, rejected=rejected, dead_letters=[letter]))
         except Unreachable as error:
             self.counts.attempts["unreachable"] += 1
             self._transport.route.forget()
@@ -152,6 +177,7 @@ class Delivery:
             self._failed(Action.RETRY, started_at, None, str(error), "See the log.")
         finally:
             self.counts.seconds += self._loop.time() - started_at
+            self.counts.latency.observe(self._loop.time() - started_at)
             self._under_way.discard(batch.id)
             self.wake()
 
@@ -160,6 +186,8 @@ class Delivery:
         self.counts.sent_bytes += len(batch.body)
         self._learn_time(answer)
         found = verdict(answer.status, answer.headers, answer.body, batch.items, self._wall_clock())
+        if answer.status in _ABOUT_THE_BODY:
+            unpack(batch.body)  # one that the disk has damaged would be refused for ever
         if found.action not in (Action.SETTLE, Action.SPLIT):
             if found.action is Action.BLOCKED:
                 self._transport.route.forget()
@@ -184,6 +212,7 @@ class Delivery:
     def _failed(
         self, action: Action, started_at: float, wait: float | None, reason: str, hint: str
     ) -> None:
+        self.on_trouble("delivery", reason, hint)
         now = self._loop.time()
         if self.gate.failed(action, now, started_at, wait, reason, hint):
             seconds = round(self.gate.state.until - now, 1)
@@ -195,6 +224,11 @@ class Delivery:
         """Write an outcome down, however long the disk takes to let us: else it is sent twice."""
         if outcome.rejected:
             letter = next(iter(outcome.dead_letters), None)
+            self.last_rejection = letter.message if letter else ""
+            for reason in outcome.rejected:
+                self.on_trouble(
+                    "rejected", self.last_rejection or reason, REJECT_REASONS[reason][1]
+                )
             log.warning(
                 "items rejected",
                 reasons=dict(outcome.rejected),

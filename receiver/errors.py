@@ -5,6 +5,8 @@
     +-- RequestRefused       a request is answered with an error as a whole
     |   +-- Undecodable          400: the body is not what its headers declare
     |   +-- BrokenOff            400: the sender went away amid the body
+    |   +-- Unauthorized         401: no credentials, or wrong ones
+    |   +-- Forbidden            403: a certificate that may not
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
     |   |   +-- DecodedTooLarge
@@ -12,9 +14,12 @@
     |   |   +-- TooManySeries
     |   |   +-- TooMuchToRender
     |   +-- NotCommitted         503: the outbox could not take it; the sender shall come again
+    |       +-- Overloaded
+    |       +-- TooSlow
     |       +-- OutboxFull
     |       +-- ShuttingDown
     +-- InvalidSeries        one series of a request is refused; the others go on
+    +-- Damaged              a batch on the disk is not what was written there
     +-- OutboxError          the outbox cannot be opened or used
 
 Each class has a `reason` (from a closed set; it is also a metric's label) and a
@@ -56,6 +61,22 @@ class BrokenOff(RequestRefused):
 
     reason = "broken_off"
     hint = "The sender will come again; if it happens often, look at its remote_timeout and the network."
+
+
+class Unauthorized(RequestRefused):
+    """It bears no credentials, or wrong ones."""
+
+    reason = "unauthorized"
+    hint = "Set basic_auth or authorization in the sender's remote_write."
+    status = 401
+
+
+class Forbidden(RequestRefused):
+    """Its certificate is good, but not for this."""
+
+    reason = "forbidden"
+    hint = "client_allowed_sans in the receiver's web.config.file names who may connect."
+    status = 403
 
 
 class UnsupportedMedia(RequestRefused):
@@ -110,6 +131,20 @@ class NotCommitted(RequestRefused):
     status = 503
 
 
+class Overloaded(NotCommitted):
+    """As much as may be under way at once is under way; nothing of it was decoded."""
+
+    reason = "overloaded"
+    hint = "The sender comes again; if it lasts, raise RECEIVER_REQUESTS_MAX or RECEIVER_IN_FLIGHT_MAX_BYTES."
+
+
+class TooSlow(NotCommitted):
+    """Its body did not come in time."""
+
+    reason = "too_slow"
+    hint = "The sender comes again; look at the network, or raise RECEIVER_BODY_TIMEOUT."
+
+
 class OutboxFull(NotCommitted):
     """The outbox holds as many bytes as it may; the sender keeps the data."""
 
@@ -131,6 +166,13 @@ class InvalidSeries(ReceiverError):
         """Keep `reason`, one of `decode.INVALID_REASONS`, beside the message."""
         super().__init__(message)
         self.series_reason = reason
+
+
+class Damaged(ReceiverError):
+    """A batch cannot be read any more: the disk has changed it."""
+
+    reason = "damaged"
+    message: ClassVar[str] = "The batch was damaged on the disk of the outbox"
 
 
 class OutboxError(ReceiverError):

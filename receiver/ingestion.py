@@ -82,6 +82,7 @@ class Verdict:
 TOO_OLD = "too_old"
 SAMPLED_OUT = "sampled_out"
 UNEXPLAINED = "unexplained"
+DAMAGED = "damaged"
 REJECT_REASONS = {
     TOO_OLD: ("Older than 48 hours when it arrived.", "Counted as expired, not as rejected. Look for an outage longer than that, or a clock that is off."),
     "too_new": ("More than two hours in the future.", "Set the clock of the machine that Prometheus runs on."),
@@ -92,6 +93,7 @@ REJECT_REASONS = {
     "not_json": ("A line that is not JSON.", "The receiver should never send one; report it."),
     SAMPLED_OUT: ("The resource's ingestion sampling threw it away.", "Set ingestion sampling to 100 % under Usage and estimated costs."),
     UNEXPLAINED: ("The service counted fewer than were sent, without saying why.", "Look at the resource's own logs; open a support request with the time."),
+    DAMAGED: ("Changed on the disk while it waited; the service refused it, and nobody can read it.", "Look at the disk that the outbox is on: its log, its health."),
     "other": ("Any other error.", "See the service's own words: appinsights-receiver dead-letters."),
 }  # fmt: skip
 """Why the service rejected an item: its meaning, and what to do."""
@@ -105,6 +107,7 @@ _PATTERNS = (
     ("too_large", r"item length must not exceed"),
     ("not_json", r"SyntaxError|Unexpected token"),
     (SAMPLED_OUT, r"sampled out"),
+    (DAMAGED, r"damaged on the disk"),
 )
 _CONFIGURATION = re.compile(
     r"invalid instrumentation key|authentication not supported", re.IGNORECASE

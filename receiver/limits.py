@@ -10,6 +10,6 @@ class Limits:
     decoded_bytes: int = 32 << 20
     parsed_bytes: int = 128 << 20
     rendered_bytes: int = 64 << 20
-    series: int = 50_000
+    series: int = 20_000
     labels: int = 100
     label_bytes: int = 64 << 10

@@ -4,8 +4,31 @@ For people when a terminal listens, JSON otherwise.
 """
 
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
+
+
+class Unfailing:
+    """A text file whose failures stop nothing: a full disk, a reader that is gone.
+
+    Without it a line that cannot be written would end the thread that wrote it.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        """Write to `file`, as long as it takes it."""
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write, or lose the text."""
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """Flush, or leave it."""
+        with suppress(OSError):
+            self._file.flush()
 
 
 def configure() -> None:
@@ -23,6 +46,6 @@ def configure() -> None:
             else structlog.processors.StackInfoRenderer(),
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )

@@ -17,37 +17,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from receiver import schema
-from receiver.batch import Batch, DeadLetter, Parcel, Settlement, Submission, compress, pack
+from receiver.batch import Batch, Parcel, Settlement, Statistics, Submission, compress, pack
+from receiver.deadletters import bury
 from receiver.errors import OutboxError, OutboxFull
+from receiver.repeats import Repeats
 
-REMEMBER_SECONDS = 600
-"""How long a request's digest is kept, so that a repeat is not committed again."""
 EXPIRY_MS = 48 * 3600 * 1000
 """Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
-DEAD_LETTERS = 1000
-"""How many of the latest rejected items are kept."""
 
 _SELECT_BATCH = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What waits: items, batches, their compressed bytes, the oldest sample's time (0: none)."""
-
-    items: int
-    batches: int
-    size_bytes: int
-    max_bytes: int
-    oldest_ms: int
-    set_aside: int
 
 
 class Outbox:
@@ -68,9 +53,10 @@ class Outbox:
         self._max_bytes = max_bytes
         self._key = instrumentation_key
         self._clock = clock
-        self._forgot_at = float("-inf")
+        self._repeats = Repeats(clock)
         self._set_aside = 0
         self._batches = self._size_bytes = 0
+        self._last_id = 0
         self._open_database: sqlite3.Connection | None = None
         self._lock = schema.take_directory(directory)
         try:
@@ -103,6 +89,9 @@ class Outbox:
             self._put_aside(error)
             database = schema.open_database(self._directory)
         self._open_database = database
+        if self._last_id > self.newest_id():  # batches of the damaged one may be under way
+            insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
+            database.execute(insert, (self._last_id,))
         row = database.execute("SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches")
         self._batches, self._size_bytes = row.fetchone()
 
@@ -155,7 +144,7 @@ class Outbox:
         totals: Counter[tuple[str, str]] = Counter()
         try:
             database.execute("BEGIN IMMEDIATE")
-            self._forget_old_requests()
+            self._repeats.forget(database)
             yield totals
             self._database.executemany(
                 "INSERT INTO totals VALUES (?, ?, ?)"
@@ -179,26 +168,33 @@ class Outbox:
         results: list[bytes | OutboxFull | None] = []
         taken: list[Submission] = []
         for submission in submissions:
-            result = self._answer_before(submission.digest)
-            if result is None and submission.lines and self._size_bytes >= self._max_bytes:
-                what = f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
-                result = OutboxFull(what)
+            result: bytes | OutboxFull | None
+            result = self._repeats.answer(self._database, submission.digest)
+            if result is None and submission.lines and (full := self._why_full()):
+                result = OutboxFull(full)
             if result is None:
                 taken.append(submission)
                 totals.update(submission.totals)
                 totals["pending", ""] += len(submission.lines)
-                self._remember(submission)
+                self._repeats.remember(self._database, submission)
             results.append(result)
         for parcel in pack(taken):
             self._insert(parcel, self._key)
         return results
 
+    def _why_full(self) -> str:
+        """Say why nothing more can be taken; empty while there is room."""
+        if self._size_bytes >= self._max_bytes:
+            return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
+        return schema.short_of_space(self._directory)
+
     def _insert(self, parcel: Parcel, key: str) -> None:
-        self._database.execute(
+        added = self._database.execute(
             "INSERT INTO batches (items, oldest_ms, newest_ms, instrumentation_key, size_bytes, body)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (parcel.items, parcel.oldest_ms, parcel.newest_ms, key, len(parcel.body), parcel.body),
         )
+        self._last_id = max(self._last_id, added.lastrowid or 0)
         self._batches += 1
         self._size_bytes += len(parcel.body)
 
@@ -217,19 +213,7 @@ class Outbox:
         for lines in settlement.again:
             parcel = Parcel(compress(lines), len(lines), batch.oldest_ms, batch.newest_ms)
             self._insert(parcel, batch.instrumentation_key)
-        self._bury(settlement.dead_letters)
-
-    def _bury(self, letters: Sequence[DeadLetter]) -> None:
-        if letters:
-            now = self._clock()
-            self._database.executemany(
-                "INSERT INTO dead_letters (rejected_at, status, message, item) VALUES (?, ?, ?, ?)",
-                [(now, letter.status, letter.message, letter.item) for letter in letters],
-            )
-            self._database.execute(
-                "DELETE FROM dead_letters WHERE id <= (SELECT MAX(id) FROM dead_letters) - ?",
-                (DEAD_LETTERS,),
-            )
+        bury(self._database, settlement.dead_letters, self._clock())
 
     def _expire_when_full(
         self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
@@ -240,7 +224,7 @@ class Outbox:
         one alone may have jumped.
         """
         newest_ms = max((each.newest_ms for each in submissions if each.lines), default=0)
-        if self._size_bytes < self._max_bytes or not newest_ms:
+        if not newest_ms or not self._why_full():
             return
         cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - EXPIRY_MS
         batches, items, size_bytes = self._database.execute(
@@ -254,28 +238,6 @@ class Outbox:
             self._size_bytes -= size_bytes
             totals["pending", ""] -= items
             totals["expired", ""] += items
-
-    def _answer_before(self, digest: bytes) -> bytes | OutboxFull | None:
-        query = "SELECT answer FROM requests WHERE digest = ?"
-        row = self._database.execute(query, (digest,)).fetchone() if digest else None
-        return bytes(row[0]) if row else None
-
-    def _remember(self, submission: Submission) -> None:
-        if submission.digest:
-            self._database.execute(
-                "INSERT INTO requests VALUES (?, ?, ?)",
-                (submission.digest, self._clock(), submission.answer),
-            )
-
-    def _forget_old_requests(self) -> None:
-        now = self._clock()
-        if abs(now - self._forgot_at) < REMEMBER_SECONDS / 10:
-            return
-        self._forgot_at = now
-        self._database.execute(  # those from the future too: the clock has been set back
-            "DELETE FROM requests WHERE committed_at < ? OR committed_at > ?",
-            (now - REMEMBER_SECONDS, now + REMEMBER_SECONDS),
-        )
 
     def next_batch(self, busy: Collection[int], fresh_from_id: int) -> Batch | None:
         """Fetch the batch to send next, none of `busy`; None when there is no other.
@@ -319,12 +281,13 @@ class Outbox:
             max_bytes=self._max_bytes,
             oldest_ms=oldest_ms,
             set_aside=self._set_aside,
+            full=self._why_full(),
         )
 
     def compact(self) -> None:
         """Give the disk back what an emptied outbox no longer needs."""
         (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
-        if free > 1024 and not self._batches:
+        if not self._batches and (free > 1024 or schema.short_of_space(self._directory)):
             self._database.executescript(  # execute() would free one page and think it done
                 "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);"
             )

@@ -8,12 +8,18 @@ times its size before anything can look at it.
 Rules: sizes of upb's messages and of their places in arrays, measured on 64 bits.
 """
 
+from google.protobuf.message import DecodeError
+
 from receiver.decode import Message
 from receiver.errors import TooManyParts
 from receiver.limits import Limits
+from receiver.wire.remote_write_lean_pb2 import OpaqueRequest
 
 HARMLESS_BYTES = 1 << 20
 """Bodies up to here are parsed uncounted: nothing in them can cost more than some 40 MiB."""
+
+REFERENCE_COST = 8
+"""Bytes that a reference of one byte takes, with the room that its array grows into."""
 
 _COSTS = {
     Message.V1: {
@@ -43,9 +49,19 @@ def check_parts(raw: bytes, message: Message, limits: Limits) -> None:
     if len(raw) <= HARMLESS_BYTES:
         return
     cost = len(raw) + sum(_count(raw, tag) * each for tag, each in _COSTS[message].items())
+    if message is Message.V2 and cost <= limits.parsed_bytes:
+        cost += REFERENCE_COST * _series_bytes(raw)
     if cost > limits.parsed_bytes:
         text = f"the body would take up to {cost} bytes once parsed; the limit is {limits.parsed_bytes}"
         raise TooManyParts(text)
+
+
+def _series_bytes(raw: bytes) -> int:
+    """Count the bytes of 2.0's series; all of them may be references, a byte each."""
+    try:
+        return sum(map(len, OpaqueRequest.FromString(raw).timeseries))
+    except DecodeError:
+        return 0  # decode says so
 
 
 def _count(raw: bytes, tag: int) -> int:

@@ -7,7 +7,7 @@ HTTP but the status: the sockets are `receiver.web`'s.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import orjson
@@ -16,6 +16,7 @@ from receiver.batch import Submission
 from receiver.commit import Committer
 from receiver.decode import Message, decompress
 from receiver.intake import Intake, Selection
+from receiver.latency import Latency
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
@@ -43,19 +44,25 @@ class ReceptionCounts:
     labels_cut: int = 0
     labels_left_out: int = 0
     last_request_at: float = 0.0
+    latency: Latency = field(default_factory=Latency)
 
 
 class Reception:
     """Takes requests. `selection` may be exchanged at any time, between two requests."""
 
     def __init__(self, selection: Selection, committer: Committer) -> None:
-        """Wire the stages."""
+        """Wire the stages; `on_request` is told of each request that was taken, once."""
         self.selection = selection
         self._committer = committer
+        self.on_request: Callable[[Intake, bytes, Message], None] = lambda *_: None
         self.counts = ReceptionCounts()
 
-    async def take(self, body: bytes, message: Message) -> Reply:
+    async def take(
+        self, body: bytes, message: Message, hold: Callable[[int], object] = lambda _: None
+    ) -> Reply:
         """Decode, select, render and commit one request.
+
+        `hold` is told how many bytes wait to be committed, when they are known.
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
@@ -65,6 +72,7 @@ class Reception:
         totals = _totals(intake)
         before = None
         if intake.lines:
+            hold(sum(map(len, intake.lines)))
             before = await self._committer.submit(
                 Submission(
                     intake.lines,
@@ -83,6 +91,7 @@ class Reception:
         self.counts.refused_series.update(intake.refused)
         self.counts.labels_cut += intake.labels_cut
         self.counts.labels_left_out += intake.labels_left_out
+        self.on_request(intake, raw, message)
         return reply
 
 

@@ -9,6 +9,7 @@ import fcntl
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -47,6 +48,9 @@ CREATE TABLE dead_letters (
     item TEXT NOT NULL
 );
 """
+RESERVE_BYTES = 16 << 20
+"""Space on the disk that new items must leave: to write down what became of the old ones,
+which frees theirs, takes some first (SQLite's log, a few MiB)."""
 MIGRATIONS = (_VERSION_1,)
 """Statements that lead from version N to N + 1; a file's version is its `user_version`."""
 
@@ -81,8 +85,8 @@ def take_directory(directory: Path) -> TextIO:
         )
         raise OutboxError(message) from error
     lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+    with suppress(OSError):  # on a full disk its name is not known, but the lock holds
+        os.write(lock.fileno(), f"{os.getpid()}\n".encode())
     return lock
 
 
@@ -120,6 +124,16 @@ def _migrate(connection: sqlite3.Connection, directory: Path) -> None:
     for number in range(version, len(MIGRATIONS)):
         statements = f"{MIGRATIONS[number]} PRAGMA user_version={number + 1};"
         connection.executescript(f"BEGIN IMMEDIATE; {statements} COMMIT;")
+
+
+def short_of_space(directory: Path) -> str:
+    """Say that the directory's disk has too little space left for more; empty while it has enough."""
+    disk = os.statvfs(directory)
+    free_bytes = disk.f_bavail * disk.f_frsize
+    reserve_bytes = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 4)
+    if free_bytes >= reserve_bytes:
+        return ""
+    return f"{directory} has {free_bytes} bytes left, less than the {reserve_bytes} that are kept for what is under way"
 
 
 def is_broken(error: sqlite3.Error) -> bool:

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     Metric,
 )
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from receiver import __version__
+from receiver.door import CLOSE_REASONS
 from receiver.intake import DROP_REASONS
+from receiver.latency import Latency
 from receiver.status import Snapshot
 
-Values = float | Mapping[str, float]
+Values = float | Mapping[str, float] | Latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +40,23 @@ def _dropped(found: Snapshot) -> dict[str, float]:
     return {reason: found.ledger.dropped.get(reason, 0) for reason in DROP_REASONS}
 
 
-def _oldest_seconds(found: Snapshot) -> float:
-    oldest_ms = found.outbox.oldest_ms
-    return max(0.0, found.now - oldest_ms / 1000) if oldest_ms else 0.0
-
-
 METRICS = (
     SelfMetric("receiver_build_info", "gauge", "Always 1; the version is the label.", lambda _: {__version__: 1}, "version"),
     SelfMetric("receiver_start_time_seconds", "gauge", "When this process began, in seconds since the epoch.", lambda s: s.started_at),
+    SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while the metrics.json in force is the one on disk; 0 after one that cannot be used.", lambda s: float(s.reload.successful)),
+    SelfMetric("receiver_config_last_reload_success_timestamp_seconds", "gauge", "When the metrics.json in force was read, in seconds since the epoch.", lambda s: s.reload.succeeded_at),
     SelfMetric("receiver_requests_total", "counter", "Write requests answered, by HTTP status, since this process began.", lambda s: s.reception.replies, "code"),
+    SelfMetric("receiver_request_duration_seconds", "histogram", "How long write requests took, from their headers to their answer.", lambda s: s.reception.latency),
     SelfMetric("receiver_requests_refused_total", "counter", "Write requests refused as a whole, by reason.", lambda s: s.reception.refused_requests, "reason"),
     SelfMetric("receiver_requests_repeated_total", "counter", "Write requests that had been committed before and were answered again.", lambda s: s.reception.repeated),
     SelfMetric("receiver_series_refused_total", "counter", "Series refused while the rest of their request was taken, by reason.", lambda s: s.reception.refused_series, "reason"),
     SelfMetric("receiver_labels_cut_total", "counter", "Labels shortened to the service's limits, once for each series learnt.", lambda s: s.reception.labels_cut),
     SelfMetric("receiver_labels_left_out_total", "counter", "Labels left out to keep items under 64 KiB, once for each series learnt.", lambda s: s.reception.labels_left_out),
+    SelfMetric("receiver_requests_in_flight", "gauge", "Write requests under way, by state: reading the body, or working on it.", lambda s: {"reading": s.admission.reading, "working": s.admission.working}, "state"),
+    SelfMetric("receiver_in_flight_bytes", "gauge", "Bytes that they hold.", lambda s: s.admission.size_bytes),
+    SelfMetric("receiver_connections", "gauge", "Connections open.", lambda s: s.door.connections),
+    SelfMetric("receiver_connections_accepted_total", "counter", "Connections that came, since this process began.", lambda s: s.door.accepted),
+    SelfMetric("receiver_connections_closed_total", "counter", "Connections that the receiver closed, by reason.", lambda s: {reason: s.door.closed[reason] for reason in CLOSE_REASONS}, "reason"),
     SelfMetric("receiver_metadata_families", "gauge", "Metric families of which a sender has told type, help or unit.", lambda s: s.metadata_families),
     SelfMetric("receiver_samples_received_total", "counter", "Samples received, since the outbox was made.", lambda s: s.ledger.received),
     SelfMetric("receiver_samples_unselected_total", "counter", "Samples of series that metrics.json does not name.", lambda s: s.ledger.unselected),
@@ -64,10 +70,11 @@ METRICS = (
     SelfMetric("receiver_outbox_bytes", "gauge", "Compressed bytes that wait in the outbox.", lambda s: s.outbox.size_bytes),
     SelfMetric("receiver_outbox_max_bytes", "gauge", "Compressed bytes that may wait in the outbox.", lambda s: s.outbox.max_bytes),
     SelfMetric("receiver_outbox_batches", "gauge", "Batches that wait in the outbox.", lambda s: s.outbox.batches),
-    SelfMetric("receiver_outbox_oldest_seconds", "gauge", "Age of the oldest sample that waits in the outbox; 0 when none does.", _oldest_seconds),
+    SelfMetric("receiver_outbox_oldest_seconds", "gauge", "Age of the oldest sample that waits in the outbox; 0 when none does.", lambda s: s.oldest_seconds),
     SelfMetric("receiver_outbox_failing", "gauge", "1 while the outbox cannot be written or read.", lambda s: float(s.outbox_failing)),
     SelfMetric("receiver_outbox_set_aside_total", "counter", "Damaged databases set aside since this process began.", lambda s: s.outbox.set_aside),
     SelfMetric("receiver_delivery_attempts_total", "counter", "POSTs of a batch, by the service's HTTP status, or unreachable.", lambda s: s.delivery.attempts, "code"),
+    SelfMetric("receiver_delivery_duration_seconds", "histogram", "How long a batch was under way to Application Insights, until its outcome was written down.", lambda s: s.delivery.latency),
     SelfMetric("receiver_delivery_seconds_total", "counter", "Time that batches were under way, all together.", lambda s: s.delivery.seconds),
     SelfMetric("receiver_delivery_bytes_total", "counter", "Compressed bytes POSTed.", lambda s: s.delivery.sent_bytes),
     SelfMetric("receiver_delivery_failures", "gauge", "Failures in a row; 0 while delivery goes well.", lambda s: s.gate.failures),
@@ -90,6 +97,13 @@ class _Collector(Collector):
 
 
 def _family(metric: SelfMetric, values: Values) -> Metric:
+    if isinstance(values, Latency):
+        return HistogramMetricFamily(
+            metric.name,
+            metric.meaning,
+            buckets=list(values.buckets()),
+            sum_value=values.total_seconds,
+        )
     labels = (metric.label,) if metric.label else ()
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     family = kind(metric.name, metric.meaning, labels=labels)
@@ -98,7 +112,7 @@ def _family(metric: SelfMetric, values: Values) -> Metric:
     return family
 
 
-def _labelled(values: Values) -> Iterable[tuple[str, float]]:
+def _labelled(values: float | Mapping[str, float]) -> Iterable[tuple[str, float]]:
     return sorted(values.items()) if isinstance(values, Mapping) else [("", values)]
 
 

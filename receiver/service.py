@@ -16,28 +16,37 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+import orjson
 import structlog
 from aiohttp import web
 
 from receiver import __version__, entra, memory
+from receiver.access import Access
+from receiver.admission import Admission
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
 from receiver.connection import Connection
 from receiver.delivery import Delivery
+from receiver.door import Door, DoorCounts, DoorLimits
 from receiver.envelope import Identity
-from receiver.errors import NotCommitted, OutboxFull, SettingsError
+from receiver.errors import NotCommitted, SettingsError
 from receiver.gate import Gate
+from receiver.instrument import Instrument, to_status
 from receiver.intake import Selection
 from receiver.limits import Limits
+from receiver.observation import Observation
 from receiver.outbox import Outbox
 from receiver.pace import Pace
+from receiver.pages import page_routes
 from receiver.reception import Reception
 from receiver.redirect import Route
+from receiver.reload import Watch
 from receiver.selfmetrics import to_text
-from receiver.settings import Address, Settings
-from receiver.status import Observer, to_json
+from receiver.settings import Settings, load_allowlist
+from receiver.status import Observer
 from receiver.transport import Token, Transport
-from receiver.web import Pages, Web
+from receiver.troubles import Troubles
+from receiver.web import BodyLimits, Noise, Pages, Web
 
 log = structlog.get_logger()
 
@@ -50,6 +59,8 @@ class Receiver:
     web: Web
     delivery: Delivery
     observer: Observer
+    watch: Watch
+    instrument: Instrument
 
 
 @asynccontextmanager
@@ -74,9 +85,23 @@ async def running(
         delivery = _delivery(settings, connection, committer, session, tokens, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        selection = Selection(allowlist, identity, settings.series_cache_bytes, _limits(settings))
+        limits = _limits(settings)
+
+        selection = Selection(allowlist, identity, settings.series_cache_bytes, limits)
         reception = Reception(selection, committer)
+
+        def use(wanted: Allowlist) -> None:
+            # Types and units are sent once in a while, so what was learnt of them goes on.
+            reception.selection = Selection(
+                wanted, identity, settings.series_cache_bytes, limits, reception.selection.metadata
+            )
+
+        watch = Watch(settings.metrics_json, lambda: load_allowlist(settings), use, clock)
+        observation, troubles = Observation(clock), Troubles(clock)
+        reception.on_request = observation.saw
         loop = asyncio.get_running_loop()
+        admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
+        door_counts = DoorCounts()
         observer = Observer(
             committer,
             reception,
@@ -86,15 +111,27 @@ async def running(
             clock(),
             clock,
             loop.time,
+            admission,
+            door_counts,
+            watch,
         )
-        front = Web(reception, _pages(observer), settings.body_max_bytes)
+        access = Access(settings.web_config_file, settings.bearer_token_file, loop.time)
+        stack.callback(access.close)
+        body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
+        instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
+        front = Web(reception, _pages(instrument), access, admission, body_limits)
+        for part in (committer, delivery, front):
+            part.on_trouble = troubles.note
+        entrance = await _listen(front, settings, access, door_counts)
+        looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
-        runner = await _listen(front, settings.listen)
-        url = f"http://{Address(*runner.addresses[0][:2])}"
+        watching = asyncio.create_task(watch.run(), name="watch")
         try:
-            yield Receiver(url, front, delivery, observer)
+            yield Receiver(entrance.url, front, delivery, observer, watch, instrument)
         finally:
-            await _stop(front, delivery, sending, runner, settings.shutdown_seconds)
+            looking.cancel()
+            watching.cancel()
+            await _stop(front, delivery, sending, entrance, settings.shutdown_seconds)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -152,46 +189,73 @@ def _delivery(
     )
 
 
-def _pages(observer: Observer) -> Pages:
+def _pages(instrument: Instrument) -> Pages:
     async def status() -> bytes:
-        return to_json(await observer.snapshot())
+        view = await instrument.view()
+        document = to_status(view, instrument.troubles, instrument.cost(view))
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:
-        return to_text(await observer.snapshot())
+        return to_text((await instrument.view()).snapshot)
 
     async def ready() -> str:
         """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
         try:
-            found = await observer.snapshot()
+            view = await instrument.view()
         except NotCommitted as error:
             return str(error)
-        if found.outbox.size_bytes >= found.outbox.max_bytes:
-            return f"the outbox is full. {OutboxFull.hint}"
-        return f"the outbox cannot be written. {NotCommitted.hint}" if found.outbox_failing else ""
+        found = view.snapshot
+        if found.outbox_failing or found.outbox.full:
+            lines = (view.diagnosis.line, *view.diagnosis.also)
+            return ". ".join((*lines, view.diagnosis.hint))
+        return ""
 
-    return Pages(status, metrics, ready)
+    return Pages(status, metrics, ready, page_routes(instrument))
 
 
-async def _listen(front: Web, address: Address) -> web.AppRunner:
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """The door, what serves behind it, and where it is."""
+
+    door: Door
+    runner: web.AppRunner
+    url: str
+
+    async def close(self) -> None:
+        """Let nobody in, and send those away who are here."""
+        await self.door.close()
+        await self.runner.cleanup()
+
+
+async def _listen(front: Web, settings: Settings, access: Access, counts: DoorCounts) -> _Entrance:
+    noise = Noise()
     runner = web.AppRunner(
-        front.application, access_log=None, auto_decompress=False, shutdown_timeout=1.0
+        front.application,
+        access_log=None,
+        auto_decompress=False,
+        shutdown_timeout=1.0,
+        keepalive_timeout=settings.idle_seconds,
+        logger=noise.logger,
     )
     await runner.setup()
-    site = web.TCPSite(runner, address.host, address.port, reuse_address=True)
+    assert runner.server
+    limits = DoorLimits(settings.connections_max, settings.headers_seconds, settings.idle_seconds)
+    door = Door(runner.server, access.tls, limits, counts)
+    front.guard_of = door.guard
+    noise.on_no_http = lambda error: door.note("not_http", error)
     try:
-        await site.start()
-    except OSError as error:
+        address = door.listen(settings.listen)
+    except SettingsError:
         await runner.cleanup()
-        message = f"cannot listen on {address}: {error.strerror}; name another with RECEIVER_LISTEN or --listen"
-        raise SettingsError(message) from error
-    return runner
+        raise
+    return _Entrance(door, runner, f"http{'s' if access.tls() else ''}://{address}")
 
 
 async def _stop(
     front: Web,
     delivery: Delivery,
     sending: "asyncio.Task[None]",
-    runner: web.AppRunner,
+    entrance: _Entrance,
     seconds: float,
 ) -> None:
     """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox."""
@@ -204,7 +268,7 @@ async def _stop(
             await sending
     except TimeoutError:
         log.info("stopped while batches were under way", hint="They stay in the outbox.")
-    await runner.cleanup()
+    await entrance.close()
 
 
 async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> None:
@@ -213,6 +277,7 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
     memory.settle()
     async with running(settings, connection, allowlist) as receiver:
         memory.settle_garbage()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
         log.info(
             "receiver listens",
             address=receiver.url,

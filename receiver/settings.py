@@ -8,6 +8,7 @@ where it came from. Reads no files but metrics.json, in `load_allowlist`.
 
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -68,6 +69,15 @@ def read_seconds(text: str) -> float:
     return seconds
 
 
+def read_price(text: str) -> float:
+    """Read a sum of money, at least 0. Raises: ValueError."""
+    with suppress(ValueError):
+        if 0 <= (price := float(text)) < 10**6:
+            return price
+    message = "not a price: a number of at least 0"
+    raise ValueError(message)
+
+
 def read_count(text: str) -> int:
     """Read a whole number of at least 1. Raises: ValueError."""
     count = int(text) if text.strip().isdecimal() else 0
@@ -117,15 +127,24 @@ SETTINGS = (
     Setting("decoded_max_bytes", "RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body once decompressed."),
     Setting("parsed_max_bytes", "RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Memory that a request may take once parsed, by an estimate made before."),
     Setting("rendered_max_bytes", "RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Memory that a request's selected samples may take, each rendered with its labels."),
-    Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "50000", read_count, "Series in one request."),
+    Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "20000", read_count, "Series in one request."),
     Setting("labels_max", "RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused."),
     Setting("label_max_bytes", "RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused."),
+    Setting("requests_max", "RECEIVER_REQUESTS_MAX", "--requests-max", "256", read_count, "Requests at work at once, from decoding to the disk; one more is answered 503."),
+    Setting("in_flight_max_bytes", "RECEIVER_IN_FLIGHT_MAX_BYTES", "--in-flight-max-bytes", "128MiB", read_size, "Bytes of all requests under way; past it they are answered 503 before they are decoded."),
+    Setting("connections_max", "RECEIVER_CONNECTIONS_MAX", "--connections-max", "512", read_count, "Connections at once; past it a newcomer takes the place of one that waits, longest first."),
+    Setting("headers_seconds", "RECEIVER_HEADERS_TIMEOUT", "--headers-timeout", "10s", read_seconds, "How long a request's headers, or a TLS handshake, may take."),
+    Setting("body_seconds", "RECEIVER_BODY_TIMEOUT", "--body-timeout", "30s", read_seconds, "How long a request's body may take."),
+    Setting("idle_seconds", "RECEIVER_IDLE_TIMEOUT", "--idle-timeout", "120s", read_seconds, "How long a connection may wait between requests."),
+    Setting("web_config_file", "RECEIVER_WEB_CONFIG_FILE", "--web.config.file", "", str.strip, "File in Prometheus' web configuration format: TLS, client certificates, users; without it, none (needs the access extra)."),
+    Setting("bearer_token_file", "RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization has to send; without it, none."),
     Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "128MiB", read_size, "Memory for what was learnt of each selected series."),
     Setting("senders", "RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once."),
     Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
     Setting("retry_max_seconds", "RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer."),
     Setting("items_per_second", "RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "Pace of delivery; Application Insights takes 32,000 a second for one resource."),
     Setting("shutdown_seconds", "RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way."),
+    Setting("price_per_gb", "RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none."),
     Setting("sandbox_listen", "RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts."),
 )  # fmt: skip
 """Every setting; an empty default means that `meaning` says what stands in."""
@@ -151,12 +170,21 @@ class Settings:
     series_max: int
     labels_max: int
     label_max_bytes: int
+    requests_max: int
+    in_flight_max_bytes: int
+    connections_max: int
+    headers_seconds: float
+    body_seconds: float
+    idle_seconds: float
+    web_config_file: str
+    bearer_token_file: str
     series_cache_bytes: int
     senders: int
     send_timeout_seconds: float
     retry_max_seconds: float
     items_per_second: int
     shutdown_seconds: float
+    price_per_gb: float
     sandbox_listen: Address
     host: str
 

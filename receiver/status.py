@@ -5,17 +5,20 @@ adds up: received = unselected + dropped + accepted + rejected + expired + pendi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-import orjson
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from receiver import __version__
+from receiver.admission import Admission, AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.commit import Committer
 from receiver.delivery import Delivery, DeliveryCounts
+from receiver.door import DoorCounts
 from receiver.gate import State
-from receiver.outbox import Outbox, Statistics
+from receiver.outbox import Outbox
 from receiver.reception import Reception, ReceptionCounts
+from receiver.reload import ReloadState, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,20 @@ class Snapshot:
     gate: State
     gate_wait_seconds: float
     cache: CacheStatistics
+    admission: AdmissionStatistics
+    door: DoorCounts
     metadata_families: int
     metrics_json: str
     metric_names: tuple[str, ...]
     endpoint: str
     started_at: float
     now: float
+    reload: ReloadState = field(default_factory=ReloadState)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """The age of the oldest sample that waits; 0 when none does."""
+        return max(0.0, self.now - self.outbox.oldest_ms / 1000) if self.outbox.oldest_ms else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,9 @@ class Observer:
     started_at: float
     clock: Callable[[], float]
     loop_clock: Callable[[], float]
+    admission: Admission
+    door: DoorCounts
+    watch: Watch
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -104,20 +118,22 @@ class Observer:
             gate=gate.state,
             gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
             cache=self.reception.selection.templates.statistics(),
+            admission=self.admission.statistics(),
+            door=self.door,
             metadata_families=len(self.reception.selection.metadata),
             metrics_json=self.metrics_json,
             metric_names=tuple(e.name for e in self.reception.selection.allowlist.entries),
             endpoint=self.endpoint,
             started_at=self.started_at,
             now=self.clock(),
+            reload=replace(self.watch.state),
         )
 
 
-def to_json(found: Snapshot) -> bytes:
-    """Spell a snapshot: the body of GET /api/v1/status, described in docs/http-api.md."""
+def to_document(found: Snapshot) -> dict[str, Any]:
+    """Spell a snapshot: the greater part of GET /api/v1/status, described in docs/http-api.md."""
     ledger, outbox = found.ledger, found.outbox
-    oldest = max(0.0, found.now - outbox.oldest_ms / 1000) if outbox.oldest_ms else 0.0
-    document = {
+    return {
         "version": __version__,
         "uptime_seconds": round(found.now - found.started_at, 1),
         "received": ledger.received,
@@ -133,7 +149,7 @@ def to_json(found: Snapshot) -> bytes:
             "batches": outbox.batches,
             "bytes": outbox.size_bytes,
             "max_bytes": outbox.max_bytes,
-            "oldest_seconds": round(oldest, 1),
+            "oldest_seconds": round(found.oldest_seconds, 1),
             "set_aside": outbox.set_aside,
             "failing": found.outbox_failing,
         },
@@ -152,7 +168,13 @@ def to_json(found: Snapshot) -> bytes:
             "repeated": found.reception.repeated,
             "last_at": found.reception.last_request_at,
             "metadata_families": found.metadata_families,
+            "in_flight": found.admission.reading + found.admission.working,
+            "in_flight_bytes": found.admission.size_bytes,
+        },
+        "connections": {
+            "open": found.door.connections,
+            "accepted": found.door.accepted,
+            "closed": dict(found.door.closed),
         },
         "metrics_json": {"file": found.metrics_json, "names": found.metric_names},
     }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -6,67 +6,134 @@ raise to a status; a request never ends in a traceback. Rules: Remote-Write 1.0 
 """
 
 import asyncio
+import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from receiver.access import Access
+from receiver.admission import Admission, Lease
 from receiver.decode import Message
-from receiver.errors import BrokenOff, NotCommitted, RequestRefused, ShuttingDown, TooLarge
+from receiver.errors import (
+    BrokenOff,
+    NotCommitted,
+    RequestRefused,
+    ShuttingDown,
+    TooLarge,
+    TooSlow,
+    Unauthorized,
+)
 from receiver.media import negotiate
 from receiver.reception import TEXT_LIMIT, Reception, Reply
+from receiver.throttle import Throttle
+
+if TYPE_CHECKING:
+    from receiver.door import Guard
 
 WRITE_PATH = "/api/v1/write"
 RETRY_AFTER_SECONDS = 5
 RETRY_AFTER_LIMIT_SECONDS = 80
-LOG_INTERVAL_SECONDS = 60.0
+OPEN_PATHS = ("/-/healthy", "/-/ready")
+"""What may be asked without credentials: whoever watches over processes has none."""
 
 log = structlog.get_logger()
 
 Page = Callable[[], Awaitable[bytes]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How large a request's body may be, compressed, and how long it may take to come."""
+
+    body_bytes: int
+    body_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What the receiver shows of itself; `ready` gives an empty text, or why not."""
+    """What the receiver shows of itself; `ready` gives an empty text, or why not.
+
+    `routes` are those of `receiver.pages`.
+    """
 
     status: Page
     metrics: Page
     ready: Callable[[], Awaitable[str]]
+    routes: Sequence[web.RouteDef] = ()
 
 
 class Web:
     """The HTTP side of one receiver."""
 
-    def __init__(self, reception: Reception, pages: Pages, body_max_bytes: int) -> None:
-        """Make the application; nothing listens yet."""
+    def __init__(
+        self,
+        reception: Reception,
+        pages: Pages,
+        access: Access,
+        admission: Admission,
+        limits: BodyLimits,
+    ) -> None:
+        """Make the application; nothing listens yet. `guard_of` is set by who listens."""
         self._reception = reception
         self._pages = pages
-        self.body_max_bytes = body_max_bytes
+        self._access = access
+        self._admission = admission
+        self._limits = limits
+        self.guard_of: Callable[[asyncio.BaseTransport | None], Guard | None] = lambda _: None
         self.draining = False
         self._in_flight = 0
         self._drained = asyncio.Event()
-        self._logged: dict[str, float] = {}
-        self.application = web.Application(client_max_size=body_max_bytes)
+        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
+        self._throttle = Throttle(time.monotonic)
+        self.application = web.Application(middlewares=[self._let_in])
         self.application.add_routes(
             [
-                web.post(WRITE_PATH, self._write),
+                web.post(WRITE_PATH, self._write, expect_handler=_expect),
                 web.get(WRITE_PATH, self._explain_write, allow_head=True),
-                web.get("/", self._index),
                 web.get("/-/healthy", self._healthy),
                 web.get("/-/ready", self._ready),
                 web.get("/metrics", self._metrics),
                 web.get("/api/v1/status", self._status),
+                *pages.routes,
             ]
         )
 
+    @web.middleware
+    async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request in if it may come in; its headers are here, nothing else is read yet."""
+        guard = self.guard_of(request.transport)
+        if guard:
+            guard.begin_body()
+        try:
+            if request.path not in OPEN_PATHS:
+                await self._access.check(
+                    request.headers.get("Authorization", ""), _certificate(request)
+                )
+            response = await handler(request)
+        except RequestRefused as error:
+            response = self._refuse(error, None, request)
+            self._reception.counts.replies[str(response.status)] += 1
+        except web.HTTPException as error:
+            error.headers.update(self._access.rules.web.headers)
+            raise
+        finally:
+            if guard:
+                guard.done()
+        response.headers.update(self._access.rules.web.headers)
+        return response
+
     async def _write(self, request: web.Request) -> web.Response:
         self._in_flight += 1
+        began = time.monotonic()
         message: Message | None = None
         try:
             if self.draining:
@@ -75,8 +142,7 @@ class Web:
             message = negotiate(
                 headers.get("Content-Type", ""), headers.get("Content-Encoding", "")
             )
-            reply = await self._reception.take(await self._body(request), message)
-            response = _response(reply, message)
+            response = _response(await self._take(request, message), message)
         except RequestRefused as error:
             response = self._refuse(error, message, request)
         except Exception as error:
@@ -89,7 +155,43 @@ class Web:
                 self._drained.set()
         self._reception.counts.replies[str(response.status)] += 1
         self._reception.counts.last_request_at = time.time()
+        self._reception.counts.latency.observe(time.monotonic() - began)
         return response
+
+    async def _take(self, request: web.Request, message: Message) -> Reply:
+        if (length := request.content_length or 0) > self._limits.body_bytes:
+            raise self._too_large(length)
+        limit = asyncio.timeout(self._limits.body_seconds)
+        now = asyncio.get_running_loop().time
+        with self._admission.enter(lambda: limit.reschedule(now())) as lease:
+            body = await self._body(request, lease, limit)
+            lease.work()
+            if guard := self.guard_of(request.transport):
+                guard.begin_work()
+            return await self._reception.take(body, message, lease.hold)
+
+    async def _body(self, request: web.Request, lease: Lease, limit: asyncio.Timeout) -> bytes:
+        """Read the body while it comes in time and there is room for it."""
+        parts: list[bytes] = []
+        try:
+            async with limit:
+                if request.headers.get("Expect", "").lower() == "100-continue":
+                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    request.writer.output_size = 0
+                while part := await request.content.readany():
+                    parts.append(part)
+                    lease.grow(len(part))
+                    if lease.size_bytes > self._limits.body_bytes:
+                        raise self._too_large(lease.size_bytes)
+        except TimeoutError as error:
+            raise TooSlow("the body did not come in time, or had to go for others") from error
+        except (OSError, web.RequestPayloadError) as error:
+            raise BrokenOff("the body broke off") from error
+        return b"".join(parts)
+
+    def _too_large(self, length: int) -> TooLarge:
+        limit = self._limits.body_bytes
+        return TooLarge(f"the body has {length} bytes or more; the limit is {limit}")
 
     async def drained(self, seconds: float) -> None:
         """Wait until the requests in flight are answered, at most so long."""
@@ -98,33 +200,24 @@ class Web:
                 async with asyncio.timeout(seconds):
                     await self._drained.wait()
 
-    async def _body(self, request: web.Request) -> bytes:
-        length = request.content_length or 0
-        if length <= self.body_max_bytes:
-            try:
-                return await request.read()
-            except web.HTTPRequestEntityTooLarge:
-                length = self.body_max_bytes + 1
-            except (OSError, web.RequestPayloadError) as error:
-                raise BrokenOff("the body broke off") from error
-        message = f"the body has {length} bytes or more; the limit is {self.body_max_bytes}"
-        raise TooLarge(message)
-
     def _refuse(
         self, error: RequestRefused, message: Message | None, request: web.Request
     ) -> web.Response:
         self._reception.counts.refused_requests[error.reason] += 1
-        now = time.monotonic()
-        if now - self._logged.get(error.reason, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:
-            self._logged[error.reason] = now
+        self.on_trouble("request", f"{error.status} {error}", error.hint)
+        if times := self._throttle.due(error.reason):
             log.warning(
                 "request refused",
                 status=error.status,
                 reason=error.reason,
+                times=times,
                 error=str(error),
                 hint=error.hint,
                 sender=request.headers.get("User-Agent", "")[:100],
             )
+        if isinstance(error, Unauthorized):
+            challenge = {"WWW-Authenticate": self._access.rules.challenge}
+            return web.Response(status=error.status, text="Unauthorized\n", headers=challenge)
         response = _response(Reply(error.status, f"{error}. {error.hint}"), message)
         if isinstance(error, NotCommitted):
             response.headers["Retry-After"] = str(
@@ -135,17 +228,6 @@ class Web:
     async def _explain_write(self, _: web.Request) -> web.Response:
         text = "Remote-write wants POST: name this address as the url of a remote_write in prometheus.yml.\n"
         return web.Response(status=405, text=text, headers={"Allow": "POST"})
-
-    async def _index(self, _: web.Request) -> web.Response:
-        text = (
-            "appinsights-receiver: Prometheus remote-write to Azure Application Insights\n\n"
-            f"POST {WRITE_PATH}    where Prometheus writes to\n"
-            "GET  /api/v1/status   what became of every sample, as JSON\n"
-            "GET  /metrics         the same for Prometheus\n"
-            "GET  /-/ready         200 when requests can be taken\n"
-            "GET  /-/healthy       200 while the process turns\n"
-        )
-        return web.Response(text=text)
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="OK\n")
@@ -168,6 +250,41 @@ class Web:
             return web.Response(body=await self._pages.status(), content_type="application/json")
         except NotCommitted as error:
             return web.json_response({"error": str(error)}, status=503)
+
+
+class Noise(logging.Filter):
+    """Takes what aiohttp's server logs: a traceback for each sender that speaks no HTTP.
+
+    Those are handed to `on_no_http`, which counts them; what else there is is a defect
+    and is logged, each kind once in a while.
+    """
+
+    def __init__(self) -> None:
+        """Make a logger, for the server to log to."""
+        super().__init__()
+        self.on_no_http: Callable[[Exception], object] = lambda _: None
+        self._throttle = Throttle(time.monotonic)
+        self.logger = logging.Logger("receiver.http")  # noqa: LOG001 - this server's alone
+        self.logger.addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let nothing through."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError | web.RequestPayloadError):
+            self.on_no_http(error)
+        elif record.levelno >= logging.WARNING:
+            kind = f"{type(error).__name__}: {record.msg}"
+            if times := self._throttle.due(kind):
+                log.error("server failed", error=kind, times=times, exc_info=error)
+        return False
+
+
+async def _expect(_: web.Request) -> None:
+    """Leave "100 Continue" to the moment when the body is wanted."""
+
+
+def _certificate(request: web.Request) -> Mapping[str, Any] | None:
+    return request.transport.get_extra_info("peercert") if request.transport else None
 
 
 def _response(reply: Reply, message: Message | None) -> web.Response:

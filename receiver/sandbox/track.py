@@ -57,6 +57,8 @@ async def track(request: web.Request) -> web.StreamResponse:
             record.outcome = "reset"
             _reset(request)
             return web.Response()
+        if sandbox.clock_offset_seconds and not response.prepared:  # its clock is moved: it says so
+            response.headers["Date"] = formatdate(sandbox.clock(), usegmt=True)
         record.outcome = "answered"
         record.status = response.status
         response.headers["Date"] = formatdate(sandbox.clock(), usegmt=True)

@@ -113,26 +113,29 @@ async def _all_delivered(
 async def test_killed_at_random_moments_under_load(tmp_path: Path) -> None:
     """A sender that behaves as Prometheus does loses nothing to ten kills, starts included."""
     chance = random.Random(20261122)
-    async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
-        async with ReceiverProcess(tmp_path, server.connection_string) as receiver:
-            sender = Sender(lambda: receiver.url, shard=0, samples_per_request=100, chance=chance)
-            writing = asyncio.create_task(sender.run())
-            for _ in range(10):
-                acknowledged = len(sender.acknowledged)
-                await until(
-                    lambda: len(sender.acknowledged) > acknowledged,  # noqa: B023
-                    "a request acknowledged",
-                )
-                await asyncio.sleep(chance.uniform(0, 0.1))  # the moment is random
-                await receiver.kill()
+    async with (
+        serve(Sandbox()) as server,
+        aiohttp.ClientSession() as session,
+        ReceiverProcess(tmp_path, server.connection_string) as receiver,
+    ):
+        sender = Sender(lambda: receiver.url, shard=0, samples_per_request=100, chance=chance)
+        writing = asyncio.create_task(sender.run())
+        for _ in range(10):
+            acknowledged = len(sender.acknowledged)
+            await until(
+                lambda: len(sender.acknowledged) > acknowledged,  # noqa: B023
+                "a request acknowledged",
+            )
+            await asyncio.sleep(chance.uniform(0, 0.1))  # the moment is random
+            await receiver.kill()
+            await receiver.begin()
+            await asyncio.sleep(chance.uniform(0, 0.2))
+            if chance.random() < 0.3:
+                await receiver.kill()  # amid the start
                 await receiver.begin()
-                await asyncio.sleep(chance.uniform(0, 0.2))
-                if chance.random() < 0.3:
-                    await receiver.kill()  # amid the start
-                    await receiver.begin()
-            sender.stop()
-            await asyncio.wait_for(writing, 20)
-            status = await _all_delivered(session, receiver)
-            held = Counter(delivered(server.sandbox))
-            assert set(held) == set(sender.acknowledged)
-            assert status["received"] == len(sender.acknowledged), "no request was committed twice"
+        sender.stop()
+        await asyncio.wait_for(writing, 20)
+        status = await _all_delivered(session, receiver)
+        held = Counter(delivered(server.sandbox))
+        assert set(held) == set(sender.acknowledged)
+        assert status["received"] == len(sender.acknowledged), "no request was committed twice"

@@ -31,17 +31,20 @@ class Sender:
         shard: int,
         samples_per_request: int,
         chance: random.Random,
+        make: Callable[[int, int, int, int], list[Point]] = numbered,
         pause_seconds: float = 0.0,
         timeout_seconds: float = 3.0,
     ) -> None:
-        """Write to the receiver that `url` names at each attempt; `chance` varies the requests."""
+        """Write what `make` makes to the receiver that `url` names; `chance` varies the requests."""
         self._url = url
         self._shard = shard
         self._samples_per_request = samples_per_request
         self._chance = chance
+        self._make = make
         self._pause_seconds = pause_seconds
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._stopping = asyncio.Event()
+        self.posting = asyncio.Event()
         self._begun_at_ms = int(time.time() * 1000)
         self._next = 0
         self.acknowledged: list[Point] = []
@@ -59,7 +62,7 @@ class Sender:
         async with aiohttp.ClientSession(timeout=self._timeout) as session:
             while not self._stopping.is_set():
                 count = self._chance.randint(1, self._samples_per_request)
-                points = numbered(self._shard, self._next, count, self._begun_at_ms)
+                points = self._make(self._shard, self._next, count, self._begun_at_ms)
                 self._next += count
                 await self._write(session, points, self._chance.choice((1, 2)))
                 if self._pause_seconds:
@@ -83,6 +86,7 @@ class Sender:
                 self.sent_twice.update(points)
                 await asyncio.sleep(backoff_seconds)
                 backoff_seconds = min(2 * backoff_seconds, MAX_BACKOFF_SECONDS)
+            self.posting.set()
             try:
                 reply = await post(session, self._url(), body, version)
             except TimeoutError:

@@ -64,6 +64,11 @@ class Bench:
 
         await self.committer.ask(limit)
 
+    async def writable(self, *, yes: bool) -> None:
+        """Let SQLite refuse every write, or take them again."""
+        pragma = f"PRAGMA query_only={0 if yes else 1}"
+        await self.committer.ask(lambda outbox: outbox._database.execute(pragma))
+
     def on_disk(self) -> list[bytes]:
         """Read the waiting lines past the committer, as a process would after a crash."""
         database = sqlite3.connect(self.directory / FILE_NAME)
@@ -229,6 +234,29 @@ def test_counts_are_read_before_they_are_written(tmp_path: Path) -> None:
             assert (totals["received", ""], totals["dropped", "nan"], waiting) == (5, 1, 0)
             assert read_ledger(totals).adds_up
         assert bench.transactions <= before + 1
+
+    run(tmp_path, test)
+
+
+def test_counts_outlive_a_disk_that_fails(tmp_path: Path) -> None:
+    """They are in every reading, and on disk as soon as it takes them, once."""
+
+    async def test(bench: Bench) -> None:
+        bench.committer.count({("received", ""): 2, ("unselected", ""): 2})
+        await bench.writable(yes=False)
+        for received in (3, 4, 5):
+            bench.committer.count({("received", ""): 1, ("unselected", ""): 1})
+            totals, _ = await bench.committer.read(lambda _: None)
+            assert totals["received", ""] == totals["unselected", ""] == received
+            assert bench.committer.failing
+        with pytest.raises(NotCommitted):
+            await bench.committer.submit(submission(items("a")))
+
+        await bench.writable(yes=True)
+        await bench.committer.submit(submission(items("b")))
+        totals, _ = await bench.committer.read(lambda _: None)
+        assert (totals["received", ""], totals["unselected", ""]) == (6, 5)
+        assert await bench.committer.ask(Outbox.totals) == totals
 
     run(tmp_path, test)
 

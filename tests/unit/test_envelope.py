@@ -217,6 +217,7 @@ def test_a_hundred_thousand_labels_do_not_hold_up_the_others() -> None:
 
     assert len(template.middle) <= ITEM_LIMIT_BYTES
     assert template.left_out > 95_000
+    assert len(template.middle) + len(',"label_000000":"0123456789"') > ITEM_LIMIT_BYTES - 64
 
 
 def test_an_item_of_the_largest_name_and_roles_fits() -> None:

@@ -60,6 +60,19 @@ def test_a_file_is_brought_to_the_newest_version_once(
         database.close()
 
 
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """With both versions in the message, and unchanged."""
+    database = open_database(tmp_path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+
+    with pytest.raises(OutboxError, match=f"version 99.* knows {len(MIGRATIONS)}"):
+        open_database(tmp_path)
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    assert pragma(database, "user_version") == 99
+    database.close()
+
+
 def test_the_lock_says_who_has_it(tmp_path: Path) -> None:
     """So that the operator knows which process to stop."""
     lock = take_directory(tmp_path)

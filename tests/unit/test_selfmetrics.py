@@ -8,14 +8,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import __version__
+from receiver.admission import AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
+from receiver.door import DoorCounts
 from receiver.gate import State
 from receiver.ingestion import Action
 from receiver.intake import DROP_REASONS
-from receiver.outbox import Statistics
+from receiver.latency import Latency
 from receiver.reception import ReceptionCounts
-from receiver.selfmetrics import METRICS, to_text
+from receiver.reload import ReloadState
+from receiver.selfmetrics import METRICS, SelfMetric, to_text
 from receiver.status import Ledger, Snapshot
 
 NOW = 1_800_000_000.0
@@ -42,12 +46,15 @@ SNAPSHOT = Snapshot(
     gate=State(Action.RETRY, 50.0, 40.0, 3),
     gate_wait_seconds=12.5,
     cache=CacheStatistics(10, 2000, 4000, 11),
+    admission=AdmissionStatistics(3, 4, 500),
+    door=DoorCounts(6, 12, Counter({"idle": 2})),
     metadata_families=21,
     metrics_json="metrics.json",
     metric_names=("a",),
     endpoint="https://host/v2.1/track",
     started_at=NOW - 60,
     now=NOW,
+    reload=ReloadState(successful=False, succeeded_at=NOW - 30),
 )
 
 
@@ -63,12 +70,33 @@ def samples(**changes: Any) -> dict[tuple[str, str], float]:
     return found
 
 
+def exposed(metric: SelfMetric) -> list[str]:
+    """Name the samples of a metric."""
+    if metric.kind == "histogram":
+        return [f"{metric.name}_{part}" for part in ("bucket", "sum", "count")]
+    return [metric.name]
+
+
+def test_a_histogram_counts_what_took_at_most_so_long() -> None:
+    """Each bucket holds those below it, the last holds all; the sum is theirs."""
+    latency = Latency()
+    for seconds in (0.005, 0.006, 400.0):
+        latency.observe(seconds)
+    found = samples(reception=ReceptionCounts(latency=latency))
+
+    name = "receiver_request_duration_seconds"
+    assert found[f"{name}_bucket", "0.005"] == 1
+    assert found[f"{name}_bucket", "30.0"] == 2
+    assert found[f"{name}_bucket", "+Inf"] == found[f"{name}_count", ""] == 3
+    assert found[f"{name}_sum", ""] == 400.011
+
+
 def test_every_metric_is_there() -> None:
     """Each of the list, under the very name of the list, with its help."""
     found = samples()
     text = to_text(SNAPSHOT).decode()
 
-    assert {metric.name for metric in METRICS} == {name for name, _ in found}
+    assert {name for metric in METRICS for name in exposed(metric)} == {name for name, _ in found}
     for metric in METRICS:
         assert metric.meaning in text
         assert (metric.kind == "counter") == metric.name.endswith("_total")
@@ -81,6 +109,8 @@ def test_every_metric_is_there() -> None:
     [
         ("receiver_build_info", __version__, 1),
         ("receiver_start_time_seconds", "", NOW - 60),
+        ("receiver_config_last_reload_successful", "", 0),
+        ("receiver_config_last_reload_success_timestamp_seconds", "", NOW - 30),
         ("receiver_requests_total", "204", 7),
         ("receiver_requests_total", "503", 2),
         ("receiver_requests_refused_total", "outbox_full", 2),

@@ -1,18 +1,20 @@
 """The ledger is ordered, and the status page says all of it."""
 
-import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from receiver.admission import AdmissionStatistics
+from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
+from receiver.door import DoorCounts
 from receiver.gate import State
 from receiver.ingestion import Action
-from receiver.outbox import Statistics
 from receiver.reception import ReceptionCounts
-from receiver.status import Ledger, Snapshot, read_ledger, to_json
+from receiver.status import Ledger, Snapshot, read_ledger, to_document
 
 NOW = 1_800_000_000.0
 LEDGER = Ledger(
@@ -42,6 +44,8 @@ def snapshot(**changes: Any) -> Snapshot:
         gate=State(Action.THROTTLE, 50.0, 40.0, 3, "429 slow down", "wait"),
         gate_wait_seconds=12.34,
         cache=CacheStatistics(10, 2000, 4000, 11),
+        admission=AdmissionStatistics(3, 4, 500),
+        door=DoorCounts(6, 12, Counter({"idle": 2})),
         metadata_families=21,
         metrics_json="metrics.json",
         metric_names=("a", "b*"),
@@ -54,7 +58,7 @@ def snapshot(**changes: Any) -> Snapshot:
 
 def document(found: Snapshot) -> Any:
     """Spell a snapshot and read it back."""
-    return json.loads(to_json(found))
+    return to_document(found)
 
 
 def test_the_outbox_s_totals_become_the_ledger() -> None:
@@ -130,8 +134,11 @@ def test_the_status_page_says_all_of_it() -> None:
         "repeated": 2,
         "last_at": NOW - 3,
         "metadata_families": 21,
+        "in_flight": 7,
+        "in_flight_bytes": 500,
     }
-    assert found["metrics_json"] == {"file": "metrics.json", "names": ["a", "b*"]}
+    assert found["connections"] == {"open": 6, "accepted": 12, "closed": {"idle": 2}}
+    assert found["metrics_json"] == {"file": "metrics.json", "names": ("a", "b*")}
 
 
 def test_an_open_gate_is_open() -> None:

@@ -1,0 +1,11 @@
+#!/bin/sh
+# The receiver's virtual environment with what it depends on, from the lock file.
+#
+# It lives in /opt/receiver of the final image, where its scripts say it is, and
+# uses the system's Python without adding anything to it.
+set -eu
+/usr/bin/python3 -m venv --without-pip /opt/receiver
+/usr/bin/python3 -m venv /build/tools
+/build/tools/bin/pip install --quiet --no-cache-dir --require-hashes --requirement /build/requirements-build.lock
+/build/tools/bin/pip --python /opt/receiver/bin/python install --quiet --no-cache-dir \
+    --no-compile --only-binary :all: --require-hashes --requirement /build/requirements-receiver.lock

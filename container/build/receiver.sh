@@ -1,0 +1,22 @@
+#!/bin/sh
+# The receiver itself into its virtual environment, then /out as it will be copied.
+set -eu
+# Every file gets this date (2020-01-01), so that equal contents are equal layers.
+export SOURCE_DATE_EPOCH=1577836800
+export PYTHONHASHSEED=0
+
+cd /build/source
+/build/tools/bin/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir /build/wheel .
+/build/tools/bin/pip --python /opt/receiver/bin/python install --quiet --no-compile --no-index --no-deps /build/wheel/*.whl
+# Where it was built tells nobody anything.
+rm -f /opt/receiver/lib/python3*/site-packages/*.dist-info/direct_url.json
+# Compiled by content, not by date: a read-only root file system never writes them.
+/opt/receiver/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/receiver/lib
+
+mkdir -p /out/opt /out/state /out/etc/receiver /out/usr/local/bin
+cp -a /opt/receiver /out/opt/receiver
+chmod 0775 /out/state
+cp receiver/default_metrics.json /out/etc/receiver/metrics.json
+[ ! -d /out/opt/telemetry ] || cp /out/etc/prometheus/prometheus.yml /out/opt/telemetry/prometheus.yml
+ln -sf /opt/receiver/bin/appinsights-receiver /out/usr/local/bin/appinsights-receiver
+find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

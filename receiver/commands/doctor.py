@@ -1,0 +1,189 @@
+"""`doctor`: everything online, from where data end to where they begin; the cause on top.
+
+Looks in the order in which one thing's failure explains another's: the destination, the
+receiver itself, Prometheus, Triton, and the names of metrics.json.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from receiver.absence import explain_absence
+from receiver.allowlist import Allowlist
+from receiver.commands import Verbs, add_json, add_verb
+from receiver.commands.ask import NoAnswer, get_json, receiver_url
+from receiver.commands.canary import look_up, send_canary
+from receiver.commands.findings import Finding, Mark, show
+from receiver.commands.places import Prometheus, Triton, add_places, ask_prometheus, ask_triton
+from receiver.commands.run import NO_DESTINATION
+from receiver.errors import SettingsError
+from receiver.settings import Origin, Settings, find_connection, load_allowlist
+from receiver.spelling import span
+from receiver.states import Severity, State
+
+BEHIND_SECONDS = 60.0
+SYMPTOMS = {State.NOT_RECEIVING, State.FILTERED_OUT, State.INCOMPLETE, State.WAITING}
+"""Verdicts whose cause lies further up: what Prometheus and Triton say goes before them."""
+
+
+def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    """Make the verb."""
+    parser = add_verb(
+        verbs,
+        "doctor",
+        "find out online what is wrong",
+        "Look at everything online: the endpoint (DNS, TLS, clock, one canary item), the receiver,\n"
+        "Prometheus (up, scraping, its remote_write), Triton, and whether each name of metrics.json\n"
+        "can appear. Each failure comes with its fix, and the cause stands on top.",
+        common,
+        example="Example: appinsights-receiver doctor --triton http://triton:8000 --triton-metrics http://triton:8002/metrics",
+    )
+    add_places(parser)
+    parser.add_argument("--no-canary", action="store_true", help="send nothing to Application Insights")  # fmt: skip
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
+    """Look at all of it."""
+    allowlist, findings = _settings(settings)
+    findings += _destination(settings, canary=not given.no_canary)
+    own, symptoms = _receiver(receiver_url(given.receiver, settings))
+    findings += own
+    prometheus = ask_prometheus(given.prometheus_url) if given.prometheus_url else None
+    triton = ask_triton(given.triton, given.triton_metrics) if given.triton else None
+    if prometheus:
+        findings += _prometheus(prometheus, settings)
+    if triton:
+        findings += _triton(triton)
+    findings += _names(allowlist, prometheus, triton)
+    return show(findings + symptoms, as_json=given.json)
+
+
+def _settings(settings: Settings) -> tuple[Allowlist | None, list[Finding]]:
+    try:
+        allowlist = load_allowlist(settings)
+    except SettingsError as error:
+        return None, [Finding("metrics.json", Mark.FAIL, str(error), "Mend the file: appinsights-receiver check.")]  # fmt: skip
+    suspicions = [
+        Finding("metrics.json", Mark.WARN, each, "Mend the spelling.")
+        for each in allowlist.suspicions()
+    ]
+    return allowlist, suspicions or [Finding("metrics.json", Mark.OK, f"{len(allowlist.entries)} entries")]  # fmt: skip
+
+
+def _destination(settings: Settings, *, canary: bool) -> list[Finding]:
+    try:
+        connection, warnings = find_connection(settings)
+    except SettingsError as error:
+        return [Finding("connection", Mark.FAIL, str(error), "Copy the connection string from the Azure portal again.")]  # fmt: skip
+    if connection is None:
+        return [Finding("connection", Mark.WARN, "no connection string is set here", NO_DESTINATION.splitlines()[2].strip())]  # fmt: skip
+    findings = [Finding("connection", Mark.OK, f"delivers to {connection.track_url}")]
+    findings += (Finding("connection", Mark.WARN, each) for each in warnings)
+    dns = look_up(connection)
+    findings.append(dns)
+    if not canary:
+        return [*findings, Finding("canary", Mark.SKIP, "not asked for")]
+    if dns.mark is Mark.FAIL:
+        return [*findings, Finding("canary", Mark.SKIP, "there is no address to send it to")]
+    try:
+        return findings + asyncio.run(send_canary(settings, connection))
+    except SettingsError as error:
+        return [*findings, Finding("sign-in", Mark.FAIL, str(error))]
+
+
+def _receiver(url: str) -> tuple[list[Finding], list[Finding]]:
+    """Ask the receiver; a verdict that is a symptom is told after what may cause it."""
+    try:
+        said = get_json(f"{url}/api/v1/status")["verdict"]
+    except NoAnswer as error:
+        fix = (
+            "Start it, or say where it is: --receiver. Is RECEIVER_LISTEN the same here and there?"
+        )
+        return [Finding("receiver", Mark.FAIL, str(error), fix)], []
+    except (KeyError, TypeError):
+        return [Finding("receiver", Mark.FAIL, f"{url} is no receiver of this version", "Say where it is: --receiver.")], []  # fmt: skip
+    marks = {Severity.BAD: Mark.FAIL, Severity.WARN: Mark.WARN, Severity.GOOD: Mark.OK}
+    finding = Finding("receiver", marks[Severity(said["severity"])], said["line"], said["hint"])
+    return ([], [finding]) if said["state"] in SYMPTOMS else ([finding], [])
+
+
+def _prometheus(found: Prometheus, settings: Settings) -> Iterator[Finding]:
+    if found.error:
+        yield Finding("prometheus", Mark.FAIL, found.error, "Start it, or say where it is: --prometheus-url.")  # fmt: skip
+        return
+    down = [each for each in found.targets if each.get("health") == "down"]
+    if not found.targets:
+        yield Finding("scrape", Mark.FAIL, "Prometheus scrapes nothing", "Add a job whose target is Triton's port 8002.")  # fmt: skip
+    elif down:
+        for each in down:
+            detail = f"{each.get('scrapeUrl')} is down: {each.get('lastError')}"
+            yield Finding("scrape", Mark.FAIL, detail, "Is the address right, and does Triton's metrics port listen there?")  # fmt: skip
+    else:
+        yield Finding("scrape", Mark.OK, f"{len(found.targets)} targets are up")
+    yield from _queue(found, settings)
+
+
+def _queue(found: Prometheus, settings: Settings) -> Iterator[Finding]:
+    ours = [each for each in found.queues if _is_ours(each.url, settings.listen.port)]
+    if not ours:
+        urls = ", ".join(each.url for each in found.queues)
+        detail = (
+            f"Prometheus writes only to {urls}"
+            if urls
+            else "Prometheus writes nowhere: it has no remote_write"
+        )
+        fix = f"Add under remote_write in prometheus.yml: - url: http://localhost:{settings.listen.port}/api/v1/write, and reload it."
+        yield Finding("remote_write", Mark.FAIL, detail, fix)
+    for each in ours:
+        if each.behind_seconds > BEHIND_SECONDS:
+            detail = f"{each.url} is {span(each.behind_seconds)} behind, {each.pending:.0f} samples wait, {each.retried:.0f} were retried"
+            yield Finding("remote_write", Mark.FAIL, detail, "Prometheus' log and the receiver's say why requests fail.")  # fmt: skip
+        elif each.failed:
+            detail = (
+                f"{each.failed:.0f} samples to {each.url} failed for good since Prometheus' start"
+            )
+            yield Finding("remote_write", Mark.WARN, detail, "Prometheus' log has the receiver's words for each.")  # fmt: skip
+        else:
+            yield Finding("remote_write", Mark.OK, f"{each.url}: {each.sent:.0f} samples sent, none failed")  # fmt: skip
+
+
+def _is_ours(url: str, port: int) -> bool:
+    parts = urlsplit(url)
+    return parts.port == port and parts.path.endswith("/api/v1/write")
+
+
+def _triton(found: Triton) -> Iterator[Finding]:
+    if found.error:
+        yield Finding("triton", Mark.FAIL, found.error, "Start it, or say where it is: --triton.")
+    elif not found.ready:
+        yield Finding("triton", Mark.FAIL, "Triton is not ready: a model is missing or failed to load", "Its log says which.")  # fmt: skip
+    else:
+        yield Finding("triton", Mark.OK, "ready")
+    if found.metrics_error:
+        fix = "It is a port of its own, 8002: bind it with --metrics-address, or say where it is: --triton-metrics."
+        yield Finding("triton metrics", Mark.FAIL, found.metrics_error, fix)
+    elif found.names:
+        series = sum(n for name, n in found.names.items() if name.startswith("nv_"))
+        switched = [what for part, what in (("_summary_", "summaries"), ("_histogram_", "histograms"), ("nv_gpu_", "GPU"), ("_cache_", "response cache")) if any(part in name for name in found.names)]  # fmt: skip
+        yield Finding("triton metrics", Mark.OK, f"{series} series; beside the counters: {', '.join(switched) or 'nothing'}")  # fmt: skip
+
+
+def _names(
+    allowlist: Allowlist | None, prometheus: Prometheus | None, triton: Triton | None
+) -> Iterator[Finding]:
+    """Say of each entry whether anything can fit it, and why not."""
+    names = (prometheus.names | prometheus.recorded) if prometheus else set()
+    names |= set(triton.names) if triton else set()
+    if allowlist is None or not names:
+        return
+    missing = [each for each in allowlist.entries if not any(each.fits(name) for name in names)]
+    for each in missing:
+        absence = explain_absence(each.name, names)
+        near = f"Nearest: {', '.join(absence.nearest)}." if absence.nearest else ""
+        mark = Mark.FAIL if len(missing) == len(allowlist.entries) else Mark.WARN
+        yield Finding("name", mark, f"{each.name}: {absence.why}", near)
+    if not missing:
+        yield Finding("names", Mark.OK, "each entry of metrics.json has something that fits it")

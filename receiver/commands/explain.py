@@ -1,0 +1,145 @@
+"""`explain METRIC`: the whole fate of one metric, from scrape to last delivery."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from receiver.absence import explain_absence
+from receiver.commands import Verbs, add_json, add_verb
+from receiver.commands.ask import NoAnswer, get_json, receiver_url
+from receiver.commands.findings import Finding, Mark, show
+from receiver.commands.places import add_places, ask_prometheus, ask_series, ask_triton
+from receiver.errors import SettingsError
+from receiver.settings import Origin, Settings, load_allowlist
+from receiver.spelling import span
+from receiver.states import State
+from receiver.triton import METRICS, series_names
+
+LATE_SECONDS = 180.0
+
+
+def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    """Make the verb."""
+    parser = add_verb(
+        verbs,
+        "explain",
+        "tell the fate of one metric",
+        "Follow one metric from Triton over Prometheus and metrics.json to its last delivery, and\n"
+        "say where it stops and why.",
+        common,
+        operands="METRIC",
+        example="Example: appinsights-receiver explain nv_inference_request_success_irate",
+    )
+    parser.add_argument("metric", help="a series' name, as Prometheus shows it")
+    add_places(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
+    """Follow it."""
+    name = given.metric.strip()
+    findings = [*_meaning(name)]
+    names: set[str] = set()
+    if given.triton_metrics:
+        triton = ask_triton(given.triton, given.triton_metrics)
+        names |= set(triton.names)
+        findings += _at_triton(name, triton.names, triton.metrics_error)
+    if given.prometheus_url:
+        prometheus = ask_prometheus(given.prometheus_url)
+        names |= prometheus.names
+        findings += _at_prometheus(name, given.prometheus_url, names, prometheus.recorded)
+    findings += _selected(name, settings)
+    findings += _at_receiver(name, receiver_url(given.receiver, settings))
+    return show(findings, as_json=given.json)
+
+
+def _meaning(name: str) -> Iterator[Finding]:
+    for metric in METRICS:
+        if name in series_names(metric):
+            yield Finding("meaning", Mark.OK, f"{metric.meaning} [{metric.unit}]")
+
+
+def _at_triton(name: str, names: dict[str, int], error: str) -> Iterator[Finding]:
+    if name.endswith("_irate"):
+        base = name.removesuffix("_irate")
+        shown = base in names or f"{base}_count" in names
+        what = f"{base}, from which it is computed"
+    else:
+        shown, what = name in names, "it"
+    if error:
+        yield Finding(
+            "triton", Mark.WARN, error, "Say where Triton's metrics are: --triton-metrics."
+        )
+    elif shown:
+        yield Finding("triton", Mark.OK, f"Triton shows {what}")
+    elif name.startswith("nv_"):
+        yield Finding("triton", Mark.FAIL, f"Triton does not show {what}: {explain_absence(name, names).why}")  # fmt: skip
+
+
+def _at_prometheus(name: str, url: str, names: set[str], recorded: set[str]) -> Iterator[Finding]:
+    try:
+        series = ask_series(url, name)
+    except NoAnswer as error:
+        yield Finding("prometheus", Mark.WARN, str(error), "Say where Prometheus is: --prometheus-url.")  # fmt: skip
+        return
+    if series:
+        value = series[0]["value"][1]
+        yield Finding("prometheus", Mark.OK, f"{len(series)} series, one of them {value}")
+    elif name in recorded:
+        yield Finding("prometheus", Mark.WARN, "a rule makes it, and has no value now", "The first comes after two scrapes and an evaluation; some have none without traffic.")  # fmt: skip
+    else:
+        absence = explain_absence(name, names)
+        near = f"Nearest: {', '.join(absence.nearest)}." if absence.nearest else ""
+        yield Finding("prometheus", Mark.FAIL, f"Prometheus does not have it: {absence.why}", near)
+
+
+def _selected(name: str, settings: Settings) -> Iterator[Finding]:
+    source = settings.metrics_json or "the packaged metrics.json"
+    try:
+        allowlist = load_allowlist(settings)
+    except SettingsError as error:
+        yield Finding("selection", Mark.FAIL, str(error), "Mend the file.")
+        return
+    entries = [each.name for each in allowlist.entries if each.fits(name)]
+    if entries:
+        yield Finding("selection", Mark.OK, f"{source} selects it by {', '.join(entries)}")
+    else:
+        yield Finding("selection", Mark.FAIL, f"{source} does not name it", f'Add "{name}" to customMetrics; RECEIVER_METRICS_JSON or --metrics-json names the file.')  # fmt: skip
+
+
+def _at_receiver(name: str, url: str) -> Iterator[Finding]:
+    try:
+        metrics = get_json(f"{url}/api/v1/metrics?limit=5000&match={quote(name)}")
+        status = get_json(f"{url}/api/v1/status")
+    except NoAnswer as error:
+        yield Finding(
+            "receiver", Mark.FAIL, str(error), "Start it, or say where it is: --receiver."
+        )
+        return
+    row = next((each for each in metrics["selected"]["rows"] if each["name"] == name), None)
+    if row:
+        yield _arrival(row)
+        yield _delivery(status)
+    elif any(each["name"] == name for each in metrics["unselected"]["rows"]):
+        yield Finding("receiver", Mark.FAIL, "it arrives, and the selection that runs does not name it", "Is the receiver's metrics.json this one?")  # fmt: skip
+    else:
+        yield Finding("receiver", Mark.FAIL, f"it has never arrived. {status['verdict']['line']}", status["verdict"]["hint"])  # fmt: skip
+
+
+def _arrival(row: dict[str, Any]) -> Finding:
+    ago = row["seen_seconds_ago"]
+    if ago is None:
+        return Finding("receiver", Mark.WARN, "it arrives, and none of its samples was a number yet", "Quantiles and ratios are not numbers while no request comes.")  # fmt: skip
+    detail = f"{row['series']} series, {row['per_minute']:g} items a minute, last {row['last_value']:g} {span(ago)} ago"
+    mark = Mark.WARN if ago > LATE_SECONDS else Mark.OK
+    return Finding("receiver", mark, detail, "It has stopped arriving." if mark is Mark.WARN else "")  # fmt: skip
+
+
+def _delivery(status: dict[str, Any]) -> Finding:
+    found = status["verdict"]
+    if found["state"] in {State.INCOMPLETE, State.CONFIG}:  # it is not about this metric
+        return Finding("delivery", Mark.OK, f"{status['accepted']} items accepted in all, {status['pending']} waiting")  # fmt: skip
+    marks = {"bad": Mark.FAIL, "warn": Mark.WARN, "good": Mark.OK}
+    return Finding("delivery", marks[found["severity"]], found["line"], found["hint"])

@@ -1,0 +1,65 @@
+"""What a command found out: one line for each thing looked at, the first trouble on top."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class Mark(StrEnum):
+    """How a thing that was looked at is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `fix` says what to do where it is not well."""
+
+    what: str
+    mark: Mark
+    detail: str
+    fix: str = ""
+
+
+def first_trouble(findings: Sequence[Finding]) -> Finding | None:
+    """Find the cause: the first that fails, or else the first warning."""
+    for mark in (Mark.FAIL, Mark.WARN):
+        found = next((each for each in findings if each.mark is mark), None)
+        if found:
+            return found
+    return None
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """Say 1 where something fails; a warning is no failure."""
+    return int(any(each.mark is Mark.FAIL for each in findings))
+
+
+def show(findings: Sequence[Finding], *, as_json: bool) -> int:
+    """Print findings, their cause first, and return the exit code."""
+    cause = first_trouble(findings)
+    if as_json:
+        document = {
+            "ok": not exit_code(findings),
+            "cause": asdict(cause) if cause else None,
+            "findings": [asdict(each) for each in findings],
+        }
+        print(json.dumps(document, indent=2))
+        return exit_code(findings)
+    if cause:
+        print(f"{cause.mark.upper()}: {cause.what}: {cause.detail}")
+        print(f"  {cause.fix}\n" if cause.fix else "")
+    else:
+        print("OK: all that was looked at is well.\n")
+    width = max((len(each.what) for each in findings), default=0)
+    for each in findings:
+        print(f"{each.mark:<4}  {each.what:<{width}}  {each.detail}")
+        if each.fix and each is not cause and each.mark is not Mark.OK:
+            print(f"      {'':<{width}}  {each.fix}")
+    sys.stdout.flush()
+    return exit_code(findings)

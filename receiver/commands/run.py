@@ -1,0 +1,64 @@
+"""`run`: receive and deliver, until stopped."""
+
+import argparse
+import asyncio
+import sys
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+
+from receiver import sandbox, service
+from receiver.allowlist import Allowlist
+from receiver.commands import Verbs, add_verb
+from receiver.connection import parse as parse_connection
+from receiver.settings import Address, Origin, Settings, find_connection, load_allowlist
+
+NO_DESTINATION = """\
+There is nowhere to deliver to. Either
+
+  export APPLICATIONINSIGHTS_CONNECTION_STRING='InstrumentationKey=…;IngestionEndpoint=…'
+
+(Azure portal, your Application Insights resource, Overview, Connection String), or try it
+without Azure:
+
+  appinsights-receiver run --sandbox
+"""
+
+log = structlog.get_logger()
+
+
+def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    """Make the verb."""
+    parser = add_verb(verbs, "run", "receive and deliver", "Receive remote-write requests and deliver them, until stopped.", common, example="Look at it while it runs: http://localhost:9201/")  # fmt: skip
+    parser.add_argument("--sandbox", action="store_true", help="deliver to a sandbox started inside, not to Azure")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
+    """Run it."""
+    allowlist = load_allowlist(settings)
+    for suspicion in allowlist.suspicions():
+        log.warning("metrics.json looks misspelt", entry=suspicion)
+    if given.sandbox:
+        asyncio.run(_run_with_sandbox(settings, allowlist))
+        return 0
+    connection, warnings = find_connection(settings)
+    for warning in warnings:
+        log.warning("setting", problem=warning)
+    if connection is None:
+        print(NO_DESTINATION, file=sys.stderr)
+        return 2
+    asyncio.run(service.serve(settings, connection, allowlist))
+    return 0
+
+
+async def _run_with_sandbox(settings: Settings, allowlist: Allowlist) -> None:
+    async with sandbox_at(settings.sandbox_listen) as server:
+        log.info("sandbox listens", address=server.url)
+        connection = parse_connection(server.connection_string)
+        await service.serve(settings, connection, allowlist)
+
+
+def sandbox_at(address: Address) -> AbstractAsyncContextManager[sandbox.Server]:
+    """Serve an empty sandbox."""
+    return sandbox.serve(sandbox.Sandbox(), address.host, address.port)

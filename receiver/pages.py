@@ -1,0 +1,130 @@
+"""What the receiver shows of itself, over HTTP: the status page and its JSON.
+
+In: an `Instrument`. Out: aiohttp routes, for `receiver.web` to serve. Changes nothing;
+whoever may see the page may see all of this. Described in docs/http-api.md.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from fnmatch import translate
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from receiver.instrument import Instrument
+
+DEFAULT_LIMIT, LARGEST_LIMIT = 200, 5_000
+TAP_LIMIT = 500
+
+
+def page_routes(instrument: Instrument) -> list[web.RouteDef]:
+    """Make the routes of the page."""
+    shown = _Shown(instrument)
+    return [
+        web.get("/", _page),
+        web.get("/api/v1/metrics", shown.metrics),
+        web.get("/api/v1/history", shown.history),
+        web.get("/api/v1/tap", shown.tap),
+    ]
+
+
+class _Shown:
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """List the metrics: `match` (words or a glob), `limit` of rows."""
+        fits = matcher(request.query.get("match", ""))
+        limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
+        return _json(self._instrument.metrics(fits, int(limit)))
+
+    async def history(self, request: web.Request) -> web.Response:
+        """Give the points of the last hour, or those `after` a time."""
+        return _json(self._instrument.history.columns(_number(request, "after", 0)))
+
+    async def tap(self, request: web.Request) -> web.Response:
+        """Give the items that went by since number `after`, of names that fit `match`."""
+        fits = matcher(request.query.get("match", ""))
+        after = int(_number(request, "after", 0))
+        items: list[dict[str, Any]] = []
+        last = after
+        for each in self._instrument.observation.tapped(after):
+            if len(items) == TAP_LIMIT:
+                break
+            last = each.number
+            item = spell_item(each.line)
+            if fits(item["name"]):
+                items.append(item)
+        return _json({"after": last, "items": items})
+
+
+def matcher(text: str) -> Callable[[str], bool]:
+    """Make a test of names: a glob, or words that all must occur in the name."""
+    text = text.strip().lower()
+    if "*" in text or "?" in text:
+        pattern = re.compile(translate(text))
+        return lambda name: bool(pattern.match(name.lower()))
+    words = text.split()
+    return lambda name: all(word in name.lower() for word in words)
+
+
+def spell_item(line: bytes) -> dict[str, Any]:
+    """Take from an item what a person reads."""
+    item = orjson.loads(line)
+    data = item["data"]["baseData"]
+    return {
+        "time": item["time"],
+        "name": data["metrics"][0]["name"],
+        "value": data["metrics"][0]["value"],
+        "labels": data.get("properties", {}),
+    }
+
+
+def _number(request: web.Request, name: str, default: float) -> float:
+    text = request.query.get(name, "")
+    try:
+        number = float(text) if text else default
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e15:
+        raise web.HTTPBadRequest(text=f"{name}={text[:40]} is not a number of at least 0\n")
+    return number
+
+
+def _json(document: Any) -> web.Response:
+    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+async def _page(_: web.Request) -> web.Response:
+    body, policy = _packaged_page()
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+    return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
+
+
+@cache
+def _packaged_page() -> tuple[bytes, str]:
+    body = files("receiver").joinpath("page.html").read_bytes()
+    style, script = (_hash_of(body, tag) for tag in (b"style", b"script"))
+    policy = (
+        "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; "
+        f"form-action 'none'; frame-ancestors 'none'; style-src '{style}'; script-src '{script}'"
+    )
+    return body, policy
+
+
+def _hash_of(page: bytes, tag: bytes) -> str:
+    found = re.search(b"<%s>(.*?)</%s>" % (tag, tag), page, re.DOTALL)
+    assert found, tag
+    return f"sha256-{base64.b64encode(hashlib.sha256(found[1]).digest()).decode()}"

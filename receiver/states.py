@@ -1,0 +1,65 @@
+"""The verdicts that there are, how bad each is, and what it means.
+
+The page, the log, `doctor` and docs/runbook.md all speak in these words. Pure values.
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """The verdicts, the word that a line begins with."""
+
+    DISK = "DISK"
+    CLOCK = "CLOCK"
+    BLOCKED = "BLOCKED"
+    QUOTA = "QUOTA"
+    THROTTLED = "THROTTLED"
+    UNREACHABLE = "UNREACHABLE"
+    FAILING = "FAILING"
+    FULL = "FULL"
+    REFUSING = "REFUSING"
+    NOT_RECEIVING = "NOT RECEIVING"
+    FILTERED_OUT = "FILTERED OUT"
+    REJECTED = "REJECTED"
+    DROPPING = "DROPPING"
+    BEHIND = "BEHIND"
+    CONFIG = "CONFIG"
+    INCOMPLETE = "INCOMPLETE"
+    WAITING = "WAITING"
+    OK = "OK"
+
+
+class Severity(StrEnum):
+    """How bad: data are being lost or kept back, something is not as asked for, or all is well."""
+
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+
+
+MEANINGS = {
+    State.DISK: (Severity.BAD, "The outbox cannot be written; Prometheus is answered 503 and keeps its data."),
+    State.CLOCK: (Severity.BAD, "A clock is wrong: the service refuses samples older than 48 hours or more than 2 hours ahead."),
+    State.BLOCKED: (Severity.BAD, "Application Insights refuses until a person sets something right; everything is kept."),
+    State.QUOTA: (Severity.BAD, "The resource's volume is used up; everything is kept, and one batch is tried now and then."),
+    State.THROTTLED: (Severity.WARN, "The service asked to wait; everything is kept."),
+    State.UNREACHABLE: (Severity.BAD, "There is no way to the service; everything is kept."),
+    State.FAILING: (Severity.WARN, "The service answers with an error of its own; everything is kept."),
+    State.FULL: (Severity.BAD, "The outbox holds all that it may; Prometheus is answered 503 and keeps its data."),
+    State.REFUSING: (Severity.BAD, "Requests arrive, and each of them is refused."),
+    State.NOT_RECEIVING: (Severity.BAD, "Nobody writes to the receiver."),
+    State.FILTERED_OUT: (Severity.BAD, "Samples arrive, and metrics.json selects none of them."),
+    State.REJECTED: (Severity.BAD, "Application Insights rejects items for good."),
+    State.DROPPING: (Severity.BAD, "Selected samples cannot be sent."),
+    State.BEHIND: (Severity.WARN, "Delivery goes on, but is late."),
+    State.CONFIG: (Severity.WARN, "A new metrics.json cannot be used; the old selection stays."),
+    State.INCOMPLETE: (Severity.WARN, "Some metrics of metrics.json have never been seen."),
+    State.WAITING: (Severity.GOOD, "Started a moment ago; nothing to say yet."),
+    State.OK: (Severity.GOOD, "Samples arrive, are selected, and are delivered."),
+}  # fmt: skip
+"""Each verdict: how bad it is, and what it means."""
+
+
+def anchor(state: State) -> str:
+    """Spell a state as its heading's anchor in docs/runbook.md."""
+    return state.value.lower().replace(" ", "-")

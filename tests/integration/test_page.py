@@ -1,0 +1,233 @@
+"""The status page in a real browser: what it says, that it is live, and that anybody can use it.
+
+With PAGE_SCREENSHOTS=folder the pictures stay there, to be looked at.
+"""
+
+import math
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.sandbox import Sandbox, Server, serve
+from tests.integration.browser import Page, browsing, chromium
+from tests.integration.receivers import Running, receiving, script
+from tests.integration.remote_write import Point, encode, post
+from tests.integration.waiting import in_loop
+
+pytestmark = pytest.mark.skipif(not chromium(), reason="Debian's chromium is not installed")
+
+STATE = "document.querySelector('#line b')?.textContent"
+NASTY = '<img src=x onerror="document.title=1">'
+
+
+@asynccontextmanager
+async def open_page(
+    folder: Path, names: str = '["nv_*"]', **flags: str
+) -> AsyncIterator[tuple[Page, Running, Server]]:
+    """Run a sandbox, a receiver that selects `names`, and a browser."""
+    path = folder / "own.json"
+    path.write_text(f'{{"customMetrics": {names}}}')
+    given = {"metrics_json": str(path), **flags}
+    async with serve(Sandbox()) as server, browsing(folder) as page, receiving(folder, server.connection_string, **given) as running:  # fmt: skip
+        yield page, running, server
+        assert not [each for each in page.complaints if "favicon" not in each]
+
+
+def keep(folder: Path, name: str) -> Path:
+    """Say where a picture goes."""
+    kept = Path(os.environ.get("PAGE_SCREENSHOTS", folder))
+    kept.mkdir(parents=True, exist_ok=True)
+    return kept / f"{name}.png"
+
+
+def scrape(number: int, models: int = 3) -> Iterator[Point]:
+    """Make what one scrape of a Triton brings, and some that nobody selected."""
+    now_ms = int(time.time() * 1000)
+    for model in range(models):
+        labels = (("instance", "triton-0:8002"), ("job", "triton"), ("model", f"model_{model}"))
+        yield Point("nv_inference_request_success", labels, now_ms, 10.0 * number)
+        yield Point("nv_inference_request_success_irate", labels, now_ms, 10 + math.sin(number))
+        yield Point("nv_inference_queue_summary_us", labels, now_ms, math.nan)
+    yield Point("nv_gpu_utilization", (("gpu_uuid", "GPU-0"),), now_ms, 0.5)
+    for other in range(12):
+        yield Point(f"go_memstats_{other}_bytes", (("job", "prometheus"),), now_ms, 1.0)
+
+
+async def feed(running: Running, times: int = 3) -> None:
+    for number in range(times):
+        reply = await post(running.session, running.url, encode(scrape(number)))
+        assert reply.status == 204
+
+
+@in_loop()
+async def test_empty(tmp_path: Path) -> None:
+    """Before anything came the page says what it waits for, and nothing is missing."""
+    async with open_page(tmp_path) as (page, running, _):
+        await page.look(running.url)
+        assert await page.wait_for(STATE) == "WAITING"
+        assert "remote_write" in await page.evaluate("document.querySelector('#hint').textContent")
+        assert await page.wait_for("document.querySelectorAll('#plots svg').length") == 4
+        assert await page.evaluate("document.querySelector('#no-rows').checkVisibility()")
+        await page.screenshot(keep(tmp_path, "empty"))
+
+
+@in_loop()
+async def test_flow_adds_up_and_is_live(tmp_path: Path) -> None:
+    """The chain's numbers are the ledger's, and what comes while one looks is shown without reloading."""
+    async with open_page(tmp_path, '["nv_inference_*", "nv_gpu_utilization", "nv_cpu_utilisation"]') as (page, running, _):  # fmt: skip
+        await page.look(running.url)
+        await feed(running)
+        await running.idle()
+        await page.wait_for("document.querySelectorAll('#rows tr').length == 4")
+        big = "[...document.querySelectorAll('#chain .big')].map((each) => each.firstChild.textContent)"
+        await page.wait_for(f"{big}[3] == '21'")
+        # 22 samples a scrape, 12 of them not selected, 3 not a number: three scrapes.
+        assert await page.evaluate(big) == ["66", "21", "0", "21"]
+        chain = await page.evaluate("document.querySelector('#chain').textContent")
+        assert "= 66 received − 36 not selected − 9 dropped" in chain  # noqa: RUF001
+        assert "= 21 committed − 0 rejected − 0 expired − 0 more waiting" in chain  # noqa: RUF001
+        text = "document.querySelector('#missing').textContent"
+        assert "nv_cpu_utilization" in await page.wait_for(text)
+        await feed(running, 1)
+        await page.wait_for(f"{big}[0] == '88'")
+
+
+@in_loop()
+async def test_metrics_are_found_and_opened_by_keyboard(tmp_path: Path) -> None:
+    """The filter narrows the table; Tab reaches it and the list of what is not selected."""
+    async with open_page(tmp_path) as (page, running, _):
+        await feed(running)
+        await page.look(running.url)
+        await page.wait_for("document.querySelectorAll('#rows tr').length == 4")
+        await page.key("Tab", 9)
+        assert await page.evaluate("document.activeElement.id") == "search"
+        await page.do("Input.insertText", text="gpu")
+        await page.wait_for("document.querySelectorAll('#rows tr').length == 1")
+        row = await page.evaluate("document.querySelector('#rows tr').textContent")
+        assert row.startswith("nv_gpu_utilization")
+        await page.evaluate("document.querySelector('#search').value = ''")
+        await page.evaluate("document.querySelector('#d-unselected summary').focus()")
+        await page.key("Enter", 13)
+        await page.do("Input.dispatchKeyEvent", type="char", text="\r")
+        await page.wait_for("document.querySelectorAll('#unselected li').length == 12")
+
+
+@in_loop()
+async def test_texts_are_never_html(tmp_path: Path) -> None:
+    """A metric's name from outside is shown as it is, whatever it holds."""
+    async with open_page(tmp_path, '["*"]') as (page, running, _):
+        reply = await post(running.session, running.url, encode([Point(NASTY, (), int(time.time() * 1000), 1.0)]))  # fmt: skip
+        assert reply.status == 204
+        await page.look(running.url)
+        await page.wait_for("document.querySelectorAll('#rows tr').length")
+        assert (
+            await page.evaluate("document.querySelector('#rows th').firstChild.textContent")
+            == NASTY
+        )
+        assert not await page.evaluate("document.querySelectorAll('img').length")
+
+
+@in_loop()
+async def test_policy_allows_nothing_but_itself(tmp_path: Path) -> None:
+    """No script but the page's own runs, and no address but the receiver's is asked."""
+    async with open_page(tmp_path) as (page, running, _):
+        await page.look(running.url)
+        await page.wait_for(STATE)
+        await page.evaluate("{ const s = document.createElement('script'); s.textContent = 'window.bad = 1'; document.body.append(s); }")  # fmt: skip
+        assert not await page.evaluate("window.bad")
+        assert await page.evaluate("fetch('http://127.0.0.1:9/').then(() => '', (e) => e.name)") == "TypeError"  # fmt: skip
+        assert len(page.complaints) >= 2
+        page.complaints.clear()
+
+
+CONTRAST = """
+(() => {
+  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      if (colour[3] === 1) return colour;
+    }
+    return [255, 255, 255, 1];
+  };
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const low = [];
+  for (const node of document.querySelectorAll("body *")) {
+    if (![...node.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim())) continue;
+    if (!node.checkVisibility() || node.closest("script, style, noscript")) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push(`${node.tagName} ${node.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
+  }
+  return low;
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desk"])
+@in_loop(120)
+async def test_everybody_can_read_it(tmp_path: Path, *, dark: bool, width: int) -> None:
+    """Broken or well, light or dark: contrast of 4.5, nothing wider than the screen, a text for each plot."""
+    mode = f"{'dark' if dark else 'light'}-{width}"
+    async with open_page(tmp_path, '["nv_inference_*", "nv_gpu_utilization", "nv_cpu_utilisation"]') as (page, running, server):  # fmt: skip
+        await feed(running)
+        await running.idle()
+        await page.look(running.url, width=width, dark=dark)
+        await page.wait_for("document.querySelectorAll('#rows tr').length == 4")
+        await page.wait_for(f"{STATE} == 'OK'")
+        await hold(page)
+        await page.screenshot(keep(tmp_path, f"fine-{mode}"))
+        script(server, {"kind": "status", "status": 403, "times": None})
+        await feed(running)
+        await page.wait_for(f"{STATE} == 'BLOCKED'")
+        await page.wait_for("document.querySelector('#errors').textContent.includes('403')")
+        await hold(page)
+        await page.screenshot(keep(tmp_path, f"broken-{mode}"))
+
+
+async def hold(page: Page) -> None:
+    assert await page.evaluate(CONTRAST) == []
+    wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
+    assert await page.evaluate("[...document.querySelectorAll('svg')].every((each) => each.getAttribute('aria-label').length > 12)")  # fmt: skip
+    names: Any = await page.do("Accessibility.getFullAXTree")
+    roles = {each["role"]["value"] for each in names["nodes"] if not each.get("ignored")}
+    assert {"heading", "searchbox", "table", "status", "list"} <= roles
+
+
+@in_loop(150)
+async def test_fifty_thousand_series(tmp_path: Path) -> None:
+    """With 50,000 series seen and 2,000 selected the page opens in seconds, and stays small."""
+    async with open_page(tmp_path, '["nv_*"]', body_max_bytes="64MiB", decoded_max_bytes="256MiB", parsed_max_bytes="512MiB") as (page, running, _):  # fmt: skip
+        now_ms = int(time.time() * 1000)
+        points = [
+            Point(f"{'nv' if number < 2000 else 'app'}_metric_{number % 500}", (("series", str(number)),), now_ms, float(number))
+            for number in range(50_000)
+        ]  # fmt: skip
+        for start in range(0, len(points), 2000):
+            reply = await post(running.session, running.url, encode(points[start : start + 2000]))
+            assert reply.status == 204
+        began = time.monotonic()
+        await page.look(running.url)
+        await page.wait_for("document.querySelectorAll('#rows tr').length == 200")
+        seconds = time.monotonic() - began
+        asked = time.monotonic()
+        async with running.session.get(f"{running.url}/api/v1/metrics") as response:
+            size = len(await response.read())
+        answered = time.monotonic() - asked
+        print(f"page {seconds:.2f} s, metrics {size} bytes in {answered * 1000:.0f} ms")
+        assert seconds < 5
+        assert size < 200_000
+        found = await page.evaluate("document.querySelector('#metrics-count').textContent")
+        assert found == "500 selected, 200 shown; filter to see others"
+        await page.wait_for("[...document.querySelectorAll('#rows td[data-label=Series]')].every((each) => each.textContent == '4')")  # fmt: skip
+        await page.screenshot(keep(tmp_path, "busy"))

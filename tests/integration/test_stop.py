@@ -1,0 +1,169 @@
+"""SIGTERM: newcomers are sent away, what is in flight is finished, the rest stays on disk."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+
+from receiver.sandbox import Sandbox, Server, serve
+from tests.integration.receivers import ReceiverProcess, delivered, read_status, script
+from tests.integration.remote_write import HEADERS, Point, encode, numbered, post
+from tests.integration.waiting import in_loop, until
+
+
+def points(first: int, count: int) -> list[Point]:
+    return numbered(0, first, count, int(time.time() * 1000))
+
+
+async def under_way(server: Server, count: int) -> None:
+    """Wait until the sandbox holds so many items, and owes the answer."""
+    await until(lambda: len(delivered(server.sandbox)) == count, "a batch under way")
+
+
+@in_loop()
+async def test_a_stop_finishes_what_is_in_flight_and_keeps_the_rest(tmp_path: Path) -> None:
+    """The batch under way gets its end, newcomers 503, the other batches wait for the restart."""
+    async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
+        script(server, {"kind": "delay", "delay_seconds": 2})
+        sent = points(0, 200)
+        async with ReceiverProcess(
+            tmp_path, server.connection_string, "--senders", "1"
+        ) as receiver:
+            assert (await post(session, receiver.url, encode(sent[:100]))).status == 204
+            await under_way(server, 100)
+            assert (await post(session, receiver.url, encode(sent[100:]))).status == 204
+            receiver.signal(signal.SIGTERM)
+            await receiver.event("receiver stops")
+            for _ in range(2):  # on a connection that was open, and on a new one
+                reply = await post(session, receiver.url, encode(points(1000, 10)))
+                assert reply.status == 503
+                assert int(reply.headers["Retry-After"]) >= 1
+                async with session.get(
+                    f"{receiver.url}/-/ready", headers={"Connection": "close"}
+                ) as response:
+                    assert response.status == 503
+            assert await receiver.ended() == 0
+            assert delivered(server.sandbox) == sent[:100], "no further batch was begun"
+            await receiver.start()
+            await under_way(server, 200)
+            assert sorted(delivered(server.sandbox)) == sorted(sent), "each once"
+            await until(lambda: _pending_is(session, receiver, 0), "the end of it")
+
+
+async def _pending_is(
+    session: aiohttp.ClientSession, receiver: ReceiverProcess, count: int
+) -> bool:
+    return bool((await read_status(session, receiver.url))["pending"] == count)
+
+
+@in_loop()
+async def test_a_request_in_flight_is_finished(tmp_path: Path) -> None:
+    """Half of its body had come when the signal came: it is committed and acknowledged."""
+    async with serve(Sandbox()) as server:
+        script(server, {"kind": "status", "status": 503, "times": None})
+        async with ReceiverProcess(tmp_path, server.connection_string) as receiver:
+            sent = points(0, 300)
+            body = encode(sent)
+            reader, writer = await _half_sent(receiver, body)
+            receiver.signal(signal.SIGTERM)
+            await receiver.event("receiver stops")
+            writer.write(body[len(body) // 2 :])
+            assert b" 204 " in await reader.readline()
+            writer.close()
+            assert await receiver.ended() == 0
+            script(server)
+            await receiver.start()
+            await under_way(server, 300)
+            assert sorted(delivered(server.sandbox)) == sorted(sent)
+
+
+async def _half_sent(
+    receiver: ReceiverProcess, body: bytes
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send the first half of a request, and return when the receiver has it."""
+    host, port = receiver.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS[1].items())
+    writer.write(
+        f"POST /api/v1/write HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {len(body)}\r\n"
+        "Expect: 100-continue\r\n\r\n".encode()
+    )
+    assert b" 100 " in await reader.readline()
+    await reader.readline()
+    writer.write(body[: len(body) // 2])
+    await writer.drain()
+    return reader, writer
+
+
+@in_loop()
+async def test_a_sender_that_never_ends_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """The time that was set is the time that it takes."""
+    async with (
+        serve(Sandbox()) as server,
+        ReceiverProcess(tmp_path, server.connection_string, "--shutdown-timeout", "1") as receiver,
+    ):
+        _, writer = await _half_sent(receiver, encode(points(0, 300)))
+        begun_at = time.monotonic()
+        receiver.signal(signal.SIGTERM)
+        assert await receiver.ended() == 0
+        assert 1.0 <= time.monotonic() - begun_at < 5.0
+        writer.close()
+
+
+@in_loop()
+async def test_a_batch_that_takes_too_long_stays(tmp_path: Path) -> None:
+    """When the time to stop is over the batch stays in the outbox, and is sent after the restart."""
+    async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
+        script(server, {"kind": "delay", "delay_seconds": 30})
+        sent = points(0, 100)
+        async with ReceiverProcess(
+            tmp_path, server.connection_string, "--shutdown-timeout", "1"
+        ) as receiver:
+            assert (await post(session, receiver.url, encode(sent))).status == 204
+            await under_way(server, 100)
+            begun_at = time.monotonic()
+            receiver.signal(signal.SIGTERM)
+            assert await receiver.ended() == 0
+            assert 1.0 <= time.monotonic() - begun_at < 5.0
+            await receiver.start()
+            await under_way(server, 200)
+            assert Counter(delivered(server.sandbox)) == Counter(sent * 2)
+
+
+@in_loop()
+async def test_a_stop_while_the_service_refuses_is_quick(tmp_path: Path) -> None:
+    """Waiting for the next attempt is nothing to finish."""
+    async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
+        script(server, {"kind": "status", "status": 503, "retry_after": 3600, "times": None})
+        async with ReceiverProcess(tmp_path, server.connection_string) as receiver:
+            assert (await post(session, receiver.url, encode(points(0, 100)))).status == 204
+            await receiver.event("delivery waits")
+            begun_at = time.monotonic()
+            receiver.signal(signal.SIGINT)
+            assert await receiver.ended() == 0
+            assert time.monotonic() - begun_at < 5.0
+
+
+@in_loop()
+async def test_a_second_signal_ends_it_at_once_and_loses_nothing(tmp_path: Path) -> None:
+    """The batch under way is sent again by the next start."""
+    async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
+        script(server, {"kind": "delay", "delay_seconds": 30})
+        sent = points(0, 100)
+        async with ReceiverProcess(
+            tmp_path, server.connection_string, "--shutdown-timeout", "30"
+        ) as receiver:
+            assert (await post(session, receiver.url, encode(sent))).status == 204
+            await under_way(server, 100)
+            receiver.signal(signal.SIGTERM)
+            await receiver.event("receiver stops")
+            begun_at = time.monotonic()
+            receiver.signal(signal.SIGTERM)
+            assert await receiver.ended() == 1
+            assert time.monotonic() - begun_at < 2.0
+            await receiver.start()
+            await under_way(server, 200)
+            assert set(delivered(server.sandbox)) == set(sent)

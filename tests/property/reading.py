@@ -1,0 +1,203 @@
+"""A second, slow reading of remote-write, to hold the receiver's against.
+
+It parses everything with protobuf and follows the rules of decode and intake one by
+one, without templates, caches or short cuts. `check` compares the two for one body.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from receiver import histogram
+from receiver.allowlist import Allowlist, Entry
+from receiver.decode import Message
+from receiver.envelope import Identity
+from receiver.errors import RequestRefused, TooManySeries, TooMuchToRender, Undecodable
+from receiver.intake import DROP_REASONS, Intake, Selection
+from receiver.limits import Limits
+from receiver.wire.remote_write_lean_pb2 import Request, WriteRequest
+from receiver.wire.remote_write_v2_pb2 import Metadata
+
+LIMITS = Limits(
+    decoded_bytes=1 << 20, rendered_bytes=1 << 20, series=60, labels=12, label_bytes=2000
+)
+WANTED = ("nv_*", "a")
+NAME_UNITS = 1024
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class NotRead(Exception):
+    """The body as a whole is refused, for this kind of reason."""
+
+
+@dataclass
+class Account:
+    """What must come of a body: the points to send, in order, and the counts."""
+
+    points: list[tuple[str, str, bytes]] = field(default_factory=list)
+    received: int = 0
+    unselected: int = 0
+    refused: int = 0
+    samples: int = 0
+    histograms: int = 0
+    exemplars: int = 0
+
+
+def new_selection() -> Selection:
+    """Make the receiver's own reader, with the limits of this module."""
+    wanted = Allowlist([Entry(name) for name in WANTED])
+    return Selection(wanted, Identity("11111111-2222-3333-4444-555555555555", "host"), 1 << 16, LIMITS)  # fmt: skip
+
+
+def read(raw: bytes, message: Message) -> Account:
+    """Read a decompressed body. Raises: NotRead."""
+    try:
+        parsed: Any = (WriteRequest if message is Message.V1 else Request).FromString(raw)
+    except DecodeError as error:
+        raise NotRead(Undecodable) from error
+    others = parsed.metadata if message is Message.V1 else parsed.symbols
+    if raw and not parsed.timeseries and not others:
+        raise NotRead(Undecodable)
+    count = len(parsed.timeseries) + (len(others) if message is Message.V1 else 0)
+    if count > LIMITS.series:
+        raise NotRead(TooManySeries)
+    account = Account()
+    for series in parsed.timeseries:
+        _read_series(series, None if message is Message.V1 else list(parsed.symbols), account)
+    return account
+
+
+def _read_series(series: Any, symbols: Sequence[bytes] | None, account: Account) -> None:
+    pairs, broken = _pairs(series, symbols)
+    count = len(series.samples) + len(series.histograms)
+    name = next((value for label, value in pairs if label == b"__name__"), b"")
+    if name and not _wanted(name):
+        account.received += 1
+        account.unselected += 1
+    else:
+        account.received += count
+        if broken or _invalid(series, pairs, symbols):
+            account.refused += 1
+            return
+        account.points += _points(series, name.decode())
+    account.samples += len(series.samples)
+    account.histograms += len(series.histograms)
+    account.exemplars += len(series.exemplars)
+
+
+def _pairs(series: Any, symbols: Sequence[bytes] | None) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """List the labels that can be read, and say whether the list is broken."""
+    if symbols is None:
+        pairs = [(label.name, label.value) for label in series.labels]
+        return ([], True) if len(pairs) > LIMITS.labels else (pairs, False)
+    refs = list(series.labels_refs)
+    if len(refs) // 2 > LIMITS.labels:
+        return [], True
+    broken = len(refs) % 2 == 1 or any(ref >= len(symbols) for ref in refs)
+    known = dict(enumerate(symbols))
+    return [
+        (known.get(refs[i], b""), known.get(refs[i + 1], b"")) for i in range(0, len(refs) - 1, 2)
+    ], broken
+
+
+def _wanted(name: bytes) -> bool:
+    text = name.decode("utf-8", "replace")
+    return text.startswith("nv_") or text == "a"
+
+
+def _invalid(
+    series: Any, pairs: Sequence[tuple[bytes, bytes]], symbols: Sequence[bytes] | None
+) -> bool:
+    names = [name for name, _ in pairs]
+    if sum(len(name) + len(value) for name, value in pairs) > LIMITS.label_bytes:
+        return True
+    if b"" in names or len(set(names)) < len(names):
+        return True
+    if not dict(pairs).get(b"__name__"):
+        return True
+    for pair in pairs:
+        try:
+            pair[0].decode(), pair[1].decode()
+        except UnicodeDecodeError:
+            if pair[1]:  # a label without a value is no label
+                return True
+    if any(histogram.problem(raw) for raw in series.histograms):
+        return True
+    if symbols is not None and series.metadata:
+        try:
+            said = Metadata.FromString(series.metadata[-1])
+        except DecodeError:
+            return False
+        return max(said.help_ref, said.unit_ref) >= len(symbols)
+    return False
+
+
+def _points(series: Any, name: str) -> list[tuple[str, str, bytes]]:
+    if len(name.encode("utf-16-le")) // 2 > NAME_UNITS:
+        return []
+    return [
+        (name, text, struct.pack("<d", sample.value))
+        for sample in series.samples
+        if math.isfinite(sample.value) and (text := _time(sample.timestamp))
+    ]
+
+
+def _time(timestamp_ms: int) -> str:
+    try:
+        moment = EPOCH + timedelta(milliseconds=timestamp_ms)
+    except OverflowError:
+        return ""
+    return moment.strftime("%m-%dT%H:%M:%S.") + f"{timestamp_ms % 1000:03}|{moment.year}"
+
+
+def check(selection: Selection, raw: bytes, message: Message) -> Intake | None:
+    """Have the receiver read a body, and compare; None where it refused the whole.
+
+    Raises: AssertionError where the two differ, and whatever the receiver raises
+    that is no RequestRefused.
+    """
+    why: object = None
+    try:
+        wanted = read(raw, message)
+    except NotRead as refused:
+        why = refused.args[0]
+    try:
+        intake = selection.take_slowly(raw, message)
+    except RequestRefused as refused:
+        if type(refused) is not (why or TooMuchToRender):
+            raise AssertionError(f"refused: {refused!r}") from refused
+        with suppress(RequestRefused):  # it does not look into what nobody wants
+            selection.take(raw, message)
+        return None
+    assert why is None, f"taken, but to be refused: {why}"
+    compare(intake, wanted, message)
+    compare(selection.take(raw, message), wanted, message)
+    return intake
+
+
+def compare(intake: Intake, wanted: Account, message: Message) -> None:
+    """Hold an intake to the account; what was written is told to senders of 2.0 alone."""
+    assert [_point(line) for line in intake.lines] == wanted.points
+    dropped = sum(intake.dropped.values())
+    assert intake.received == intake.unselected + dropped + len(intake.lines)
+    assert set(intake.dropped) <= set(DROP_REASONS)
+    assert (intake.received, intake.unselected) == (wanted.received, wanted.unselected)
+    assert sum(intake.refused.values()) == wanted.refused
+    written = intake.written_samples, intake.written_histograms, intake.written_exemplars
+    if message is Message.V2:
+        assert written == (wanted.samples, wanted.histograms, wanted.exemplars)
+
+
+def _point(line: bytes) -> tuple[str, str, bytes]:
+    item = json.loads(line)
+    [metric] = item["data"]["baseData"]["metrics"]
+    moment = item["time"]
+    year, rest = moment.split("-", 1)
+    return metric["name"], f"{rest.rstrip('Z')}|{int(year)}", struct.pack("<d", metric["value"])

@@ -1,0 +1,34 @@
+"""`python -m tests.storm --seconds 120 --seed N`: the storm, and its report."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.storm.storm import Storm
+
+
+def main() -> int:
+    """Read the arguments, run the storm, print what became of it; 1 where something was lost."""
+    parser = argparse.ArgumentParser(prog="python -m tests.storm")
+    parser.add_argument("--seconds", type=float, default=120.0, help="how long it blows")
+    parser.add_argument("--seed", type=int, help="what it is drawn from; else the time")
+    parser.add_argument("--kills", type=int, help="kill -9s, at least; else one in five seconds")
+    given = parser.parse_args()
+    seed = int(time.time()) if given.seed is None else given.seed
+    kills = given.kills or max(1, round(given.seconds / 5))
+    with tempfile.TemporaryDirectory() as folder:
+        storm = Storm(Path(folder), given.seconds, kills, seed)
+        print(f"The storm blows for {given.seconds:g} s, seed {seed}.", flush=True)
+        asyncio.run(storm.run())
+        print(storm.report)
+    report = storm.report
+    good = not (report.lost or report.of_a_request_sent_twice or report.doubled_unexplained)
+    print("Nothing is lost." if good else "THE PROMISES ARE BROKEN.")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,412 @@
+"""The storm: everything goes wrong at once, and at the end each sample is accounted for.
+
+Senders that behave as Prometheus write numbered streams to a receiver that is killed
+with -9, stopped, and frozen at random moments, while the service, two sandboxes, throws
+every fault that it knows at random, and is away now and then. All is drawn from one seed.
+
+What is held against it, at each look at /api/v1/status and at the end:
+- the ledger adds up, never forgets what it had counted, and knows all that was acknowledged;
+- each sample that a 2xx covered is in a sandbox, or among the dead letters with the
+  service's refusal (which the storm throws too): none is lost;
+- the ledger received each sample once, however often its request was sent: no request
+  was committed twice;
+- each sample that is in the sandboxes twice was in a request whose answer was lost.
+"""
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from receiver.deadletters import read_dead_letters
+from receiver.sandbox import Sandbox, Server, serve
+from receiver.sandbox.faults import parse as parse_faults
+from tests.integration.receivers import ReceiverProcess, read_status
+from tests.integration.remote_write import Point, numbered
+from tests.integration.waiting import until
+from tests.storm.sender import Sender
+
+SENDERS = 3
+SAMPLES_PER_REQUEST = 500
+SEND_TIMEOUT_SECONDS = 1.5
+REMOTE_TIMEOUT_SECONDS = 2.0
+KILL_WINDOW_SECONDS = 1.0
+"""How long before a kill an answer may have come that was not written down yet."""
+
+_BAD_KEY = '{"itemsReceived":0,"itemsAccepted":0,"errors":[{"index":0,"statusCode":400,"message":"Invalid instrumentation key"}]}'
+_TOO_LONG = "100: Field 'name' on type 'DataPoint' is too long. Expected: 1024 characters"
+
+
+def faults(elsewhere: str) -> list[tuple[float, dict[str, Any]]]:
+    """List every fault of the service with its probability; the redirect leads to `elsewhere`."""
+
+    def status(code: int, **more: Any) -> dict[str, Any]:
+        return {"kind": "status", "status": code} | more
+
+    return [
+        (0.04, status(503)),
+        (0.03, status(500)),
+        (0.02, status(502)),
+        (0.02, status(504)),
+        (0.02, status(408)),
+        (0.02, status(429)),
+        (0.02, status(429, retry_after=1)),
+        (0.02, status(429, retry_after=1, retry_after_form="date")),
+        (0.01, status(402, retry_after=1)),
+        (0.01, status(439, retry_after=1)),
+        (0.02, status(401)),
+        (0.02, status(403)),
+        (0.02, status(404)),
+        (0.01, status(405)),
+        (0.01, status(400, body=_BAD_KEY)),
+        (0.03, status(413)),
+        (0.03, {"kind": "redirect", "status": 307, "location": elsewhere, "cache_control": "max-age=2"}),
+        (0.02, {"kind": "redirect", "status": 308, "location": elsewhere, "cache_control": "max-age=1"}),
+        (0.02, {"kind": "redirect", "location": "http://localhost:9/v2.1/track"}),
+        (0.05, {"kind": "reset", "when": "before_read"}),
+        (0.05, {"kind": "reset", "when": "after_accept"}),
+        (0.03, {"kind": "reset", "when": "mid_answer"}),
+        (0.05, {"kind": "items", "every": 3, "status_code": 500}),
+        (0.03, {"kind": "items", "every": 2, "status_code": 429, "retry_after": 1}),
+        (0.02, {"kind": "items", "every": 60, "status_code": 400, "message": _TOO_LONG}),
+        (0.01, {"kind": "items", "every": 90, "status_code": 206, "message": "Telemetry sampled out."}),
+        (0.02, {"kind": "answer", "how": "truncated"}),
+        (0.02, {"kind": "answer", "how": "garbage"}),
+        (0.01, {"kind": "answer", "how": "empty"}),
+        (0.05, {"kind": "delay", "delay_seconds": 0.3}),
+        (0.02, {"kind": "delay", "delay_seconds": 2 * SEND_TIMEOUT_SECONDS}),
+    ]  # fmt: skip
+
+
+@dataclass(slots=True)
+class Report:
+    """What the storm did, and what became of the samples."""
+
+    seed: int
+    seconds: float
+    requests: int = 0
+    attempts: Counter[str] = field(default_factory=Counter)
+    kills: int = 0
+    stops: int = 0
+    freezes: int = 0
+    service_away: int = 0
+    posts_to_the_service: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    looks_at_the_ledger: int = 0
+    samples_acknowledged: int = 0
+    samples_of_them_selected: int = 0
+    delivered: int = 0
+    rejected_by_the_service: int = 0
+    lost: int = 0
+    doubled: int = 0
+    doubled_why: Counter[str] = field(default_factory=Counter)
+    doubled_unexplained: int = 0
+    repeats_recognised: int = 0  # as far as they were seen before a kill
+    of_a_request_sent_twice: int = 0
+    set_aside: int = 0
+    drained_in_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """One line an entry, those with parts indented under it."""
+        lines = []
+        for name in self.__slots__:
+            value = getattr(self, name)
+            label = name.replace("_", " ")
+            if isinstance(value, Counter):
+                lines.append(f"{label:<26} {value.total()}")
+                lines += [f"  {part:<24} {count}" for part, count in sorted(value.items())]
+            else:
+                lines.append(f"{label:<26} {value}")
+        return "\n".join(lines)
+
+
+def mixed(shard: int, first: int, count: int, timestamp_ms: int) -> list[Point]:
+    """Make a numbered stream of which each tenth sample is not selected."""
+    points = numbered(shard, first, count, timestamp_ms)
+    return [each if each.value % 10 else each._replace(name="other") for each in points]
+
+
+class Storm:
+    """One storm. `run` returns its report, or raises AssertionError where a promise is broken."""
+
+    def __init__(self, folder: Path, seconds: float, kills: int, seed: int) -> None:
+        """Use `folder` for outbox and logs; kill `kills` times in `seconds`."""
+        self._folder = folder
+        self._seconds = seconds
+        self._kills = kills
+        self._seed = seed
+        self._killed_at: list[float] = []
+        self._over = False
+        self._received = 0
+        self._repeats: dict[int, int] = {}
+        self.report = Report(seed, seconds)
+
+    def _chance(self, role: str) -> random.Random:
+        return random.Random(f"{self._seed} {role}")
+
+    async def run(self) -> Report:
+        """Let it blow, let it settle, and take stock."""
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REMOTE_TIMEOUT_SECONDS))
+            )
+            second = await stack.enter_async_context(serve(Sandbox()))
+            first = Sandbox()
+            self._up = await stack.enter_async_context(AsyncExitStack())
+            server = await self._up.enter_async_context(serve(first))
+            self._script(server, second)
+            receiver = await stack.enter_async_context(
+                ReceiverProcess(
+                    self._folder,
+                    server.connection_string,
+                    *("--send-timeout", f"{SEND_TIMEOUT_SECONDS}s"),
+                    *("--outbox-max-bytes", "128KiB", "--shutdown-timeout", "1s"),
+                )
+            )
+            senders = [self._sender(receiver, shard) for shard in range(SENDERS)]
+            await self._blow(session, receiver, server, senders)
+            begun_at = time.monotonic()
+            for box in (first, second.sandbox):
+                box.script.replace([])
+            status = await self._settled(session, receiver)
+            self.report.drained_in_seconds = round(time.monotonic() - begun_at, 1)
+            receiver.signal(signal.SIGTERM)
+            assert await receiver.ended() == 0, "a stop in peace exits 0"
+            self._take_stock(status, senders, [first, second.sandbox])
+            await self._up.aclose()
+        return self.report
+
+    def _script(self, server: Server, second: Server) -> None:
+        """Script both sandboxes; the second redirects back to the first."""
+        for number, (box, other) in enumerate(((server, second), (second, server))):
+            chances = [
+                {"probability": probability, "fault": fault}
+                for probability, fault in faults(f"{other.url}/v2.1/track")
+            ]
+            storm = {"kind": "storm", "seed": self._seed + number, "faults": chances, "times": None}
+            box.sandbox.script.replace(parse_faults([storm]))
+
+    def _sender(self, receiver: ReceiverProcess, shard: int) -> Sender:
+        return Sender(
+            lambda: receiver.url,
+            shard=shard,
+            samples_per_request=SAMPLES_PER_REQUEST,
+            chance=self._chance(f"sender {shard}"),
+            make=mixed,
+            pause_seconds=0.3,
+            timeout_seconds=REMOTE_TIMEOUT_SECONDS,
+        )
+
+    async def _blow(
+        self,
+        session: aiohttp.ClientSession,
+        receiver: ReceiverProcess,
+        server: Server,
+        senders: list[Sender],
+    ) -> None:
+        deadline = time.monotonic() + self._seconds
+        async with asyncio.TaskGroup() as tasks:
+            writing = [tasks.create_task(sender.run()) for sender in senders]
+            looking = tasks.create_task(self._look(session, receiver, senders))
+            away = tasks.create_task(self._go_away(server, deadline))
+            await self._torment(receiver, senders, deadline)
+            await away
+            for sender in senders:
+                sender.stop()
+            await asyncio.wait(writing, timeout=60)
+            assert all(task.done() for task in writing), "a request is never answered"
+            self._over = True
+            await looking
+
+    async def _torment(
+        self, receiver: ReceiverProcess, senders: list[Sender], deadline: float
+    ) -> None:
+        """Kill the receiver at random moments, its starts among them; sometimes stop or freeze it."""
+        chance = self._chance("kills")
+        while (left := deadline - time.monotonic()) > 0:
+            to_come = max(1, self._kills - self.report.kills)
+            await asyncio.sleep(min(left, chance.uniform(0, 2 * left / (to_come + 1))))
+            if chance.random() < 0.7:
+                await self._amid_a_request(senders, chance)
+            what = chance.random()
+            if what < 0.08 and receiver.running.process.returncode is None:
+                self.report.stops += 1
+                receiver.signal(signal.SIGTERM)
+                await receiver.ended()
+            elif what < 0.25:
+                self.report.freezes += 1
+                receiver.signal(signal.SIGSTOP)
+                await asyncio.sleep(chance.uniform(0.5, 1.5) * REMOTE_TIMEOUT_SECONDS)
+                receiver.signal(signal.SIGCONT)
+                continue
+            else:
+                await self._kill(receiver)
+            await receiver.begin()
+            if chance.random() < 0.2:
+                await asyncio.sleep(chance.uniform(0, 1))
+                await self._kill(receiver)
+                await receiver.begin()
+        while self.report.kills < self._kills:
+            await self._kill(receiver)
+            await receiver.begin()
+            await receiver.event("receiver listens")
+
+    async def _amid_a_request(self, senders: list[Sender], chance: random.Random) -> None:
+        """Return some milliseconds after a sender has begun a request: before, amid or after its commit."""
+        sender = chance.choice(senders)
+        sender.posting.clear()
+        try:
+            async with asyncio.timeout(2):
+                await sender.posting.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(chance.uniform(0, 0.03))
+
+    async def _kill(self, receiver: ReceiverProcess) -> None:
+        self._killed_at.append(time.time())
+        self.report.kills += 1
+        await receiver.kill()
+
+    async def _go_away(self, server: Server, deadline: float) -> None:
+        """Take the service away now and then: connections are refused."""
+        chance = self._chance("away")
+        while (left := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, chance.uniform(0, 20)))
+            await self._up.aclose()
+            await asyncio.sleep(chance.uniform(0, 2))
+            await self._up.enter_async_context(serve(server.sandbox, port=server.port))
+            self.report.service_away += 1
+
+    async def _look(
+        self, session: aiohttp.ClientSession, receiver: ReceiverProcess, senders: list[Sender]
+    ) -> None:
+        """Read the status whenever it can be read, and hold it against what is known."""
+        while not self._over:
+            known = sum(len(sender.acknowledged) for sender in senders)
+            try:
+                status = await read_status(session, receiver.url)
+            except (aiohttp.ClientError, OSError):  # a time-out is one
+                await asyncio.sleep(0.05)
+                continue
+            self._check(status, known)
+            self._repeats[receiver.starts] = status["requests"]["repeated"]
+            await asyncio.sleep(0.05)
+
+    def _check(self, status: dict[str, Any], known: int) -> None:
+        self.report.looks_at_the_ledger += 1
+        assert status["received"] >= self._received, "the ledger has forgotten something"
+        assert status["received"] >= known, "acknowledged, and not in the ledger"
+        assert status["outbox"]["set_aside"] == 0, "kill -9 does not damage a database"
+        self._received = status["received"]
+
+    async def _settled(
+        self, session: aiohttp.ClientSession, receiver: ReceiverProcess
+    ) -> dict[str, Any]:
+        async def nothing_pending() -> dict[str, Any] | None:
+            try:
+                status = await read_status(session, receiver.url)
+            except (aiohttp.ClientError, OSError):
+                return None
+            self._check(status, 0)
+            self._repeats[receiver.starts] = status["requests"]["repeated"]
+            return None if status["pending"] else status
+
+        found: dict[str, Any] = await until(nothing_pending, "nothing pending", 90)
+        return found
+
+    def _take_stock(
+        self, status: dict[str, Any], senders: list[Sender], boxes: list[Sandbox]
+    ) -> None:
+        report = self.report
+        acknowledged = [point for sender in senders for point in sender.acknowledged]
+        wanted = {point for point in acknowledged if point.name.startswith("nv_")}
+        deliveries = _deliveries(boxes)
+        refused = _refused(self._folder / "outbox")
+        missing = wanted - deliveries.keys()
+        report.requests = sum(sender.requests for sender in senders)
+        for sender in senders:
+            report.attempts += sender.attempts
+        report.samples_acknowledged = len(acknowledged)
+        report.samples_of_them_selected = len(wanted)
+        report.delivered = len(wanted & deliveries.keys())
+        report.rejected_by_the_service = sum(status["rejected"].values())
+        report.lost = len(missing - refused)
+        report.of_a_request_sent_twice = status["received"] - len(acknowledged)
+        report.repeats_recognised = sum(self._repeats.values())
+        report.set_aside = status["outbox"]["set_aside"]
+        for box in boxes:
+            for record in box.ledger.requests(10_000):
+                report.posts_to_the_service += 1
+                if record["fault"]:
+                    kind = record["fault"]
+                    answer = "" if kind in ("reset", "delay", "answer") else f" {record['status']}"
+                    report.faults[f"{kind}{answer}"] += 1
+        self._explain_doubles(deliveries, boxes)
+        assert not any(sender.dropped for sender in senders), "a good request was answered 4xx"
+        assert not deliveries.keys() - wanted, "delivered what nobody acknowledged or wanted"
+        assert status["expired"] == 0
+
+    def _explain_doubles(
+        self, deliveries: dict[Point, list[tuple[int, int]]], boxes: list[Sandbox]
+    ) -> None:
+        """Find for each delivery but a sample's last why its answer did not settle it."""
+        records = {
+            (number, record["number"]): record
+            for number, box in enumerate(boxes)
+            for record in box.ledger.requests(10_000)
+        }
+        for requests in deliveries.values():
+            *earlier, _ = sorted(requests, key=lambda key: records[key]["time"])
+            for key in earlier:
+                self.report.doubled += 1
+                why = self._why_lost(records[key])
+                if why:
+                    self.report.doubled_why[why] += 1
+                else:
+                    self.report.doubled_unexplained += 1
+
+    def _why_lost(self, record: dict[str, Any]) -> str:
+        """Say how the receiver missed an answer of the service; empty where it cannot have."""
+        begun_at = datetime.fromisoformat(record["time"]).timestamp()
+        if record["outcome"] == "reset":
+            return "reset after accept"
+        if record["outcome"] == "gone":
+            return "service went away"
+        delay_seconds = 2 * SEND_TIMEOUT_SECONDS if record["fault"] == "delay" else 0
+        for killed_at in self._killed_at:
+            if 0 <= killed_at - begun_at <= delay_seconds + KILL_WINDOW_SECONDS:
+                return "receiver killed"
+        return "answer too late" if record["fault"] == "delay" else ""
+
+
+def _deliveries(boxes: list[Sandbox]) -> dict[Point, list[tuple[int, int]]]:
+    """List for each point the requests that brought it, as (sandbox, request)."""
+    found: dict[Point, list[tuple[int, int]]] = {}
+    for number, box in enumerate(boxes):
+        for item in box.store.select():
+            labels = tuple(sorted(item.series.properties.items()))
+            point = Point(item.series.name, labels, item.time_ms, item.value)
+            found.setdefault(point, []).append((number, item.request))
+    return found
+
+
+def _refused(outbox: Path) -> set[Point]:
+    """Read the dead letters: the points that the service has refused."""
+    points = set()
+    for letter in read_dead_letters(outbox):
+        item = orjson.loads(letter.item)
+        data = item["data"]["baseData"]
+        (metric,) = data["metrics"]
+        time_ms = round(datetime.fromisoformat(item["time"]).timestamp() * 1000)
+        labels = tuple(sorted(data["properties"].items()))
+        points.add(Point(metric["name"], labels, time_ms, metric["value"]))
+    return points

@@ -1,0 +1,20 @@
+"""A short storm, in every run of the tests; `make storm` is the long one."""
+
+from pathlib import Path
+
+from tests.integration.waiting import in_loop
+from tests.storm.storm import Storm
+
+
+@in_loop(110)
+async def test_a_short_storm_loses_nothing(tmp_path: Path) -> None:
+    """Twenty seconds, four kills: nothing lost, nothing committed twice, each double explained."""
+    report = await Storm(tmp_path, seconds=20, kills=4, seed=20261122).run()
+    print(report)
+    assert report.lost == 0
+    assert report.of_a_request_sent_twice == 0
+    assert report.doubled_unexplained == 0
+    assert report.kills >= 4
+    assert report.looks_at_the_ledger > 20
+    assert report.delivered > 1000
+    assert len(report.faults) > 5

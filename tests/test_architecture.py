@@ -1,0 +1,108 @@
+"""The parts know of each other what the design says, and nothing else."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "receiver"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "wire" not in path.parts)
+PURE = ["allowlist", "batch", "cache", "connection", "decode", "envelope", "errors", "gate",
+        "histogram", "ingestion", "intake", "limits", "media", "metadata", "parts", "redirect", "triton"]  # fmt: skip
+IMPURE = {"aiohttp", "asyncio", "sqlite3", "socket", "threading", "subprocess", "time"}
+LINES = 300
+LONGER = {"fastpath.py": 460}
+"""The fast path is one idea, and explains itself in one place: a page of it is wire layout."""
+
+
+def imported(path: Path) -> set[str]:
+    """List the modules that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def reached(name: str) -> set[str]:
+    """List what a module of ours imports, itself or through others of ours."""
+    seen: set[str] = set()
+    waiting = [f"receiver.{name}"]
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = ROOT / Path(*module.split(".")).with_suffix(".py")
+        if module.startswith("receiver.") and path.exists() and "wire" not in path.parts:
+            waiting += imported(path)
+    return seen
+
+
+def test_the_contracts_of_import_linter_hold() -> None:
+    """Data flows one way; the pure stages open nothing; the sandbox does not know the sender."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [str(lint), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ", 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_opens_nothing_and_has_no_clock(name: str) -> None:
+    """Neither itself nor through another module of ours."""
+    tops = {module.split(".")[0] for module in reached(name)}
+
+    assert tops & IMPURE == set()
+
+
+def test_the_pure_modules_load_without_server_or_database() -> None:
+    """What the imports say is what happens: they can be used where neither is installed."""
+    code = (
+        "import sys, importlib\n"
+        f"[importlib.import_module('receiver.' + name) for name in {PURE!r}]\n"
+        "print(*sorted({'aiohttp', 'asyncio', 'sqlite3', 'structlog'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_is_one_idea(path: Path) -> None:
+    """At most 300 lines, and words at the top that say what it is."""
+    text = path.read_text(encoding="utf-8")
+
+    assert len(text.splitlines()) <= LONGER.get(path.name, LINES)
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_no_module_hides_a_name_of_the_standard_library() -> None:
+    """Nor is called after nothing in particular."""
+    names = {path.stem for path in MODULES} - {"__init__", "__main__"}
+
+    assert (
+        names & (set(sys.stdlib_module_names) | {"utils", "helpers", "manager", "data", "info"})
+        == set()
+    )

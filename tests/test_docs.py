@@ -1,0 +1,150 @@
+"""Documentation is a test: what an operator may meet is written down."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from receiver import cli, decode, errors
+from receiver.ingestion import REJECT_REASONS, Action
+from receiver.intake import DROP_REASONS
+from receiver.selfmetrics import METRICS as SELF_METRICS
+from receiver.selfmetrics import SelfMetric
+from receiver.settings import SETTINGS, Setting
+from receiver.triton import METRICS, Metric
+from receiver.web import WRITE_PATH
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", "docs/settings.md", "docs/metrics.md", "docs/http-api.md"]
+
+
+def text_of(*pages: str) -> str:
+    """Read pages, those that are there."""
+    paths = (ROOT / page for page in pages)
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths if path.exists())
+
+
+def is_named(name: str, text: str) -> bool:
+    """Whether a page has a name as a word of its own, not as a part of another."""
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) is not None
+
+
+def refusals(kind: type[errors.RequestRefused]) -> list[type[errors.RequestRefused]]:
+    """List the ways in which a request is refused, from the tree of errors."""
+    found = []
+    for each in kind.__subclasses__():
+        found += [each, *refusals(each)]
+    return found
+
+
+REFUSALS = refusals(errors.RequestRefused)
+STATUSES = sorted({each.status for each in REFUSALS} | {204, 405})
+ROUTES = [WRITE_PATH, "/api/v1/status", "/metrics", "/-/healthy", "/-/ready"]
+
+
+def verbs() -> list[str]:
+    """List the verbs of the command line."""
+    [actions] = (each for each in cli.make_parser()._subparsers._group_actions)  # type: ignore[union-attr]
+    return list(actions.choices or ())
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_is_documented(setting: Setting) -> None:
+    """Its variable, its flag, its default."""
+    text = text_of("README.md", "docs/settings.md")
+
+    assert is_named(setting.environment, text)
+    assert not setting.flag or is_named(setting.flag, text)
+    assert not setting.default or setting.default in text
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_is_documented(verb: str) -> None:
+    """By its own name, or as it is typed."""
+    text = text_of("README.md", "docs/settings.md")
+
+    assert f"appinsights-receiver {verb}" in text or f"`{verb}`" in text
+
+
+@pytest.mark.parametrize("metric", SELF_METRICS, ids=lambda metric: metric.name)
+def test_every_metric_of_our_own_is_documented(metric: SelfMetric) -> None:
+    """With what it means."""
+    text = text_of("docs/metrics.md")
+
+    assert is_named(metric.name, text)
+    assert metric.meaning in text
+
+
+@pytest.mark.parametrize("reason", [*DROP_REASONS, *REJECT_REASONS])
+def test_every_reason_of_a_lost_sample_is_documented(reason: str) -> None:
+    """As it stands in the metric's label."""
+    assert f"`{reason}`" in text_of("docs/metrics.md")
+
+
+@pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.reason)
+def test_every_refusal_is_documented(kind: type[errors.RequestRefused]) -> None:
+    """Its reason and its status."""
+    text = text_of("docs/http-api.md", "docs/metrics.md")
+
+    assert f"`{kind.reason}`" in text
+    assert is_named(str(kind.status), text)
+
+
+@pytest.mark.parametrize("reason", decode.INVALID_REASONS)
+def test_every_refusal_of_a_series_is_documented(reason: str) -> None:
+    """As it stands in the answer."""
+    assert f"`{reason}`" in text_of("docs/http-api.md", "docs/metrics.md")
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_metric_of_triton_is_in_readme(metric: Metric) -> None:
+    """So that users can choose."""
+    assert is_named(metric.name, text_of("README.md"))
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_is_documented(route: str) -> None:
+    """The whole HTTP interface."""
+    assert route in text_of("docs/http-api.md")
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_is_documented(status: int) -> None:
+    """What it means to a sender."""
+    assert is_named(str(status), text_of("docs/http-api.md"))
+
+
+@pytest.mark.parametrize("action", Action, ids=lambda action: action.value)
+def test_every_state_of_delivery_is_documented(action: Action) -> None:
+    """Those that the status page can show."""
+    shown = {Action.RETRY, Action.THROTTLE, Action.QUOTA, Action.BLOCKED}
+
+    assert action not in shown or is_named(
+        action.value, text_of("docs/http-api.md", "docs/delivery.md")
+    )
+
+
+def test_what_is_generated_is_fresh() -> None:
+    """`make docs` would change nothing."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    """Every relative link of a page names a file that is there."""
+    path = ROOT / page
+    text = text_of(page)
+    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
+
+    assert [target for target in targets if not (path.parent / target).exists()] == []

@@ -1,0 +1,235 @@
+"""Each verdict from the facts that cause it, and the order in which causes come."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from receiver.absence import Absence
+from receiver.admission import AdmissionStatistics
+from receiver.batch import Statistics
+from receiver.cache import CacheStatistics
+from receiver.delivery import DeliveryCounts
+from receiver.diagnosis import Facts, diagnose
+from receiver.door import DoorCounts
+from receiver.gate import State as Gate
+from receiver.history import Flow
+from receiver.ingestion import Action
+from receiver.reception import ReceptionCounts
+from receiver.spelling import size, span
+from receiver.states import MEANINGS, Severity, State, anchor
+from receiver.status import Ledger, Snapshot
+
+NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
+FLOW = Flow(130.0, 420, 300, {}, 120, 120, {}, 0, 0, 9, {})
+SNAPSHOT = Snapshot(
+    ledger=Ledger(420, 300, {}, 120, {}, 0, 0),
+    outbox=Statistics(0, 0, 0, 1_000_000_000, 0, 0),
+    outbox_failing=False,
+    reception=ReceptionCounts(replies=Counter({"204": 9}), last_request_at=NOW - 4),
+    delivery=DeliveryCounts(),
+    gate=Gate(),
+    gate_wait_seconds=0.0,
+    cache=CacheStatistics(1, 1, 1, 1),
+    metadata_families=0,
+    admission=AdmissionStatistics(0, 0, 0),
+    door=DoorCounts(),
+    metrics_json="metrics.json",
+    metric_names=("nv_a", "nv_b"),
+    endpoint="https://example.test/v2.1/track",
+    started_at=NOW - 4000,
+    now=NOW,
+)
+FACTS = Facts(SNAPSHOT, FLOW, names_seen=42, newest_sample_at=NOW - 4, first_received_at=NOW - 3900)
+PENDING: dict[str, Any] = {
+    "outbox": Statistics(900, 3, 41_000_000, 1_000_000_000, int((NOW - 540) * 1000), 0),
+    "ledger": Ledger(420, 0, {}, 0, {}, 0, 420),
+}
+
+
+def facts(*, flow: dict[str, Any] | None = None, facts: dict[str, Any] | None = None, **snapshot: Any) -> Facts:  # fmt: skip
+    """Make the facts of a healthy receiver, some of them changed."""
+    changed: dict[str, Any] = {
+        "snapshot": replace(SNAPSHOT, **snapshot),
+        "flow": replace(FLOW, **(flow or {})),
+    }
+    return replace(FACTS, **changed, **(facts or {}))
+
+
+def gate(action: Action, reason: str, hint: str = "", failures: int = 3) -> dict[str, Any]:
+    return {"gate": Gate(action, 0.0, 0.0, failures, reason, hint), "gate_wait_seconds": 2840.0}
+
+
+NOTHING_SELECTED = {"unselected": 420, "committed": 0, "accepted": 0}
+NO_REQUEST: dict[str, Any] = {"reception": ReceptionCounts()}
+
+CASES: dict[str, tuple[Facts, str]] = {
+    "fine": (facts(), "OK: 55 items a minute delivered, 0 waiting, last request 4 s ago"),
+    "disk": (
+        facts(outbox_failing=True, facts={"outbox_error": "database or disk is full"}),
+        "DISK: database or disk is full",
+    ),
+    "disk nearly full": (
+        facts(outbox=Statistics(0, 0, 0, 10**9, 0, 0, "the disk has 3 MB left")),
+        "DISK: the disk has 3 MB left",
+    ),
+    "our clock ahead": (
+        facts(facts={"clock_ahead_seconds": 3 * 86400.0}),
+        "CLOCK: this machine's clock is 3 days ahead of Application Insights'",
+    ),
+    "our clock behind": (
+        facts(facts={"clock_ahead_seconds": -3600.0 * 5}),
+        "CLOCK: this machine's clock is 5 h behind Application Insights'",
+    ),
+    "their clock ahead, by the service": (
+        facts(flow={"rejected": {"too_new": 7}}),
+        "CLOCK: 7 items rejected: more than 2 hours in the future",
+    ),
+    "their clock behind, by ours": (
+        facts(facts={"newest_sample_at": NOW - 3 * 86400}),
+        "CLOCK: the samples that arrive are 3 days old by this machine's clock",
+    ),
+    "blocked": (
+        facts(**PENDING, **gate(Action.BLOCKED, "403 Forbidden", "The identity lacks the role.")),
+        "BLOCKED: 403 Forbidden; 41.0 MB wait, oldest 9 min",
+    ),
+    "blocked without words": (
+        facts(**gate(Action.BLOCKED, "403", "The identity lacks the role.")),
+        "BLOCKED: 403: The identity lacks the role",
+    ),
+    "quota": (
+        facts(**gate(Action.QUOTA, "439 Daily quota exceeded")),
+        "QUOTA: 439 Daily quota exceeded; tried again at 11:54 UTC",
+    ),
+    "throttled": (facts(**gate(Action.THROTTLE, "429 Slow down")), "THROTTLED: until 11:54 UTC: 429 Slow down"),
+    "no way": (
+        facts(**gate(Action.RETRY, "the host's name cannot be resolved", "Check DNS.")),
+        "UNREACHABLE: the host's name cannot be resolved, 3 in a row",
+    ),
+    "service error": (facts(**gate(Action.RETRY, "503 Busy")), "FAILING: 503 Busy, 3 in a row"),
+    "full": (
+        facts(outbox=Statistics(9, 1, 10**9, 10**9, 0, 0, "1 GB waits")),
+        "FULL: the outbox holds 1.0 GB of 1.0 GB",
+    ),
+    "just started": (facts(**NO_REQUEST, started_at=NOW - 12), "WAITING: started 12 s ago, no request yet"),
+    "never received": (facts(**NO_REQUEST), "NOT RECEIVING: no request since the start 67 min ago"),
+    "silent": (
+        facts(reception=ReceptionCounts(last_request_at=NOW - 720)),
+        "NOT RECEIVING: last request 12 min ago",
+    ),
+    "refusing": (
+        facts(flow={"requests": 9, "refused": {"undecodable": 9}}),
+        "REFUSING: all 9 requests of the last minutes: 9 undecodable",
+    ),
+    "filtered out": (
+        facts(flow=NOTHING_SELECTED, facts={"absences": [Absence("nv_a", "misspelt? nv_aa arrives")]}),
+        "FILTERED OUT: 0 of 42 metrics that arrive are selected (420 samples in 2 min). nv_a: misspelt? nv_aa arrives",
+    ),
+    "nothing selected yet": (
+        facts(flow=NOTHING_SELECTED, facts={"first_received_at": NOW - 5}),
+        "WAITING: samples arrive",
+    ),
+    "irates are waited for": (
+        facts(flow=NOTHING_SELECTED, metric_names=("a_irate",), facts={"first_received_at": NOW - 100}),
+        "WAITING: samples arrive",
+    ),
+    "rejected": (
+        facts(flow={"rejected": {"too_long": 2}}, facts={"last_rejection": "100: Field 'x'"}),
+        "REJECTED: 2 items rejected in 2 min (2 too_long): 100: Field 'x'",
+    ),
+    "expired": (facts(flow={"expired": 1}), "DROPPING: 1 item expired"),
+    "dropping": (
+        facts(flow={"dropped": {"infinite": 4}}),
+        "DROPPING: samples without a way to be sent in 2 min: 4 infinite",
+    ),
+    "only not-numbers": (
+        facts(flow={"dropped": {"nan": 120}, "committed": 0}),
+        "DROPPING: none of the selected samples is a number: 120 nan",
+    ),
+    "some not-numbers are usual": (facts(flow={"dropped": {"nan": 4, "stale": 1}}), "OK:"),
+    "behind": (facts(**PENDING), "BEHIND: 41.0 MB wait, oldest 9 min"),
+    "broken metrics.json": (
+        facts(facts={"config_error": "metrics.json:3: not JSON"}),
+        "CONFIG: the old selection stays: metrics.json:3: not JSON",
+    ),
+    "one never seen": (
+        facts(facts={"absences": [Absence("nv_b", "there is no GPU")]}),
+        "INCOMPLETE: 1 of 2 entries of metrics.json never seen. nv_b: there is no GPU",
+    ),
+    "not missed yet": (
+        facts(facts={"absences": [Absence("nv_b", "…")], "first_received_at": NOW - 30}),
+        "OK:",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cause_has_its_line(name: str) -> None:
+    """Each cause alone gives its line, and nothing else beside it."""
+    given, line = CASES[name]
+    found = diagnose(given)
+    assert found.line.startswith(line)
+    assert not found.also
+    assert found.hint or found.severity is Severity.GOOD
+
+
+def test_every_state_is_reached() -> None:
+    """No state is there that no facts lead to."""
+    assert {diagnose(given).state for given, _ in CASES.values()} == set(State) == set(MEANINGS)
+
+
+ORDER = {
+    "a full disk before the silence that it causes": (
+        facts(outbox_failing=True, reception=ReceptionCounts(last_request_at=NOW - 720)),
+        [State.DISK, State.NOT_RECEIVING],
+    ),
+    "a wrong clock before the rejections": (
+        facts(facts={"clock_ahead_seconds": 9e5}, flow={"rejected": {"too_new": 9, "other": 1}}),
+        [State.CLOCK, State.REJECTED],
+    ),
+    "no role before the full outbox": (
+        facts(
+            outbox=Statistics(9, 1, 10**9, 10**9, 0, 0, "1 GB waits"),
+            **gate(Action.BLOCKED, "403", "h"),
+        ),
+        [State.BLOCKED, State.FULL],
+    ),
+    "silence before what is missing": (
+        facts(**NO_REQUEST, facts={"absences": [Absence("nv_b", "…")]}),
+        [State.NOT_RECEIVING, State.INCOMPLETE],
+    ),
+    "nothing selected before the broken file": (
+        facts(flow=NOTHING_SELECTED, facts={"config_error": "broken"}),
+        [State.FILTERED_OUT, State.CONFIG],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_cause_comes_first(name: str) -> None:
+    """Of two that are wrong the cause is the verdict, and the other is said as well."""
+    given, order = ORDER[name]
+    found = diagnose(given)
+    assert [found.state, *(line.split(":")[0] for line in found.also)] == order
+
+
+def test_runbook_names_the_heading() -> None:
+    """A verdict's link is its heading's anchor."""
+    assert anchor(State.FILTERED_OUT) == "filtered-out"
+    assert diagnose(facts(**NO_REQUEST)).runbook == "docs/runbook.md#not-receiving"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2 h"), (259_200, "3 days")],
+)  # fmt: skip
+def test_span(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (4100, "4.1 kB"), (41e6, "41.0 MB"), (5e12, "5000.0 GB")]
+)  # fmt: skip
+def test_size(count: float, text: str) -> None:
+    assert size(count) == text

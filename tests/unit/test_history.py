@@ -1,0 +1,53 @@
+"""The hour's points, and flows that add up."""
+
+from receiver.history import POINTS, History, Point
+
+
+def point(at: float, received: int, **changed: int) -> Point:
+    """Make a point at which half is not selected, one dropped, and the rest accepted or waiting."""
+    dropped, unselected = {"nan": 1} if received else {}, received // 2
+    pending = changed.get("pending", 0)
+    accepted = received - unselected - sum(dropped.values()) - pending
+    return Point(at, received, unselected, dropped, accepted, {}, 0, pending, 0, 0.0, {"204": received}, {})  # fmt: skip
+
+
+def test_flow_adds_up() -> None:
+    """Whatever the window, received and committed are the sums of their ends."""
+    history = History()
+    for step in range(13):
+        history.add(point(10.0 * step, 40 * step, pending=step))
+    for seconds in (0, 5, 10, 60, 900):
+        flow = history.flow(point(125.0, 600, pending=30), seconds)
+        assert flow.received == flow.unselected + sum(flow.dropped.values()) + flow.committed
+        assert flow.committed == flow.accepted + sum(flow.rejected.values()) + flow.expired + flow.waiting  # fmt: skip
+    assert history.flow(point(125.0, 600), 60).seconds == 65
+    assert history.flow(point(125.0, 600), 900).received == 600
+
+
+def test_first_received_is_when_it_grew() -> None:
+    """A ledger from before the restart is not taken for something received now."""
+    history = History()
+    history.add(point(0.0, 500))
+    history.add(point(10.0, 500))
+    assert history.first_received_at == 0
+    history.add(point(20.0, 501))
+    history.add(point(30.0, 509))
+    assert history.first_received_at == 20
+
+
+def test_new_ledger_begins_a_new_hour() -> None:
+    """When the outbox was made anew no rate is negative."""
+    history = History()
+    for at, received in ((0.0, 500), (10.0, 540), (20.0, 3), (30.0, 9)):
+        history.add(point(at, received))
+    assert history.columns(0)["received"] == [3, 9]
+    assert history.flow(point(40.0, 12), 600).received == 9
+
+
+def test_hour_is_bounded_and_continued() -> None:
+    """An hour of points is kept, and a viewer asks for what is new."""
+    history = History()
+    for step in range(POINTS + 50):
+        history.add(point(10.0 * step, step))
+    assert len(history.columns(0)["at"]) == POINTS
+    assert history.columns(10.0 * (POINTS + 47))["received"] == [POINTS + 48, POINTS + 49]

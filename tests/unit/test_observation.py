@@ -1,0 +1,130 @@
+"""What flows is seen in samples, at a bounded cost."""
+
+import pytest
+
+from receiver import observation
+from receiver.allowlist import Allowlist, Entry
+from receiver.decode import Message
+from receiver.envelope import Identity
+from receiver.intake import Selection
+from receiver.observation import Observation
+from receiver.wire.remote_write_v1_pb2 import WriteRequest
+
+IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
+T0 = 1_795_000_000.0
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = T0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def body(*series: tuple[str, str, float], at: float = T0) -> bytes:
+    """Write a request: a name, a model and a value for each series."""
+    request = WriteRequest()
+    for name, model, value in series:
+        each = request.timeseries.add()
+        each.labels.add(name=b"__name__", value=name.encode())
+        each.labels.add(name=b"model", value=model.encode())
+        each.samples.add(value=value, timestamp=int(at * 1000))
+    return request.SerializeToString()
+
+
+class Flow:
+    """An observation behind a selection of nv_*."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.observation = Observation(self.clock)
+        self.selection = Selection(Allowlist([Entry("nv_*")]), IDENTITY, 1 << 20)
+
+    def take(self, *series: tuple[str, str, float]) -> None:
+        raw = body(*series, at=self.clock.now)
+        self.observation.saw(self.selection.take(raw, Message.V1), raw, Message.V1)
+
+
+def test_values_series_and_times() -> None:
+    """Series are told apart by their labels; the last value is that of the latest sample."""
+    flow = Flow()
+    flow.take(("nv_a", "x", 1.0), ("nv_a", "y", 5.0), ("nv_b", "x", -2e-7))
+    flow.clock.now += 15
+    flow.take(("nv_a", "x", 2.0))
+    flow.observation.digest()
+    seen = flow.observation.metrics
+    assert {name: len(each.series) for name, each in seen.items()} == {"nv_a": 2, "nv_b": 1}
+    assert (seen["nv_a"].last_value, seen["nv_b"].last_value) == (2.0, -2e-7)
+    assert seen["nv_a"].last_time == "2026-11-18T11:06:55.000Z"
+    assert flow.observation.bytes_per_item > 200
+
+
+def test_minutes_are_means_with_gaps() -> None:
+    """A minute is the mean of all series; one without samples is a gap, and old ones go."""
+    flow = Flow()
+    for minute, value in ((0, 1.0), (2, 8.0)):
+        flow.clock.now = T0 + 60 * minute
+        flow.take(("nv_a", "x", value), ("nv_a", "y", value + 2))
+        flow.observation.digest()
+    metric = flow.observation.metrics["nv_a"]
+    assert metric.means(flow.clock.now) == [2.0, None, 9.0]
+    assert metric.means(flow.clock.now + 3600) == []
+
+
+def test_series_that_went_are_not_counted() -> None:
+    """A series that was not seen for a quarter of an hour is gone, and its memory with it."""
+    flow = Flow()
+    flow.take(("nv_a", "x", 1.0), ("nv_a", "y", 1.0))
+    flow.observation.digest()
+    flow.clock.now += observation.GONE_SECONDS + 1
+    flow.take(("nv_a", "x", 1.0))
+    flow.observation.digest()
+    assert len(flow.observation.metrics["nv_a"].series) == 1
+
+
+def test_names_that_nobody_asked_for() -> None:
+    """Each name that arrives has its share of the samples, one request in ten seconds."""
+    flow = Flow()
+    flow.take(("nv_a", "x", 1.0), ("go_b", "x", 1.0), ("go_b", "y", 1.0), ("go_b", "z", 1.0))
+    flow.observation.digest()
+    assert flow.observation.names() == {"nv_a": 0.25, "go_b": 0.75}
+    flow.take(("go_c", "x", 1.0))
+    flow.observation.digest()
+    assert "go_c" not in flow.observation.names()
+    flow.observation.watch()
+    flow.clock.now += 1
+    flow.observation.digest()
+    assert "go_c" in flow.observation.names()
+
+
+def test_flood_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the pace some lines are looked at, the others counted; the estimate makes up for it."""
+    monkeypatch.setattr(observation, "LINES_PER_SECOND", 10)
+    monkeypatch.setattr(observation, "WAITING_LINES", 40)
+    flow = Flow()
+    for _ in range(5):
+        flow.take(*(("nv_a", f"m{number}", 1.0) for number in range(20)))
+    flow.clock.now += 60
+    flow.observation.digest()
+    found = flow.observation
+    assert (found.lines_seen, found.lines_skipped) == (10, 90)
+    assert found.share_seen == pytest.approx(0.1)
+    assert found.per_minute(found.metrics["nv_a"]) == pytest.approx(100, rel=0.2)
+
+
+def test_tap_opens_when_asked() -> None:
+    """Nothing is kept while nobody taps; then each item once, by number, for a while."""
+    flow = Flow()
+    flow.take(("nv_a", "x", 1.0))
+    flow.observation.digest()
+    assert not list(flow.observation.tapped(0))
+    flow.take(("nv_a", "x", 2.0), ("nv_a", "x", 3.0))
+    flow.observation.digest()
+    assert [each.number for each in flow.observation.tapped(0)] == [1, 2]
+    assert [each.number for each in flow.observation.tapped(1)] == [2]
+    flow.clock.now += observation.WATCHED_SECONDS + 1
+    flow.observation.digest()
+    assert not list(flow.observation.tapped(0))

@@ -1,0 +1,24 @@
+"""Distinct errors, counted and bounded."""
+
+from receiver.troubles import LIMIT, Troubles
+
+
+def test_alike_are_one_and_the_latest_come_first() -> None:
+    """Errors that differ in digits are one, with the latest words; the latest one leads."""
+    times = iter((10.0, 10.0, 20.0, 30.0))
+    troubles = Troubles(lambda: next(times))
+    troubles.note("delivery", "503 busy at 10:04", "wait")
+    troubles.note("request", "400 no", "")
+    troubles.note("delivery", "503 busy at 11:09", "wait")
+    first, second = troubles.latest()
+    assert (first.words, first.count, first.first_at, first.last_at) == ("503 busy at 11:09", 2, 10.0, 20.0)  # fmt: skip
+    assert second.where == "request"
+
+
+def test_kinds_are_bounded() -> None:
+    """However many kinds there are, the latest few are kept."""
+    troubles = Troubles(lambda: 0.0)
+    for number in range(200):
+        troubles.note("x", "a" * number, "")
+    assert len(troubles.latest()) == LIMIT
+    assert troubles.latest()[0].words == "a" * 199
