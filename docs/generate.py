@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from receiver import errors
+from receiver.cli import make_parser
 from receiver.decode import INVALID_REASONS
 from receiver.ingestion import REJECT_REASONS
 from receiver.intake import DROP_REASONS
 from receiver.selfmetrics import METRICS as SELF_METRICS
 from receiver.settings import SETTINGS
+from receiver.states import MEANINGS, anchor
 from receiver.triton import METRICS, series_names
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +98,22 @@ def refused_series() -> str:
     return ", ".join(f"`{reason}`" for reason in INVALID_REASONS) + "\n"
 
 
+def verdicts() -> str:
+    """List the verdicts, the causes first."""
+    rows = (
+        [f"[{state.value}](#{anchor(state)})", severity.value, meaning]
+        for state, (severity, meaning) in MEANINGS.items()
+    )
+    return table(("verdict", "", "meaning"), rows)
+
+
+def verbs() -> str:
+    """List the verbs of the command line."""
+    [actions] = (each for each in make_parser()._actions if hasattr(each, "_choices_actions"))  # noqa: SLF001
+    rows = ([f"`{each.dest}`", each.help or ""] for each in actions._choices_actions)  # noqa: SLF001
+    return table(("verb", "what it does"), rows)
+
+
 def _subclasses(kind: type[errors.RequestRefused]) -> Iterator[type[errors.RequestRefused]]:
     for each in kind.__subclasses__():
         yield each
@@ -110,6 +128,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "reject-reasons": reject_reasons,
     "refused-requests": refused_requests,
     "refused-series": refused_series,
+    "verdicts": verdicts,
+    "verbs": verbs,
 }
 
 

@@ -148,7 +148,7 @@ class Committer:
     def _work(self, jobs: list[_Job], loose: Counter[tuple[str, str]]) -> None:
         writes = [job for job in jobs if isinstance(job.work, Submission | Settlement)]
         results: list[tuple[_Job, object]] = []
-        if writes or loose:
+        if writes or loose or self._failing:
             results += zip(writes, self._write(writes, loose), strict=True)
         for job in jobs:
             if not isinstance(job.work, Submission | Settlement):
@@ -160,6 +160,8 @@ class Committer:
         settlements = [job.work for job in writes if isinstance(job.work, Settlement)]
         extra = [Submission((), 0, 0, loose)] if loose else []
         try:
+            if self._failing:  # else nobody would know that it can be written again
+                self._outbox.probe()
             answers = iter(self._outbox.apply(submissions + extra, settlements))
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             with self._changed:

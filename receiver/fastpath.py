@@ -61,8 +61,8 @@ NAMES_LIMIT_BYTES = 4 << 20
 OPAQUE_COST = 18
 """Bytes of memory that each byte of a request can cost, opened one level deep: two bytes make
 an empty series, 24 its place in two arrays, and while it grows the array is there twice."""
-_SERIES_TAGS = {Message.V1: (0x0A, 0x8A), Message.V2: (0x2A, 0xAA, 0x22, 0xA2)}
-"""What a series, or a symbol, begins with; a varint may be longer than it needs to be."""
+_SERIES_TAGS = {Message.V1: (0x0A, 0x8A, 0x1A, 0x9A), Message.V2: (0x2A, 0xAA, 0x22, 0xA2)}
+"""What a series, metadata or a symbol begins with; a varint may be longer than it needs to be."""
 CHUNK = 2000
 """Series that are taken at once: what is made of them stays in the processor's cache."""
 TIMES_LIMIT = 4096
@@ -70,6 +70,8 @@ TIMES_LIMIT = 4096
 NAME_OVERHEAD_BYTES = 150
 LINE_OVERHEAD_BYTES = 150
 """What a rendered sample costs beside its series' part: time, value, object."""
+KEY_LIMIT_BYTES = 4096
+"""Labels of 2.0 that are longer, spelt out, are odd: some bytes of references can name megabytes."""
 END_LIMIT_BYTES = 64
 """An end with more metadata than that is odd."""
 
@@ -423,13 +425,16 @@ def _holds_no_sample(rest: bytes) -> bool:
 
 
 def _texts(section: bytes, symbols: Sequence[bytes]) -> bytes:
-    """Spell the labels of references out, as a key; empty where the references are not right."""
+    """Spell the labels of references out, as a key; empty where they are not right, or too long."""
     try:
         references = ReferencingTimeSeries.FromString(section).labels_refs
         parts = list(map(symbols.__getitem__, references))
     except (DecodeError, IndexError):
         return b""
-    return _SEPARATOR + _SEPARATOR.join(parts) if parts and not len(parts) % 2 else b""
+    if not parts or len(parts) % 2:
+        return b""
+    key = _SEPARATOR + _SEPARATOR.join(parts)
+    return key if len(key) <= KEY_LIMIT_BYTES else b""
 
 
 def _doubles(values: Sequence[bytes], shapes: bytes) -> list[float]:

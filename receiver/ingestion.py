@@ -141,7 +141,7 @@ def verdict(
     Items are numbered from 0 in the order sent. On 200, 206 and 400, items that
     `errors` does not list were accepted, as far as `itemsAccepted` bears that out.
     `now`, in seconds since the epoch, is for a Retry-After that is a date; `headers`
-    are looked up by their names' usual spelling.
+    are looked up by their names' usual spelling; a caller's mapping folds case.
 
     Raises: nothing; a body that cannot be read is judged by its status alone.
     Source: Breeze v2.1 /track response; cases in tests/unit/test_ingestion.py.

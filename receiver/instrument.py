@@ -53,17 +53,15 @@ class Instrument:
         observation: Observation,
         troubles: Troubles,
         price_per_gb: float,
-        config_error: Callable[[], str] = lambda: "",
     ) -> None:
-        """Take the parts; `config_error` says why a new metrics.json was not taken, if so."""
+        """Take the parts."""
         self._observer = observer
-        self._config_error = config_error
         self._price_per_gb = price_per_gb
         self._absences: dict[str, tuple[int, Absence]] = {}
         self._logged: Diagnosis | None = None
         self._names: dict[str, bool] = {}
         self._names_of: Allowlist | None = None
-        self._names_at = 0.0
+        self._names_at = self._selected_at = 0.0
         self._last: Snapshot | None = None
         self.observation = observation
         self.troubles = troubles
@@ -108,10 +106,10 @@ class Instrument:
             absences=self.absences(),
             clock_ahead_seconds=delivery.clock_ahead_seconds,
             newest_sample_at=self.observation.newest_ms / 1000,
-            first_received_at=self.history.first_received_at,
+            first_received_at=self._selected_since(),
             outbox_error=self._observer.committer.error,
             last_rejection=delivery.last_rejection,
-            config_error=self._config_error(),
+            config_error=found.reload.error,
         )
         return View(found, self.history.flow(now, FLOW_SECONDS), diagnose(facts))
 
@@ -131,11 +129,19 @@ class Instrument:
     def names_seen(self) -> dict[str, bool]:
         """Give the names that arrived so far, and whether each is selected; some seconds old."""
         now, allowlist = self._observer.clock(), self._allowlist
-        if allowlist is not self._names_of or abs(now - self._names_at) > NAMES_SECONDS:
+        is_old = not self._names or abs(now - self._names_at) > NAMES_SECONDS
+        if is_old or allowlist is not self._names_of:
+            if self._names_of is not None and allowlist is not self._names_of:
+                self._selected_at = now
             self._names_of, self._names_at = allowlist, now
             seen = allowlist.names_seen().items()
             self._names = {name.decode("utf-8", "replace"): wanted for name, wanted in seen}
         return self._names
+
+    def _selected_since(self) -> float:
+        """Say since when samples arrive under the selection in force; 0 before the first."""
+        first = self.history.first_received_at
+        return max(first, self._selected_at) if first else 0.0
 
     def absences(self) -> list[Absence]:
         """Say of each entry that no name fitted yet why that may be."""

@@ -239,6 +239,11 @@ class Outbox:
             totals["pending", ""] -= items
             totals["expired", ""] += items
 
+    def probe(self) -> None:
+        """Write to the disk and sync it, and change nothing."""
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        self._database.execute(f"PRAGMA user_version={version}")
+
     def next_batch(self, busy: Collection[int], fresh_from_id: int) -> Batch | None:
         """Fetch the batch to send next, none of `busy`; None when there is no other.
 

@@ -1,7 +1,8 @@
 """What the receiver shows of itself, over HTTP: the status page and its JSON.
 
-In: an `Instrument`. Out: aiohttp routes, for `receiver.web` to serve. Changes nothing;
-whoever may see the page may see all of this. Described in docs/http-api.md.
+In: an `Instrument`. Out: aiohttp routes, for `receiver.web` to serve. Whoever may see the
+page may see all of this, and have metrics.json read again; nothing else can be changed.
+Described in docs/http-api.md.
 """
 
 import base64
@@ -16,17 +17,59 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from receiver.instrument import Instrument
+from receiver.errors import NotCommitted
+from receiver.instrument import Instrument, to_status
+from receiver.reload import Watch
+from receiver.selfmetrics import to_text
+from receiver.web import Pages
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 200, 5_000
 TAP_LIMIT = 500
 
 
-def page_routes(instrument: Instrument) -> list[web.RouteDef]:
+def make_pages(instrument: Instrument, watch: Watch) -> Pages:
+    """Make all that the receiver shows of itself."""
+
+    async def status() -> bytes:
+        view = await instrument.view()
+        document = to_status(view, instrument.troubles, instrument.cost(view))
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+    async def metrics() -> bytes:
+        return to_text((await instrument.view()).snapshot)
+
+    async def ready() -> str:
+        """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
+        try:
+            view = await instrument.view()
+        except NotCommitted as error:
+            return str(error)
+        found = view.snapshot
+        if found.outbox_failing or found.outbox.full:
+            lines = (view.diagnosis.line, *view.diagnosis.also)
+            return ". ".join((*lines, view.diagnosis.hint))
+        return ""
+
+    return Pages(status, metrics, ready, _page_routes(instrument, watch))
+
+
+def _page_routes(instrument: Instrument, watch: Watch) -> list[web.RouteDef]:
     """Make the routes of the page."""
     shown = _Shown(instrument)
+
+    async def reload(request: web.Request) -> web.Response:
+        """Read metrics.json again, now; a page of another site cannot ask for it."""
+        if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+            return web.Response(status=403, text="Not from another site.\n")
+        watch.ask()
+        watch.look_again()
+        if watch.state.error:
+            return web.Response(status=422, text=f"{watch.state.error}. The list before is kept.\n")
+        return web.Response(text="metrics.json was read again.\n")
+
     return [
         web.get("/", _page),
+        web.post("/-/reload", reload),
         web.get("/api/v1/metrics", shown.metrics),
         web.get("/api/v1/history", shown.history),
         web.get("/api/v1/tap", shown.tap),

@@ -27,10 +27,14 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class ReloadState:
-    """How the last reading of metrics.json went; `succeeded_at` in seconds since the epoch."""
+    """How the last reading of metrics.json went; `succeeded_at` in seconds since the epoch.
+
+    `error` says why a list was not taken, empty where it was.
+    """
 
     successful: bool = True
     succeeded_at: float = 0.0
+    error: str = ""
 
 
 class Watch:
@@ -77,6 +81,7 @@ class Watch:
             allowlist = self._load()
         except SettingsError as error:
             self.state.successful = False
+            self.state.error = str(error)
             log.error(  # noqa: TRY400 - an operator has no use for our stack
                 "metrics.json cannot be used, the list before is kept",
                 error=str(error),

@@ -25,7 +25,7 @@ Token = Callable[[str], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service answered; header names in their usual spelling."""
+    """What the service answered; headers are looked up in any case, as they may come in any."""
 
     status: int
     headers: Mapping[str, str]
@@ -94,7 +94,7 @@ class Transport:
                 url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
             ) as response:
                 content = await _read(response)
-                return Answer(response.status, dict(response.headers), content)
+                return Answer(response.status, response.headers, content)
         except TimeoutError as error:
             raise Unreachable("no answer in time", _TIMEOUT_HINT) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -261,6 +261,24 @@ def test_counts_outlive_a_disk_that_fails(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+def test_a_disk_that_works_again_is_noticed_without_a_request(tmp_path: Path) -> None:
+    """A look at readiness is enough: a receiver that nobody sends to would never be ready again."""
+
+    async def test(bench: Bench) -> None:
+        await bench.writable(yes=False)
+        with pytest.raises(NotCommitted):
+            await bench.committer.submit(submission(items("a")))
+        failing = []
+        for writable in (False, True):
+            await bench.writable(yes=writable)
+            await bench.committer.read(Outbox.statistics)
+            failing.append(bench.committer.failing)
+        assert failing == [True, False]
+        assert await bench.committer.submit(submission(items("a"))) is None
+
+    run(tmp_path, test)
+
+
 def test_a_question_that_raises_is_an_answer_too(tmp_path: Path) -> None:
     """Who asked hears of it, the thread lives, and the others get what is theirs."""
 
