@@ -17,14 +17,43 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from receiver.instrument import Instrument
+from receiver.errors import NotCommitted
+from receiver.instrument import Instrument, to_status
 from receiver.reload import Watch
+from receiver.selfmetrics import to_text
+from receiver.web import Pages
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 200, 5_000
 TAP_LIMIT = 500
 
 
-def page_routes(instrument: Instrument, watch: Watch) -> list[web.RouteDef]:
+def make_pages(instrument: Instrument, watch: Watch) -> Pages:
+    """Make all that the receiver shows of itself."""
+
+    async def status() -> bytes:
+        view = await instrument.view()
+        document = to_status(view, instrument.troubles, instrument.cost(view))
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+    async def metrics() -> bytes:
+        return to_text((await instrument.view()).snapshot)
+
+    async def ready() -> str:
+        """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
+        try:
+            view = await instrument.view()
+        except NotCommitted as error:
+            return str(error)
+        found = view.snapshot
+        if found.outbox_failing or found.outbox.full:
+            lines = (view.diagnosis.line, *view.diagnosis.also)
+            return ". ".join((*lines, view.diagnosis.hint))
+        return ""
+
+    return Pages(status, metrics, ready, _page_routes(instrument, watch))
+
+
+def _page_routes(instrument: Instrument, watch: Watch) -> list[web.RouteDef]:
     """Make the routes of the page."""
     shown = _Shown(instrument)
 

@@ -8,45 +8,38 @@ outcome yet stays in the outbox.
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import aiohttp
-import orjson
 import structlog
-from aiohttp import web
 
-from receiver import __version__, entra, memory
+from receiver import memory
 from receiver.access import Access
 from receiver.admission import Admission
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
 from receiver.connection import Connection
 from receiver.delivery import Delivery
-from receiver.door import Door, DoorCounts, DoorLimits
+from receiver.door import DoorCounts
+from receiver.entrance import Entrance, open_entrance
 from receiver.envelope import Identity
-from receiver.errors import NotCommitted, SettingsError
-from receiver.gate import Gate
-from receiver.instrument import Instrument, to_status
+from receiver.errors import SettingsError
+from receiver.instrument import Instrument
 from receiver.intake import Selection
 from receiver.limits import Limits
 from receiver.observation import Observation
 from receiver.outbox import Outbox
-from receiver.pace import Pace
-from receiver.pages import page_routes
+from receiver.outlet import open_outlet
+from receiver.pages import make_pages
 from receiver.reception import Reception
-from receiver.redirect import Route
 from receiver.reload import Watch
-from receiver.selfmetrics import to_text
 from receiver.settings import Settings, load_allowlist
 from receiver.status import Observer
-from receiver.transport import Token, Transport
 from receiver.troubles import Troubles
-from receiver.web import BodyLimits, Noise, Pages, Web
+from receiver.web import BodyLimits, Web
 
 log = structlog.get_logger()
 
@@ -80,9 +73,7 @@ async def running(
     committer.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
-        session = await stack.enter_async_context(_client_session(settings))
-        tokens = await _tokens(settings, connection, stack, clock)
-        delivery = _delivery(settings, connection, committer, session, tokens, clock)
+        delivery = await open_outlet(settings, connection, committer, stack, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
         limits = _limits(settings)
@@ -127,10 +118,10 @@ async def running(
         stack.callback(access.close)
         body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
         instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
-        front = Web(reception, _pages(instrument, watch), access, admission, body_limits)
+        front = Web(reception, make_pages(instrument, watch), access, admission, body_limits)
         for part in (committer, delivery, front):
             part.on_trouble = troubles.note
-        entrance = await _listen(front, settings, access, door_counts)
+        entrance = await open_entrance(front, settings, access, door_counts)
         looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
         watching = asyncio.create_task(watch.run(), name="watch")
@@ -153,117 +144,11 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _client_session(settings: Settings) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=settings.senders, keepalive_timeout=30)
-    headers = {"User-Agent": f"appinsights-receiver/{__version__}"}
-    return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=True)
-
-
-async def _tokens(
-    settings: Settings, connection: Connection, stack: AsyncExitStack, clock: Callable[[], float]
-) -> Token | None:
-    """Set up signing in with Microsoft Entra ID, where that is asked for. Raises: SettingsError."""
-    authentication = entra.parse(settings.authentication_string)
-    if authentication is None:
-        return None
-    make = entra.credential_maker(authentication, connection)
-    tokens = entra.Tokens(make, entra.scope_of(connection), clock)
-    stack.push_async_callback(tokens.close)
-    return tokens.get
-
-
-def _delivery(
-    settings: Settings,
-    connection: Connection,
-    committer: Committer,
-    session: aiohttp.ClientSession,
-    tokens: Token | None,
-    clock: Callable[[], float],
-) -> Delivery:
-    loop = asyncio.get_running_loop()
-    return Delivery(
-        committer,
-        Transport(
-            session,
-            Route(connection.track_url, loop.time),
-            settings.send_timeout_seconds,
-            tokens,
-        ),
-        Gate(random.random, settings.retry_max_seconds),
-        Pace(settings.items_per_second, loop.time),
-        connection.instrumentation_key,
-        settings.senders,
-        clock,
-    )
-
-
-def _pages(instrument: Instrument, watch: Watch) -> Pages:
-    async def status() -> bytes:
-        view = await instrument.view()
-        document = to_status(view, instrument.troubles, instrument.cost(view))
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-    async def metrics() -> bytes:
-        return to_text((await instrument.view()).snapshot)
-
-    async def ready() -> str:
-        """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
-        try:
-            view = await instrument.view()
-        except NotCommitted as error:
-            return str(error)
-        found = view.snapshot
-        if found.outbox_failing or found.outbox.full:
-            lines = (view.diagnosis.line, *view.diagnosis.also)
-            return ". ".join((*lines, view.diagnosis.hint))
-        return ""
-
-    return Pages(status, metrics, ready, page_routes(instrument, watch))
-
-
-@dataclass(frozen=True, slots=True)
-class _Entrance:
-    """The door, what serves behind it, and where it is."""
-
-    door: Door
-    runner: web.AppRunner
-    url: str
-
-    async def close(self) -> None:
-        """Let nobody in, and send those away who are here."""
-        await self.door.close()
-        await self.runner.cleanup()
-
-
-async def _listen(front: Web, settings: Settings, access: Access, counts: DoorCounts) -> _Entrance:
-    noise = Noise()
-    runner = web.AppRunner(
-        front.application,
-        access_log=None,
-        auto_decompress=False,
-        shutdown_timeout=1.0,
-        keepalive_timeout=settings.idle_seconds,
-        logger=noise.logger,
-    )
-    await runner.setup()
-    assert runner.server
-    limits = DoorLimits(settings.connections_max, settings.headers_seconds, settings.idle_seconds)
-    door = Door(runner.server, access.tls, limits, counts)
-    front.guard_of = door.guard
-    noise.on_no_http = lambda error: door.note("not_http", error)
-    try:
-        address = door.listen(settings.listen)
-    except SettingsError:
-        await runner.cleanup()
-        raise
-    return _Entrance(door, runner, f"http{'s' if access.tls() else ''}://{address}")
-
-
 async def _stop(
     front: Web,
     delivery: Delivery,
     sending: "asyncio.Task[None]",
-    entrance: _Entrance,
+    entrance: Entrance,
     seconds: float,
 ) -> None:
     """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox."""
@@ -284,8 +169,8 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
     stop = stop_on_signals()
     memory.settle()
     async with running(settings, connection, allowlist) as receiver:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
         memory.settle_garbage()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
         log.info(
             "receiver listens",
             address=receiver.url,

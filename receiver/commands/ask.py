@@ -83,7 +83,10 @@ def _sample_names(lines: Iterable[str]) -> Iterable[str]:
 
 
 def _authorized(url: str) -> tuple[str, dict[str, str]]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise NoAnswer(f"{url} is no address: {error}") from error
     user, at, host = parts.netloc.rpartition("@")
     bare = urlunsplit(parts._replace(netloc=host))
     if not at:

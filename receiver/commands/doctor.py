@@ -7,7 +7,6 @@ receiver itself, Prometheus, Triton, and the names of metrics.json.
 import argparse
 import asyncio
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from receiver.absence import explain_absence
 from receiver.allowlist import Allowlist
@@ -16,6 +15,7 @@ from receiver.commands.ask import NoAnswer, get_json, receiver_url
 from receiver.commands.canary import look_up, send_canary
 from receiver.commands.findings import Finding, Mark, show
 from receiver.commands.places import Prometheus, Triton, add_places, ask_prometheus, ask_triton
+from receiver.commands.prometheus_file import is_ours
 from receiver.commands.run import NO_DESTINATION
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, find_connection, load_allowlist
@@ -127,7 +127,7 @@ def _prometheus(found: Prometheus, settings: Settings) -> Iterator[Finding]:
 
 
 def _queue(found: Prometheus, settings: Settings) -> Iterator[Finding]:
-    ours = [each for each in found.queues if _is_ours(each.url, settings.listen.port)]
+    ours = [each for each in found.queues if is_ours(each.url, settings.listen)]
     if not ours:
         urls = ", ".join(each.url for each in found.queues)
         detail = (
@@ -148,11 +148,6 @@ def _queue(found: Prometheus, settings: Settings) -> Iterator[Finding]:
             yield Finding("remote_write", Mark.WARN, detail, "Prometheus' log has the receiver's words for each.")  # fmt: skip
         else:
             yield Finding("remote_write", Mark.OK, f"{each.url}: {each.sent:.0f} samples sent, none failed")  # fmt: skip
-
-
-def _is_ours(url: str, port: int) -> bool:
-    parts = urlsplit(url)
-    return parts.port == port and parts.path.endswith("/api/v1/write")
 
 
 def _triton(found: Triton) -> Iterator[Finding]:

@@ -56,7 +56,7 @@ def _load(yaml: Any, path: Path) -> tuple[dict[str, Any], str]:
 def _check_remote_write(config: Mapping[str, Any], listen: Address, names: Sequence[str]) -> Iterator[Finding]:  # fmt: skip
     entries = [each for each in config.get("remote_write") or [] if isinstance(each, dict)]
     urls = [str(each.get("url", "")) for each in entries]
-    ours = [each for each in entries if _is_ours(str(each.get("url", "")), listen)]
+    ours = [each for each in entries if is_ours(str(each.get("url", "")), listen)]
     wanted = f"http://localhost:{listen.port}{WRITE_PATH}"
     if not ours:
         said = f"only to {', '.join(urls)}" if urls else "nowhere: there is no remote_write"
@@ -70,9 +70,10 @@ def _check_remote_write(config: Mapping[str, Any], listen: Address, names: Seque
         yield Finding("relabel", Mark.FAIL, detail, "appinsights-receiver relabel prints ones that fit metrics.json.")  # fmt: skip
 
 
-def _is_ours(url: str, listen: Address) -> bool:
-    parts = urlsplit(url)
+def is_ours(url: str, listen: Address) -> bool:
+    """Say whether a remote_write's address may be a receiver that listens so."""
     try:
+        parts = urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         return False

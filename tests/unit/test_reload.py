@@ -73,7 +73,9 @@ def test_a_broken_file_changes_nothing_and_is_told_once(tmp_path: Path) -> None:
             watched.watch.look_again()
             watched.watch.look_again()
             assert watched.used == []
-            assert watched.watch.state == ReloadState(successful=False, succeeded_at=100)
+            state = watched.watch.state
+            assert state == ReloadState(successful=False, succeeded_at=100, error=state.error)
+            assert state.error
         assert [entry["log_level"] for entry in log] == ["error", "error"]
         file.write_text(TWO)
         watched.watch.look_again()

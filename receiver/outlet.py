@@ -1,0 +1,70 @@
+"""Where batches go out: the connections, the tokens and the pace of delivery, wired.
+
+In: settings, and where to deliver to. Out: a `Delivery` that is ready to run.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from urllib.request import getproxies
+
+import aiohttp
+
+from receiver import __version__, entra
+from receiver.commit import Committer
+from receiver.connection import Connection
+from receiver.delivery import Delivery
+from receiver.gate import Gate
+from receiver.pace import Pace
+from receiver.redirect import Route
+from receiver.settings import Settings
+from receiver.transport import Token, Transport
+
+
+def _client_session(settings: Settings) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=settings.senders, keepalive_timeout=30)
+    headers = {"User-Agent": f"appinsights-receiver/{__version__}"}
+    # To trust the environment, aiohttp reads ~/.netrc in a thread for each POST: half its cost.
+    proxied = bool(getproxies())
+    return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=proxied)
+
+
+def _tokens(
+    settings: Settings, connection: Connection, stack: AsyncExitStack, clock: Callable[[], float]
+) -> Token | None:
+    """Set up signing in with Microsoft Entra ID, where that is asked for. Raises: SettingsError."""
+    authentication = entra.parse(settings.authentication_string)
+    if authentication is None:
+        return None
+    make = entra.credential_maker(authentication, connection)
+    tokens = entra.Tokens(make, entra.scope_of(connection), clock)
+    stack.push_async_callback(tokens.close)
+    return tokens.get
+
+
+async def open_outlet(
+    settings: Settings,
+    connection: Connection,
+    committer: Committer,
+    stack: AsyncExitStack,
+    clock: Callable[[], float],
+) -> Delivery:
+    """Make what delivers; `stack` closes its connections. Raises: SettingsError."""
+    session = await stack.enter_async_context(_client_session(settings))
+    tokens = _tokens(settings, connection, stack, clock)
+    loop = asyncio.get_running_loop()
+    return Delivery(
+        committer,
+        Transport(
+            session,
+            Route(connection.track_url, loop.time),
+            settings.send_timeout_seconds,
+            tokens,
+        ),
+        Gate(random.random, settings.retry_max_seconds),
+        Pace(settings.items_per_second, loop.time),
+        connection.instrumentation_key,
+        settings.senders,
+        clock,
+    )

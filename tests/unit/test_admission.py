@@ -1,0 +1,66 @@
+"""What is under way is counted and bounded, and all is given back."""
+
+import pytest
+
+from receiver.admission import Admission
+from receiver.errors import Overloaded
+from receiver.throttle import Throttle
+
+
+def nothing() -> None:
+    """Give up nothing."""
+
+
+def test_all_is_given_back_whatever_happens() -> None:
+    """After an end, an error, and a lease that was given up."""
+    room = Admission(2, 100)
+    with room.enter(nothing) as lease:
+        lease.grow(60)
+        assert room.statistics().reading == 1
+        lease.work()
+        lease.hold(90)
+        assert (room.statistics().working, room.statistics().size_bytes) == (1, 90)
+    with pytest.raises(Overloaded), room.enter(nothing) as lease:
+        lease.grow(101)
+    found = room.statistics()
+    assert (found.reading, found.working, found.size_bytes) == (0, 0, 0)
+
+
+def test_requests_at_work_are_bounded_and_those_that_read_are_not() -> None:
+    """A body that comes slowly takes no one's place at work."""
+    room = Admission(1, 100)
+    with room.enter(nothing) as slow, room.enter(nothing) as first, room.enter(nothing) as second:
+        first.work()
+        slow.grow(1)
+        with pytest.raises(Overloaded):
+            second.work()
+        with pytest.raises(Overloaded):
+            room.enter(nothing)
+
+
+def test_the_largest_body_that_still_comes_goes_first() -> None:
+    """One at work is never given up; the one that asks is refused only if it is the largest."""
+    room = Admission(5, 100)
+    gone: list[str] = []
+    with (
+        room.enter(lambda: gone.append("work")) as work,
+        room.enter(lambda: gone.append("large")) as large,
+        room.enter(lambda: gone.append("small")) as small,
+    ):
+        work.grow(60)
+        work.work()
+        large.grow(25)
+        small.grow(20)
+        assert gone == ["large"]
+        assert room.statistics().size_bytes == 80
+        with pytest.raises(Overloaded):
+            small.grow(30)
+
+
+def test_a_kind_is_logged_once_in_an_interval_with_its_count() -> None:
+    """What happened meanwhile is counted into the next line."""
+    now = [0.0]
+    throttle = Throttle(lambda: now[0], 60.0)
+    assert [throttle.due("a"), throttle.due("a"), throttle.due("b"), throttle.due("a")] == [1, 0, 1, 0]  # fmt: skip
+    now[0] = 60.0
+    assert throttle.due("a") == 3
