@@ -207,3 +207,26 @@ async def test_a_connection_reset_amid_a_request_is_no_defect(tmp_path: Path) ->
         writer.transport.abort()
         async with aiohttp.ClientSession() as session, session.post(f"{receiver.url}/api/v1/write", data=encode([]), headers=HEADERS[1]) as response:  # fmt: skip
             assert response.status == 204
+
+
+@in_loop()
+async def test_a_newcomer_gets_the_place_of_the_longest_waiting(tmp_path: Path) -> None:
+    """With all places taken by connections that say nothing, whoever writes is let in at once."""
+    async with (
+        serve(Sandbox()) as server,
+        receiving(tmp_path, server.connection_string, connections_max="5") as receiver,
+    ):
+        host, port = receiver.url.removeprefix("http://").split(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(5)]
+
+        async with aiohttp.ClientSession() as session, asyncio.timeout(5):
+            assert (await post(session, receiver.url, encode([]))).status == 204
+        reader, _ = silent[0]
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        closed = (await receiver.status())["connections"]["closed"]
+        assert closed["crowded_out"] >= 1
+        assert "no_place" not in closed
+        for _, writer in silent:
+            writer.close()
