@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test check format proto docs lock image image-test clean
+.PHONY: help setup run test storm check format proto docs lock image image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -17,7 +17,11 @@ run: .venv/ready ## Triton, Prometheus and the receiver on this machine (MODELS=
 	@exec $(BIN)/python -m demo.run
 
 test: .venv/ready ## Everything, end to end included
+	@sh tests/setup.sh
 	@$(BIN)/python -m pytest $(ARGS)
+
+storm: .venv/ready ## Kill, break and fill for two minutes, and account for each sample (ARGS="--seed N")
+	@$(BIN)/python -m tests.storm --seconds 120 $(ARGS)
 
 check: .venv/ready ## Lint, format, types, layers
 	@$(BIN)/ruff check .

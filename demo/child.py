@@ -120,10 +120,9 @@ class Child:
         return await self.process.wait()
 
     async def kill(self) -> None:
-        """End the child and its own children at once."""
-        if self.process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+        """End the child at once, and its own children, also those that outlived it."""
+        with suppress(ProcessLookupError):  # nobody is left
+            os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
 
     def _failed(self, what: str) -> ChildFailed:

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import ipaddress
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,14 @@ def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, lis
         if not token or len(token) > TOKEN_LIMIT:
             raise SettingsError(f"{bearer_token_file}: the file holds no token")
     return Rules(web, context, token), files
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _text(path: Path) -> str:

@@ -243,9 +243,12 @@ def _complete(facts: Facts) -> Iterator[Diagnosis]:
 
 def _fine(facts: Facts) -> Iterator[Diagnosis]:
     found, flow = facts.snapshot, facts.flow
-    per_minute = round(60 * flow.accepted / flow.seconds) if flow.seconds else 0
+    if flow.seconds < 60:  # too short to speak of a pace
+        delivered = f"{_items(flow.accepted)} delivered since the start"
+    else:
+        delivered = f"{round(60 * flow.accepted / flow.seconds)} items a minute delivered"
     last = span(max(0.0, found.now - found.reception.last_request_at))
-    detail = f"{per_minute} items a minute delivered, {found.ledger.pending} waiting, last request {last} ago"
+    detail = f"{delivered}, {found.ledger.pending} waiting, last request {last} ago"
     yield Diagnosis(State.OK, detail)
 
 

@@ -3,9 +3,8 @@
 In: sockets. Out: a protocol of aiohttp's for each, behind a guard. Every connection
 has a clock running unless a request of it is at work: one that does not send its
 headers, or sends nothing, is closed. When all places are taken the newcomer gets the
-place of the connection that has waited longest for headers, else of the longest in its
-TLS handshake, else of the longest idle, else of the one whose body has been coming longest: a crowd that connects and waits
-cannot lock out those that write.
+place of the connection that has waited longest for headers, else in its TLS handshake,
+else idle, else for its body: a crowd that waits cannot lock out those that write.
 """
 
 import asyncio
@@ -24,8 +23,7 @@ from receiver.settings import Address
 from receiver.throttle import Throttle
 
 BACKLOG = 1024
-ACCEPT_RETRY_SECONDS = 0.1
-"""After an accept that failed, for want of file descriptors mostly."""
+ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
 
 CLOSE_REASONS = {
     "crowded_out": "All connections were taken, and a newer one got its place.",

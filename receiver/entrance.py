@@ -10,8 +10,9 @@ from aiohttp import web
 from receiver.access import Access
 from receiver.door import Door, DoorCounts, DoorLimits
 from receiver.errors import SettingsError
+from receiver.noise import Noise
 from receiver.settings import Settings
-from receiver.web import Noise, Web
+from receiver.web import Web
 
 
 @dataclass(frozen=True, slots=True)

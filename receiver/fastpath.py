@@ -281,7 +281,7 @@ class FastPath:
         verdicts = self._wanted_v2(series, found.symbols)
         if not all(starts):  # wanted or not, samples of unknown number have to be counted
             for place, start in enumerate(starts):
-                if start is None and tails[place][cuts[place]] not in self._with_metadata:
+                if start is None and not self._has_one_sample(tails[place], cuts[place]):
                     verdicts[place] = True
         wanted = list(compress(series, verdicts))
         found.series += len(series)
@@ -293,6 +293,10 @@ class FastPath:
             )
             self._render(found, wanted, list(compress(starts, verdicts)), middles, values)
         return True
+
+    def _has_one_sample(self, tail: bytes, cut: slice) -> bool:
+        """Whether a series without a start is a usual one, but for its metadata."""
+        return tail[:3] in _HEADERS and tail[cut] in self._with_metadata
 
     def _wanted_v2(self, series: Sequence[bytes], symbols: Sequence[bytes]) -> list[bool]:
         """Say of each series whether to look into it, asking for each name once in a request."""

@@ -163,9 +163,11 @@ class Instrument:
         return known[1]
 
     def cost(self, view: View) -> list[Cost]:
-        """Extrapolate the pace of the last hour."""
+        """Extrapolate the pace of the last hour; nothing before there is a minute of it."""
         flow = self.history.flow(point_of(view.snapshot), HOUR_SECONDS)
-        pace = flow.committed / flow.seconds if flow.seconds else 0.0
+        if flow.seconds < FLOW_SECONDS:
+            return []
+        pace = flow.committed / flow.seconds
         return estimate(pace, self.observation.bytes_per_item, self._price_per_gb)
 
     def metrics(self, fits: Callable[[str], bool], limit: int) -> dict[str, Any]:

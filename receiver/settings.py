@@ -138,7 +138,7 @@ SETTINGS = (
     Setting("idle_seconds", "RECEIVER_IDLE_TIMEOUT", "--idle-timeout", "120s", read_seconds, "How long a connection may wait between requests."),
     Setting("web_config_file", "RECEIVER_WEB_CONFIG_FILE", "--web.config.file", "", str.strip, "File in Prometheus' web configuration format: TLS, client certificates, users; without it, none (needs the access extra)."),
     Setting("bearer_token_file", "RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization has to send; without it, none."),
-    Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "128MiB", read_size, "Memory for what was learnt of each selected series."),
+    Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "256MiB", read_size, "Memory for what was learnt of each selected series."),
     Setting("senders", "RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once."),
     Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
     Setting("retry_max_seconds", "RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer."),

@@ -6,7 +6,6 @@ raise to a status; a request never ends in a traceback. Rules: Remote-Write 1.0 
 """
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from receiver.access import Access
@@ -250,33 +248,6 @@ class Web:
             return web.Response(body=await self._pages.status(), content_type="application/json")
         except NotCommitted as error:
             return web.json_response({"error": str(error)}, status=503)
-
-
-class Noise(logging.Filter):
-    """Takes what aiohttp's server logs: a traceback for each sender that speaks no HTTP.
-
-    Those are handed to `on_no_http`, which counts them; what else there is is a defect
-    and is logged, each kind once in a while.
-    """
-
-    def __init__(self) -> None:
-        """Make a logger, for the server to log to."""
-        super().__init__()
-        self.on_no_http: Callable[[Exception], object] = lambda _: None
-        self._throttle = Throttle(time.monotonic)
-        self.logger = logging.Logger("receiver.http")  # noqa: LOG001 - this server's alone
-        self.logger.addFilter(self)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let nothing through."""
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError | web.RequestPayloadError):
-            self.on_no_http(error)
-        elif record.levelno >= logging.WARNING:
-            kind = f"{type(error).__name__}: {record.msg}"
-            if times := self._throttle.due(kind):
-                log.error("server failed", error=kind, times=times, exc_info=error)
-        return False
 
 
 async def _expect(_: web.Request) -> None:

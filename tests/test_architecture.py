@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "receiver"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "wire" not in path.parts)
-PURE = ["allowlist", "batch", "cache", "connection", "decode", "envelope", "errors", "gate",
-        "histogram", "ingestion", "intake", "limits", "media", "metadata", "parts", "redirect", "triton"]  # fmt: skip
+PURE = ["admission", "allowlist", "batch", "cache", "connection", "decode", "envelope", "errors", "gate",
+        "histogram", "ingestion", "intake", "limits", "media", "metadata", "parts", "redirect", "triton", "webconfig"]  # fmt: skip
 IMPURE = {"aiohttp", "asyncio", "sqlite3", "socket", "threading", "subprocess", "time"}
 LINES = 300
 LONGER = {"fastpath.py": 460}

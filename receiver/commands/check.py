@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from receiver import entra
+from receiver.access import is_loopback, read_rules
 from receiver.allowlist import Allowlist
 from receiver.commands import Verbs, add_json, add_verb
 from receiver.commands.findings import Finding, Mark
@@ -50,6 +51,7 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
     found = Checked()
     allowlist = _check_metrics_json(settings, found)
     _check_connection(settings, found)
+    _check_access(settings, found)
     if given.prometheus:
         found.prometheus = check_prometheus(given.prometheus, settings.listen, allowlist)
     if given.json:
@@ -69,6 +71,19 @@ def _check_metrics_json(settings: Settings, found: Checked) -> Allowlist | None:
     found.names = [entry.name for entry in allowlist.entries]
     found.warnings += (f"metrics.json: {suspicion}" for suspicion in allowlist.suspicions())
     return allowlist
+
+
+def _check_access(settings: Settings, found: Checked) -> None:
+    try:
+        rules, _ = read_rules(settings.web_config_file, settings.bearer_token_file)
+    except SettingsError as error:
+        found.errors.append(str(error))
+        return
+    certificates = rules.web.tls is not None and rules.web.tls.client_auth == "required"
+    if not (is_loopback(settings.listen.host) or rules.ask_credentials or certificates):
+        found.warnings.append(
+            f"{settings.listen} is reached from other machines, and nobody is asked for credentials: see docs/access.md"
+        )
 
 
 def _check_connection(settings: Settings, found: Checked) -> None:

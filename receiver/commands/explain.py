@@ -52,7 +52,9 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         findings += _at_prometheus(name, given.prometheus_url, names, prometheus.recorded)
     findings += _selected(name, settings)
     findings += _at_receiver(name, receiver_url(given.receiver, settings))
-    return show(findings, as_json=given.json)
+    # Where the way breaks off is the cause, not where that is noticed at last.
+    breaks = next((each for each in findings if each.mark is not Mark.OK), None)
+    return show(findings, as_json=given.json, cause=breaks)
 
 
 def _meaning(name: str) -> Iterator[Finding]:

@@ -40,9 +40,9 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return int(any(each.mark is Mark.FAIL for each in findings))
 
 
-def show(findings: Sequence[Finding], *, as_json: bool) -> int:
-    """Print findings, their cause first, and return the exit code."""
-    cause = first_trouble(findings)
+def show(findings: Sequence[Finding], *, as_json: bool, cause: Finding | None = None) -> int:
+    """Print findings, their cause first (the first trouble if not given); return the exit code."""
+    cause = cause or first_trouble(findings)
     if as_json:
         document = {
             "ok": not exit_code(findings),

@@ -372,8 +372,8 @@ def write_config(
 
 
 def bare_environment() -> dict[str, str]:
-    """Return our environment without settings of a receiver of the developer's own."""
-    ours = ("RECEIVER_", "APPLICATIONINSIGHTS_", "INSTRUMENTATION_KEY")
+    """Return our environment without what the developer has set for other runs."""
+    ours = ("RECEIVER_", "APPLICATIONINSIGHTS_", "INSTRUMENTATION_KEY", "MODELS")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 

@@ -2,19 +2,22 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Self
 
 import pytest
 
-from demo.parts import REPOSITORY
+from demo.parts import REPOSITORY, parts_dir
+from demo.plan import plan_from
 from demo.ports import Ports, is_free
 from tests.e2e.recording import bare_environment
 
@@ -44,7 +47,7 @@ class Run:
             start_new_session=True,
         )
         self.told: list[str] = []
-        self._lines: Queue[str] = Queue()
+        self._lines: Queue[str | None] = Queue()  # None: it says no more
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -52,9 +55,13 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End what is left: its children end with it, see demo/child.py."""
-        self.process.kill()
-        self.process.wait()
+        """End what is left, in order if it can."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self._reader.join()
 
     def _read(self) -> None:
@@ -62,18 +69,16 @@ class Run:
         with self.process.stdout as output:
             for line in output:
                 self._lines.put(line)
+        self._lines.put(None)
 
     def says(self, pattern: str, within_seconds: float) -> str:
         """Return the next line in which `pattern` is found; fail with all lines without one."""
         until = time.monotonic() + within_seconds
-        while (left := until - time.monotonic()) > 0:
-            try:
-                line = self._lines.get(timeout=left)
-            except Empty:
-                break
-            self.told.append(line)
-            if re.search(pattern, line):
-                return line
+        with suppress(Empty):
+            while line := self._lines.get(timeout=max(0, until - time.monotonic())):
+                self.told.append(line)
+                if re.search(pattern, line):
+                    return line
         return pytest.fail(f"no {pattern} within {within_seconds} s:\n{''.join(self.told)}")
 
     def children(self) -> set[int]:
@@ -104,11 +109,13 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Provide a run at ports that are free, and end what is left of it."""
+    """Provide a run at ports that are free; leave nothing of it, on disk either."""
     offsets = range(1000 + os.getpid() % 1000, 40_000, 10)
     offset = next(o for o in offsets if all(map(is_free, Ports().moved(o).named().values())))
     with Run(offset) as found:
         yield found
+    asked = {"PORT_OFFSET": str(offset), "PARTS_DIR": str(parts_dir())}
+    shutil.rmtree(plan_from(asked).folder, ignore_errors=True)
 
 
 def test_values_and_irates_are_shown_and_ctrl_c_ends_all(run: Run) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
-import os
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -178,7 +179,7 @@ class Pki:
         issued = self.ca.issue_cert("127.0.0.1", "localhost")
         for name, pem in (("key", issued.private_key_pem), ("crt", issued.cert_chain_pems[0])):
             pem.write_to_path(str(self.folder / f"new.{name}"))
-            os.replace(self.folder / f"new.{name}", self.folder / f"server.{name}")
+            (self.folder / f"new.{name}").replace(self.folder / f"server.{name}")
 
     def client(self, name: str = "") -> ssl.SSLContext:
         """Trust the server; bear a certificate."""
@@ -283,6 +284,11 @@ async def test_a_wrong_configuration_is_named_and_no_secret_is(
     assert PASSWORD not in str(refused.value)
 
 
+def spoil(config: str) -> None:
+    """Leave a file half written, a password in it."""
+    Path(config).write_text(f"basic_auth_users: {{prom: {PASSWORD}")
+
+
 @in_loop()
 async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
     """What was read before stays until the file is right again."""
@@ -291,7 +297,7 @@ async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
         serve(Sandbox()) as server,
         receiving(tmp_path, server.connection_string, web_config_file=config) as receiver,
     ):
-        Path(config).write_text(f"basic_auth_users: {{prom: {PASSWORD}")
+        spoil(config)
         assert (await status_of(receiver.url, basic("prom", PASSWORD)))[0] == 204
         write_config(tmp_path, basic_auth_users={"newcomer": HASH})
 
@@ -300,3 +306,35 @@ async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
 
         await until(taken, "the newcomer's password")
         assert (await status_of(receiver.url, basic("prom", PASSWORD)))[0] == 401
+
+
+def checked(folder: Path, *flags: str) -> tuple[int, str]:
+    """Run `check`; returns its exit code and all that it says."""
+    command = [sys.executable, "-m", "receiver", "check", "--outbox-dir", str(folder), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "warned"),
+    [("127.0.0.1:1", False), ("[::1]:1", False), ("localhost:1", False), (":9201", True)],
+)
+def test_check_warns_of_a_door_that_stands_open(
+    tmp_path: Path, listen: str, *, warned: bool
+) -> None:
+    """Where others reach it and nobody is asked for anything."""
+    _, said = checked(tmp_path, "--listen", listen)
+    assert ("nobody is asked for credentials" in said) is warned
+
+
+def test_check_reads_the_web_configuration_and_shows_no_secret(tmp_path: Path) -> None:
+    """A good one takes the warning away, a broken one is an error."""
+    good = write_config(tmp_path, basic_auth_users={"prom": HASH})
+    _, said = checked(tmp_path, "--listen", ":9201", "--web.config.file", good)
+    assert "nobody is asked" not in said
+    assert HASH not in said
+    bad = write_config(tmp_path, basic_auth_users={"prom": PASSWORD})
+    code, said = checked(tmp_path, "--web.config.file", bad)
+    assert code == 2
+    assert "no bcrypt hash" in said
+    assert PASSWORD not in said

@@ -303,6 +303,8 @@ async def test_disk_is_full(tmp_path: Path, small_disk: Path) -> None:
                 return await setup.write(session, count=500) == 503
 
             await until(refused, "a 503")
+            async with session.get(f"{setup.url}/-/ready") as response:
+                assert (response.status, (await response.text())[:6]) == (503, "DISK: ")
             await names_it(setup, session, "disk full", "DISK", "full", ("receiver", "DISK: "))
 
 

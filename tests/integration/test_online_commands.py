@@ -73,7 +73,7 @@ async def around(triton: str, recorded: str, ours: str) -> AsyncIterator[list[st
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/api/v1/query":
             name = request.query["query"].split('"')[1]
-            found = [{"metric": {}, "value": [0, "1"]}] if name in [*names, recorded] else []
+            found = [{"metric": {}, "value": [0, "1"]}] if name in names else []
             return web.json_response({"data": {"result": found}})
         if request.path in data:
             return web.json_response({"data": data[request.path]})
@@ -136,6 +136,7 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
         _, well = await until(arrived, "nv_a is seen")
         lost_code, lost = await here.ask("explain", "go_b", *flags)
         _, never = await here.ask("explain", "nv_aa", *flags)
+        _, idle = await here.ask("explain", "nv_a_irate", *flags)
     stations = {each["what"]: each["detail"] for each in well["findings"]}
     assert list(stations) == ["triton", "prometheus", "selection", "receiver", "delivery"]
     assert "selects it by nv_*" in stations["selection"]
@@ -143,6 +144,8 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
     assert lost["cause"]["what"] == "selection"
     assert "does not name it" in lost["cause"]["detail"]
     assert never["cause"]["what"] == "triton"
+    assert idle["cause"]["what"] == "prometheus"
+    assert "has no value now" in idle["cause"]["detail"]
 
 
 @in_loop()

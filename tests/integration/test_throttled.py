@@ -8,7 +8,7 @@ import pytest
 
 from receiver.sandbox import Sandbox, serve
 from tests.integration.receivers import delivered, receiving, script
-from tests.integration.remote_write import encode, numbered, post
+from tests.integration.remote_write import Point, encode, numbered, post
 from tests.integration.waiting import in_loop, until
 
 
@@ -25,7 +25,7 @@ async def requests_while_refused(
     ):
         script(server, fault | {"times": None})
         begun_at = time.monotonic()
-        sent = []
+        sent: list[Point] = []
         while time.monotonic() - begun_at < seconds:
             part = numbered(0, len(sent), 20, int(time.time() * 1000))
             assert (await post(receiver.session, receiver.url, encode(part))).status == 204

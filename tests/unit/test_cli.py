@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,6 @@ def test_an_outbox_in_use_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_
 
     assert main(["run", "--connection-string", CONNECTION, "--outbox-dir", str(tmp_path)]) == 1
     assert "in use by another receiver" in capsys.readouterr().err
-    assert sqlite3.connect(tmp_path / "outbox.db").execute(
-        "SELECT COUNT(*) FROM batches"
-    ).fetchone() == (0,)
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as database:
+        assert database.execute("SELECT COUNT(*) FROM batches").fetchone() == (0,)
     outbox.close()

@@ -1,8 +1,10 @@
-"""What an error quotes of a child's log helps whoever reads it."""
+"""A child leaves nobody behind, and what an error quotes of its log helps whoever reads it."""
 
+import asyncio
+import os
 from pathlib import Path
 
-from demo.child import ChildFailed, last_lines
+from demo.child import Child, ChildFailed, last_lines
 from demo.triton import NOISE
 
 
@@ -38,3 +40,31 @@ def test_a_missing_or_empty_log_is_said(tmp_path: Path) -> None:
 
     assert last_lines(tmp_path / "none") == f"It wrote no log ({tmp_path / 'none'})."
     assert last_lines(tmp_path / "empty") == f"It wrote nothing to {tmp_path / 'empty'}."
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process is there, and more than its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_the_children_of_a_child_that_crashed_are_ended(tmp_path: Path) -> None:
+    """Triton starts a process for each model; after a crash nobody else would end them."""
+    log = tmp_path / "log"
+
+    async def run() -> None:
+        command = ["sh", "-c", "sleep 1000 & echo $!; kill -9 $$"]
+        child = await Child.start("It", command, log=log, environment=os.environ)
+        await child.process.wait()
+        grandchild = int(last_lines(log, 1).split()[-1])
+        assert is_alive(grandchild)
+
+        await child.kill()
+
+        async with asyncio.timeout(10):
+            while is_alive(grandchild):
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())

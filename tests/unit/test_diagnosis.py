@@ -66,6 +66,10 @@ NO_REQUEST: dict[str, Any] = {"reception": ReceptionCounts()}
 
 CASES: dict[str, tuple[Facts, str]] = {
     "fine": (facts(), "OK: 55 items a minute delivered, 0 waiting, last request 4 s ago"),
+    "fine at the start": (
+        facts(flow={"seconds": 4.0, "accepted": 1}),
+        "OK: 1 item delivered since the start, 0 waiting, last request 4 s ago",
+    ),
     "disk": (
         facts(outbox_failing=True, facts={"outbox_error": "database or disk is full"}),
         "DISK: database or disk is full",

@@ -3,6 +3,7 @@
 import random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -260,7 +261,8 @@ def test_forgetting_keeps_up_with_what_comes(box: Box) -> None:
         box.apply([submission([], digest=b"%d" % minute, unselected=1)])
         box.clock.now += 60
 
-    [(kept,)] = sqlite3.connect(box.directory / FILE_NAME).execute("SELECT COUNT(*) FROM requests")
+    with closing(sqlite3.connect(box.directory / FILE_NAME)) as database:
+        [(kept,)] = database.execute("SELECT COUNT(*) FROM requests")
     assert 9 <= kept <= 12
 
 
@@ -483,7 +485,7 @@ def test_a_newer_receiver_s_outbox_is_not_touched(tmp_path: Path) -> None:
     box = Box(tmp_path)
     box.apply([submission(items(3))])
     box.close()
-    with sqlite3.connect(tmp_path / FILE_NAME) as database:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as database, database:
         database.execute("PRAGMA user_version = 99")
     database.close()
 
