@@ -13,15 +13,15 @@ rm -f /opt/receiver/lib/python3*/site-packages/*.dist-info/direct_url.json
 # Compiled by content, not by date: a read-only root file system never writes them.
 /opt/receiver/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/receiver/lib
 
-mkdir -p /out/opt /out/etc/receiver /out/usr/local/bin /out/state/lib/receiver
-cp -a /opt/receiver /out/opt/receiver
-cp receiver/default_metrics.json /out/etc/receiver/metrics.json
-if [ -d /out/opt/telemetry ]; then
-    cp /out/etc/prometheus/prometheus.yml /out/opt/telemetry/prometheus.yml
+mkdir -p /out/receiver/opt /out/receiver/etc/receiver /out/receiver/usr/local/bin /out/state/lib/receiver
+cp -a /opt/receiver /out/receiver/opt/receiver
+cp receiver/default_metrics.json /out/receiver/etc/receiver/metrics.json
+ln -s /opt/receiver/bin/appinsights-receiver /out/receiver/usr/local/bin/appinsights-receiver
+if [ -d /out/telemetry ]; then
+    cp /out/telemetry/etc/prometheus/prometheus.yml /out/telemetry/opt/telemetry/prometheus.yml
     mkdir -p /out/state/lib/prometheus /out/state/run/telemetry /out/state/root/models
 fi
 # Group 0 may write, for platforms that choose a user by themselves. The folders are
 # one level down because a copy keeps the modes of what it copies, not of where from.
 chmod 0775 /out/state/*/*
-ln -sf /opt/receiver/bin/appinsights-receiver /out/usr/local/bin/appinsights-receiver
 find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

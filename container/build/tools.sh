@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the build stages need, and with `s6` what the image's supervisor needs.
 #
-# s6 is unpacked into /out/usr and not installed: the final stage copies it, and
+# s6 is unpacked into /out/s6 and not installed: the final stage copies it, and
 # Triton's own packages stay as NGC made them.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -17,22 +17,22 @@ fi
 [ "${1:-}" = s6 ] || exit 0
 # The libraries' names hold their version, so they are read from the package.
 libraries=$(apt-cache depends s6 | sed -n 's/^ *Depends: \(lib\(s6\|skarnet\|execline\)[^ ]*\)$/\1/p')
-mkdir -p /tmp/s6 /out
+mkdir -p /tmp/s6
 cd /tmp/s6
 # shellcheck disable=SC2086 # several words
 apt-get -o APT::Sandbox::User=root download s6 execline $libraries
 for package in ./*.deb; do
     dpkg-deb --extract "$package" /tmp/s6/root
 done
-mkdir -p /out/usr/bin /out/usr/share
-cp -a root/usr/lib /out/usr/lib
-[ ! -d root/lib ] || cp -a root/lib/. /out/usr/lib/ # where /lib is still spelt out
+mkdir -p /out/s6/usr/bin /out/s6/usr/share
+cp -a root/usr/lib /out/s6/usr/lib
+[ ! -d root/lib ] || cp -a root/lib/. /out/s6/usr/lib/ # where /lib is still spelt out
 for program in svscan svscanctl supervise svc svstat; do
-    cp -a "root/usr/bin/s6-$program" /out/usr/bin/
+    cp -a "root/usr/bin/s6-$program" /out/s6/usr/bin/
 done
 for licence in root/usr/share/doc/*/copyright; do # what we ship, we say whose it is
     package=$(basename "$(dirname "$licence")")
-    mkdir -p "/out/usr/share/doc/$package"
-    cp "$licence" "/out/usr/share/doc/$package/"
+    mkdir -p "/out/s6/usr/share/doc/$package"
+    cp "$licence" "/out/s6/usr/share/doc/$package/"
 done
 rm -rf /tmp/s6

@@ -96,12 +96,12 @@ def test_a_model_s_metrics_agree_with_triton_s_statistics(started: Start, box: B
     with started(models()) as container:
         url = f"127.0.0.1:{container.port(8000)}"
         until(lambda: get(f"http://{url}/v2/health/ready") == b"", "Triton is ready")
-        accounts = asyncio.run(drive(url, seconds=75, failing_per_second=0))
+        accounts = asyncio.run(drive(url, seconds=100, failing_per_second=0))
         found = asyncio.run(statistics(url, GOOD_MODEL))
-        assert found.success.count == accounts[GOOD_MODEL].answered == 750
+        assert found.success.count == accounts[GOOD_MODEL].answered == 1000
 
         def arrived() -> bool:
-            return box.values(SUCCESS, model=GOOD_MODEL)[-1:] == [750]
+            return box.values(SUCCESS, model=GOOD_MODEL)[-1:] == [1000]
 
         until(arrived, "the last count arrives", 20)
         assert box.values(DURATION, model=GOOD_MODEL)[-1] == pytest.approx(
