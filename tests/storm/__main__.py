@@ -24,6 +24,8 @@ def main() -> int:
         print(f"The storm blows for {given.seconds:g} s, seed {seed}.", flush=True)
         asyncio.run(storm.run())
         print(storm.report)
+    for posts in storm.unexplained.values():
+        print("unexplained:", *posts, sep="\n  ")
     report = storm.report
     good = not (report.lost or report.of_a_request_sent_twice or report.doubled_unexplained)
     print("Nothing is lost." if good else "THE PROMISES ARE BROKEN.")
