@@ -1,0 +1,118 @@
+"""`suggest` against pages that a real Triton has shown."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from receiver.allowlist import parse
+from receiver.cli import main
+
+PAGES = Path(__file__).parent.parent / "data/triton-metrics"
+
+
+@contextmanager
+def triton(name: str) -> Iterator[str]:
+    """Serve a page as Triton does; give its address."""
+    page = (PAGES / f"{name}.txt").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_what_is_printed_is_a_metrics_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """It can be used as it is, and takes the rates of what only grows."""
+    with triton("default") as url:
+        assert main(["suggest", "--from", url]) == 0
+
+    printed = capsys.readouterr()
+    names = [entry.name for entry in parse(printed.out, "printed").entries]
+    assert "nv_inference_request_success_irate" in names
+    assert "nv_inference_request_success" not in names
+    assert "nv_cpu_utilization" in names
+    assert not [name for name in names if "summary" in name or "gpu" in name]
+    assert "items/month" in printed.err
+
+
+def test_categories_are_taken_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what was asked for, and the costs of all beside it."""
+    with triton("all") as url:
+        assert main(["suggest", "--from", url, "--category", "summary", "--json"]) == 0
+
+    document = json.loads(capsys.readouterr().out)
+    assert document["chosen"] == ["summary"]
+    assert all("_summary_us" in name for name in document["customMetrics"])
+    assert document["categories"]["count"]["items_per_second"] > 0
+    parse(json.dumps({"customMetrics": document["customMetrics"]}), "printed")
+
+
+def test_a_gpu_s_metrics_are_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """All six of them, the energy among them."""
+    with triton("fake-gpu") as url:
+        assert main(["suggest", "--from", url, "--category", "gpu"]) == 0
+
+    names = json.loads(capsys.readouterr().out)["customMetrics"]
+    assert len(names) == 6
+    assert "nv_energy_consumption" in names
+
+
+def test_a_file_that_exists_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Written once; the second time it says so and changes nothing."""
+    file = tmp_path / "metrics.json"
+    with triton("default") as url:
+        assert main(["suggest", "--from", url, "--output", str(file)]) == 0
+        written = file.read_text()
+        assert main(["suggest", "--from", url, "--category", "cpu", "--output", str(file)]) == 1
+
+    assert file.read_text() == written
+    assert "File exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--category", "gpus"], 2, "no category gpus"),
+        (["--category", "gpu"], 1, "shows nothing of Triton's"),
+    ],
+)
+def test_mistakes_are_named(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what there is instead, and an exit code of its own."""
+    with triton("default") as url:
+        assert main(["suggest", "--from", url, *arguments]) == code
+
+    assert said in capsys.readouterr().err
+
+
+def test_nobody_there_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port at which nothing listens: no traceback, exit code 1."""
+    with triton("default") as url:
+        pass
+
+    assert main(["suggest", "--from", url]) == 1
+    err = capsys.readouterr().err
+    assert url.split("/")[2] in err
+    assert "Traceback" not in err
