@@ -39,8 +39,11 @@ SENDERS = 3
 SAMPLES_PER_REQUEST = 500
 SEND_TIMEOUT_SECONDS = 1.5
 REMOTE_TIMEOUT_SECONDS = 2.0
-BLOW_WINDOW_SECONDS = 1.0
+STOP_TIMEOUT_SECONDS = 1.0
+BEFORE_SECONDS = 1.0
 """How long before a kill, a stop or a freeze a POST may have begun whose answer it made us miss."""
+AFTER_SECONDS = 0.3
+"""How long after one the sandbox may still find a POST that the kernel had for it."""
 
 _BAD_KEY = '{"itemsReceived":0,"itemsAccepted":0,"errors":[{"index":0,"statusCode":400,"message":"Invalid instrumentation key"}]}'
 _TOO_LONG = "100: Field 'name' on type 'DataPoint' is too long. Expected: 1024 characters"
@@ -144,7 +147,7 @@ class Storm:
         self._seconds = seconds
         self._kills = kills
         self._seed = seed
-        self._blows: list[tuple[float, str]] = []
+        self._blows: list[tuple[float, float, str]] = []
         self._over = False
         self._received = 0
         self._repeats: dict[int, int] = {}
@@ -171,7 +174,12 @@ class Storm:
                     self._folder,
                     server.connection_string,
                     *("--send-timeout", f"{SEND_TIMEOUT_SECONDS}s"),
-                    *("--outbox-max-bytes", "128KiB", "--shutdown-timeout", "1s"),
+                    *(
+                        "--outbox-max-bytes",
+                        "128KiB",
+                        "--shutdown-timeout",
+                        f"{STOP_TIMEOUT_SECONDS}s",
+                    ),
                 )
             )
             senders = [self._sender(receiver, shard) for shard in range(SENDERS)]
@@ -244,12 +252,12 @@ class Storm:
             what = chance.random()
             if what < 0.08 and receiver.running.process.returncode is None:
                 self.report.stops += 1
-                self._blows.append((time.time(), "receiver stopped"))
+                self._note("receiver stopped", STOP_TIMEOUT_SECONDS)
                 receiver.signal(signal.SIGTERM)
                 await receiver.ended()
             elif what < 0.25:
                 self.report.freezes += 1
-                self._blows.append((time.time(), "receiver frozen"))
+                self._note("receiver frozen")
                 receiver.signal(signal.SIGSTOP)
                 await asyncio.sleep(chance.uniform(0.5, 1.5) * REMOTE_TIMEOUT_SECONDS)
                 receiver.signal(signal.SIGCONT)
@@ -277,8 +285,13 @@ class Storm:
             return
         await asyncio.sleep(chance.uniform(0, 0.03))
 
+    def _note(self, why: str, lasts_seconds: float = 0.0) -> None:
+        """Note that answers to POSTs that begin about now may be missed, and why."""
+        now = time.time()
+        self._blows.append((now - BEFORE_SECONDS, now + lasts_seconds + AFTER_SECONDS, why))
+
     async def _kill(self, receiver: ReceiverProcess) -> None:
-        self._blows.append((time.time(), "receiver killed"))
+        self._note("receiver killed")
         self.report.kills += 1
         await receiver.kill()
 
@@ -287,7 +300,6 @@ class Storm:
         chance = self._chance("away")
         while (left := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(left, chance.uniform(0, 20)))
-            self._blows.append((time.time(), "service left"))
             await self._up.aclose()
             await asyncio.sleep(chance.uniform(0, 2))
             await self._up.enter_async_context(serve(server.sandbox, port=server.port))
@@ -391,8 +403,8 @@ class Storm:
             return "service went away"
         if record["fault"] == "delay":
             return "answer too late"
-        for blown_at, why in self._blows:
-            if 0 <= blown_at - begun_at <= BLOW_WINDOW_SECONDS:
+        for earliest, latest, why in self._blows:
+            if earliest <= begun_at <= latest:
                 return why
         return ""
 
