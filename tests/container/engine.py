@@ -49,6 +49,10 @@ def docker_engine(folder: Path) -> Iterator[dict[str, str]]:
         finally:
             daemon.terminate()
             daemon.wait(60)
+            # It leaves the host's network mounted there, where a container or a build had that.
+            mounted = Path(short, "exec/netns/default")
+            if mounted.exists():
+                subprocess.run(["umount", str(mounted)], capture_output=True, check=False)
 
 
 def install(programs: Sequence[str]) -> None:

@@ -120,9 +120,10 @@ def test_stop_under_load_loses_no_count(started: Start, box: Box) -> None:
         answered, sent, seconds = asyncio.run(load_and_stop())
         print(f"docker stop took {seconds:.1f} s; {answered} of {sent} answered, {count(box)} told")
         assert seconds < STOP_LIMIT_SECONDS
-        # 1 and 139 are Triton 2.51's own: with requests still coming in, models may not unload
-        # within its exit timeout, and once it fell over on its way out. What counts is the count.
-        assert container.inspect(".State.ExitCode") in {0, 1, 139}
+        # The client keeps its connections, so Triton spends its exit timeout waiting for them and
+        # has none left to unload its models ("Exit timeout expired"): 1, in 8 of 8 runs in which
+        # nobody asked for its metrics after SIGTERM. A crash (139) was only seen when we did.
+        assert container.inspect(".State.ExitCode") == 1
         assert "Prometheus made its last scrape" in container.logs()
         # Triton may have answered what the client did not get to read.
         assert answered <= count(box) <= sent
