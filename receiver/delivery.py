@@ -176,8 +176,9 @@ class Delivery:
             log.exception("delivery failed", hint="A defect of the receiver: please report it.")
             self._failed(Action.RETRY, started_at, None, str(error), "See the log.")
         finally:
-            self.counts.seconds += self._loop.time() - started_at
-            self.counts.latency.observe(self._loop.time() - started_at)
+            seconds = self._loop.time() - started_at
+            self.counts.seconds += seconds
+            self.counts.latency.observe(seconds)
             self._under_way.discard(batch.id)
             self.wake()
 

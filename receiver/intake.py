@@ -105,7 +105,7 @@ class Selection:
         """Start with nothing remembered; `cache_bytes` bounds the templates."""
         self.allowlist = allowlist
         self.limits = limits
-        self.metadata = metadata or MetadataBook()
+        self.metadata = MetadataBook() if metadata is None else metadata
         self.identity = identity
         self.templates: BoundedCache[Key, bytes] = BoundedCache(cache_bytes, _measure)
         self._fast = FastPath(allowlist, self.templates, self._make_template, limits)

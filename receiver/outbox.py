@@ -167,10 +167,11 @@ class Outbox:
     ) -> list[bytes | OutboxFull | None]:
         results: list[bytes | OutboxFull | None] = []
         taken: list[Submission] = []
+        full = self._why_full() if any(each.lines for each in submissions) else ""
         for submission in submissions:
             result: bytes | OutboxFull | None
             result = self._repeats.answer(self._database, submission.digest)
-            if result is None and submission.lines and (full := self._why_full()):
+            if result is None and submission.lines and full:
                 result = OutboxFull(full)
             if result is None:
                 taken.append(submission)

@@ -30,6 +30,7 @@ from receiver.errors import SettingsError
 from receiver.instrument import Instrument
 from receiver.intake import Selection
 from receiver.limits import Limits
+from receiver.metadata import MetadataBook
 from receiver.observation import Observation
 from receiver.outbox import Outbox
 from receiver.outlet import open_outlet
@@ -77,15 +78,15 @@ async def running(
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
         limits = _limits(settings)
+        metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
 
-        selection = Selection(allowlist, identity, settings.series_cache_bytes, limits)
-        reception = Reception(selection, committer)
+        def select(wanted: Allowlist) -> Selection:
+            return Selection(wanted, identity, settings.series_cache_bytes, limits, metadata)
+
+        reception = Reception(select(allowlist), committer)
 
         def use(wanted: Allowlist) -> None:
-            # Types and units are sent once in a while, so what was learnt of them goes on.
-            reception.selection = Selection(
-                wanted, identity, settings.series_cache_bytes, limits, reception.selection.metadata
-            )
+            reception.selection = select(wanted)
 
         observation, troubles = Observation(clock), Troubles(clock)
 
