@@ -11,7 +11,7 @@ import structlog
 
 
 class Unfailing:
-    """A text file whose failures stop nothing: a full disk, a reader that is gone.
+    """A text file whose failures stop nothing: a full disk, a reader that is gone, a closed file.
 
     Without it a line that cannot be written would end the thread that wrote it.
     """
@@ -22,12 +22,12 @@ class Unfailing:
 
     def write(self, text: str) -> None:
         """Write, or lose the text."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # Python's word for a closed file is ValueError
             self._file.write(text)
 
     def flush(self) -> None:
         """Flush, or leave it."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._file.flush()
 
 

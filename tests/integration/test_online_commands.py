@@ -21,12 +21,10 @@ from tests.integration.waiting import in_loop, until
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Leave logging as it was, and the state folder alone."""
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Log as the command line does, and leave the state folder alone."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     logs.configure()
-    yield
-    structlog.reset_defaults()
 
 
 class Place:
