@@ -3,14 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test storm check format proto docs lock image image-test clean
+.PHONY: help setup run test storm check format kernel proto docs lock image image-test bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/ready ## Make .venv, with everything that the other targets need
 
-.venv/ready: requirements-dev.lock pyproject.toml
+.venv/ready: requirements-dev.lock pyproject.toml hatch_build.py receiver/kernel.c
 	@PYTHON="$(PYTHON)" sh demo/setup.sh
 
 run: .venv/ready ## Triton, Prometheus and the receiver on this machine (MODELS=dir, PORT_OFFSET=n)
@@ -32,6 +32,9 @@ check: .venv/ready ## Lint, format, types, layers
 format: .venv/ready ## Put the code into its format
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+kernel: .venv/ready ## Compile receiver/kernel.c again (CFLAGS="-g")
+	@$(BIN)/python hatch_build.py $(CFLAGS)
 
 proto: .venv/ready ## Generate receiver/wire from proto/
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=receiver/wire --pyi_out=receiver/wire proto/*.proto
