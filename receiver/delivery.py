@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 import structlog
 
 from receiver.batch import Batch, DeadLetter, Settlement, compress, unpack
+from receiver.client import Answer
 from receiver.commit import Committer
 from receiver.errors import Damaged, NotCommitted
 from receiver.gate import Gate
@@ -36,7 +37,7 @@ from receiver.ingestion import (
 from receiver.latency import Latency
 from receiver.outbox import EXPIRY_MS, Outbox
 from receiver.pace import Pace
-from receiver.transport import Answer, Transport, Unreachable
+from receiver.transport import Transport, Unreachable
 
 FRESH_SECONDS = 60.0
 DEAD_LETTERS_PER_BATCH = 50

@@ -74,7 +74,7 @@ async def running(
     committer.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
-        delivery = await open_outlet(settings, connection, committer, stack, clock)
+        delivery = open_outlet(settings, connection, committer, stack, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
         limits = _limits(settings)
