@@ -30,6 +30,7 @@ from receiver.repeats import Repeats
 EXPIRY_MS = 48 * 3600 * 1000
 """Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
 
+_ID_LIMIT = 2**63 - 1
 _SELECT_BATCH = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
 
 log = structlog.get_logger()
@@ -245,26 +246,27 @@ class Outbox:
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         self._database.execute(f"PRAGMA user_version={version}")
 
-    def next_batch(self, busy: Collection[int], fresh_from_id: int) -> Batch | None:
-        """Fetch the batch to send next, none of `busy`; None when there is no other.
+    def next_batches(self, busy: Collection[int], fresh_from_id: int, most: int) -> list[Batch]:
+        """Fetch the batches to send next, at most so many, none of `busy`.
 
         Those from `fresh_from_id` on go first; in each part the oldest goes first.
         """
         skip = ",".join(map(str, busy))
-        for floor in (fresh_from_id, 0) if fresh_from_id else (0,):
-            row = self._database.execute(
-                f"{_SELECT_BATCH} WHERE id >= ? AND id NOT IN ({skip}) ORDER BY id LIMIT 1",
-                (floor,),
-            ).fetchone()
-            if row:
-                return Batch(*row)
-        return None
+        found: list[Batch] = []
+        for first, last in ((fresh_from_id, _ID_LIMIT), (0, fresh_from_id - 1)):
+            rows = self._database.execute(
+                f"{_SELECT_BATCH} WHERE id BETWEEN ? AND ? AND id NOT IN ({skip}) ORDER BY id LIMIT ?",
+                (first, last, most - len(found)),
+            )
+            found += (Batch(*row) for row in rows)
+            if len(found) == most:
+                break
+        return found
 
-    def smallest_batch(self) -> Batch | None:
-        """Fetch the batch with the fewest bytes: a cheap probe."""
+    def smallest_batch(self) -> list[Batch]:
+        """Fetch the batch with the fewest bytes, if there is one: a cheap probe."""
         query = f"{_SELECT_BATCH} ORDER BY size_bytes LIMIT 1"
-        row = self._database.execute(query).fetchone()
-        return Batch(*row) if row else None
+        return [Batch(*row) for row in self._database.execute(query)]
 
     def newest_id(self) -> int:
         """Return the highest number that a batch ever had; 0 before the first."""
