@@ -812,7 +812,7 @@ static int next_line(Walk *walk, Line *line)
         if (walk->place + AHEAD < walk->reading->count) {
             const Item *soon = &walk->reading->items[walk->place + AHEAD];
             if (soon->entry)
-                for (int line_of_cache = 0; line_of_cache < 4; line_of_cache++)
+                for (int line_of_cache = 0; line_of_cache < 10; line_of_cache++)
                     __builtin_prefetch(soon->entry->bytes + soon->entry->key_size + 64 * line_of_cache);
         }
         if (item->kind == PLACED && (Py_ssize_t)walk->of_placed < PyList_GET_SIZE(item->given)) {

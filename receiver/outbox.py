@@ -6,7 +6,10 @@ Never looks into an item, never opens a socket.
 
 Theory of operation: `apply` does any number of submissions and settlements in one
 SQLite transaction, WAL with synchronous=FULL: when it returns they are on disk, and
-when it raises none of them is. The ledger's totals change in that same transaction,
+when it raises none of them is. Settlements alone are written without waiting for the
+disk (synchronous=NORMAL): the process may die at once, but after a power failure the last
+of them may have to be done again, as if the service's answer had been lost. The next
+submission's sync is theirs too. The ledger's totals change in that same transaction,
 so that at all times, and after any crash,
 received = unselected + dropped + accepted + rejected + expired + pending.
 One thread at a time may call; `receiver.commit` has the one that does.
@@ -90,6 +93,7 @@ class Outbox:
             self._put_aside(error)
             database = schema.open_database(self._directory)
         self._open_database = database
+        self._waits_for_disk = True  # as it was opened
         if self._last_id > self.newest_id():  # batches of the damaged one may be under way
             insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
             database.execute(insert, (self._last_id,))
@@ -131,11 +135,18 @@ class Outbox:
         its first coming got, when it was committed before; OutboxFull when there is
         no room, and then nothing of it is kept.
         """
+        self._sync(wait=any(each.pieces for each in submissions))
         with self._transaction() as totals:
             for settlement in settlements:
                 self._settle(settlement, totals)
             self._expire_when_full(submissions, totals)
             return self._take(submissions, totals)
+
+    def _sync(self, *, wait: bool) -> None:
+        """Say whether the next transaction waits for the disk."""
+        if wait is not self._waits_for_disk:
+            self._database.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            self._waits_for_disk = wait
 
     @contextmanager
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
@@ -243,6 +254,7 @@ class Outbox:
 
     def probe(self) -> None:
         """Write to the disk and sync it, and change nothing."""
+        self._sync(wait=True)
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         self._database.execute(f"PRAGMA user_version={version}")
 

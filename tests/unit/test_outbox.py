@@ -614,3 +614,24 @@ def test_an_emptied_outbox_gives_the_disk_back(tmp_path: Path) -> None:
     assert (tmp_path / FILE_NAME).stat().st_size < before / 10
     box.check()
     box.close()
+
+
+def test_only_what_was_acknowledged_waits_for_the_disk(tmp_path: Path) -> None:
+    """A submission is synced (FULL, 2), whatever came before; its settlement need not be (NORMAL, 1)."""
+    outbox = Outbox(tmp_path, 1 << 20, "key")
+
+    def synchronous() -> int:
+        (level,) = outbox._database.execute("PRAGMA synchronous").fetchone()
+        return int(level)
+
+    for _ in range(2):
+        outbox.apply([submission(items(1))], [])
+        assert synchronous() == 2
+        [batch] = outbox.next_batches([], 0, 2)
+        outbox.apply([], [Settlement(batch, accepted=1)])
+        assert synchronous() == 1
+    outbox.apply([submission([])], [])
+    assert synchronous() == 1
+    outbox.probe()
+    assert synchronous() == 2
+    outbox.close()
