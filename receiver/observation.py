@@ -25,7 +25,7 @@ from receiver.intake import Intake
 
 LINES_PER_SECOND = 5_000
 """Lines that are opened a second: a hundredth of a core or so."""
-WAITING_LINES = 10_000
+WAITING_LINES = LINES_PER_SECOND
 BODY_SECONDS = 10.0
 BODY_WATCHED_SECONDS = 1.0
 """How often a request's names are counted: always, and while somebody looks."""
