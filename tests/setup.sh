@@ -1,10 +1,12 @@
 #!/bin/sh
 # Installs the programs that tests start and that no Python package brings: a browser for
-# the pages, openssl for certificates. Where it cannot, the tests that need them say so.
+# the pages, openssl for certificates, shellcheck for our scripts. Where it cannot, the tests
+# that need them say so.
 set -eu
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+command -v shellcheck >/dev/null 2>&1 || missing="$missing shellcheck"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
