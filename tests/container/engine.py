@@ -21,7 +21,7 @@ from pathlib import Path
 from demo.debian import fetch
 from demo.parts import parts_dir
 
-PACKAGES = {"dockerd": "docker.io", "docker": "docker.io", "iptables": "iptables", "debootstrap": "debootstrap"}  # fmt: skip
+PACKAGES = {"dockerd": "docker.io", "docker": "docker.io", "iptables": "iptables", "setpriv": "util-linux", "debootstrap": "debootstrap"}  # fmt: skip
 PLUGINS = ("docker-compose", "docker-buildx")
 PLUGINS_SUITE = "trixie"  # bookworm's compose is the first, which knows no inline configs
 START_LIMIT_SECONDS = 120
@@ -50,14 +50,22 @@ def docker_engine(folder: Path) -> Iterator[Engine]:
     if shutil.which("docker") and _answers(os.environ):
         yield Engine({}, host)
         return
-    install(["dockerd", "docker", "iptables"])
+    if os.geteuid():
+        raise NoDocker(
+            "no Docker answers, and one of our own needs root. Start Docker, or become root"
+        )
+    install(["dockerd", "docker", "iptables", "setpriv"])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dockerd-", ignore_cleanup_errors=True) as short:
         own = {"DOCKER_HOST": f"unix://{short}/docker.sock", "DOCKER_CONFIG": f"{short}/config"}
         _write_config(Path(own["DOCKER_CONFIG"]))
+        limits = Path(short, "daemon.json")
+        limits.write_text(
+            json.dumps({"builder": {"gc": {"enabled": True, "defaultKeepStorage": "4GB"}}})
+        )
         log = folder.with_name(f"{folder.name}.log")
         # The daemon hears of our end by itself, and takes its containers with it.
-        command = ["setpriv", "--pdeathsig=TERM", "dockerd", f"--data-root={folder}", f"--exec-root={short}/exec", f"--host={own['DOCKER_HOST']}", f"--pidfile={short}/docker.pid", "--bridge=none", f"--ip={host}"]  # fmt: skip
+        command = ["setpriv", "--pdeathsig=TERM", "dockerd", f"--config-file={limits}", f"--data-root={folder}", f"--exec-root={short}/exec", f"--host={own['DOCKER_HOST']}", f"--pidfile={short}/docker.pid", "--bridge=none", f"--ip={host}"]  # fmt: skip
         with log.open("w") as output:
             daemon = subprocess.Popen(command, stdout=output, stderr=output)
         try:
@@ -68,6 +76,13 @@ def docker_engine(folder: Path) -> Iterator[Engine]:
                     raise NoDocker(f"dockerd doesn't run here; the end of {log}:\n{last}")
                 time.sleep(0.2)
             yield Engine(own, host)
+            # What earlier days' builds left behind.
+            subprocess.run(
+                ["docker", "image", "prune", "--force", "--filter=until=48h"],
+                env={**os.environ, **own},
+                stdout=subprocess.DEVNULL,
+                check=False,
+            )
         finally:
             daemon.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -90,8 +105,7 @@ def install(programs: Sequence[str]) -> None:
         return
     if os.geteuid() or not shutil.which("apt-get"):
         raise NoDocker(
-            f"no Docker answers, and {', '.join(missing)} can't be installed: "
-            "that needs root on Debian or its kin. Start Docker, or become root"
+            f"{' and '.join(missing)} can't be installed here: that needs root, on Debian or its kin"
         )
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (

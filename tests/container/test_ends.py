@@ -213,9 +213,10 @@ def test_orphans_are_reaped(started: Start) -> None:
     """PID 1 waits for whoever it inherits."""
     with started() as container:
         ready(container)
-        pid = container.run("sh", "-c", "sleep 1 >/dev/null & echo $!")
+        pid = container.run("sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!")
         parent = container.run("cut", "-d ", "-f4", f"/proc/{pid}/stat")
         assert parent == "1"
+        container.run("sh", "-c", f"kill {pid}")
 
         def gone() -> bool:  # one that ended and isn't waited for is still there
             return "No such file" in container.run("ls", "-d", f"/proc/{pid}", check=False)
