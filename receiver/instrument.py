@@ -67,10 +67,14 @@ class Instrument:
         self.troubles = troubles
         self.history = History()
 
+    async def begin(self) -> None:
+        """Take the first point, before anything can arrive: all that comes is more than that."""
+        await self._step()
+
     async def run(self) -> None:
         """Look, until cancelled."""
         loop = asyncio.get_running_loop()
-        due = loop.time()
+        due = loop.time() + STEP_SECONDS
         while True:
             self.observation.digest()
             if loop.time() >= due:
