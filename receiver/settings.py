@@ -87,12 +87,13 @@ def read_count(text: str) -> int:
     return count
 
 
-def read_path(text: str) -> Path:
-    """Read a path, ~ expanded. Raises: ValueError for an empty one."""
-    if not text.strip():
-        message = "an empty path"
-        raise ValueError(message)
-    return Path(text).expanduser()
+def place(text: str) -> Path:
+    """Read a path, ~ expanded. Raises: SettingsError where there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no HOME, or nobody of that name
+        message = f"{text}: there is no such home directory; write the path out"
+        raise SettingsError(message) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,12 @@ class Setting:
     secret: bool = False
 
 
-def _state_directory(environment: Mapping[str, str]) -> str:
+def _outbox_directory(given: str, environment: Mapping[str, str]) -> Path:
     base = environment.get("XDG_STATE_HOME") or "~/.local/state"
-    return f"{base}/appinsights-receiver"
+    try:
+        return place(given or f"{base}/appinsights-receiver").absolute()
+    except SettingsError as error:
+        raise SettingsError(f"{error}, in RECEIVER_OUTBOX_DIR or --outbox-dir") from error
 
 
 SETTINGS = (
@@ -220,8 +224,7 @@ def resolve(
         except ValueError as error:
             shown = "" if origin.setting.secret else f' is "{origin.text}"'
             raise SettingsError(f"{origin.source}{shown}: {error}") from error
-    directory = values["outbox_dir"] or _state_directory(environment)
-    values["outbox_dir"] = Path(directory).expanduser().absolute()
+    values["outbox_dir"] = _outbox_directory(values["outbox_dir"], environment)
     return Settings(**values, host=socket.gethostname()), origins
 
 
@@ -274,7 +277,7 @@ def load_allowlist(settings: Settings) -> allowlist.Allowlist:
         packaged = resources.files("receiver") / "default_metrics.json"
         return allowlist.parse(packaged.read_bytes(), "default_metrics.json")
     try:
-        text = Path(settings.metrics_json).expanduser().read_bytes()
+        text = place(settings.metrics_json).read_bytes()
     except OSError as error:
         message = f"{settings.metrics_json}: {error.strerror}; RECEIVER_METRICS_JSON or --metrics-json names it"
         raise SettingsError(message) from error

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from receiver.absence import explain_absence
 from receiver.allowlist import Allowlist
 from receiver.commands import Verbs, add_json, add_verb
-from receiver.commands.ask import NoAnswer, get_json, receiver_url
+from receiver.commands.ask import NoAnswer
 from receiver.commands.canary import look_up, send_canary
 from receiver.commands.findings import Finding, Mark, show
 from receiver.commands.places import Prometheus, Triton, add_places, ask_prometheus, ask_triton
 from receiver.commands.prometheus_file import is_ours
 from receiver.commands.run import NO_DESTINATION
+from receiver.commands.running import Ask, ask_running
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.spelling import span
@@ -49,7 +50,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Look at all of it."""
     allowlist, findings = _settings(settings)
     findings += _destination(settings, canary=not given.no_canary)
-    own, symptoms = _receiver(receiver_url(given.receiver, settings))
+    own, symptoms = _receiver(ask_running(given.receiver, settings))
     findings += own
     prometheus = ask_prometheus(given.prometheus_url) if given.prometheus_url else None
     triton = ask_triton(given.triton, given.triton_metrics) if given.triton else None
@@ -94,17 +95,15 @@ def _destination(settings: Settings, *, canary: bool) -> list[Finding]:
         return [*findings, Finding("sign-in", Mark.FAIL, str(error))]
 
 
-def _receiver(url: str) -> tuple[list[Finding], list[Finding]]:
+def _receiver(ask: Ask) -> tuple[list[Finding], list[Finding]]:
     """Ask the receiver; a verdict that is a symptom is told after what may cause it."""
     try:
-        said = get_json(f"{url}/api/v1/status")["verdict"]
+        said = ask("/api/v1/status", "verdict")["verdict"]
     except NoAnswer as error:
         fix = (
             "Start it, or say where it is: --receiver. Is RECEIVER_LISTEN the same here and there?"
         )
         return [Finding("receiver", Mark.FAIL, str(error), fix)], []
-    except (KeyError, TypeError):
-        return [Finding("receiver", Mark.FAIL, f"{url} is no receiver of this version", "Say where it is: --receiver.")], []  # fmt: skip
     marks = {Severity.BAD: Mark.FAIL, Severity.WARN: Mark.WARN, Severity.GOOD: Mark.OK}
     finding = Finding("receiver", marks[Severity(said["severity"])], said["line"], said["hint"])
     return ([], [finding]) if said["state"] in SYMPTOMS else ([finding], [])

@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 from receiver.absence import explain_absence
 from receiver.commands import Verbs, add_json, add_verb
-from receiver.commands.ask import NoAnswer, get_json, receiver_url
+from receiver.commands.ask import NoAnswer
 from receiver.commands.findings import Finding, Mark, show
 from receiver.commands.places import add_places, ask_prometheus, ask_series, ask_triton
+from receiver.commands.running import Ask, ask_running
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, load_allowlist
 from receiver.spelling import span
@@ -51,7 +52,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         names |= prometheus.names
         findings += _at_prometheus(name, given.prometheus_url, names, prometheus.recorded)
     findings += _selected(name, settings)
-    findings += _at_receiver(name, receiver_url(given.receiver, settings))
+    findings += _at_receiver(name, ask_running(given.receiver, settings))
     # Where the way breaks off is the cause, not where that is noticed at last.
     breaks = next((each for each in findings if each.mark is not Mark.OK), None)
     return show(findings, as_json=given.json, cause=breaks)
@@ -111,10 +112,10 @@ def _selected(name: str, settings: Settings) -> Iterator[Finding]:
         yield Finding("selection", Mark.FAIL, f"{source} does not name it", f'Add "{name}" to customMetrics; RECEIVER_METRICS_JSON or --metrics-json names the file.')  # fmt: skip
 
 
-def _at_receiver(name: str, url: str) -> Iterator[Finding]:
+def _at_receiver(name: str, ask: Ask) -> Iterator[Finding]:
     try:
-        metrics = get_json(f"{url}/api/v1/metrics?limit=5000&match={quote(name)}")
-        status = get_json(f"{url}/api/v1/status")
+        metrics = ask(f"/api/v1/metrics?limit=5000&match={quote(name)}", "selected", "unselected")
+        status = ask("/api/v1/status", "verdict")
     except NoAnswer as error:
         yield Finding(
             "receiver", Mark.FAIL, str(error), "Start it, or say where it is: --receiver."

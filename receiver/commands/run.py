@@ -3,7 +3,8 @@
 import argparse
 import asyncio
 import sys
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
@@ -11,6 +12,7 @@ from receiver import sandbox, service
 from receiver.allowlist import Allowlist
 from receiver.commands import Verbs, add_verb
 from receiver.connection import parse as parse_connection
+from receiver.errors import SettingsError
 from receiver.settings import Address, Origin, Settings, find_connection, load_allowlist
 
 NO_DESTINATION = """\
@@ -59,6 +61,14 @@ async def _run_with_sandbox(settings: Settings, allowlist: Allowlist) -> None:
         await service.serve(settings, connection, allowlist)
 
 
-def sandbox_at(address: Address) -> AbstractAsyncContextManager[sandbox.Server]:
-    """Serve an empty sandbox."""
-    return sandbox.serve(sandbox.Sandbox(), address.host, address.port)
+@asynccontextmanager
+async def sandbox_at(address: Address) -> AsyncIterator[sandbox.Server]:
+    """Serve an empty sandbox. Raises: SettingsError."""
+    async with AsyncExitStack() as stack:
+        serving = sandbox.serve(sandbox.Sandbox(), address.host, address.port)
+        try:
+            server = await stack.enter_async_context(serving)
+        except OSError as error:
+            message = f"the sandbox cannot listen on {address}: {error.strerror}; name another with RECEIVER_SANDBOX_LISTEN"
+            raise SettingsError(message) from error
+        yield server

@@ -4,13 +4,16 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from receiver.commands import Verbs, add_json, add_verb
-from receiver.commands.ask import exposed, get_json, get_text
+from receiver.commands.ask import exposed, get_text
+from receiver.commands.places import ask_vector
 from receiver.cost import LINE_BYTES, estimate
-from receiver.settings import Origin, Settings
+from receiver.settings import Origin, Settings, read_seconds
 from receiver.triton import METRICS, Category, series_names
 
 TRITON = "http://localhost:8002/metrics"
@@ -32,7 +35,7 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", default=TRITON, metavar="URL", help=f"Triton's metrics ({TRITON}), or Prometheus (http://localhost:9090)")  # fmt: skip
     parser.add_argument("--category", default="", metavar="LIST", help=f"of {', '.join(ALIASES)}; without it all that have series")  # fmt: skip
     parser.add_argument("--counters", action="store_true", help="take the counters themselves too")
-    parser.add_argument("--scrape-seconds", type=float, default=15.0, metavar="N", help="how often Prometheus scrapes (default: 15)")  # fmt: skip
+    parser.add_argument("--scrape-seconds", type=read_interval, default=15.0, metavar="N", help="how often Prometheus scrapes (default: 15)")  # fmt: skip
     parser.add_argument("--output", metavar="FILE", help="write metrics.json there; one that exists is kept")  # fmt: skip
     add_json(parser, "print the categories and their costs as well")
     parser.set_defaults(run=run)
@@ -70,13 +73,20 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     return 0
 
 
+def read_interval(text: str) -> float:
+    """Read the time between two scrapes, in seconds. Raises: ArgumentTypeError."""
+    with suppress(ValueError):
+        if (seconds := read_seconds(text)) > 0:
+            return seconds
+    raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds like 15')
+
+
 def _series(source: str) -> Mapping[str, int]:
     """Count the series of each name. Raises: NoAnswer."""
     source = source.rstrip("/")
     if source.endswith("/metrics"):
         return exposed(get_text(source))
-    query = "api/v1/query?query=count%20by%20(__name__)%20(%7B__name__%3D~%22nv_.%2B%22%7D)"
-    result = get_json(f"{source}/{query}")["data"]["result"]
+    result = ask_vector(source, quote('count by (__name__) ({__name__=~"nv_.+"})'))
     return {each["metric"]["__name__"]: int(each["value"][1]) for each in result}
 
 

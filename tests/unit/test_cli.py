@@ -13,6 +13,7 @@ import structlog
 from receiver import __version__
 from receiver.batch import DeadLetter, Settlement, Submission
 from receiver.cli import main, make_parser
+from receiver.commands.top import to_lines
 from receiver.outbox import Outbox
 from receiver.settings import SETTINGS
 
@@ -202,3 +203,39 @@ def test_an_outbox_in_use_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as database:
         assert database.execute("SELECT COUNT(*) FROM batches").fetchone() == (0,)
     outbox.close()
+
+
+@pytest.mark.parametrize("flag", ["--outbox-dir", "--metrics-json", "--web.config.file", "--bearer-token-file"])  # fmt: skip
+def test_a_home_that_is_not_there_is_a_sentence(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user without a home directory, as in many a container, is told to write the path out."""
+    assert main(["check", flag, "~nobody-of-that-name/x"]) == 2
+    out, err = capsys.readouterr()
+    assert "error: ~nobody-of-that-name/x: there is no such home directory" in out + err
+
+
+def test_suggest_wants_a_time_between_scrapes(capsys: pytest.CaptureFixture[str]) -> None:
+    """None at all would be a division by zero."""
+    with pytest.raises(SystemExit):
+        main(["suggest", "--scrape-seconds", "0"])
+    assert '"0" is not a number of seconds like 15' in capsys.readouterr().err
+
+
+def test_top_cuts_tables_and_never_a_sentence() -> None:
+    """The verdict is read whole on a narrow terminal, the cause of it at its end as well."""
+    line = "BLOCKED: 403 " + "words " * 30 + "the identity lacks the role"
+    flow = dict.fromkeys(("received", "unselected", "committed", "expired", "waiting", "accepted", "requests"), 0)  # fmt: skip
+    status = {
+        "verdict": {"line": line, "hint": "Do " * 40 + "it.", "also": ["BEHIND: much"]},
+        "flow": {**flow, "seconds": 60.0, "dropped": {}, "rejected": {}},
+        "outbox": {"items": 0, "bytes": 0, "oldest_seconds": 0.0},
+        "errors": [{"count": 1, "where": "delivery", "words": "said " * 40 + "the end"}],
+    }
+    row = {"per_minute": 1.0, "series": 1, "last_value": 1.0, "name": "n" * 100}
+    shown = to_lines(status, {"selected": {"rows": [row]}}, room=60, columns=40)
+
+    assert max(map(len, shown)) == 40
+    text = " ".join(" ".join(shown).split())
+    for whole in (line, "Do it.", "also: BEHIND: much", "said the end"):
+        assert whole in text
