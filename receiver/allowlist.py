@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from receiver.errors import SettingsError
+from receiver.spelling import printable
 from receiver.triton import METRIC_NAMES
 
 KEY = "customMetrics"
@@ -209,8 +210,7 @@ def _glob_pattern(glob: str) -> str:
 
 def _short(name: str) -> str:
     """Spell a name for a message: not too long, and printable whatever it holds."""
-    name = name if len(name) <= 80 else name[:80] + "…"
-    return name.encode("utf-8", "backslashreplace").decode()
+    return printable(name if len(name) <= 80 else name[:80] + "…")
 
 
 def _kind(value: object) -> str:

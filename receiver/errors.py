@@ -7,6 +7,7 @@
     |   +-- BrokenOff            400: the sender went away amid the body
     |   +-- Unauthorized         401: no credentials, or wrong ones
     |   +-- Forbidden            403: a certificate that may not
+    |   +-- WrongAddress         404: a POST to where nothing is
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
     |   |   +-- DecodedTooLarge
@@ -77,6 +78,14 @@ class Forbidden(RequestRefused):
     reason = "forbidden"
     hint = "client_allowed_sans in the receiver's web.config.file names who may connect."
     status = 403
+
+
+class WrongAddress(RequestRefused):
+    """It was POSTed to where nothing is."""
+
+    reason = "wrong_address"
+    hint = "Remote-write goes to /api/v1/write: mend the url in the sender's remote_write."
+    status = 404
 
 
 class UnsupportedMedia(RequestRefused):

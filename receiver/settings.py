@@ -16,6 +16,7 @@ from typing import Any
 
 from receiver import allowlist, connection
 from receiver.errors import SettingsError
+from receiver.spelling import printable
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _SIZES = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -88,7 +89,9 @@ def read_count(text: str) -> int:
 
 
 def place(text: str) -> Path:
-    """Read a path, ~ expanded. Raises: SettingsError where there is no such home."""
+    """Read a path, ~ expanded. Raises: SettingsError for what cannot be shown, or no such home."""
+    if (shown := printable(text)) != text:
+        raise SettingsError(f"{shown}: the path is not UTF-8")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # no HOME, or nobody of that name
@@ -206,7 +209,7 @@ class Origin:
         """The value as it may be printed: secrets only say that they are there."""
         if self.setting.secret and self.text:
             return "(set)"
-        return self.text or "(none)"
+        return printable(self.text) or "(none)"
 
 
 def resolve(
@@ -222,7 +225,7 @@ def resolve(
         try:
             values[origin.setting.name] = origin.setting.read(origin.text)
         except ValueError as error:
-            shown = "" if origin.setting.secret else f' is "{origin.text}"'
+            shown = "" if origin.setting.secret else f' is "{printable(origin.text)}"'
             raise SettingsError(f"{origin.source}{shown}: {error}") from error
     values["outbox_dir"] = _outbox_directory(values["outbox_dir"], environment)
     return Settings(**values, host=socket.gethostname()), origins

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from receiver.redirect import LIMIT, Route
+from receiver.spelling import printable
 
 ANSWER_LIMIT_BYTES = 8 << 20
 """What is read of an answer: 64,000 items' errors fit."""
@@ -37,8 +38,8 @@ class Unreachable(Exception):
 
     def __init__(self, reason: str, hint: str) -> None:
         """Say what happened, and what to do."""
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = printable(reason)
+        super().__init__(self.reason)
         self.hint = hint
 
 
