@@ -25,9 +25,9 @@ def _closed() -> io.StringIO:
     return file
 
 
-@pytest.mark.parametrize("file", [Full(), _closed()], ids=["full disk", "closed"])
+@pytest.mark.parametrize("file", [Full(), _closed(), None], ids=["full disk", "closed", "none"])
 def test_a_line_that_cannot_be_written_is_lost(
-    file: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    file: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Delivery logs from its tasks and the outbox from its thread: neither may end for it."""
     monkeypatch.setattr(sys, "stderr", file)
