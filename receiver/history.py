@@ -6,7 +6,7 @@ memory alone: a restart begins a new hour.
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from receiver.status import Snapshot
 
@@ -107,9 +107,7 @@ class History:
         self.first_received_at = 0.0
 
     def add(self, point: Point) -> None:
-        """Take the next point; before the first one nothing had been answered."""
-        if not self._points:
-            point = replace(point, replies={}, refused={})
+        """Take the next point."""
         if self._points and not self.first_received_at:
             if point.received > self._points[0].received:
                 self.first_received_at = point.at

@@ -70,15 +70,16 @@ class Instrument:
     async def run(self) -> None:
         """Look, until cancelled."""
         loop = asyncio.get_running_loop()
-        due = loop.time()
+        due = loop.time() + STEP_SECONDS
         while True:
             self.observation.digest()
             if loop.time() >= due:
                 due += STEP_SECONDS
-                await self._step()
+                await self.step()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _step(self) -> None:
+    async def step(self) -> None:
+        """Take down where everything stands; the first time before anything arrives."""
         try:
             view = await self.view()
         except NotCommitted:  # the disk fails; the next look says more

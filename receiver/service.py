@@ -122,6 +122,7 @@ async def running(
         front = Web(reception, make_pages(instrument, watch), access, admission, body_limits)
         for part in (committer, delivery, front):
             part.on_trouble = troubles.note
+        await instrument.step()
         entrance = await open_entrance(front, settings, access, door_counts)
         looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")

@@ -15,7 +15,7 @@ from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, load_allowlist
 from receiver.spelling import span
 from receiver.states import State
-from receiver.triton import METRICS, series_names
+from receiver.triton import METRICS, Category, Metric, series_names
 
 LATE_SECONDS = 180.0
 
@@ -61,7 +61,21 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 def _meaning(name: str) -> Iterator[Finding]:
     for metric in METRICS:
         if name in series_names(metric):
-            yield Finding("meaning", Mark.OK, f"{metric.meaning} [{metric.unit}]")
+            yield Finding("meaning", Mark.OK, _spell_meaning(metric, name))
+
+
+def _spell_meaning(metric: Metric, name: str) -> str:
+    unit = metric.unit.removesuffix(", cumulative")
+    if not name.endswith("_irate"):
+        return f"{metric.meaning} [{metric.unit}]"
+    if metric.category is Category.SUMMARY and name == f"{metric.name}_irate":
+        return f"The mean of the requests between the last two scrapes [{unit}]. {metric.meaning}"
+    what = (
+        "requests"
+        if name.endswith("_count_irate") and metric.category is Category.SUMMARY
+        else unit
+    )
+    return f"The instant rate, once a minute [{what} per second]. {metric.meaning}"
 
 
 def _at_triton(name: str, names: dict[str, int], error: str) -> Iterator[Finding]:
@@ -114,7 +128,12 @@ def _selected(name: str, settings: Settings) -> Iterator[Finding]:
 
 def _at_receiver(name: str, ask: Ask) -> Iterator[Finding]:
     try:
-        metrics = ask(f"/api/v1/metrics?limit=5000&match={quote(name)}", "selected", "unselected")
+        metrics = ask(
+            f"/api/v1/metrics?limit=5000&match={quote(name)}",
+            "selected",
+            "unselected",
+            "never_seen",
+        )
         status = ask("/api/v1/status", "verdict")
     except NoAnswer as error:
         yield Finding(
@@ -128,7 +147,18 @@ def _at_receiver(name: str, ask: Ask) -> Iterator[Finding]:
     elif any(each["name"] == name for each in metrics["unselected"]["rows"]):
         yield Finding("receiver", Mark.FAIL, "it arrives, and the selection that runs does not name it", "Is the receiver's metrics.json this one?")  # fmt: skip
     else:
-        yield Finding("receiver", Mark.FAIL, f"it has never arrived. {status['verdict']['line']}", status["verdict"]["hint"])  # fmt: skip
+        yield _never(name, metrics, status["verdict"])
+
+
+def _never(name: str, metrics: dict[str, Any], verdict: dict[str, Any]) -> Finding:
+    """Say of what never came why that may be: as the receiver sees it, or why nothing comes."""
+    known = next((each for each in metrics["never_seen"] if each["name"] == name), None)
+    if known and verdict["state"] != State.NOT_RECEIVING:
+        near = f"Nearest: {', '.join(known['nearest'])}." if known["nearest"] else ""
+        return Finding("receiver", Mark.FAIL, f"it has never arrived: {known['why']}", near)
+    return Finding(
+        "receiver", Mark.FAIL, f"it has never arrived. {verdict['line']}", verdict["hint"]
+    )
 
 
 def _arrival(row: dict[str, Any]) -> Finding:

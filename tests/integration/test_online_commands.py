@@ -133,6 +133,17 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
         _, well = await until(arrived, "nv_a is seen")
         lost_code, lost = await here.ask("explain", "go_b", *flags)
         _, never = await here.ask("explain", "nv_aa", *flags)
+        path = here.folder / "metrics.json"
+        path.write_text('{"customMetrics": ["nv_a", "nv_aa"]}')
+        await here.running.session.post(f"{here.running.url}/-/reload")
+        alone = ["--prometheus-url", "", "--triton", "", "--triton-metrics", ""]
+
+        async def known() -> Any:
+            await here.feed("nv_a", "go_b")
+            _, found = await here.ask("explain", "nv_aa", *alone)
+            return found if "misspelt" in found["cause"]["detail"] else None
+
+        told = await until(known, "the receiver knows what is near")
         _, idle = await here.ask("explain", "nv_a_irate", *flags)
     stations = {each["what"]: each["detail"] for each in well["findings"]}
     assert list(stations) == ["triton", "prometheus", "selection", "receiver", "delivery"]
@@ -141,6 +152,8 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
     assert lost["cause"]["what"] == "selection"
     assert "does not name it" in lost["cause"]["detail"]
     assert never["cause"]["what"] == "triton"
+    assert told["cause"]["detail"] == "it has never arrived: misspelt? nv_a arrives"
+    assert told["cause"]["fix"] == "Nearest: nv_a."
     assert idle["cause"]["what"] == "prometheus"
     assert "has no value now" in idle["cause"]["detail"]
 

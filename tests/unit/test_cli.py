@@ -239,3 +239,25 @@ def test_top_cuts_tables_and_never_a_sentence() -> None:
     text = " ".join(" ".join(shown).split())
     for whole in (line, "Do it.", "also: BEHIND: much", "said the end"):
         assert whole in text
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("nv_cpu_utilization", "Share of the host's CPUs"),
+        ("nv_inference_request_success_irate", "The instant rate, once a minute [requests per second]."),
+        ("nv_inference_queue_duration_us_irate", "The instant rate, once a minute [us per second]."),
+        ("nv_inference_queue_summary_us_irate", "The mean of the requests between the last two scrapes [us]."),
+        ("nv_inference_queue_summary_us_count_irate", "The instant rate, once a minute [requests per second]."),
+        ("nv_inference_queue_summary_us_sum_irate", "The instant rate, once a minute [us per second]."),
+    ],
+)  # fmt: skip
+def test_explain_tells_a_rate_from_what_it_is_the_rate_of(
+    name: str, begins: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unit and meaning are those of the series asked for."""
+    nowhere = ["--prometheus-url", "", "--triton", "", "--triton-metrics", ""]
+    main(["explain", name, "--json", "--receiver", "http://127.0.0.1:9", *nowhere])
+    first = json.loads(capsys.readouterr().out)["findings"][0]
+    assert first["what"] == "meaning"
+    assert first["detail"].startswith(begins)
