@@ -5,6 +5,7 @@ What each verb does is in `receiver.commands`.
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -37,13 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings, origins = resolve(vars(given), os.environ)
         return int(given.run(given, settings, origins))
     except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _tell(error.problems, 2, as_json=getattr(given, "json", False))
     except ReceiverError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _tell([str(error)], 1, as_json=getattr(given, "json", False))
     except (KeyboardInterrupt, BrokenPipeError):
         return 1
+
+
+def _tell(problems: Sequence[str], code: int, *, as_json: bool) -> int:
+    """Say what keeps a verb from its work: to people, and to a program that waits for JSON."""
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"errors": problems}))
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -39,9 +39,14 @@ class ReceiverError(Exception):
 
 
 class SettingsError(ReceiverError):
-    """What an operator has set cannot be used; the message says where and why."""
+    """What an operator has set cannot be used; each of `problems` says where and why."""
 
     reason = "settings"
+
+    def __init__(self, *problems: str) -> None:
+        """Take one problem, or all that there are: who mends one wants to know the next."""
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class RequestRefused(ReceiverError):

@@ -217,16 +217,20 @@ def resolve(
 ) -> tuple[Settings, list[Origin]]:
     """Find each setting's value; `flags` is keyed by the settings' names.
 
-    Raises: SettingsError, which names the flag or the variable, never a secret's value.
+    Raises: SettingsError for all that cannot be read; it names the flag or the variable, never a
+    secret's value.
     """
     origins = [_origin(setting, flags, environment) for setting in SETTINGS]
     values: dict[str, Any] = {}
+    problems: list[str] = []
     for origin in origins:
         try:
             values[origin.setting.name] = origin.setting.read(origin.text)
         except ValueError as error:
             shown = "" if origin.setting.secret else f' is "{printable(origin.text)}"'
-            raise SettingsError(f"{origin.source}{shown}: {error}") from error
+            problems.append(f"{origin.source}{shown}: {error}")
+    if problems:
+        raise SettingsError(*problems)
     values["outbox_dir"] = _outbox_directory(values["outbox_dir"], environment)
     return Settings(**values, host=socket.gethostname()), origins
 

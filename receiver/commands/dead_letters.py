@@ -3,11 +3,11 @@
 import argparse
 import json
 import sqlite3
-import sys
 from contextlib import suppress
 
 from receiver.commands import Verbs, add_json, add_verb
 from receiver.deadletters import read_dead_letters, to_text
+from receiver.errors import OutboxError
 from receiver.settings import Origin, Settings
 
 
@@ -19,12 +19,11 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Show them."""
+    """Show them. Raises: OutboxError."""
     try:
         letters = read_dead_letters(settings.outbox_dir)
     except (OSError, sqlite3.Error) as error:
-        print(f"error: no outbox can be read in {settings.outbox_dir}: {error}", file=sys.stderr)
-        return 1
+        raise OutboxError(f"no outbox can be read in {settings.outbox_dir}: {error}") from error
     with suppress(BrokenPipeError):
         if given.json:
             for letter in letters:

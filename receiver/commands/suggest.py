@@ -10,15 +10,22 @@ from typing import Any
 from urllib.parse import quote
 
 from receiver.commands import Verbs, add_json, add_verb
-from receiver.commands.ask import exposed, get_text
+from receiver.commands.ask import NoAnswer, exposed, get_text
 from receiver.commands.places import ask_vector
 from receiver.cost import LINE_BYTES, estimate
+from receiver.errors import ReceiverError, SettingsError
 from receiver.settings import Origin, Settings, read_seconds
 from receiver.triton import METRICS, Category, series_names
 
 TRITON = "http://localhost:8002/metrics"
 IRATE_SECONDS = 60.0
 ALIASES = {"count": Category.COUNT, "latency": Category.LATENCY, "summary": Category.SUMMARY, "gpu": Category.GPU, "cpu": Category.CPU, "other": Category.OTHER}  # fmt: skip
+
+
+class NotWritten(ReceiverError):
+    """The file cannot be written; the message says why."""
+
+    reason = "not_written"
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -42,11 +49,10 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Ask, choose, and tell."""
+    """Ask, choose, and tell. Raises: SettingsError, NoAnswer, NotWritten."""
     wanted = [each.strip().lower() for each in given.category.split(",") if each.strip()]
     if unknown := [each for each in wanted if each not in ALIASES]:
-        print(f"error: no category {', '.join(unknown)}; there are {', '.join(ALIASES)}", file=sys.stderr)  # fmt: skip
-        return 2
+        raise SettingsError(f"no category {', '.join(unknown)}; there are {', '.join(ALIASES)}")
     seen = _series(given.source)
     categories = {
         name: _choose(category, seen, counters=given.counters, scrape_seconds=given.scrape_seconds)
@@ -55,8 +61,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     chosen = [name for name in ALIASES if categories[name]["names"] and name in (wanted or ALIASES)]
     names = [metric for name in chosen for metric in categories[name]["names"]]
     if not names:
-        print(f"error: {given.source} shows nothing of Triton's in these categories", file=sys.stderr)  # fmt: skip
-        return 1
+        raise NoAnswer(f"{given.source} shows nothing of Triton's in these categories")
     document = {"customMetrics": names}
     _tell_costs(categories, chosen, settings.price_per_gb)
     if given.output:
@@ -64,8 +69,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
             with Path(given.output).open("x", encoding="utf-8") as file:
                 file.write(json.dumps(document, indent=2) + "\n")
         except OSError as error:
-            print(f"error: {given.output}: {error.strerror}", file=sys.stderr)
-            return 1
+            raise NotWritten(f"{given.output}: {error.strerror}") from error
     elif given.json:
         print(json.dumps({**document, "categories": categories, "chosen": chosen}, indent=2))
     else:

@@ -261,3 +261,26 @@ def test_explain_tells_a_rate_from_what_it_is_the_rate_of(
     first = json.loads(capsys.readouterr().out)["findings"][0]
     assert first["what"] == "meaning"
     assert first["detail"].startswith(begins)
+
+
+def test_all_that_cannot_be_read_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who mends one setting learns of the next with it; a program gets it as JSON."""
+    wrong = ["--listen", "nowhere", "--senders", "many"]
+    problems = ['--listen is "nowhere": not host:port', '--senders is "many": not a whole number of at least 1']  # fmt: skip
+    for verb in ("check", "doctor", "dead-letters"):
+        assert main([verb, "--json", *wrong]) == 2
+        out, err = capsys.readouterr()
+        assert json.loads(out) == {"errors": problems}
+        assert err.splitlines() == [f"error: {each}" for each in problems]
+
+
+def test_what_could_not_be_done_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is for people, on standard output; the exit code says which of both it is."""
+    for arguments, code, said in (
+        (["top", "--receiver", "http://127.0.0.1:9"], 1, "does not answer"),
+        (["suggest", "--category", "x"], 2, "no category x"),
+        (["dead-letters", "--outbox-dir", "/nonexistent"], 1, "no outbox can be read"),
+        (["relabel", "--metrics-json", "/nonexistent"], 2, "No such file"),
+    ):
+        assert main([*arguments, "--json"]) == code
+        assert said in json.loads(capsys.readouterr().out)["errors"][0]
