@@ -23,7 +23,7 @@ from typing import Any
 
 from receiver.errors import Forbidden, Overloaded, SettingsError, Unauthorized
 from receiver.reread import Reread
-from receiver.settings import place
+from receiver.settings import Address, place
 from receiver.tls import make_context
 from receiver.webconfig import WebConfig, parse
 
@@ -74,6 +74,14 @@ def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, lis
         if not token or len(token) > TOKEN_LIMIT:
             raise SettingsError(f"{bearer_token_file}: the file holds no token")
     return Rules(web, context, token), files
+
+
+def exposure(listen: Address, rules: Rules) -> str:
+    """Say that anybody may write and look who reaches `listen`; empty where that is not so."""
+    certificates = rules.web.tls is not None and rules.web.tls.client_auth == "required"
+    if is_loopback(listen.host) or rules.ask_credentials or certificates:
+        return ""
+    return f"{listen} is reached from other machines, and nobody is asked for credentials: see docs/access.md"
 
 
 def is_loopback(host: str) -> bool:

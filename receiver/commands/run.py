@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from receiver import sandbox, service
+from receiver.access import exposure, read_rules
 from receiver.allowlist import Allowlist
 from receiver.commands import Verbs, add_verb
 from receiver.connection import parse as parse_connection
@@ -41,6 +42,9 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     allowlist = load_allowlist(settings)
     for suspicion in allowlist.suspicions():
         log.warning("metrics.json looks misspelt", entry=suspicion)
+    rules = read_rules(settings.web_config_file, settings.bearer_token_file)[0]
+    if warning := exposure(settings.listen, rules):
+        log.warning("setting", problem=warning)
     if given.sandbox:
         asyncio.run(_run_with_sandbox(settings, allowlist))
         return 0

@@ -120,6 +120,26 @@ def test_run_with_an_outbox_that_cannot_be_says_so(
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: the outbox directory")
 
 
+@pytest.mark.parametrize(("listen", "token", "warns"), [("0.0.0.0:0", "", True), ("0.0.0.0:0", "x", False), ("127.0.0.1:0", "", False)])  # fmt: skip
+def test_a_receiver_that_is_open_to_all_says_so(
+    listen: str,
+    token: str,
+    warns: bool,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,  # noqa: FBT001
+) -> None:
+    """Offline and at the start: whoever reaches the address may write and look."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "token").write_text(token)
+    flags = ["--listen", listen, "--connection-string", CONNECTION, "--outbox-dir", str(tmp_path / "file")]  # fmt: skip
+    flags += ["--bearer-token-file", str(tmp_path / "token")] if token else []
+    main(["check", *flags])
+    main(["run", *flags])
+    out, err = capsys.readouterr()
+    assert ("nobody is asked for credentials" in out) is warns
+    assert ("nobody is asked for credentials" in err) is warns
+
+
 def test_dead_letters_without_an_outbox_is_an_error(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
