@@ -8,6 +8,7 @@ else idle, else for its body: a crowd that waits cannot lock out those that writ
 """
 
 import asyncio
+import resource
 import socket
 import ssl
 from collections import Counter
@@ -23,6 +24,8 @@ from receiver.settings import Address
 from receiver.throttle import Throttle
 
 BACKLOG = 1024
+FILES_RESERVED = 64
+"""File descriptors that connections leave to the outbox, the way to Azure, the log and the rest."""
 ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
 
 CLOSE_REASONS = {
@@ -65,6 +68,21 @@ class DoorCounts:
     closed: Counter[str] = field(default_factory=Counter)
 
 
+def allow_files(wanted: int) -> None:
+    """Have the system allow this process so many file descriptors, as far as it may."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY or files >= wanted:
+        return
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    if allowed < wanted:
+        log.warning(
+            "fewer connections than were set",
+            file_descriptors=allowed,
+            hint="Raise the limit on open files (ulimit -n), or lower RECEIVER_CONNECTIONS_MAX.",
+        )
+
+
 class Door:
     """Listens, and lets connections in."""
 
@@ -103,6 +121,7 @@ class Door:
         except OSError as error:
             message = f"cannot listen on {address}: {error.strerror}; name another with RECEIVER_LISTEN or --listen"
             raise SettingsError(message) from error
+        allow_files(self._limits.connections + FILES_RESERVED)
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._accepting = self._loop.create_task(self._accept(self._socket), name="door")
         return Address(*self._socket.getsockname()[:2])
@@ -132,7 +151,7 @@ class Door:
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             self.counts.accepted += 1
-            if self.connections >= self._limits.connections and not self._give_up_one():
+            if self.connections >= self._places() and not self._give_up_one():
                 self.note("no_place")
                 connection.close()
                 continue
@@ -140,6 +159,13 @@ class Door:
             self._coming[task] = None
             task.add_done_callback(lambda done: self._coming.pop(done, None))
             await asyncio.sleep(0)  # an accept that need not wait gives nobody else a turn
+
+    def _places(self) -> int:
+        """Say how many connections there may be: fewer than were set where files are scarce."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files == resource.RLIM_INFINITY:
+            return self._limits.connections
+        return min(self._limits.connections, max(files - FILES_RESERVED, files // 2))
 
     async def _admit(self, connection: socket.socket) -> None:
         context = self._tls()

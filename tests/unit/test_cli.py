@@ -124,9 +124,9 @@ def test_run_with_an_outbox_that_cannot_be_says_so(
 def test_a_receiver_that_is_open_to_all_says_so(
     listen: str,
     token: str,
-    warns: bool,
+    warns: bool,  # noqa: FBT001
     capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,  # noqa: FBT001
+    tmp_path: Path,
 ) -> None:
     """Offline and at the start: whoever reaches the address may write and look."""
     (tmp_path / "file").write_text("")
