@@ -23,7 +23,7 @@ KEY = "customMetrics"
 NAME_LIMIT = 1024
 """Characters in a metric's name. Source: Application Insights' DataPoint schema."""
 
-_REMEMBERED_BYTES = 256
+REMEMBERED_BYTES = 256
 """A longer name is looked up anew each time: what is remembered is bounded in bytes too."""
 
 _CLASSIC_NAME = re.compile(r"[a-zA-Z_:*?][a-zA-Z0-9_:*?]*")
@@ -70,7 +70,7 @@ class Allowlist:
             known = self._matches(name.decode("utf-8", "replace"))
             if len(self._remembered) >= self._remembered_limit:
                 self._remembered.clear()
-            if len(name) <= _REMEMBERED_BYTES:
+            if len(name) <= REMEMBERED_BYTES:
                 self._remembered[name] = known
         return known
 

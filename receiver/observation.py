@@ -18,6 +18,7 @@ from itertools import islice
 
 import orjson
 
+from receiver.allowlist import REMEMBERED_BYTES
 from receiver.decode import Message, decode
 from receiver.errors import ReceiverError
 from receiver.intake import Intake
@@ -190,7 +191,7 @@ class Observation:
             self._names_before, self._names, self._turned_at = self._names, Counter(), now
         try:
             names = (each.name for each in islice(decode(raw, message), BODY_SERIES))
-            self._names.update(name for name in names if name)
+            self._names.update(name for name in names if 0 < len(name) <= REMEMBERED_BYTES)
         except ReceiverError:  # it was refused, and said so
             return
 
