@@ -15,7 +15,7 @@ from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, load_allowlist
 from receiver.spelling import span
 from receiver.states import State
-from receiver.triton import METRICS, Category, Metric, series_names
+from receiver.triton import METRIC_NAMES, METRICS, Category, Metric, series_names
 
 LATE_SECONDS = 180.0
 
@@ -142,6 +142,8 @@ def _at_receiver(name: str, ask: Ask) -> Iterator[Finding]:
         return
     row = next((each for each in metrics["selected"]["rows"] if each["name"] == name), None)
     if row:
+        if row["help"] and name not in METRIC_NAMES:
+            yield Finding("meaning", Mark.OK, f"{row['help']} [{row['unit'] or row['type']}]")
         yield _arrival(row)
         yield _delivery(status)
     elif any(each["name"] == name for each in metrics["unselected"]["rows"]):

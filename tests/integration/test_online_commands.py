@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import snappy
 from aiohttp import web
 
 from receiver import logs
 from receiver.cli import main
 from receiver.sandbox import Sandbox, Server, serve
+from receiver.wire.remote_write_v1_pb2 import WriteRequest
 from tests.integration.receivers import Running, metrics_json, receiving
 from tests.integration.remote_write import Point, encode, post
 from tests.integration.waiting import in_loop, until
@@ -156,6 +158,24 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
     assert told["cause"]["fix"] == "Nearest: nv_a."
     assert idle["cause"]["what"] == "prometheus"
     assert "has no value now" in idle["cause"]["detail"]
+
+
+@in_loop()
+async def test_what_senders_tell_of_a_metric_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Type, unit and help of a metric that is not Triton's: in the list, and in `explain`."""
+    async with place(tmp_path, capsys) as here:
+        told = WriteRequest()
+        told.metadata.add(metric_family_name=b"nv_mine", type=1, help=b"What mine does.", unit=b"s")
+        session, url = here.running.session, here.running.url
+        assert (await post(session, url, snappy.compress(told.SerializeToString()))).status == 204
+        await here.feed("nv_mine_total")
+        async with session.get(f"{url}/api/v1/metrics") as response:
+            (row,) = (await response.json())["selected"]["rows"]
+        _, found = await here.ask("explain", "nv_mine_total", "--prometheus-url", "", "--triton", "", "--triton-metrics", "")  # fmt: skip
+    assert (row["type"], row["unit"], row["help"]) == ("counter", "s", "What mine does.")
+    assert {"what": "meaning", "mark": "ok", "detail": "What mine does. [s]", "fix": ""} in found[
+        "findings"
+    ]
 
 
 @in_loop()
