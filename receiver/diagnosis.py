@@ -125,7 +125,10 @@ def _service(facts: Facts) -> Iterator[Diagnosis]:
     until = clock_time(facts.snapshot.now + facts.snapshot.gate_wait_seconds)
     match gate.action:
         case Action.BLOCKED:
-            detail = f"{words}: {gate.hint}" if words.isdigit() and gate.hint else words
+            said = words.startswith("400 ") or gate.hint[:20].lower() in words.lower()
+            detail = (
+                words if said else f"{words}: {gate.hint}"
+            )  # a web server's words name no cause
             yield Diagnosis(State.BLOCKED, detail.rstrip(".") + waiting, gate.hint)
         case Action.QUOTA:
             hint = gate.hint or "Raise the daily cap, or send fewer metrics."

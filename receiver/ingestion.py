@@ -149,7 +149,7 @@ def verdict(
     answer = _read(body)
     wait = retry_after(headers.get("Retry-After", ""), now)
     said = _first_message(answer) or _text(body)
-    reason = f"{status} {said}".strip()
+    reason = f"{status} {said.removeprefix(str(status)).lstrip(' :')}".strip()
     if 200 <= status < 300:
         return _judge_items(answer, item_count, status, wait)
     if status == 400:

@@ -96,7 +96,19 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "blocked": (
         facts(**PENDING, **gate(Action.BLOCKED, "403 Forbidden", "The identity lacks the role.")),
-        "BLOCKED: 403 Forbidden; 41.0 MB wait, oldest 9 min",
+        "BLOCKED: 403 Forbidden: The identity lacks the role; 41.0 MB wait, oldest 9 min",
+    ),
+    "blocked in the service's words": (
+        facts(**PENDING, **gate(Action.BLOCKED, "403 The identity lacks the role X", "The identity lacks the role.")),
+        "BLOCKED: 403 The identity lacks the role X; 41.0 MB wait, oldest 9 min",
+    ),
+    "blocked by a wrong key": (
+        facts(**gate(Action.BLOCKED, "400 Invalid instrumentation key", "Copy it again.")),
+        "BLOCKED: 400 Invalid instrumentation key",
+    ),
+    "blocked by a web server": (
+        facts(**gate(Action.BLOCKED, "404 Not Found", "Nothing listens at that address.")),
+        "BLOCKED: 404 Not Found: Nothing listens at that address",
     ),
     "blocked without words": (
         facts(**gate(Action.BLOCKED, "403", "The identity lacks the role.")),

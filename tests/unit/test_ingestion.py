@@ -115,6 +115,13 @@ def test_retry_after_is_carried_along(status: int) -> None:
     assert judged(status).retry_after_seconds is None
 
 
+def test_a_status_is_said_once() -> None:
+    """A web server's page begins with it too."""
+    assert judged(404, b"404: Not Found").reason == "404 Not Found"
+    assert judged(404, b"").reason == "404"
+    assert judged(503, b"Busy").reason == "503 Busy"
+
+
 def test_a_redirect_names_its_target() -> None:
     """And one without a Location has none."""
     assert (
