@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from receiver.absence import explain_absence
+from receiver.absence import NOT_SENT, explain_absence
+from receiver.allowlist import Entry
 from receiver.commands import Verbs, add_json, add_verb
 from receiver.commands.ask import NoAnswer
 from receiver.commands.findings import Finding, Mark, show
@@ -14,7 +16,7 @@ from receiver.commands.running import Ask, ask_running
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, load_allowlist
 from receiver.spelling import span
-from receiver.states import State
+from receiver.states import Severity, State
 from receiver.triton import METRIC_NAMES, METRICS, Category, Metric, series_names
 
 LATE_SECONDS = 180.0
@@ -51,8 +53,9 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         prometheus = ask_prometheus(given.prometheus_url)
         names |= prometheus.names
         findings += _at_prometheus(name, given.prometheus_url, names, prometheus.recorded)
-    findings += _selected(name, settings)
-    findings += _at_receiver(name, ask_running(given.receiver, settings))
+    seen = _ask_receiver(name, ask_running(given.receiver, settings))
+    findings += _selected(name, settings, seen)
+    findings += [seen] if isinstance(seen, Finding) else _at_receiver(name, seen)
     # Where the way breaks off is the cause, not where that is noticed at last.
     breaks = next((each for each in findings if each.mark is not Mark.OK), None)
     return show(findings, as_json=given.json, cause=breaks)
@@ -92,7 +95,10 @@ def _at_triton(name: str, names: dict[str, int], error: str) -> Iterator[Finding
     elif shown:
         yield Finding("triton", Mark.OK, f"Triton shows {what}")
     elif name.startswith("nv_"):
-        yield Finding("triton", Mark.FAIL, f"Triton does not show {what}: {explain_absence(name, names).why}")  # fmt: skip
+        why = explain_absence(name, names).why
+        if why.startswith(NOT_SENT):
+            why = "it has none of this name; a model may have"
+        yield Finding("triton", Mark.FAIL, f"Triton does not show {what}: {why}")
 
 
 def _at_prometheus(name: str, url: str, names: set[str], recorded: set[str]) -> Iterator[Finding]:
@@ -109,47 +115,59 @@ def _at_prometheus(name: str, url: str, names: set[str], recorded: set[str]) -> 
     else:
         absence = explain_absence(name, names)
         near = f"Nearest: {', '.join(absence.nearest)}." if absence.nearest else ""
-        yield Finding("prometheus", Mark.FAIL, f"Prometheus does not have it: {absence.why}", near)
+        why = absence.why.removeprefix(f"{NOT_SENT}: ")
+        yield Finding("prometheus", Mark.FAIL, f"Prometheus does not have it: {why}", near)
 
 
-def _selected(name: str, settings: Settings) -> Iterator[Finding]:
-    source = settings.metrics_json or "the packaged metrics.json"
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the receiver that runs says: its list of metrics that fit the name, and its status."""
+
+    metrics: dict[str, Any]
+    status: dict[str, Any]
+
+
+def _ask_receiver(name: str, ask: Ask) -> _Seen | Finding:
+    keys = ("selected", "unselected", "never_seen")
     try:
-        allowlist = load_allowlist(settings)
-    except SettingsError as error:
-        yield Finding("selection", Mark.FAIL, str(error), "Mend the file.")
-        return
-    entries = [each.name for each in allowlist.entries if each.fits(name)]
-    if entries:
+        metrics = ask(f"/api/v1/metrics?limit=5000&match={quote(name)}", *keys)
+        return _Seen(metrics, ask("/api/v1/status", "verdict", "metrics_json"))
+    except NoAnswer as error:
+        fix = "Start it, or say where it is: --receiver."
+        return Finding("receiver", Mark.FAIL, str(error), fix)
+
+
+def _selected(name: str, settings: Settings, seen: _Seen | Finding) -> Iterator[Finding]:
+    """Say which entry selects it: of the receiver that runs, or of what is set here if none does."""
+    fix = f'Add "{name}" to customMetrics.'
+    if isinstance(seen, _Seen):
+        source = seen.status["metrics_json"]["file"]
+        listed = [Entry(each) for each in seen.status["metrics_json"]["names"]]
+    else:
+        source = settings.metrics_json or "the packaged metrics.json"
+        fix = f"{fix[:-1]}; RECEIVER_METRICS_JSON or --metrics-json names the file."
+        try:
+            listed = list(load_allowlist(settings).entries)
+        except SettingsError as error:
+            yield Finding("selection", Mark.FAIL, str(error), "Mend the file.")
+            return
+    if entries := [each.name for each in listed if each.fits(name)]:
         yield Finding("selection", Mark.OK, f"{source} selects it by {', '.join(entries)}")
     else:
-        yield Finding("selection", Mark.FAIL, f"{source} does not name it", f'Add "{name}" to customMetrics; RECEIVER_METRICS_JSON or --metrics-json names the file.')  # fmt: skip
+        yield Finding("selection", Mark.FAIL, f"{source} does not name it", fix)
 
 
-def _at_receiver(name: str, ask: Ask) -> Iterator[Finding]:
-    try:
-        metrics = ask(
-            f"/api/v1/metrics?limit=5000&match={quote(name)}",
-            "selected",
-            "unselected",
-            "never_seen",
-        )
-        status = ask("/api/v1/status", "verdict")
-    except NoAnswer as error:
-        yield Finding(
-            "receiver", Mark.FAIL, str(error), "Start it, or say where it is: --receiver."
-        )
-        return
-    row = next((each for each in metrics["selected"]["rows"] if each["name"] == name), None)
+def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:
+    row = next((each for each in seen.metrics["selected"]["rows"] if each["name"] == name), None)
     if row:
         if row["help"] and name not in METRIC_NAMES:
             yield Finding("meaning", Mark.OK, f"{row['help']} [{row['unit'] or row['type']}]")
         yield _arrival(row)
-        yield _delivery(status)
-    elif any(each["name"] == name for each in metrics["unselected"]["rows"]):
-        yield Finding("receiver", Mark.FAIL, "it arrives, and the selection that runs does not name it", "Is the receiver's metrics.json this one?")  # fmt: skip
+        yield _delivery(seen.status)
+    elif any(each["name"] == name for each in seen.metrics["unselected"]["rows"]):
+        yield Finding("receiver", Mark.FAIL, "it arrives, and is not selected", "")
     else:
-        yield _never(name, metrics, status["verdict"])
+        yield _never(name, seen.metrics, seen.status["verdict"])
 
 
 def _never(name: str, metrics: dict[str, Any], verdict: dict[str, Any]) -> Finding:
@@ -158,9 +176,10 @@ def _never(name: str, metrics: dict[str, Any], verdict: dict[str, Any]) -> Findi
     if known and verdict["state"] != State.NOT_RECEIVING:
         near = f"Nearest: {', '.join(known['nearest'])}." if known["nearest"] else ""
         return Finding("receiver", Mark.FAIL, f"it has never arrived: {known['why']}", near)
-    return Finding(
-        "receiver", Mark.FAIL, f"it has never arrived. {verdict['line']}", verdict["hint"]
-    )
+    if verdict["severity"] == Severity.GOOD and verdict["state"] != State.WAITING:
+        return Finding("receiver", Mark.FAIL, "it has never arrived; other metrics do")
+    line, hint = verdict["line"], verdict["hint"]
+    return Finding("receiver", Mark.FAIL, f"it has never arrived. {line}", hint)
 
 
 def _arrival(row: dict[str, Any]) -> Finding:

@@ -77,7 +77,7 @@ def _is_list(value: object, kind: type) -> bool:
 def _check_remote_write(config: Mapping[str, Any], listen: Address, names: Sequence[str]) -> Iterator[Finding]:  # fmt: skip
     entries = config.get("remote_write") or []
     urls = [str(each.get("url", "")) for each in entries]
-    ours = [each for each in entries if is_ours(str(each.get("url", "")), listen)]
+    ours = [each for each in entries if is_ours(str(each.get("url", "")), listen.port)]
     wanted = f"http://localhost:{listen.port}{WRITE_PATH}"
     if not ours:
         said = f"only to {', '.join(urls)}" if urls else "nowhere: there is no remote_write"
@@ -91,14 +91,14 @@ def _check_remote_write(config: Mapping[str, Any], listen: Address, names: Seque
         yield Finding("relabel", Mark.FAIL, detail, "appinsights-receiver relabel prints ones that fit metrics.json.")  # fmt: skip
 
 
-def is_ours(url: str, listen: Address) -> bool:
-    """Say whether a remote_write's address may be a receiver that listens so."""
+def is_ours(url: str, listen_port: int) -> bool:
+    """Say whether a remote_write's address may be a receiver at that port."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         return False
-    return parts.path.rstrip("/").endswith(WRITE_PATH) and port == listen.port
+    return parts.path.rstrip("/").endswith(WRITE_PATH) and port == listen_port
 
 
 def _is_kept(name: str, entry: Mapping[str, Any]) -> bool:

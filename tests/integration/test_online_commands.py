@@ -45,7 +45,7 @@ class Place:
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Type a command; give its exit code and what it printed."""
         self._capsys.readouterr()
-        code = await asyncio.to_thread(main, [*arguments, "--receiver", self.running.url, *self._settings])  # fmt: skip
+        code = await asyncio.to_thread(main, [arguments[0], "--receiver", self.running.url, *self._settings, *arguments[1:]])  # fmt: skip
         return code, self._capsys.readouterr().out
 
     async def ask(self, *arguments: str) -> tuple[int, Any]:
@@ -111,6 +111,19 @@ async def test_doctor_finds_nothing_wrong(
 
 
 @in_loop()
+async def test_doctor_looks_for_the_receiver_that_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Its port, and its metrics.json: not those that happen to be set where `doctor` is typed."""
+    async with (
+        place(tmp_path, capsys) as here,
+        around('nv_a{model="m"} 1\n', "nv_a_irate", f"{here.running.url}/api/v1/write") as flags,
+    ):
+        await here.feed("nv_a")
+        _, found = await here.ask("doctor", "--no-canary", *flags, "--metrics-json", "/nonexistent")
+    marks = {each["what"]: each["mark"] for each in found["findings"]}
+    assert (marks["remote_write"], marks["metrics.json"], marks["names"]) == ("ok", "ok", "ok")
+
+
+@in_loop()
 async def test_doctor_without_the_receiver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     """What does not answer is a finding with a fix, not a traceback."""
     async with place(tmp_path, capsys) as here:
@@ -146,6 +159,8 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
             return found if "misspelt" in found["cause"]["detail"] else None
 
         told = await until(known, "the receiver knows what is near")
+        other = ["--metrics-json", "/nonexistent", *alone]
+        _, running = await here.ask("explain", "nv_a", *other)
         _, idle = await here.ask("explain", "nv_a_irate", *flags)
     stations = {each["what"]: each["detail"] for each in well["findings"]}
     assert list(stations) == ["triton", "prometheus", "selection", "receiver", "delivery"]
@@ -156,6 +171,8 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
     assert never["cause"]["what"] == "triton"
     assert told["cause"]["detail"] == "it has never arrived: misspelt? nv_a arrives"
     assert told["cause"]["fix"] == "Nearest: nv_a."
+    selection = {each["what"]: each["detail"] for each in running["findings"]}["selection"]
+    assert selection.endswith("metrics.json selects it by nv_a"), "what runs counts"
     assert idle["cause"]["what"] == "prometheus"
     assert "has no value now" in idle["cause"]["detail"]
 
