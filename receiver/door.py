@@ -38,6 +38,15 @@ CLOSE_REASONS = {
 }
 """Why the receiver closed a connection: the closed set of `receiver_connections_closed_total`."""
 
+_HINTS = {
+    "crowded_out": "If senders reconnect for it, raise RECEIVER_CONNECTIONS_MAX.",
+    "no_place": "The sender comes again; if it lasts, raise RECEIVER_CONNECTIONS_MAX.",
+    "headers_late": "Look at who connects and says nothing, or raise RECEIVER_HEADERS_TIMEOUT.",
+    "idle": "Nothing: the sender connects again when it has something.",
+    "not_http": "Look at who connects: https where TLS is off, http where it is on, a scanner.",
+    "handshake_failed": "Does the sender speak TLS, trust the certificate and bring its own where asked?",
+}
+
 log = structlog.get_logger()
 
 
@@ -147,7 +156,10 @@ class Door:
                 connection, _ = await self._loop.sock_accept(listener)
             except OSError as error:
                 if count := self._throttle.due("accept"):
-                    log.warning("connections cannot be accepted", error=str(error), times=count)
+                    hint = "Raise the limit on open files (ulimit -n); what waits is accepted then."
+                    log.warning(
+                        "connections cannot be accepted", error=str(error), hint=hint, times=count
+                    )
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             self.counts.accepted += 1
@@ -210,6 +222,7 @@ class Door:
                 "connection closed",
                 reason=reason,
                 meaning=CLOSE_REASONS[reason],
+                hint=_HINTS[reason],
                 connections=self.connections,
                 times=count,
                 **extra,

@@ -3,7 +3,7 @@
 In: flags given and the environment. Out: a frozen `Settings`, and for each value
 where it came from. Reads no files but metrics.json, in `load_allowlist`.
 
-`SETTINGS` is the one list: the flags, `check`'s output and docs/settings.md follow it.
+`SETTINGS` is the one list: the flags, `check`'s output and README's table follow it.
 """
 
 import socket

@@ -349,7 +349,7 @@ async def test_retry_after_is_obeyed(tmp_path: Path, form: str) -> None:
         found = await receiver.idle()
         waited = time.monotonic() - begun_at
         least = 3.0 if form == "seconds" else 2.0  # a date has whole seconds
-        assert least <= waited < 8.0
+        assert least <= waited < 30.0
         assert found["delivery"]["attempts"] == {"429": 1, "200": 1}
         assert sorted(delivered(server.sandbox)) == sorted(sent)
 
