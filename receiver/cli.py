@@ -63,13 +63,21 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add(verbs, _make_common(getattr(verb, "SHOWN", ())))
+    return parser
+
+
+def _make_common(shown: Sequence[str]) -> argparse.ArgumentParser:
+    """Make the flags that every verb takes; help shows those that matter to it, or all."""
     common = argparse.ArgumentParser(add_help=False)
-    group = common.add_argument_group("settings", "README.md explains each")
+    which = "those that matter here; all others of `run` are taken too" if shown else "README.md explains each"  # fmt: skip
+    group = common.add_argument_group("settings", which)
     for setting in SETTINGS:
         if setting.flag:
             default = f" (default: {setting.default})" if setting.default else ""
             text = f"{setting.meaning}{default} [{setting.environment}]".replace("%", "%%")
+            if shown and setting.name not in shown:
+                text = argparse.SUPPRESS
             group.add_argument(setting.flag, dest=setting.name, metavar="…", help=text)
-    for verb in VERBS:
-        verb.add(verbs, common)
-    return parser
+    return common

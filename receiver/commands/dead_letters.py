@@ -10,10 +10,12 @@ from receiver.deadletters import read_dead_letters, to_text
 from receiver.errors import OutboxError
 from receiver.settings import Origin, Settings
 
+SHOWN = ("outbox_dir",)
+
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     """Make the verb."""
-    parser = add_verb(verbs, "dead-letters", "show rejected items", "Show the latest items that Application Insights rejected for good, and its words.", common)  # fmt: skip
+    parser = add_verb(verbs, "dead-letters", "show rejected items", "Show the latest items that Application Insights rejected for good, with its words and what to do.\nReads the outbox's directory; the receiver may run meanwhile or not.", common, example="Example: appinsights-receiver dead-letters --json | jq .message")  # fmt: skip
     add_json(parser, "one JSON object a line")
     parser.set_defaults(run=run)
 

@@ -28,6 +28,15 @@ from receiver.states import Severity, State
 BEHIND_SECONDS = 60.0
 SYMPTOMS = {State.NOT_RECEIVING, State.FILTERED_OUT, State.INCOMPLETE, State.WAITING}
 """Verdicts whose cause lies further up: what Prometheus and Triton say goes before them."""
+SHOWN = (
+    "connection_string",
+    "authentication_string",
+    "send_timeout_seconds",
+    "metrics_json",
+    "listen",
+    "web_config_file",
+    "bearer_token_file",
+)
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from receiver.states import Severity, State
 from receiver.triton import METRIC_NAMES, METRICS, Category, Metric, series_names
 
 LATE_SECONDS = 180.0
+SHOWN = ("metrics_json", "listen", "web_config_file", "bearer_token_file")
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:

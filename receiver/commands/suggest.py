@@ -20,6 +20,7 @@ from receiver.triton import METRICS, Category, series_names
 TRITON = "http://localhost:8002/metrics"
 IRATE_SECONDS = 60.0
 ALIASES = {"count": Category.COUNT, "latency": Category.LATENCY, "summary": Category.SUMMARY, "gpu": Category.GPU, "cpu": Category.CPU, "other": Category.OTHER}  # fmt: skip
+SHOWN = ("price_per_gb",)
 
 
 class NotWritten(ReceiverError):

@@ -11,6 +11,7 @@ from receiver.commands.running import ask_running
 from receiver.settings import Origin, Settings
 
 ASK_SECONDS = 1.0
+SHOWN = ("listen", "web_config_file", "bearer_token_file")
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
