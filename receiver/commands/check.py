@@ -84,14 +84,19 @@ def _check_access(settings: Settings, found: Checked) -> None:
 
 
 def _check_connection(settings: Settings, found: Checked) -> None:
+    connection = None
     try:
         connection, warnings = find_connection(settings)
         found.warnings += warnings
         if connection is None:
             found.warnings.append(NO_DESTINATION)
-            return
-        found.delivers_to = connection.track_url
-        entra.parse(settings.authentication_string)
+        else:
+            found.delivers_to = connection.track_url
+    except SettingsError as error:
+        found.errors.append(str(error))
+    try:
+        if (authentication := entra.parse(settings.authentication_string)) and connection:
+            entra.credential_maker(authentication, connection)
     except SettingsError as error:
         found.errors.append(str(error))
 

@@ -74,6 +74,24 @@ def test_check_finds_all_that_is_wrong_at_once(
     assert "error: APPLICATIONINSIGHTS_CONNECTION_STRING is a bare key" in out
 
 
+@pytest.mark.parametrize(
+    ("connection", "authentication", "said"),
+    [
+        (CONNECTION, "Authorization=AAD", ""),
+        ("", "Authorization=none", "has to say Authorization=AAD"),
+        ("no string", "Authorization=none", "has to say Authorization=AAD"),
+        (CONNECTION.replace("https:", "http:"), "Authorization=AAD", "is not https: a token is not sent there"),
+    ],
+)  # fmt: skip
+def test_check_looks_at_the_way_to_sign_in(
+    connection: str, authentication: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `run` would refuse it, whether a destination is set or not."""
+    flags = ["--connection-string", connection, "--authentication-string", authentication]
+    assert main(["check", *flags]) == (2 if said else 0)
+    assert said in capsys.readouterr().out
+
+
 def test_check_warns_of_names_that_look_misspelt(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
