@@ -30,6 +30,8 @@ from receiver.repeats import Repeats
 EXPIRY_MS = 48 * 3600 * 1000
 """Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
 
+GONE = "outbox.db was removed or replaced while the receiver runs: restart the receiver"
+
 _SELECT_BATCH = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
 
 log = structlog.get_logger()
@@ -58,6 +60,7 @@ class Outbox:
         self._batches = self._size_bytes = 0
         self._last_id = 0
         self._open_database: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._lock = schema.take_directory(directory)
         try:
             self._open()
@@ -89,6 +92,7 @@ class Outbox:
             self._put_aside(error)
             database = schema.open_database(self._directory)
         self._open_database = database
+        self._identity = schema.identity(self._directory)
         if self._last_id > self.newest_id():  # batches of the damaged one may be under way
             insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
             database.execute(insert, (self._last_id,))
@@ -140,6 +144,8 @@ class Outbox:
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
         """Run one transaction; what is counted in the yielded totals is part of it."""
         database = self._database
+        if schema.identity(self._directory) != self._identity:
+            raise OutboxError(GONE)  # what is written to it now would go with this process
         before = self._batches, self._size_bytes
         totals: Counter[tuple[str, str]] = Counter()
         try:

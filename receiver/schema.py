@@ -90,6 +90,15 @@ def take_directory(directory: Path) -> TextIO:
     return lock
 
 
+def identity(directory: Path) -> tuple[int, int] | None:
+    """Tell the database's file from every other that may stand at its place; None for no file."""
+    try:
+        found = (directory / FILE_NAME).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def open_database(directory: Path) -> sqlite3.Connection:
     """Open the database in its durable mode, and bring it to the newest version.
 

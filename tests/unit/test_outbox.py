@@ -612,3 +612,18 @@ def test_an_emptied_outbox_gives_the_disk_back(tmp_path: Path) -> None:
     assert (tmp_path / FILE_NAME).stat().st_size < before / 10
     box.check()
     box.close()
+
+
+@pytest.mark.parametrize("instead", ["nothing", "another file"])
+def test_a_file_that_was_taken_away_is_not_written(tmp_path: Path, instead: str) -> None:
+    """What is written to a file without a name goes with the process: nobody is told otherwise."""
+    box = Box(tmp_path)
+    box.apply([submission(items(1))])
+    (tmp_path / FILE_NAME).unlink()
+    if instead == "another file":
+        (tmp_path / FILE_NAME).write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(OutboxError, match="restart the receiver"):
+            box.outbox.apply([submission(items(1))], [])
+    assert box.outbox.next_batch((), 0), "what waits can still be sent"
+    box.close()
