@@ -94,6 +94,8 @@ def _disk(facts: Facts) -> Iterator[Diagnosis]:
         words = found.outbox.full  # not for its own size
     if found.outbox_failing or words:
         hint = "Make room, or make RECEIVER_OUTBOX_DIR writable; the receiver goes on by itself."
+        if "restart" in words:
+            hint = "And leave the files in RECEIVER_OUTBOX_DIR to the receiver while it runs."
         yield Diagnosis(State.DISK, words or "the outbox cannot be written", hint)
 
 

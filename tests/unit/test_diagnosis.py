@@ -16,6 +16,7 @@ from receiver.door import DoorCounts
 from receiver.gate import State as Gate
 from receiver.history import Flow
 from receiver.ingestion import Action
+from receiver.outbox import GONE
 from receiver.reception import ReceptionCounts
 from receiver.spelling import size, span
 from receiver.states import MEANINGS, Severity, State, anchor
@@ -249,3 +250,11 @@ def test_span(seconds: float, text: str) -> None:
 )  # fmt: skip
 def test_size(count: float, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_hint_does_not_contradict_the_line() -> None:
+    """A disk mends itself when there is room; a file that was taken away does not."""
+    full = diagnose(facts(outbox_failing=True, facts={"outbox_error": "database or disk is full"}))
+    gone = diagnose(facts(outbox_failing=True, facts={"outbox_error": GONE}))
+    assert "goes on by itself" in full.hint
+    assert "goes on by itself" not in gone.hint
