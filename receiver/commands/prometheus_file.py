@@ -46,7 +46,7 @@ def _load(yaml: Any, path: Path) -> tuple[dict[str, Any], str]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         return {}, f"{path}: {error.strerror}"
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # not UTF-8 is a ValueError
         return {}, f"{path}: not YAML: {' '.join(str(error).split())}"
     if not isinstance(document, dict):
         return {}, f"{path}: holds no configuration"

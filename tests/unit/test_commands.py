@@ -99,6 +99,7 @@ def test_a_right_one_has_nothing_wrong(tmp_path: Path) -> None:
         (config(remote_write=[{"url": URL, "write_relabel_configs": ["x"]}]), "file", "write_relabel_configs"),
         (config(remote_write=[{"url": URL, "write_relabel_configs": [{"source_labels": 5}]}]), "file", "write_relabel_configs"),
         ("a: [", "file", "not YAML"),
+        ("a: 2020-13-45", "file", "not YAML"),
         ("- 1", "file", "no configuration"),
     ],
 )  # fmt: skip
