@@ -8,7 +8,6 @@ else idle, else for its body: a crowd that waits cannot lock out those that writ
 """
 
 import asyncio
-import resource
 import socket
 import ssl
 from collections import Counter
@@ -19,33 +18,14 @@ from enum import Enum
 
 import structlog
 
+from receiver.closing import CLOSE_REASONS
+from receiver.descriptors import allow, room_for
 from receiver.errors import SettingsError
 from receiver.settings import Address
 from receiver.throttle import Throttle
 
 BACKLOG = 1024
-FILES_RESERVED = 64
-"""File descriptors that connections leave to the outbox, the way to Azure, the log and the rest."""
 ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
-
-CLOSE_REASONS = {
-    "crowded_out": "All connections were taken, and a newer one got its place.",
-    "no_place": "All connections were taken by requests at work, so it was not let in.",
-    "headers_late": "Its request's headers did not come in time.",
-    "idle": "It sent nothing for long.",
-    "not_http": "What came over it was no HTTP.",
-    "handshake_failed": "Its TLS handshake failed or took too long.",
-}
-"""Why the receiver closed a connection: the closed set of `receiver_connections_closed_total`."""
-
-_HINTS = {
-    "crowded_out": "If senders reconnect for it, raise RECEIVER_CONNECTIONS_MAX.",
-    "no_place": "The sender comes again; if it lasts, raise RECEIVER_CONNECTIONS_MAX.",
-    "headers_late": "Look at who connects and says nothing, or raise RECEIVER_HEADERS_TIMEOUT.",
-    "idle": "Nothing: the sender connects again when it has something.",
-    "not_http": "Look at who connects: https where TLS is off, http where it is on, a scanner.",
-    "handshake_failed": "Does the sender speak TLS, trust the certificate and bring its own where asked?",
-}
 
 log = structlog.get_logger()
 
@@ -75,21 +55,6 @@ class DoorCounts:
     connections: int = 0
     accepted: int = 0
     closed: Counter[str] = field(default_factory=Counter)
-
-
-def allow_files(wanted: int) -> None:
-    """Have the system allow this process so many file descriptors, as far as it may."""
-    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY or files >= wanted:
-        return
-    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
-    if allowed < wanted:
-        log.warning(
-            "fewer connections than were set",
-            file_descriptors=allowed,
-            hint="Raise the limit on open files (ulimit -n), or lower RECEIVER_CONNECTIONS_MAX.",
-        )
 
 
 class Door:
@@ -130,7 +95,7 @@ class Door:
         except OSError as error:
             message = f"cannot listen on {address}: {error.strerror}; name another with RECEIVER_LISTEN or --listen"
             raise SettingsError(message) from error
-        allow_files(self._limits.connections + FILES_RESERVED)
+        allow(self._limits.connections)
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._accepting = self._loop.create_task(self._accept(self._socket), name="door")
         return Address(*self._socket.getsockname()[:2])
@@ -163,7 +128,7 @@ class Door:
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             self.counts.accepted += 1
-            if self.connections >= self._places() and not self._give_up_one():
+            if self.connections >= room_for(self._limits.connections) and not self._give_up_one():
                 self.note("no_place")
                 connection.close()
                 continue
@@ -171,13 +136,6 @@ class Door:
             self._coming[task] = None
             task.add_done_callback(lambda done: self._coming.pop(done, None))
             await asyncio.sleep(0)  # an accept that need not wait gives nobody else a turn
-
-    def _places(self) -> int:
-        """Say how many connections there may be: fewer than were set where files are scarce."""
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if files == resource.RLIM_INFINITY:
-            return self._limits.connections
-        return min(self._limits.connections, max(files - FILES_RESERVED, files // 2))
 
     async def _admit(self, connection: socket.socket) -> None:
         context = self._tls()
@@ -217,12 +175,13 @@ class Door:
         """Count a connection that was closed, and log it once in a while."""
         self.counts.closed[reason] += 1
         if count := self._throttle.due(reason):
+            meaning, hint = CLOSE_REASONS[reason]
             extra = {"error": str(error)[:200]} if error else {}
             log.warning(
                 "connection closed",
                 reason=reason,
-                meaning=CLOSE_REASONS[reason],
-                hint=_HINTS[reason],
+                meaning=meaning,
+                hint=hint,
                 connections=self.connections,
                 times=count,
                 **extra,

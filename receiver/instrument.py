@@ -67,6 +67,10 @@ class Instrument:
         self.troubles = troubles
         self.history = History()
 
+    async def begin(self) -> None:
+        """Take the first point, before anything can arrive: all that comes is more than that."""
+        await self._step()
+
     async def run(self) -> None:
         """Look, until cancelled."""
         loop = asyncio.get_running_loop()
@@ -75,11 +79,10 @@ class Instrument:
             self.observation.digest()
             if loop.time() >= due:
                 due += STEP_SECONDS
-                await self.step()
+                await self._step()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def step(self) -> None:
-        """Take down where everything stands; the first time before anything arrives."""
+    async def _step(self) -> None:
         try:
             view = await self.view()
         except NotCommitted:  # the disk fails; the next look says more

@@ -12,12 +12,14 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import orjson
 
 from receiver.allowlist import Allowlist
-from receiver.cache import BoundedCache
+from receiver.batch import Chunk, cut, lines_of
+from receiver.cache import BoundedCache, CacheStatistics
+from receiver.compiled import IS_COMPILED, CompiledPath
 from receiver.decode import (
     DEFAULT_LIMITS,
     Message,
@@ -29,10 +31,11 @@ from receiver.decode import (
 )
 from receiver.envelope import Identity, Template, TimeTexts, line, make_template
 from receiver.errors import InvalidSeries
-from receiver.fastpath import LINE_OVERHEAD_BYTES, FastPath, Found, check_rendered
+from receiver.fastpath import FastPath
 from receiver.limits import Limits
 from receiver.metadata import MetadataBook
 from receiver.parts import check_parts
+from receiver.recognised import LINE_OVERHEAD_BYTES, Found, check_rendered
 
 STALE = "stale"
 NAN = "nan"
@@ -66,13 +69,13 @@ Key = bytes | tuple[bytes, ...]
 class Intake:
     """What became of one request.
 
-    `lines` are the items to commit, in the order sent; their times span
+    `chunks` hold the items to commit, a line each, in the order sent; their times span
     `oldest_ms` to `newest_ms`. In samples: received = unselected + dropped + lines.
     `refused` holds a few of the series that were refused; `written_*` count what a
     remote-write 2.0 answer has to tell.
     """
 
-    lines: list[bytes] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
     oldest_ms: int = 0
     newest_ms: int = 0
     received: int = 0
@@ -86,6 +89,20 @@ class Intake:
     written_histograms: int = 0
     written_exemplars: int = 0
     rendered_bytes: int = 0
+    has_times: bool = False
+
+    def span(self, timestamp_ms: int) -> None:
+        """Take note of a line's time."""
+        if timestamp_ms > self.newest_ms or not self.has_times:
+            self.newest_ms = timestamp_ms
+        if timestamp_ms < self.oldest_ms or not self.has_times:
+            self.oldest_ms = timestamp_ms
+        self.has_times = True
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The items one by one, for whoever has time."""
+        return [line for chunk in self.chunks for line in lines_of(chunk, chunk.items)]
 
 
 class Selection:
@@ -101,14 +118,24 @@ class Selection:
         cache_bytes: int,
         limits: Limits = DEFAULT_LIMITS,
         metadata: MetadataBook | None = None,
+        *,
+        compiled: bool = IS_COMPILED,
     ) -> None:
-        """Start with nothing remembered; `cache_bytes` bounds the templates."""
+        """Start with nothing remembered; `cache_bytes` bounds the templates.
+
+        `compiled` chooses between `receiver.compiled` and `receiver.fastpath`.
+        """
         self.allowlist = allowlist
         self.limits = limits
         self.metadata = MetadataBook() if metadata is None else metadata
         self.identity = identity
+        self._fast: FastPath | CompiledPath
+        if compiled:  # it keeps what it knows itself; the odd series keep to a quarter
+            self._fast = CompiledPath(allowlist, cache_bytes * 3 // 4, self._make_template, limits)
+            cache_bytes //= 4
         self.templates: BoundedCache[Key, bytes] = BoundedCache(cache_bytes, _measure)
-        self._fast = FastPath(allowlist, self.templates, self._make_template, limits)
+        if not compiled:
+            self._fast = FastPath(allowlist, self.templates, self._make_template, limits)
         self._times = TimeTexts()
 
     def take(self, raw: bytes, message: Message) -> Intake:
@@ -127,29 +154,34 @@ class Selection:
         TooLarge for one over the limits.
         """
         check_parts(raw, message, self.limits)
-        intake = Intake()
+        intake, lines = Intake(), list[bytes]()
         for series in decode(raw, message, self.limits, self.metadata.put):
-            self._take_or_refuse(series, intake)
+            self._take_or_refuse(series, intake, lines)
+        intake.chunks = cut(lines)
         return intake
+
+    def statistics(self) -> CacheStatistics:
+        """Count the templates that are known."""
+        known = self.templates.statistics()
+        if isinstance(self._fast, CompiledPath):
+            more = self._fast.statistics()
+            known = CacheStatistics(
+                *(sum(each) for each in zip(astuple(known), astuple(more), strict=True))
+            )
+        return known
 
     def _join(self, found: Found, message: Message) -> Intake:
         """Account for what was recognised, and take the odd series one by one, in their places."""
         intake = Intake(rendered_bytes=found.rendered_bytes)
-        pieces: list[bytes] = []
-        done = 0
-        for place, text in found.odd:
-            pieces += found.lines[done:place]
-            done = place
-            known = len(intake.lines)
+        odd_lines: list[list[bytes]] = []
+        for text in found.odd:
+            odd_lines.append([])
             check_parts(text, message, self.limits)
-            self._take_or_refuse(decode_series(text, message, found.symbols, self.limits), intake)
-            pieces += intake.lines[known:]
-        if found.lines:
-            times_ms = found.times_ms
-            if intake.lines:
-                times_ms |= {intake.oldest_ms, intake.newest_ms}
-            intake.oldest_ms, intake.newest_ms = min(times_ms), max(times_ms)
-            intake.lines = pieces + found.lines[done:] if pieces else found.lines
+            series = decode_series(text, message, found.symbols, self.limits)
+            self._take_or_refuse(series, intake, odd_lines[-1])
+        for timestamp_ms in found.span_ms:
+            intake.span(timestamp_ms)
+        intake.chunks = found.finish(odd_lines)
         usual = found.series - len(found.odd)
         intake.received += usual
         intake.unselected += found.unselected
@@ -161,14 +193,14 @@ class Selection:
             intake.labels_left_out += template.left_out
         return intake
 
-    def _take_or_refuse(self, series: Series, intake: Intake) -> None:
+    def _take_or_refuse(self, series: Series, intake: Intake, lines: list[bytes]) -> None:
         samples = len(series.samples)
         try:
             if series.name and not self.allowlist.wants(series.name):
                 intake.received += 1  # by its name alone, not opened: a sender puts one in each
                 intake.unselected += 1
             else:
-                self._take_series(series, intake)
+                self._take_series(series, intake, lines)
         except InvalidSeries as error:
             _refuse(error, samples + series.histograms, intake)
         else:
@@ -176,7 +208,7 @@ class Selection:
             intake.written_histograms += series.histograms
             intake.written_exemplars += series.exemplars
 
-    def _take_series(self, series: Series, intake: Intake) -> None:
+    def _take_series(self, series: Series, intake: Intake, lines: list[bytes]) -> None:
         middle = self._middle(series, intake)
         if series.histograms:
             series.check_histograms()
@@ -189,7 +221,7 @@ class Selection:
         if not middle:
             intake.dropped[NAME_TOO_LONG] += len(series.samples)
             return
-        self._render(series.samples, middle, intake)
+        self._render(series.samples, middle, intake, lines)
 
     def _charge(self, samples: int, middle: bytes, intake: Intake) -> None:
         """Refuse the request where few bytes of it would be rendered into very many."""
@@ -210,7 +242,9 @@ class Selection:
     def _make_template(self, labels: Mapping[str, str]) -> Template:
         return make_template(labels, self.identity)
 
-    def _render(self, samples: Sequence[Sample], middle: bytes, intake: Intake) -> None:
+    def _render(
+        self, samples: Sequence[Sample], middle: bytes, intake: Intake, lines: list[bytes]
+    ) -> None:
         for sample in samples:
             value, timestamp_ms = sample.value, sample.timestamp
             if not math.isfinite(value):
@@ -220,13 +254,8 @@ class Selection:
             if time_text is None:
                 intake.dropped[BAD_TIMESTAMP] += 1
                 continue
-            if not intake.lines:
-                intake.oldest_ms = intake.newest_ms = timestamp_ms
-            elif timestamp_ms > intake.newest_ms:
-                intake.newest_ms = timestamp_ms
-            elif timestamp_ms < intake.oldest_ms:
-                intake.oldest_ms = timestamp_ms
-            intake.lines.append(line(time_text, middle, orjson.dumps(value)))
+            intake.span(timestamp_ms)
+            lines.append(line(time_text, middle, orjson.dumps(value)))
 
 
 def _measure(key: Key, middle: bytes) -> int:

@@ -6,7 +6,10 @@ Never looks into an item, never opens a socket.
 
 Theory of operation: `apply` does any number of submissions and settlements in one
 SQLite transaction, WAL with synchronous=FULL: when it returns they are on disk, and
-when it raises none of them is. The ledger's totals change in that same transaction,
+when it raises none of them is. Settlements alone are written without waiting for the
+disk (synchronous=NORMAL): the process may die at once, but after a power failure the last
+of them may have to be done again, as if the service's answer had been lost. The next
+submission's sync is theirs too. The ledger's totals change in that same transaction,
 so that at all times, and after any crash,
 received = unselected + dropped + accepted + rejected + expired + pending.
 One thread at a time may call; `receiver.commit` has the one that does.
@@ -30,8 +33,7 @@ from receiver.repeats import Repeats
 EXPIRY_MS = 48 * 3600 * 1000
 """Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
 
-GONE = "outbox.db was removed or replaced while the receiver runs: restart the receiver"
-
+_ID_LIMIT = 2**63 - 1
 _SELECT_BATCH = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
 
 log = structlog.get_logger()
@@ -93,6 +95,7 @@ class Outbox:
             database = schema.open_database(self._directory)
         self._open_database = database
         self._identity = schema.identity(self._directory)
+        self._waits_for_disk = True  # as it was opened
         if self._last_id > self.newest_id():  # batches of the damaged one may be under way
             insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
             database.execute(insert, (self._last_id,))
@@ -128,24 +131,31 @@ class Outbox:
     def apply(
         self, submissions: Sequence[Submission], settlements: Sequence[Settlement]
     ) -> list[bytes | OutboxFull | None]:
-        """Commit all of these, or raise and commit none.
+        """Commit all of these, sealed submissions and settlements, or raise and commit none.
 
         Returns, for each submission: None when it is committed now; the answer that
         its first coming got, when it was committed before; OutboxFull when there is
         no room, and then nothing of it is kept.
         """
+        self._sync(wait=any(each.pieces for each in submissions))
         with self._transaction() as totals:
             for settlement in settlements:
                 self._settle(settlement, totals)
             self._expire_when_full(submissions, totals)
             return self._take(submissions, totals)
 
+    def _sync(self, *, wait: bool) -> None:
+        """Say whether the next transaction waits for the disk."""
+        if wait is not self._waits_for_disk:
+            self._database.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            self._waits_for_disk = wait
+
     @contextmanager
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
         """Run one transaction; what is counted in the yielded totals is part of it."""
         database = self._database
         if schema.identity(self._directory) != self._identity:
-            raise OutboxError(GONE)  # what is written to it now would go with this process
+            raise OutboxError(schema.GONE)  # what is written to it now would go with this process
         before = self._batches, self._size_bytes
         totals: Counter[tuple[str, str]] = Counter()
         try:
@@ -173,16 +183,16 @@ class Outbox:
     ) -> list[bytes | OutboxFull | None]:
         results: list[bytes | OutboxFull | None] = []
         taken: list[Submission] = []
-        full = self._why_full() if any(each.lines for each in submissions) else ""
+        full = self._why_full() if any(each.pieces for each in submissions) else ""
         for submission in submissions:
             result: bytes | OutboxFull | None
             result = self._repeats.answer(self._database, submission.digest)
-            if result is None and submission.lines and full:
+            if result is None and submission.pieces and full:
                 result = OutboxFull(full)
             if result is None:
                 taken.append(submission)
                 totals.update(submission.totals)
-                totals["pending", ""] += len(submission.lines)
+                totals["pending", ""] += submission.items
                 self._repeats.remember(self._database, submission)
             results.append(result)
         for parcel in pack(taken):
@@ -230,7 +240,7 @@ class Outbox:
         Both this machine's clock and the newest sample at hand must say so: either
         one alone may have jumped.
         """
-        newest_ms = max((each.newest_ms for each in submissions if each.lines), default=0)
+        newest_ms = max((each.newest_ms for each in submissions if each.pieces), default=0)
         if not newest_ms or not self._why_full():
             return
         cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - EXPIRY_MS
@@ -248,29 +258,31 @@ class Outbox:
 
     def probe(self) -> None:
         """Write to the disk and sync it, and change nothing."""
+        self._sync(wait=True)
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         self._database.execute(f"PRAGMA user_version={version}")
 
-    def next_batch(self, busy: Collection[int], fresh_from_id: int) -> Batch | None:
-        """Fetch the batch to send next, none of `busy`; None when there is no other.
+    def next_batches(self, busy: Collection[int], fresh_from_id: int, most: int) -> list[Batch]:
+        """Fetch the batches to send next, at most so many, none of `busy`.
 
         Those from `fresh_from_id` on go first; in each part the oldest goes first.
         """
         skip = ",".join(map(str, busy))
-        for floor in (fresh_from_id, 0) if fresh_from_id else (0,):
-            row = self._database.execute(
-                f"{_SELECT_BATCH} WHERE id >= ? AND id NOT IN ({skip}) ORDER BY id LIMIT 1",
-                (floor,),
-            ).fetchone()
-            if row:
-                return Batch(*row)
-        return None
+        found: list[Batch] = []
+        for first, last in ((fresh_from_id, _ID_LIMIT), (0, fresh_from_id - 1)):
+            rows = self._database.execute(
+                f"{_SELECT_BATCH} WHERE id BETWEEN ? AND ? AND id NOT IN ({skip}) ORDER BY id LIMIT ?",
+                (first, last, most - len(found)),
+            )
+            found += (Batch(*row) for row in rows)
+            if len(found) == most:
+                break
+        return found
 
-    def smallest_batch(self) -> Batch | None:
-        """Fetch the batch with the fewest bytes: a cheap probe."""
+    def smallest_batch(self) -> list[Batch]:
+        """Fetch the batch with the fewest bytes, if there is one: a cheap probe."""
         query = f"{_SELECT_BATCH} ORDER BY size_bytes LIMIT 1"
-        row = self._database.execute(query).fetchone()
-        return Batch(*row) if row else None
+        return [Batch(*row) for row in self._database.execute(query)]
 
     def newest_id(self) -> int:
         """Return the highest number that a batch ever had; 0 before the first."""

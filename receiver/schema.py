@@ -48,6 +48,7 @@ CREATE TABLE dead_letters (
     item TEXT NOT NULL
 );
 """
+GONE = "outbox.db was removed or replaced while the receiver runs: restart the receiver"
 RESERVE_BYTES = 16 << 20
 """Space on the disk that new items must leave: to write down what became of the old ones,
 which frees theirs, takes some first (SQLite's log, a few MiB)."""

@@ -74,7 +74,7 @@ async def running(
     committer.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
-        delivery = await open_outlet(settings, connection, committer, stack, clock)
+        delivery = open_outlet(settings, connection, committer, stack, clock)
         committer.on_batches = delivery.wake
         identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
         limits = _limits(settings)
@@ -122,7 +122,7 @@ async def running(
         front = Web(reception, make_pages(instrument, watch), access, admission, body_limits)
         for part in (committer, delivery, front):
             part.on_trouble = troubles.note
-        await instrument.step()
+        await instrument.begin()
         entrance = await open_entrance(front, settings, access, door_counts)
         looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")

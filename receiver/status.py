@@ -117,7 +117,7 @@ class Observer:
             delivery=self.delivery.counts,
             gate=gate.state,
             gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
-            cache=self.reception.selection.templates.statistics(),
+            cache=self.reception.selection.statistics(),
             admission=self.admission.statistics(),
             door=self.door,
             metadata_families=len(self.reception.selection.metadata),

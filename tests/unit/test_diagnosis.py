@@ -16,8 +16,8 @@ from receiver.door import DoorCounts
 from receiver.gate import State as Gate
 from receiver.history import Flow
 from receiver.ingestion import Action
-from receiver.outbox import GONE
 from receiver.reception import ReceptionCounts
+from receiver.schema import GONE
 from receiver.spelling import size, span
 from receiver.states import MEANINGS, Severity, State, anchor
 from receiver.status import Ledger, Snapshot

@@ -35,6 +35,15 @@ def test_a_line_that_cannot_be_written_is_lost(
     structlog.get_logger().warning("delivery waits", reason="429")
 
 
+def test_a_file_that_is_closed_later_loses_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the log's file is when a test that set it up has ended."""
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    logs.configure()
+    file.close()
+    structlog.get_logger().warning("delivery waits", reason="429")
+
+
 def test_without_a_terminal_a_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     """With level and time, for those who collect logs."""
     logs.configure()
