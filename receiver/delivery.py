@@ -265,11 +265,13 @@ class Delivery:
         self._service_clock_offset = told - self._loop.time()
 
     def _is_too_old(self, batch: Batch) -> bool:
-        """Whether the service would refuse all of it for its age, by the service's own clock.
+        """Whether the service would refuse all of it for its age, by the service's clock and ours.
 
-        Our clock may jump; before the service has told its time, it has to judge itself.
+        Either one alone may be wrong: ours may jump, and a proxy that answers in the service's
+        place may have its own. Where they differ the service has to judge itself.
         """
         if self._service_clock_offset is None:
             return False
-        now_ms = (self._service_clock_offset + self._loop.time()) * 1000
+        service_now = self._service_clock_offset + self._loop.time()
+        now_ms = min(service_now, self._wall_clock()) * 1000
         return batch.newest_ms < now_ms - EXPIRY_MS

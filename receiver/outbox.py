@@ -59,6 +59,7 @@ class Outbox:
         self._batches = self._size_bytes = 0
         self._last_id = 0
         self._open_database: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._lock = schema.take_directory(directory)
         try:
             self._open()
@@ -90,6 +91,7 @@ class Outbox:
             self._put_aside(error)
             database = schema.open_database(self._directory)
         self._open_database = database
+        self._identity = schema.identity(self._directory)
         self._waits_for_disk = True  # as it was opened
         if self._last_id > self.newest_id():  # batches of the damaged one may be under way
             insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
@@ -149,6 +151,8 @@ class Outbox:
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
         """Run one transaction; what is counted in the yielded totals is part of it."""
         database = self._database
+        if schema.identity(self._directory) != self._identity:
+            raise OutboxError(schema.GONE)  # what is written to it now would go with this process
         before = self._batches, self._size_bytes
         totals: Counter[tuple[str, str]] = Counter()
         try:

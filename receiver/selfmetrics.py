@@ -17,8 +17,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from receiver import __version__
+from receiver.closing import CLOSE_REASONS
 from receiver.compiled import IS_COMPILED
-from receiver.door import CLOSE_REASONS
 from receiver.intake import DROP_REASONS
 from receiver.latency import Latency
 from receiver.status import Snapshot
