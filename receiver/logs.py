@@ -1,6 +1,7 @@
 """How the receiver speaks to its operator: one line an event, on standard error.
 
-For people when a terminal listens, JSON otherwise.
+For people when a terminal listens, JSON otherwise. The variables of a traceback are left
+out: bodies and tokens are among them.
 """
 
 import sys
@@ -45,13 +46,17 @@ def configure() -> None:
     file = Unfailing(sys.stderr)
     people = file.isatty()
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if people
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=not people),
-            structlog.processors.dict_tracebacks
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            )
             if not people
             else structlog.processors.StackInfoRenderer(),
             renderer,

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs the programs that tests start and that no Python package brings: a browser for
-# the pages, openssl for certificates, a C compiler for receiver/kernel.c. Where it cannot,
-# the tests that need them say so.
+# the pages, openssl for certificates, shellcheck for our scripts, a C compiler for
+# receiver/kernel.c. Where it cannot, the tests that need them say so.
 set -eu
 PYTHON=.venv/bin/python
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+command -v shellcheck >/dev/null 2>&1 || missing="$missing shellcheck"
 kernel=yes
 "$PYTHON" -c 'import receiver.kernel' 2>/dev/null || {
     kernel=

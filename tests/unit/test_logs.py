@@ -52,3 +52,16 @@ def test_without_a_terminal_a_line_is_json(capsys: pytest.CaptureFixture[str]) -
     assert '"event": "receiver listens"' in line
     assert '"level": "info"' in line
     assert '"timestamp": "' in line
+
+
+def test_a_traceback_holds_no_values(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bodies and tokens are among the variables of those who fail."""
+    logs.configure()
+    secret = "a token " * 3
+    try:
+        raise RuntimeError(f"it failed after {len(secret)} signs")
+    except RuntimeError:
+        structlog.get_logger().exception("request failed")
+    line = capsys.readouterr().err
+    assert "it failed after 24 signs" in line
+    assert secret not in line
