@@ -5,7 +5,7 @@ For people when a terminal listens, JSON otherwise.
 
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -31,14 +31,15 @@ class Unfailing:
             self._file.flush()
 
 
-def configure() -> None:
-    """Set up structlog; called once, by the command line."""
+def configure(**always: Any) -> None:
+    """Set up structlog; called once, by the command line. Each line says what is `always` so."""
     people = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
+            lambda _, __, event: {**always, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=not people),
             structlog.processors.dict_tracebacks
