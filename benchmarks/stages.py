@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from benchmarks.payloads import SELECTED_PREFIX, Workload, endless, make_requests
 from receiver.allowlist import Allowlist, Entry
-from receiver.batch import Settlement, Submission, pack
+from receiver.batch import Settlement, Submission, seal
 from receiver.decode import Message, decompress
 from receiver.envelope import Identity
 from receiver.intake import Selection
@@ -60,12 +60,12 @@ def _stages(workload: Workload) -> dict[str, float]:
 def _one(body: bytes, selection: Selection, outbox: Outbox, clock: _Clock) -> None:
     raw = clock.time("decompress", lambda: decompress(body, LIMIT_BYTES))
     intake = clock.time("recognise, select, render", lambda: selection.take(raw, Message.V1))
-    if not intake.lines:
+    if not intake.chunks:
         return
     told = clock.time("digest", lambda: digest(body, Message.V1))
-    submission = Submission(intake.lines, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
-    clock.time("join and compress (a part of the next)", lambda: list(pack([submission])))
-    clock.time("join, compress, commit", lambda: outbox.apply([submission], []))
+    submission = Submission(intake.chunks, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
+    sealed = clock.time("compress", lambda: seal(submission))
+    clock.time("commit", lambda: outbox.apply([sealed], []))
     while batch := clock.time("fetch a batch", lambda: outbox.next_batch((), 0)):
         settled = Settlement(batch, accepted=batch.items)
         clock.time("settle a batch", lambda settled=settled: outbox.apply([], [settled]))  # type: ignore[misc]

@@ -2,7 +2,8 @@
 
 In: submissions, settlements and questions from the event loop. Out: each one's
 result, once it is on disk. The thread takes all that waits and does it in one
-transaction, so that under load many requests share one sync to disk. While
+transaction, so that under load many requests share one sync to disk; it compresses
+them first, while the event loop goes on. While
 delivery is busy with earlier batches it lingers some milliseconds for company,
 since a full batch costs little more to send than a small one.
 """
@@ -18,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from receiver.batch import BATCH_ITEMS, Settlement, Submission, Totals
+from receiver.batch import BATCH_ITEMS, Settlement, Submission, Totals, seal
 from receiver.errors import NotCommitted, ReceiverError
 from receiver.outbox import Outbox
 
@@ -103,7 +104,7 @@ class Committer:
 
         Raises: NotCommitted, OutboxFull; then nothing of it is kept.
         """
-        result = await self._put(submission, len(submission.lines))
+        result = await self._put(submission, submission.items)
         assert result is None or isinstance(result, bytes)
         return result
 
@@ -175,7 +176,7 @@ class Committer:
         self._loop.call_soon_threadsafe(self._resolve, results)
 
     def _write(self, writes: list[_Job], loose: Counter[tuple[str, str]]) -> list[object]:
-        submissions = [job.work for job in writes if isinstance(job.work, Submission)]
+        submissions = [seal(job.work) for job in writes if isinstance(job.work, Submission)]
         settlements = [job.work for job in writes if isinstance(job.work, Settlement)]
         extra = [Submission((), 0, 0, loose)] if loose else []
         try:

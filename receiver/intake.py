@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from receiver.allowlist import Allowlist
+from receiver.batch import Chunk, cut, lines_of
 from receiver.cache import BoundedCache
 from receiver.decode import (
     DEFAULT_LIMITS,
@@ -66,13 +67,13 @@ Key = bytes | tuple[bytes, ...]
 class Intake:
     """What became of one request.
 
-    `lines` are the items to commit, in the order sent; their times span
+    `chunks` hold the items to commit, a line each, in the order sent; their times span
     `oldest_ms` to `newest_ms`. In samples: received = unselected + dropped + lines.
     `refused` holds a few of the series that were refused; `written_*` count what a
     remote-write 2.0 answer has to tell.
     """
 
-    lines: list[bytes] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
     oldest_ms: int = 0
     newest_ms: int = 0
     received: int = 0
@@ -86,6 +87,20 @@ class Intake:
     written_histograms: int = 0
     written_exemplars: int = 0
     rendered_bytes: int = 0
+    has_times: bool = False
+
+    def span(self, timestamp_ms: int) -> None:
+        """Take note of a line's time."""
+        if timestamp_ms > self.newest_ms or not self.has_times:
+            self.newest_ms = timestamp_ms
+        if timestamp_ms < self.oldest_ms or not self.has_times:
+            self.oldest_ms = timestamp_ms
+        self.has_times = True
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The items one by one, for whoever has time."""
+        return [line for chunk in self.chunks for line in lines_of(chunk, chunk.items)]
 
 
 class Selection:
@@ -127,29 +142,27 @@ class Selection:
         TooLarge for one over the limits.
         """
         check_parts(raw, message, self.limits)
-        intake = Intake()
+        intake, lines = Intake(), list[bytes]()
         for series in decode(raw, message, self.limits, self.metadata.put):
-            self._take_or_refuse(series, intake)
+            self._take_or_refuse(series, intake, lines)
+        intake.chunks = cut(lines)
         return intake
 
     def _join(self, found: Found, message: Message) -> Intake:
         """Account for what was recognised, and take the odd series one by one, in their places."""
         intake = Intake(rendered_bytes=found.rendered_bytes)
-        pieces: list[bytes] = []
+        lines: list[bytes] = []
         done = 0
         for place, text in found.odd:
-            pieces += found.lines[done:place]
+            lines += found.lines[done:place]
             done = place
-            known = len(intake.lines)
             check_parts(text, message, self.limits)
-            self._take_or_refuse(decode_series(text, message, found.symbols, self.limits), intake)
-            pieces += intake.lines[known:]
-        if found.lines:
-            times_ms = found.times_ms
-            if intake.lines:
-                times_ms |= {intake.oldest_ms, intake.newest_ms}
-            intake.oldest_ms, intake.newest_ms = min(times_ms), max(times_ms)
-            intake.lines = pieces + found.lines[done:] if pieces else found.lines
+            series = decode_series(text, message, found.symbols, self.limits)
+            self._take_or_refuse(series, intake, lines)
+        if found.times_ms:
+            intake.span(min(found.times_ms))
+            intake.span(max(found.times_ms))
+        intake.chunks = cut(lines + found.lines[done:] if lines else found.lines)
         usual = found.series - len(found.odd)
         intake.received += usual
         intake.unselected += found.unselected
@@ -161,14 +174,14 @@ class Selection:
             intake.labels_left_out += template.left_out
         return intake
 
-    def _take_or_refuse(self, series: Series, intake: Intake) -> None:
+    def _take_or_refuse(self, series: Series, intake: Intake, lines: list[bytes]) -> None:
         samples = len(series.samples)
         try:
             if series.name and not self.allowlist.wants(series.name):
                 intake.received += 1  # by its name alone, not opened: a sender puts one in each
                 intake.unselected += 1
             else:
-                self._take_series(series, intake)
+                self._take_series(series, intake, lines)
         except InvalidSeries as error:
             _refuse(error, samples + series.histograms, intake)
         else:
@@ -176,7 +189,7 @@ class Selection:
             intake.written_histograms += series.histograms
             intake.written_exemplars += series.exemplars
 
-    def _take_series(self, series: Series, intake: Intake) -> None:
+    def _take_series(self, series: Series, intake: Intake, lines: list[bytes]) -> None:
         middle = self._middle(series, intake)
         if series.histograms:
             series.check_histograms()
@@ -189,7 +202,7 @@ class Selection:
         if not middle:
             intake.dropped[NAME_TOO_LONG] += len(series.samples)
             return
-        self._render(series.samples, middle, intake)
+        self._render(series.samples, middle, intake, lines)
 
     def _charge(self, samples: int, middle: bytes, intake: Intake) -> None:
         """Refuse the request where few bytes of it would be rendered into very many."""
@@ -210,7 +223,9 @@ class Selection:
     def _make_template(self, labels: Mapping[str, str]) -> Template:
         return make_template(labels, self.identity)
 
-    def _render(self, samples: Sequence[Sample], middle: bytes, intake: Intake) -> None:
+    def _render(
+        self, samples: Sequence[Sample], middle: bytes, intake: Intake, lines: list[bytes]
+    ) -> None:
         for sample in samples:
             value, timestamp_ms = sample.value, sample.timestamp
             if not math.isfinite(value):
@@ -220,13 +235,8 @@ class Selection:
             if time_text is None:
                 intake.dropped[BAD_TIMESTAMP] += 1
                 continue
-            if not intake.lines:
-                intake.oldest_ms = intake.newest_ms = timestamp_ms
-            elif timestamp_ms > intake.newest_ms:
-                intake.newest_ms = timestamp_ms
-            elif timestamp_ms < intake.oldest_ms:
-                intake.oldest_ms = timestamp_ms
-            intake.lines.append(line(time_text, middle, orjson.dumps(value)))
+            intake.span(timestamp_ms)
+            lines.append(line(time_text, middle, orjson.dumps(value)))
 
 
 def _measure(key: Key, middle: bytes) -> int:

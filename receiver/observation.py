@@ -14,10 +14,11 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 import orjson
 
+from receiver.batch import Chunk, lines_of
 from receiver.decode import Message, decode
 from receiver.errors import ReceiverError
 from receiver.intake import Intake
@@ -108,7 +109,7 @@ class Observation:
         """Start with nothing seen."""
         self._clock = clock
         self._started_at = clock()
-        self._waiting: list[Sequence[bytes]] = []
+        self._waiting: list[Sequence[Chunk]] = []
         self._waiting_lines = 0
         self._body: tuple[bytes, Message] | None = None
         self._body_at = 0.0
@@ -125,13 +126,14 @@ class Observation:
 
     def saw(self, intake: Intake, raw: bytes, message: Message) -> None:
         """Take note of a request that was committed: references only, whatever its size."""
-        if lines := intake.lines:
+        if intake.chunks:
             self.newest_ms = intake.newest_ms
+            items = sum(chunk.items for chunk in intake.chunks)
             if self._waiting_lines < WAITING_LINES:
-                self._waiting.append(lines)
-                self._waiting_lines += len(lines)
+                self._waiting.append(intake.chunks)
+                self._waiting_lines += items
             else:
-                self.lines_skipped += len(lines)
+                self.lines_skipped += items
         if self._body is None and intake.received and len(raw) <= BODY_BYTES:
             self._body = (raw, message)
 
@@ -150,15 +152,15 @@ class Observation:
         waiting, self._waiting, self._waiting_lines = self._waiting, [], 0
         budget = LINES_PER_SECOND
         tapping = now - self._tapped_at < WATCHED_SECONDS
-        for lines in waiting:
-            for line in islice(lines, budget):
+        for chunk in chain.from_iterable(waiting):
+            taken = min(chunk.items, budget)
+            for line in lines_of(chunk, taken):
                 self._open(line, now)
                 if tapping:
                     self._tap_number += 1
-                    self._tap.append(Tapped(self._tap_number, bytes(line)))
-            taken = min(len(lines), budget)
+                    self._tap.append(Tapped(self._tap_number, line))
             budget -= taken
-            self.lines_skipped += len(lines) - taken
+            self.lines_skipped += chunk.items - taken
         if not tapping:
             self._tap.clear()
         self._count_names(now)

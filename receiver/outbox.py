@@ -124,7 +124,7 @@ class Outbox:
     def apply(
         self, submissions: Sequence[Submission], settlements: Sequence[Settlement]
     ) -> list[bytes | OutboxFull | None]:
-        """Commit all of these, or raise and commit none.
+        """Commit all of these, sealed submissions and settlements, or raise and commit none.
 
         Returns, for each submission: None when it is committed now; the answer that
         its first coming got, when it was committed before; OutboxFull when there is
@@ -167,16 +167,16 @@ class Outbox:
     ) -> list[bytes | OutboxFull | None]:
         results: list[bytes | OutboxFull | None] = []
         taken: list[Submission] = []
-        full = self._why_full() if any(each.lines for each in submissions) else ""
+        full = self._why_full() if any(each.pieces for each in submissions) else ""
         for submission in submissions:
             result: bytes | OutboxFull | None
             result = self._repeats.answer(self._database, submission.digest)
-            if result is None and submission.lines and full:
+            if result is None and submission.pieces and full:
                 result = OutboxFull(full)
             if result is None:
                 taken.append(submission)
                 totals.update(submission.totals)
-                totals["pending", ""] += len(submission.lines)
+                totals["pending", ""] += submission.items
                 self._repeats.remember(self._database, submission)
             results.append(result)
         for parcel in pack(taken):
@@ -224,7 +224,7 @@ class Outbox:
         Both this machine's clock and the newest sample at hand must say so: either
         one alone may have jumped.
         """
-        newest_ms = max((each.newest_ms for each in submissions if each.lines), default=0)
+        newest_ms = max((each.newest_ms for each in submissions if each.pieces), default=0)
         if not newest_ms or not self._why_full():
             return
         cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - EXPIRY_MS

@@ -71,11 +71,11 @@ class Reception:
         reply = _reply(intake)
         totals = _totals(intake)
         before = None
-        if intake.lines:
-            hold(sum(map(len, intake.lines)))
+        if intake.chunks:
+            hold(sum(len(chunk.text) for chunk in intake.chunks))
             before = await self._committer.submit(
                 Submission(
-                    intake.lines,
+                    intake.chunks,
                     intake.oldest_ms,
                     intake.newest_ms,
                     totals,

@@ -14,14 +14,14 @@ from hypothesis.stateful import (
     rule,
 )
 
-from receiver.batch import Batch, Settlement, Submission, unpack
+from receiver.batch import Batch, Settlement, Submission, cut, seal, unpack
 from receiver.errors import OutboxFull
 from receiver.outbox import Outbox
 from receiver.repeats import REMEMBER_SECONDS
 from receiver.status import read_ledger
 
 NOW_MS = 1_800_000_000_000
-BAD = Submission([b"bad\n"], 2**70, 2**70, {("received", ""): 1})
+BAD = seal(Submission(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))
 """One that SQLite cannot hold: a transaction with it fails."""
 
 
@@ -36,6 +36,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.waiting: Counter[bytes] = Counter()
         self.totals: Counter[str] = Counter()
         self.sent: deque[Submission] = deque(maxlen=20)
+        self.lines: dict[bytes, list[bytes]] = {}
         self.committed_at: dict[bytes, float] = {}
         self.under_way: dict[int, Batch] = {}
 
@@ -60,12 +61,14 @@ class OutboxMachine(RuleBasedStateMachine):
         lines = [b"%d/%d\n" % (self.serial, place) for place in range(items)]
         totals = {("received", ""): items + unselected, ("unselected", ""): unselected}
         digest = b"%d" % self.serial
-        return Submission(lines, NOW_MS, NOW_MS, totals, digest, b"answer " + digest)
+        submission = Submission(cut(lines), NOW_MS, NOW_MS, totals, digest, b"answer " + digest)
+        self.lines[digest] = lines
+        return seal(submission)
 
     def expect(self, submission: Submission, answer: bytes | OutboxFull | None) -> None:
         """Take down what a submission must have changed."""
         if answer is None:
-            self.waiting.update(submission.lines)
+            self.waiting.update(self.lines[submission.digest])
             self.totals["received"] += submission.totals["received", ""]
             self.totals["unselected"] += submission.totals["unselected", ""]
             self.sent.append(submission)
@@ -77,7 +80,7 @@ class OutboxMachine(RuleBasedStateMachine):
         made = [self.made(items, unselected) for items, unselected in shapes]
         full = self.outbox.statistics().size_bytes >= self.max_bytes
         for submission, answer in zip(made, self.outbox.apply(made, []), strict=True):
-            if full and submission.lines:
+            if full and submission.pieces:
                 assert isinstance(answer, OutboxFull)
             else:
                 assert answer is None

@@ -5,7 +5,17 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.batch import BATCH_BYTES, BATCH_ITEMS, Submission, pack, unpack
+from receiver.batch import (
+    BATCH_BYTES,
+    BATCH_ITEMS,
+    CHUNK_BYTES,
+    CHUNK_ITEMS,
+    Submission,
+    cut,
+    pack,
+    seal,
+    unpack,
+)
 
 spans = st.tuples(st.integers(0, 1000), st.integers(0, 1000)).map(sorted)
 shapes = st.lists(
@@ -30,7 +40,7 @@ def submissions(shape: list[tuple[list[tuple[int, int]], list[int]]]) -> list[Su
                 size for count, size in runs for _ in range(min(count, 1_500_000 // size))
             )
         ]
-        made.append(Submission(lines, oldest, newest, {}))
+        made.append(Submission(cut(lines), oldest, newest, {}))
     return made
 
 
@@ -38,21 +48,39 @@ def submissions(shape: list[tuple[list[tuple[int, int]], list[int]]]) -> list[Su
 def test_batches_conserve_items_and_order_within_bounds(
     shape: list[tuple[list[tuple[int, int]], list[int]]],
 ) -> None:
-    """Nothing lost, doubled or moved; no batch over a bound, none that two neighbours could have shared."""
+    """Nothing lost, doubled or moved; no batch over a bound, none that the next one's first chunk fitted into."""
     made = submissions(shape)
 
-    parcels = list(pack(made))
+    parcels = list(pack(map(seal, made)))
 
     bodies = [unpack(parcel.body) for parcel in parcels]
     assert [line for body in bodies for line in body] == [
-        line for each in made for line in each.lines
+        line
+        for each in made
+        for chunk in each.chunks
+        for line in chunk.text.splitlines(keepends=True)
     ]
     for parcel, body in zip(parcels, bodies, strict=True):
         assert 1 <= parcel.items == len(body) <= BATCH_ITEMS
         assert sum(map(len, body)) <= BATCH_BYTES
+    chunks = {
+        chunk.text.splitlines(keepends=True)[0]: chunk for each in made for chunk in each.chunks
+    }
     for before, after in pairwise(bodies):
-        full = len(before) == BATCH_ITEMS
-        assert full or sum(map(len, before)) + len(after[0]) > BATCH_BYTES
+        first = chunks[after[0]]
+        full = len(before) + first.items > BATCH_ITEMS
+        assert full or sum(map(len, before)) + len(first.text) > BATCH_BYTES
+
+
+@given(shapes)
+def test_chunks_are_as_full_as_their_bounds_let_them(
+    shape: list[tuple[list[tuple[int, int]], list[int]]],
+) -> None:
+    """So a batch lacks less than one chunk: three quarters of it are full, or it is the last."""
+    for each in submissions(shape):
+        for before, after in pairwise(each.chunks):
+            size = len(before.text) + len(after.text.split(b"\n", 1)[0]) + 1
+            assert before.items == CHUNK_ITEMS or size > CHUNK_BYTES
 
 
 @given(shapes)
@@ -62,7 +90,7 @@ def test_a_batch_spans_exactly_the_requests_in_it(
     """Expiry and the age that is shown follow from these times."""
     made = submissions(shape)
 
-    for parcel in pack(made):
+    for parcel in pack(map(seal, made)):
         numbers = {int(line.split(b"/")[0]) for line in unpack(parcel.body)}
         assert parcel.oldest_ms == min(made[number].oldest_ms for number in numbers)
         assert parcel.newest_ms == max(made[number].newest_ms for number in numbers)

@@ -5,7 +5,18 @@ import gzip
 import pytest
 
 from receiver import batch
-from receiver.batch import BATCH_BYTES, BATCH_ITEMS, Submission, compress, pack, unpack
+from receiver.batch import (
+    BATCH_BYTES,
+    BATCH_ITEMS,
+    CHUNK_ITEMS,
+    Submission,
+    compress,
+    cut,
+    lines_of,
+    pack,
+    seal,
+    unpack,
+)
 
 
 def lines(count: int, size: int = 20, mark: str = "a") -> list[bytes]:
@@ -15,7 +26,7 @@ def lines(count: int, size: int = 20, mark: str = "a") -> list[bytes]:
 
 def submission(made: list[bytes], oldest_ms: int = 0, newest_ms: int = 0) -> Submission:
     """Submit lines with a span of times."""
-    return Submission(made, oldest_ms, newest_ms, {})
+    return seal(Submission(cut(made), oldest_ms, newest_ms, {}))
 
 
 def test_a_batch_is_filled_across_requests() -> None:
@@ -51,6 +62,27 @@ def test_one_line_over_the_limit_still_goes_alone() -> None:
     assert [parcel.items for parcel in parcels] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("count", [0, 1, CHUNK_ITEMS, CHUNK_ITEMS + 1, 1000])
+def test_chunks_hold_all_lines_in_their_order(count: int) -> None:
+    """A quarter of a batch at most; what was cut can be read again, or the first part of it."""
+    made = lines(count)
+
+    chunks = cut(made)
+
+    assert all(1 <= chunk.items <= CHUNK_ITEMS for chunk in chunks)
+    assert [line for chunk in chunks for line in lines_of(chunk, 1000)] == made
+    assert [line for chunk in chunks[:1] for line in lines_of(chunk, 2)] == made[:2]
+
+
+def test_what_is_sealed_stays_as_it_is() -> None:
+    """A worker seals, and the outbox's own thread need not."""
+    sealed = submission(lines(300))
+
+    assert seal(sealed) is sealed
+    assert sealed.items == 300
+    assert not sealed.chunks
+
+
 def test_nothing_makes_no_batch() -> None:
     """An empty body is never POSTed."""
     assert list(pack([])) == []
@@ -73,19 +105,19 @@ def test_a_batch_spans_the_times_of_all_its_requests() -> None:
 
 def test_a_batch_that_begins_inside_a_request_has_its_times() -> None:
     """The rest of a request that is cut keeps the request's span; earlier requests leave theirs."""
-    cut = list(pack([submission(lines(600), 1, 2), submission(lines(600), 5, 9)]))
+    made = list(pack([submission(lines(600), 1, 2), submission(lines(600), 5, 9)]))
 
-    assert [(parcel.items, parcel.oldest_ms, parcel.newest_ms) for parcel in cut] == [
-        (1000, 1, 9),
-        (200, 5, 9),
+    assert [(parcel.items, parcel.oldest_ms, parcel.newest_ms) for parcel in made] == [
+        (850, 1, 9),
+        (350, 5, 9),
     ]
 
 
 def test_a_request_that_ends_with_its_batch_leaves_the_next_one_alone() -> None:
     """The next batch does not inherit the times of what went before."""
-    cut = list(pack([submission(lines(1000), 1, 2), submission(lines(1), 5, 9)]))
+    made = list(pack([submission(lines(1000), 1, 2), submission(lines(1), 5, 9)]))
 
-    assert [(parcel.oldest_ms, parcel.newest_ms) for parcel in cut] == [(1, 2), (5, 9)]
+    assert [(parcel.oldest_ms, parcel.newest_ms) for parcel in made] == [(1, 2), (5, 9)]
 
 
 def test_the_same_lines_give_the_same_bytes() -> None:

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from receiver import __version__
-from receiver.batch import DeadLetter, Settlement, Submission
+from receiver.batch import DeadLetter, Settlement, Submission, cut, seal
 from receiver.cli import main, make_parser
 from receiver.outbox import Outbox
 from receiver.settings import SETTINGS
@@ -133,7 +133,7 @@ def test_dead_letters_are_shown_as_text_and_as_json(
 ) -> None:
     """For people, and one JSON object a line for programs."""
     outbox = Outbox(tmp_path, 1 << 20, KEY, lambda: 1_800_000_000.0)
-    outbox.apply([Submission([b"a\n"], 0, 0, {("received", ""): 1})], [])
+    outbox.apply([seal(Submission(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
     batch = outbox.next_batch([], 0)
     assert batch
     letter = DeadLetter(400, "106: Field 'name' is of incorrect type", '{"name":"ü"}')

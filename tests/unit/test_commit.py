@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from receiver import commit
-from receiver.batch import Batch, Settlement, Submission, unpack
+from receiver.batch import Batch, Settlement, Submission, cut, unpack
 from receiver.commit import Committer
 from receiver.errors import NotCommitted, OutboxFull
 from receiver.outbox import Outbox
@@ -109,7 +109,7 @@ def items(mark: str, count: int = 1) -> list[bytes]:
 
 def submission(lines: Sequence[bytes], digest: bytes = b"", answer: bytes = b"") -> Submission:
     """Submit lines with their account."""
-    return Submission(lines, NOW_MS, NOW_MS, {("received", ""): len(lines)}, digest, answer)
+    return Submission(cut(lines), NOW_MS, NOW_MS, {("received", ""): len(lines)}, digest, answer)
 
 
 async def first_batch(bench: Bench) -> Batch:
@@ -310,7 +310,7 @@ def test_a_defect_is_an_answer_too(tmp_path: Path) -> None:
 
     async def test(bench: Bench) -> None:
         with pytest.raises(NotCommitted, match="cannot be written"):
-            await bench.committer.submit(Submission(items("a"), 2**70, 2**70, {}))
+            await bench.committer.submit(Submission(cut(items("a")), 2**70, 2**70, {}))
         assert await bench.committer.submit(submission(items("b"))) is None
         assert bench.on_disk() == items("b")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.batch import Batch, DeadLetter, Settlement, Submission, unpack
+from receiver.batch import Batch, DeadLetter, Settlement, Submission, cut, seal, unpack
 from receiver.deadletters import KEPT, read_dead_letters
 from receiver.errors import OutboxError, OutboxFull
 from receiver.outbox import EXPIRY_MS, Outbox
@@ -119,7 +119,7 @@ def submission(
         ("unselected", ""): more.get("unselected", 0),
         ("dropped", "nan"): more.get("nan", 0),
     }
-    return Submission(lines, at_ms, at_ms, totals, digest, answer)
+    return seal(Submission(cut(lines), at_ms, at_ms, totals, digest, answer))
 
 
 def test_what_is_committed_waits(box: Box) -> None:
