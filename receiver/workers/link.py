@@ -157,7 +157,7 @@ class Link:
             frames.close()
 
     async def _commit(self, submission: Submission) -> Answer:
-        if not submission.lines:
+        if not submission.items:
             self._committer.count(submission.totals)
             return None
         try:

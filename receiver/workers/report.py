@@ -15,6 +15,7 @@ from typing import Any
 
 from receiver.allowlist import Allowlist
 from receiver.arrivals import Arrivals
+from receiver.batch import Chunk
 from receiver.decode import Message
 from receiver.intake import Intake
 from receiver.metadata import FAMILIES, Metadata, MetadataBook
@@ -46,8 +47,8 @@ class Witness:
         """Start with nothing seen."""
         self.metadata = _TellingBook()
         self._lines_limit = max(1, LINES_PER_SECOND // workers)
-        self._lines: list[bytes] = []
-        self._skipped = 0
+        self._chunks: list[Chunk] = []
+        self._lines = self._skipped = 0
         self._newest_ms = 0
         self._body: tuple[bytes, Message] | None = None
         self._troubles = Troubles(time.time)
@@ -56,11 +57,14 @@ class Witness:
 
     def saw(self, intake: Intake, raw: bytes, message: Message) -> None:
         """Take note of a request that was committed."""
-        if lines := intake.lines:
+        if intake.chunks:
             self._newest_ms = intake.newest_ms
-            kept = lines[: self._lines_limit - len(self._lines)]
-            self._lines += kept
-            self._skipped += len(lines) - len(kept)
+        for chunk in intake.chunks:
+            if self._lines < self._lines_limit:
+                self._chunks.append(chunk)
+                self._lines += chunk.items
+            else:
+                self._skipped += chunk.items
         if intake.received and len(raw) <= BODY_BYTES:
             self._body = (raw, message)
 
@@ -85,12 +89,13 @@ class Witness:
         }
         if not look:
             return Frame(head)
-        lines, skipped, self._lines, self._skipped = self._lines, self._skipped, [], 0
+        chunks, skipped, self._chunks, self._skipped = self._chunks, self._skipped, [], 0
+        text, items, self._lines = b"".join(each.text for each in chunks), self._lines, 0
         raw, message = self._body if body and self._body else (b"", None)
         if body:
             self._body = None
-        head["flow"] = list(map(len, lines)), skipped, self._newest_ms, message
-        return Frame(head, b"".join((*lines, raw)))
+        head["flow"] = len(text), items, skipped, self._newest_ms, message
+        return Frame(head, text + raw)
 
     def _new_names(self, allowlist: Allowlist) -> list[str]:
         """Name what was asked for since the last report; a new list begins anew."""
@@ -133,13 +138,8 @@ class Hearing:
         return Arrivals.from_document(head["arrivals"])
 
     def _see(self, flow: Sequence[Any], tail: bytes) -> None:
-        lengths, skipped, newest_ms, message = flow
-        lines: list[bytes] = []
-        place = 0
-        for length in lengths:
-            lines.append(tail[place : place + length])
-            place += length
+        length, items, skipped, newest_ms, message = flow
+        chunks, raw = [Chunk(tail[:length], items)] if items else [], tail[length:]
         self._observation.lines_skipped += skipped
-        raw = tail[place:]
-        seen = Intake(lines=lines, newest_ms=newest_ms, received=len(raw))
+        seen = Intake(chunks=chunks, newest_ms=newest_ms, received=len(raw))
         self._observation.saw(seen, raw, Message(message) if message else Message.V1)

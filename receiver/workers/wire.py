@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from receiver.batch import Submission
+from receiver.batch import Piece, Submission
 from receiver.errors import NotCommitted, OutboxFull
 
 PREFIX = struct.Struct("!IQ")
@@ -60,15 +60,15 @@ class _Cutter:
 
 
 def pack_submissions(submissions: Iterable[Submission]) -> Frame:
-    """Spell submissions; the tail holds of each its lines, its digest and its answer."""
+    """Spell sealed submissions; the tail holds of each its pieces, its digest and its answer."""
     head: list[Any] = []
     tail: list[bytes] = []
     for each in submissions:
-        lengths = list(map(len, each.lines))
+        pieces = [(len(p.deflated), p.items, p.size_bytes, p.crc) for p in each.pieces]
         totals = [(*key, samples) for key, samples in each.totals.items()]
         span = each.oldest_ms, each.newest_ms
-        head.append((lengths, span, totals, len(each.digest), len(each.answer)))
-        tail += (*each.lines, each.digest, each.answer)
+        head.append((pieces, span, totals, len(each.digest), len(each.answer)))
+        tail += (*(piece.deflated for piece in each.pieces), each.digest, each.answer)
     return Frame(head, b"".join(tail))
 
 
@@ -77,14 +77,15 @@ def unpack_submissions(frame: Frame) -> list[Submission]:
     cutter = _Cutter(frame.tail)
     return [
         Submission(
-            lines=[cutter.cut(length) for length in lengths],
+            chunks=(),
+            pieces=[Piece(cutter.cut(length), *counts) for length, *counts in pieces],
             oldest_ms=oldest_ms,
             newest_ms=newest_ms,
             totals={(outcome, reason): samples for outcome, reason, samples in totals},
             digest=cutter.cut(digest_length),
             answer=cutter.cut(answer_length),
         )
-        for lengths, (oldest_ms, newest_ms), totals, digest_length, answer_length in frame.head
+        for pieces, (oldest_ms, newest_ms), totals, digest_length, answer_length in frame.head
     ]
 
 
