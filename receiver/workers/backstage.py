@@ -67,7 +67,7 @@ class Backstage:
 
 
 class PassOn:
-    """Has the front answer requests."""
+    """Has the front answer requests: `answer` is the handler."""
 
     def __init__(self, name: str) -> None:
         """Speak to the `Backstage` of that name."""
@@ -77,7 +77,7 @@ class PassOn:
             auto_decompress=False,
         )
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         """Give the front's answer; none of its pages reads a body."""
         url = URL(f"http://front{request.rel_url.raw_path_qs}", encoded=True)
         headers = {name: value for name, value in request.headers.items() if _goes_on(name)}

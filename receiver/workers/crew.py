@@ -297,4 +297,4 @@ def _backoff_seconds(quick_deaths: int) -> float:
     """Say how long to wait: not at all the first time, then longer each time."""
     if quick_deaths <= 1:
         return 0.0
-    return float(min(BACKOFF_SECONDS * 2 ** (quick_deaths - 2), BACKOFF_MAX_SECONDS))
+    return min(BACKOFF_SECONDS * 2.0 ** min(quick_deaths - 2, 10), BACKOFF_MAX_SECONDS)

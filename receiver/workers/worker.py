@@ -87,7 +87,7 @@ class Worker:
     async def open(self) -> None:
         """Begin to take requests. Raises: SettingsError."""
         self._committer.start()
-        await self._desk.open(self._pass_on, self._witness.note, shared=True)
+        await self._desk.open(self._pass_on.answer, self._witness.note, shared=True)
 
     async def obey(self, frames: Frames) -> None:
         """Do what the front asks, until it asks for the end."""
