@@ -1,7 +1,7 @@
 """What came in, as it is counted: by one process, or by several and added up.
 
 In: the counts of reception, door, admission and cache. Out: a frozen `Arrivals`, which
-can be added to others, and be spelt as a document and read again. Pure.
+can be added to others, and be spelt as a document and read again.
 """
 
 from collections import Counter
