@@ -17,6 +17,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from receiver.door import ACCEPT_RETRY_SECONDS
+
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 ANSWER_SECONDS = 20.0
 _OF_ONE_HOP = frozenset({
@@ -58,7 +60,11 @@ class Backstage:
         loop = asyncio.get_running_loop()
         assert self._runner.server
         while True:
-            connection, _ = await loop.sock_accept(self._listener)
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+            except OSError:  # no file descriptors mostly; the door's log tells of it
+                await asyncio.sleep(ACCEPT_RETRY_SECONDS)
+                continue
             found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             if self._is_ours(_CREDENTIALS.unpack(found)[0]):
                 await loop.connect_accepted_socket(self._runner.server, connection)
@@ -75,6 +81,7 @@ class PassOn:
             connector=aiohttp.UnixConnector(f"\0{name}"),
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
             auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def answer(self, request: web.Request) -> web.StreamResponse:

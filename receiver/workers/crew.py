@@ -8,24 +8,22 @@ that died those of its last report stay, so they are the least that it did.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
-
-import structlog
 
 from receiver.access import Access, read_rules
 from receiver.admission import Admission
 from receiver.allowlist import Allowlist
 from receiver.arrivals import Arrivals, WorkerSeen
 from receiver.commit import Committer
-from receiver.errors import ReceiverError, SettingsError
 from receiver.listening import address_of, hold
 from receiver.reception import Reception
 from receiver.settings import Settings
 from receiver.web import BodyLimits, Pages, Web
 from receiver.workers.backstage import Backstage
-from receiver.workers.link import Link, WorkerGone
+from receiver.workers.link import Link
+from receiver.workers.post import Post
 from receiver.workers.report import Hearing
 from receiver.workers.share import share_of_each, to_document
 from receiver.workers.wire import Frame
@@ -38,39 +36,6 @@ REPORT_SECONDS = 1.0
 """How long a reader waits for the workers' counts before the last ones have to do."""
 TAKE_SECONDS = 10.0
 END_SECONDS = 3.0
-QUICK_SECONDS = 60.0
-"""A worker that died before this is not replaced as quickly the next time."""
-BACKOFF_SECONDS = 0.5
-BACKOFF_MAX_SECONDS = 30.0
-STARTS_MAX = 3
-"""Deaths of a worker that never got ready, before the front gives up its own start."""
-
-log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Post:
-    """A worker's place: the worker that is there now, if any, and what those before it did."""
-
-    number: int
-    first_ready: "asyncio.Future[None]"
-    link: Link | None = None
-    is_ready: bool = False
-    taken: Allowlist | None = None
-    past: Arrivals = field(default_factory=Arrivals)
-    last: Arrivals = field(default_factory=Arrivals)
-    restarts: int = 0
-
-    @property
-    def arrivals(self) -> Arrivals:
-        """All that was counted here."""
-        return self.past.plus(self.last)
-
-    def seen(self) -> WorkerSeen:
-        """Say who is here."""
-        pid = self.link.pid if self.link and self.is_ready else 0
-        requests = self.arrivals.reception.replies.total()
-        return WorkerSeen(self.number, pid, requests, self.restarts)
 
 
 class Crew:
@@ -94,13 +59,11 @@ class Crew:
         self._committer = committer
         self._hearing = hearing
         self._reception = reception
-        loop = asyncio.get_running_loop()
-        self._posts = [Post(n, loop.create_future()) for n in range(1, settings.workers + 1)]
+        self._posts = [Post(number, self._start) for number in range(1, settings.workers + 1)]
         self._tasks: list[asyncio.Task[None]] = []
         self._held: socket.socket | None = None
         self._front: Web | None = None
         self._backstage: Backstage | None = None
-        self._stopping = False
         self._turn = 0
 
     async def open(self, pages: Pages, on_trouble: Callable[[str, str, str], None]) -> str:
@@ -116,8 +79,7 @@ class Crew:
         self._backstage = Backstage(self._front.application, self._is_ours)
         await self._backstage.open()
         self._tasks = [
-            asyncio.create_task(self._tend(post), name=f"worker {post.number}")
-            for post in self._posts
+            asyncio.create_task(post.keep(), name=f"worker {post.number}") for post in self._posts
         ]
         await asyncio.gather(*(post.first_ready for post in self._posts))
         self._tasks.append(asyncio.create_task(self._look(), name="look at workers"))
@@ -130,61 +92,14 @@ class Crew:
     def _is_ours(self, pid: int) -> bool:
         return any(post.link and post.link.pid == pid for post in self._posts)
 
-    # Lives
-
-    async def _tend(self, post: Post) -> None:
-        """Keep a worker at a post."""
-        clock = asyncio.get_running_loop().time
-        quick_deaths = 0
-        while True:
-            begun_at = clock()
-            try:
-                how = await self._live(post)
-            except (OSError, SettingsError) as error:
-                how = str(error)
-                if not post.first_ready.done() and isinstance(error, SettingsError):
-                    post.first_ready.set_exception(error)
-                    return
-            if self._stopping:
-                return
-            post.restarts += 1
-            quick_deaths = quick_deaths + 1 if clock() - begun_at < QUICK_SECONDS else 0
-            if quick_deaths >= STARTS_MAX and not post.first_ready.done():
-                message = (
-                    f"worker {post.number} ended {how}, {quick_deaths} times before it was ready"
-                )
-                post.first_ready.set_exception(ReceiverError(message))
-                return
-            wait_seconds = _backoff_seconds(quick_deaths)
-            log.error(
-                "worker ended",
-                worker=post.number,
-                how=how,
-                replaced_in_seconds=wait_seconds,
-                hint="What it had acknowledged is on disk. By SIGKILL: was memory short? See the kernel's log.",
-            )
-            await asyncio.sleep(wait_seconds)
-
-    async def _live(self, post: Post) -> str:
-        """Start a worker at a post and wait for its end; returns how it ended."""
+    def _start(self, post: Post) -> Link:
+        """Start a worker at a post. Raises: OSError where no process can be made."""
 
         def hear(report: Frame) -> None:
             post.last = self._hearing.hear(report, self._allowlist)
 
         post.taken = self._allowlist
-        link = post.link = Link(self._welcome(post), self._committer, hear)
-        try:
-            with suppress(WorkerGone):
-                await link.ready()
-                post.is_ready = True
-                log.info("worker ready", worker=post.number, pid=link.pid)
-                if not post.first_ready.done():
-                    post.first_ready.set_result(None)
-            return await link.ended()
-        finally:
-            await link.close()
-            post.link, post.is_ready = None, False
-            post.past, post.last = post.past.plus(post.last.ended()), Arrivals()
+        return Link(self._welcome(post), self._committer, hear)
 
     def _welcome(self, post: Post) -> dict[str, Any]:
         assert post.taken
@@ -252,9 +167,13 @@ class Crew:
 
     # The end
 
+    def _stop_replacing(self) -> None:
+        for post in self._posts:
+            post.stopping = True
+
     async def drain(self, seconds: float) -> None:
         """Have newcomers sent away, and wait until what is in flight is answered, at most so long."""
-        self._stopping = True
+        self._stop_replacing()
         if self._front:
             self._front.draining = True  # so /-/ready says it
         links = [post.link for post in self._posts if post.link]
@@ -265,7 +184,7 @@ class Crew:
 
     async def close(self) -> None:
         """End all workers, those that do not end by themselves too."""
-        self._stopping = True
+        self._stop_replacing()
         with suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 links = [post.link for post in self._posts if post.link and post.is_ready]
@@ -274,9 +193,6 @@ class Crew:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for post in self._posts:
-            if post.first_ready.done():
-                post.first_ready.exception()
         if self._backstage:
             await self._backstage.close()
         if self._held:
@@ -291,10 +207,3 @@ def _front(reception: Reception, pages: Pages) -> Web:
 
 def _names(allowlist: Allowlist) -> list[str]:
     return [entry.name for entry in allowlist.entries]
-
-
-def _backoff_seconds(quick_deaths: int) -> float:
-    """Say how long to wait: not at all the first time, then longer each time."""
-    if quick_deaths <= 1:
-        return 0.0
-    return min(BACKOFF_SECONDS * 2.0 ** min(quick_deaths - 2, 10), BACKOFF_MAX_SECONDS)

@@ -172,12 +172,20 @@ def _look_at(future: "asyncio.Future[Frame]") -> None:
         future.exception()
 
 
+def _here() -> str:
+    """Name the directory that Python's -m looks for modules in; nothing where it is gone."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - sys.path has texts
+    except OSError:
+        return ""
+
+
 def _start(talk: socket.socket, commits: socket.socket) -> subprocess.Popen[bytes]:
     """Start a fresh interpreter, one that finds the same modules as this one.
 
     It starts with the front's signals blocked, so that none can end it amid its start.
     """
-    isolated = [] if os.getcwd() in sys.path else ["-P"]  # noqa: PTH109 - sys.path has texts
+    isolated = [] if _here() in sys.path else ["-P"]  # a script of ours does not look there
     numbers = talk.fileno(), commits.fileno()
     command = [sys.executable, *isolated, "-m", MODULE, *map(str, numbers)]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, FRONTS_SIGNALS)

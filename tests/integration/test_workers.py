@@ -89,6 +89,14 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
 
 
+def children(pid: int) -> list[str]:
+    return [
+        child
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
 def abstract_sockets() -> list[str]:
     names = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines()]
     return [name[1:] for name in names if name.startswith("@appinsights-receiver-")]
@@ -96,6 +104,22 @@ def abstract_sockets() -> list[str]:
 
 def no_traceback(receiver: ReceiverProcess) -> None:
     assert "Traceback" not in receiver.log.read_text()
+
+
+@in_loop()
+async def test_one_worker_is_the_process_itself(tmp_path: Path) -> None:
+    """The default: no other process is started."""
+    async with (
+        serve(Sandbox()) as server,
+        spreading() as session,
+        ReceiverProcess(tmp_path, server.connection_string) as receiver,
+    ):
+        assert (await post(session, receiver.url, encode(points(0, 1)))).status == 204
+        pid = receiver.running.process.pid
+        assert (await read_status(session, receiver.url))["workers"] == [
+            {"worker": 1, "pid": pid, "requests": 1, "restarts": 0}
+        ]
+        assert children(pid) == []
 
 
 @in_loop()

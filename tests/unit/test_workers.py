@@ -22,7 +22,7 @@ from receiver.observation import LINES_PER_SECOND, Observation
 from receiver.settings import Settings, resolve
 from receiver.troubles import Troubles
 from receiver.workers.backstage import Backstage, PassOn
-from receiver.workers.crew import _backoff_seconds
+from receiver.workers.post import backoff_seconds
 from receiver.workers.remote import RemoteOutbox
 from receiver.workers.report import Hearing, Witness
 from receiver.workers.share import from_document, share_of_each, to_document
@@ -72,7 +72,7 @@ def test_settings_are_the_same_at_the_other_end() -> None:
 )
 def test_a_worker_is_replaced_at_once_then_more_slowly(deaths: int, seconds: float) -> None:
     """Up to half a minute."""
-    assert _backoff_seconds(deaths) == seconds
+    assert backoff_seconds(deaths) == seconds
 
 
 class Ears:
