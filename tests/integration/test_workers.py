@@ -420,10 +420,10 @@ async def test_a_new_metrics_json_reaches_every_worker(tmp_path: Path) -> None:
         ReceiverProcess(tmp_path, server.connection_string, *TWO) as receiver,
     ):
         url, file = receiver.url, tmp_path / "metrics.json"
-        at = int(time.time() * 1000)
 
         async def selected(name: str) -> str:
             before = await read_status(session, url)
+            at = int(time.time() * 1000)
             replies = await post_to_both(
                 session, url, lambda n: encode([Point(name, (("n", str(n)),), at + n, 1.0)])
             )
