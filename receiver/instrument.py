@@ -7,6 +7,7 @@ logs the verdict when that changes, and nothing otherwise.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +67,11 @@ class Instrument:
         self.observation = observation
         self.troubles = troubles
         self.history = History()
+
+    async def begin(self) -> None:
+        """Take the hour's first point, before requests can come: what flows is counted from it."""
+        with suppress(NotCommitted):
+            self.history.add(point_of(await self._snapshot()))
 
     async def run(self) -> None:
         """Look, until cancelled."""

@@ -101,6 +101,7 @@ async def running(
         )
         instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
         committer.on_trouble = delivery.on_trouble = troubles.note
+        await instrument.begin()
         url = await desk.open(make_pages(instrument, watch), troubles.note)
         looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
