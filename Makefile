@@ -3,14 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test storm check format proto docs lock image image-test clean
+.PHONY: help setup run test storm check format kernel proto docs lock image image-test bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/ready ## Make .venv, with everything that the other targets need
 
-.venv/ready: requirements-dev.lock pyproject.toml
+.venv/ready: requirements-dev.lock pyproject.toml hatch_build.py receiver/kernel.c
 	@PYTHON="$(PYTHON)" sh demo/setup.sh
 
 run: .venv/ready ## Triton, Prometheus and the receiver on this machine (MODELS=dir, PORT_OFFSET=n)
@@ -33,18 +33,21 @@ format: .venv/ready ## Put the code into its format
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
+kernel: .venv/ready ## Compile receiver/kernel.c again (CFLAGS="-g")
+	@$(BIN)/python hatch_build.py $(CFLAGS)
+
 proto: .venv/ready ## Generate receiver/wire from proto/
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=receiver/wire --pyi_out=receiver/wire proto/*.proto
 
 docs: .venv/ready ## Renew the tables in README and docs/ from the code
 	@$(BIN)/python docs/generate.py
 
-lock: .venv/ready ## Renew the lock files
+lock: .venv/ready ## Bring the lock files up to pyproject.toml (UPGRADE=--upgrade: everything)
 	@$(BIN)/pip install --quiet 'uv>=0.8'
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements-dev.lock
-	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements-receiver.lock
-	@echo 'hatchling>=1.27,<2' | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade --output-file requirements-build.lock
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements-dev.lock
+	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements-receiver.lock
+	@echo 'hatchling>=1.27,<2' | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet $(UPGRADE) --output-file requirements-build.lock
 
 image: ## Build the image (NAME=name VERSION=version)
 	@./build.sh $(NAME) $(VERSION)

@@ -6,10 +6,13 @@ Both keep the series whose name begins with `selected_`. The plain pipeline does
 receiver's rendering alone, on one thread, and sends nothing.
 """
 
+import functools
 import json
 import pickle
 import subprocess
 import sys
+import tempfile
+import venv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,11 +33,37 @@ def sink(core: int) -> Iterator[Program]:
         yield program
 
 
+@functools.cache
+def installed() -> Path:
+    """Install the receiver from its lock, and nothing else: what developers need is not measured."""
+    folder = Path(".parts/benchmark")
+    lock, seen = Path("requirements-receiver.lock"), folder / "lock"
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install"]
+    pip += ["--quiet", "--disable-pip-version-check", "--no-deps"]
+    if not seen.exists() or seen.read_bytes() != lock.read_bytes():
+        venv.create(folder, clear=True)
+        subprocess.run([*pip, "--require-hashes", "-r", str(lock)], check=True)
+        seen.write_bytes(lock.read_bytes())
+    with tempfile.TemporaryDirectory() as wheels:
+        build = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+        ]
+        subprocess.run([*build, "--wheel-dir", wheels, "."], check=True)
+        subprocess.run([*pip, "--force-reinstall", *map(str, Path(wheels).iterdir())], check=True)
+    return folder / "bin/appinsights-receiver"
+
+
 @contextmanager
 def receiver(
-    core: int, sink_port: int, folder: Path, more: Sequence[str] = ()
+    core: int | str, sink_port: int, folder: Path, more: Sequence[str] = ()
 ) -> Iterator[Program]:
-    """Run this project's receiver; what it may deliver a second is not limited."""
+    """Run this project's receiver as it is installed; what it may deliver a second is not limited."""
     port = free_port()
     names = folder / "metrics.json"
     names.write_text(json.dumps({"customMetrics": [f"{SELECTED_PREFIX}*"]}))
@@ -42,7 +71,7 @@ def receiver(
         "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};"
         f"IngestionEndpoint=http://127.0.0.1:{sink_port}/"
     }
-    command = [sys.executable, "-m", "receiver", "run", "--listen", f"127.0.0.1:{port}"]
+    command = [str(installed()), "run", "--listen", f"127.0.0.1:{port}"]
     command += ["--metrics-json", str(names), "--outbox-dir", str(folder / "outbox")]
     command += ["--items-per-second", "100000000", *more]
     log = folder / "receiver.log"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import contestants
 from benchmarks.load import Load, send
@@ -18,7 +19,7 @@ from benchmarks.processes import Program
 
 DRAIN_SECONDS = 60.0
 
-Start = Callable[[int, int, Path], AbstractContextManager[Program]]
+Start = Callable[[Any, int, Path], AbstractContextManager[Program]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,9 @@ def run(
     *,
     load_share: float = 0.0,
     cold: bool = False,
+    on_both: bool = False,
 ) -> Result:
-    """Run a contestant on the second core, sink and load on the first.
+    """Run a contestant on the second core, or `on_both`; sink and load on the first.
 
     With `load_share`, a saturated run is followed by the one that counts, at that
     share of its rate. `cold` leaves the warm-up out.
@@ -56,7 +58,9 @@ def run(
     with (
         tempfile.TemporaryDirectory() as folder,
         contestants.sink(cores[0]) as sink,
-        start(cores[1], sink.port, Path(folder)) as program,
+        start(
+            f"{cores[0]},{cores[1]}" if on_both else cores[1], sink.port, Path(folder)
+        ) as program,
     ):
         stream = endless(requests)
         expected = 0
@@ -86,7 +90,7 @@ def run(
             tried = load(seconds / 2)
             _drain(sink.port, expected)
             rate = load_share * len(tried.latencies) / tried.seconds
-        before, cpu_before = _counts(sink.port), program.cpu_seconds()
+        before, cpu_before = counts(sink.port), program.cpu_seconds()
         done = load(seconds, rate, limit=len(requests) if cold else 0)
         arrived = _drain(sink.port, expected)
         cpu = program.cpu_seconds() - cpu_before
@@ -124,7 +128,8 @@ def run_plain(workload: Workload, requests: Sequence[Request], seconds: float, c
     )
 
 
-def _counts(port: int) -> dict[str, int]:
+def counts(port: int) -> dict[str, int]:
+    """Ask a sink what it has seen."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/count") as answer:
         found: dict[str, int] = json.load(answer)
     return found
@@ -134,9 +139,9 @@ def _drain(port: int, expected: int) -> dict[str, int]:
     """Wait until the sink holds what it shall, and a little longer: it may be too much."""
     deadline = time.monotonic() + DRAIN_SECONDS
     for _ in itertools.count():
-        found = _counts(port)
+        found = counts(port)
         if found["items"] >= expected or time.monotonic() > deadline:
             break
         time.sleep(0.02)
     time.sleep(0.1)
-    return _counts(port)
+    return counts(port)

@@ -8,6 +8,7 @@ again: `unique` makes each body differ all the same, since the receiver knows a
 request that comes twice.
 """
 
+import itertools
 import random
 import struct
 from collections.abc import Iterator, Sequence
@@ -225,6 +226,23 @@ def unique(body: bytes, number: int) -> bytes:
     extra = b"\xa1\x06" + struct.pack("<Q", number)
     literal = bytes([(len(extra) - 1) << 2]) + extra
     return _varint(length + len(extra)) + body[place:] + literal
+
+
+def churning(workload: Workload, newcomers: int) -> Iterator[Request]:
+    """Make requests for ever in each of which `newcomers` series are new, and seen never again.
+
+    The others come every scrape, as in `make_requests`; times go on from scrape to scrape.
+    """
+    chance = random.Random(f"{SEED} {workload}")
+    series = [make_labels(workload, number, chance) for number in range(workload.series)]
+    number = workload.series
+    for scrape in itertools.count():
+        for start in range(0, len(series), workload.per_request):
+            part = series[start : start + workload.per_request]
+            for place in chance.sample(range(len(part)), newcomers):
+                part[place] = make_labels(workload, number, chance)
+                number += 1
+            yield _request(workload, part, start, scrape, chance)
 
 
 def endless(requests: Sequence[Request], first: int = 0) -> Iterator[Request]:

@@ -29,7 +29,11 @@ class Program:
 
     def peak_bytes(self) -> int:
         """Add up the most that each process of the tree has held in memory."""
-        return sum(map(_peak_bytes, tree(self.process.pid)))
+        return sum(_status_bytes(pid, "VmHWM:") for pid in tree(self.process.pid))
+
+    def resident_bytes(self) -> int:
+        """Add up what each process of the tree holds in memory."""
+        return sum(_status_bytes(pid, "VmRSS:") for pid in tree(self.process.pid))
 
 
 @contextmanager
@@ -37,11 +41,11 @@ def running(
     command: Sequence[str],
     port: int,
     ready: str,
-    core: int,
+    core: int | str,
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
 ) -> Iterator[Program]:
-    """Run a program on a core, from when it answers GET `ready` until the context ends."""
+    """Run a program on a core, or on several ("0,1"), from when it answers GET `ready`."""
     with (log or Path(os.devnull)).open("wb") as output:
         process = subprocess.Popen(
             ["taskset", "-c", str(core), *command],
@@ -95,9 +99,9 @@ def _cpu_seconds(pid: int) -> float:
     return 0.0
 
 
-def _peak_bytes(pid: int) -> int:
+def _status_bytes(pid: int, name: str) -> int:
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
     return 0

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.measure import Result
+from benchmarks.soak import STEP_SECONDS, Soak
 
 GOALS = {
     "kubernetes, 2000 a request, 0 % selected": (1.2, 12.0),
@@ -26,6 +27,7 @@ def write(
     results: Sequence[Result],
     growth: Sequence[tuple[int, Result]],
     stages: Mapping[str, Mapping[str, float]],
+    soaked: Soak | None,
     moment: time.struct_time,
     how: str,
 ) -> None:
@@ -38,10 +40,14 @@ def write(
         "results": [asdict(each) for each in results],
         "growth": [{"series": series, **asdict(each)} for series, each in growth],
         "stages_ns": stages,
+        "soak": soaked and asdict(soaked),
     }
     (folder / DATA).write_text(json.dumps(document, indent=1) + "\n")
     tables = f"Measured {document['measured']} on {machine()}; {how}, medians.\n\n"
     tables += _table(results) + "\n" + _ratios(results) + "\n" + _stages_table(stages)
+    if soaked:
+        tables += "\n" + _soak_text(soaked)
+        (folder / "performance-soak.svg").write_text(_soak_plot(soaked))
     page = folder / PAGE
     text = page.read_text() if page.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
@@ -122,6 +128,38 @@ def _stages_table(stages: Mapping[str, Mapping[str, float]]) -> str:
         cells = [f"{costs[name]:.0f}" if name in costs else "" for costs in stages.values()]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+def _soak_text(found: Soak) -> str:
+    after = found.resident_mib[len(found.resident_mib) // 2 :]
+    seconds = STEP_SECONDS * len(found.resident_mib)
+    return (
+        f"Soak: {seconds:.0f} s, {found.requests:,} requests with {found.samples:,} samples of"
+        f" {found.series:,} series, one in a hundred of each request never seen before or after;"
+        f" {found.arrived:,} of {found.selected:,} selected items arrived; p99 {found.p99_ms:.1f} ms."
+        f" Resident memory in the second half: {min(after):.1f} to {max(after):.1f} MiB,"
+        f" at its end {after[-1]:.1f}.\n"
+    )
+
+
+def _soak_plot(found: Soak) -> str:
+    """Draw resident memory over time."""
+    top = max(found.resident_mib)
+    step = 600 / max(1, len(found.resident_mib) - 1)
+    path = " ".join(
+        f"{60 + step * x:.0f},{220 - 180 * mib / top:.0f}"
+        for x, mib in enumerate(found.resident_mib)
+    )
+    minutes = STEP_SECONDS * len(found.resident_mib) / 60
+    parts = [
+        _text(10, 18, "Resident memory over the soak"),
+        f'<polyline points="{path}" fill="none" stroke="{_COLOURS[0]}" stroke-width="2"/>',
+        '<line x1="60" y1="220" x2="660" y2="220" stroke="#a0aec0"/>',
+        _text(10, 44, f"{top:.0f} MiB"),
+        _text(10, 224, "0"),
+        _text(620, 238, f"{minutes:.0f} min"),
+    ]
+    return _svg(720, 250, parts)
 
 
 def _bars(results: Sequence[Result]) -> str:

@@ -11,12 +11,14 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks import contestants
 from benchmarks.measure import Result, run, run_plain
 from benchmarks.payloads import Workload, make_requests
 from benchmarks.report import write
+from benchmarks.soak import soak
 from benchmarks.stages import measure_stages
 
 QUICK = (
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer workloads, shorter runs")
     parser.add_argument("--seconds", type=float, help="length of a run")
     parser.add_argument("--repeats", type=int, help="runs of each contestant")
+    parser.add_argument("--soak", type=float, default=600.0, help="seconds of the soak; 0: none")
     parser.add_argument("--into", type=Path, default=Path("docs"), help="where the report goes")
     given = parser.parse_args(arguments)
     seconds = given.seconds or (3.0 if given.quick else 10.0)
@@ -57,9 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for workload in QUICK if given.quick else ALL:
         results += _turns(workload, seconds, repeats, cores)
     results += _half_rate(seconds, cores)
+    results += _workers(seconds, repeats, cores)
     growth = [] if given.quick else _growth(seconds, cores)
     stages = measure_stages()
-    write(given.into, results, growth, stages, time.gmtime(), f"{repeats} runs of {seconds:g} s")
+    soaked = None if given.quick or not given.soak else soak(given.soak, (cores[0], cores[1]))
+    how = f"{repeats} runs of {seconds:g} s"
+    write(given.into, results, growth, stages, soaked, time.gmtime(), how)
 
 
 def _turns(
@@ -106,6 +112,20 @@ def _half_rate(seconds: float, cores: tuple[int, ...]) -> list[Result]:
         cold=True,
     )
     return [made, cold]
+
+
+def _workers(seconds: float, repeats: int, cores: tuple[int, ...]) -> list[Result]:
+    """Let one worker and two have both cores, which load and sink need a part of as well."""
+    workload = Workload(selected=100)
+    requests = make_requests(workload)
+    found = []
+    for _ in range(repeats):
+        for workers in (1, 2):
+            start = partial(contestants.receiver, more=("--workers", str(workers)))
+            name = f"receiver on both cores, --workers {workers}"
+            pair = cores[0], cores[1]
+            found.append(run(name, start, workload, requests, seconds, pair, on_both=True))
+    return found
 
 
 def _growth(seconds: float, cores: tuple[int, ...]) -> list[tuple[int, Result]]:

@@ -17,6 +17,8 @@ from receiver.reception import digest
 
 WARM, COUNTED = 50, 150
 LIMIT_BYTES = 1 << 30
+SENDERS = 4
+"""Batches that are under way at once, by default."""
 
 Made = TypeVar("Made")
 
@@ -66,6 +68,6 @@ def _one(body: bytes, selection: Selection, outbox: Outbox, clock: _Clock) -> No
     submission = Submission(intake.chunks, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
     sealed = clock.time("compress", lambda: seal(submission))
     clock.time("commit", lambda: outbox.apply([sealed], []))
-    while batch := clock.time("fetch a batch", lambda: outbox.next_batch((), 0)):
-        settled = Settlement(batch, accepted=batch.items)
-        clock.time("settle a batch", lambda settled=settled: outbox.apply([], [settled]))  # type: ignore[misc]
+    while batches := clock.time("fetch batches", lambda: outbox.next_batches((), 0, SENDERS)):
+        settled = [Settlement(batch, accepted=batch.items) for batch in batches]
+        clock.time("settle batches", lambda settled=settled: outbox.apply([], settled))  # type: ignore[misc]

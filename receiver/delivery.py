@@ -21,25 +21,23 @@ from email.utils import parsedate_to_datetime
 import structlog
 
 from receiver.batch import Batch, DeadLetter, Settlement, compress, unpack
+from receiver.client import Answer
 from receiver.commit import Committer
 from receiver.errors import Damaged, NotCommitted
 from receiver.gate import Gate
 from receiver.ingestion import (
     DAMAGED,
     REJECT_REASONS,
-    TOO_OLD,
-    UNEXPLAINED,
     Action,
-    Verdict,
     verdict,
 )
 from receiver.latency import Latency
 from receiver.outbox import EXPIRY_MS, Outbox
 from receiver.pace import Pace
-from receiver.transport import Answer, Transport, Unreachable
+from receiver.settling import settlement
+from receiver.transport import Transport, Unreachable
 
 FRESH_SECONDS = 60.0
-DEAD_LETTERS_PER_BATCH = 50
 DISK_RETRY_SECONDS = 1.0
 _ABOUT_THE_BODY = frozenset({400, 413, 415, 422, 500})
 """Statuses that may mean that the service could not read the body."""
@@ -99,9 +97,13 @@ class Delivery:
     async def run(self) -> None:
         """Send until `stop` is called; then return when what is under way has its outcome."""
         async with asyncio.TaskGroup() as tasks:
-            while batch := await self._next_batch():
-                await self._pace.take(batch.items)
-                tasks.create_task(self._send(batch), name=f"batch {batch.id}")
+            while batches := await self._next_batches():
+                for batch in batches:
+                    await self._pace.take(batch.items)
+                    if self.gate.wait_seconds(self._loop.time()):  # it has closed meanwhile
+                        self._under_way.discard(batch.id)
+                    else:
+                        tasks.create_task(self._send(batch), name=f"batch {batch.id}")
 
     def stop(self) -> None:
         """Begin no further batch."""
@@ -112,14 +114,14 @@ class Delivery:
         """Say that something has changed: there may be batches, or room to send them."""
         self._changed.set()
 
-    async def _next_batch(self) -> Batch | None:
-        """Wait until a batch may go, and return it; None when stopping."""
+    async def _next_batches(self) -> list[Batch]:
+        """Wait until batches may go, and return them; none when stopping."""
         while not self._stopping:
             self._changed.clear()
-            if self._may_send() and (batch := await self._choose()):
-                if self._may_send():
-                    self._under_way.add(batch.id)
-                    return batch
+            if self._room() and (batches := await self._choose()):
+                if batches := batches[: self._room()]:
+                    self._under_way.update(batch.id for batch in batches)
+                    return batches
                 continue  # the gate has closed while we looked
             wait = self.gate.wait_seconds(self._loop.time()) or None
             try:
@@ -127,27 +129,30 @@ class Delivery:
                     await self._changed.wait()
             except TimeoutError:
                 pass  # the gate's time is over
-        return None
+        return []
 
-    def _may_send(self) -> bool:
-        room = len(self._under_way) < self.gate.at_once(self._senders)
-        return room and not self.gate.wait_seconds(self._loop.time())
+    def _room(self) -> int:
+        """Say how many more batches may go now."""
+        if self.gate.wait_seconds(self._loop.time()):
+            return 0
+        return max(0, self.gate.at_once(self._senders) - len(self._under_way))
 
-    async def _choose(self) -> Batch | None:
+    async def _choose(self) -> list[Batch]:
         busy = frozenset(self._under_way)  # what has its outcome while we look is not ours either
+        room = self._room()
         try:
-            batch = await self._committer.ask(lambda outbox: self._pick(outbox, busy))
-            self._committer.delivery_busy = bool(batch or self._under_way)
-            if not batch and not self._under_way:
+            batches = await self._committer.ask(lambda outbox: self._pick(outbox, busy, room))
+            self._committer.delivery_busy = bool(batches or self._under_way)
+            if not batches and not self._under_way:
                 await self._committer.ask(Outbox.compact)
         except NotCommitted:  # the disk fails; the committer has said so
             await asyncio.sleep(DISK_RETRY_SECONDS)
             self.wake()
-            return None
-        return batch
+            return []
+        return batches
 
-    def _pick(self, outbox: Outbox, busy: frozenset[int]) -> Batch | None:
-        """Pick the batch to send next, none of `busy`; runs in the outbox's thread."""
+    def _pick(self, outbox: Outbox, busy: frozenset[int], most: int) -> list[Batch]:
+        """Pick the batches to send next, none of `busy`; runs in the outbox's thread."""
         if self.gate.state.action is Action.QUOTA:
             return outbox.smallest_batch()  # a probe; nothing else is under way
         now = self._loop.time()
@@ -155,7 +160,7 @@ class Delivery:
             self._fresh.append((now, outbox.newest_id()))
         while len(self._fresh) > 1 and now - self._fresh[1][0] > FRESH_SECONDS:
             self._fresh.popleft()
-        return outbox.next_batch(busy, self._fresh[0][1] + 1)
+        return outbox.next_batches(busy, self._fresh[0][1] + 1, most)
 
     async def _send(self, batch: Batch) -> None:
         started_at = self._loop.time()
@@ -260,35 +265,13 @@ class Delivery:
         self._service_clock_offset = told - self._loop.time()
 
     def _is_too_old(self, batch: Batch) -> bool:
-        """Whether the service would refuse all of it for its age, by the service's own clock.
+        """Whether the service would refuse all of it for its age, by the service's clock and ours.
 
-        Our clock may jump; before the service has told its time, it has to judge itself.
+        Either one alone may be wrong: ours may jump, and a proxy that answers in the service's
+        place may have its own. Where they differ the service has to judge itself.
         """
         if self._service_clock_offset is None:
             return False
-        now_ms = (self._service_clock_offset + self._loop.time()) * 1000
+        service_now = self._service_clock_offset + self._loop.time()
+        now_ms = min(service_now, self._wall_clock()) * 1000
         return batch.newest_ms < now_ms - EXPIRY_MS
-
-
-def settlement(batch: Batch, found: Verdict) -> Settlement:
-    """Turn a verdict on a batch into what is written down of it."""
-    if found.action is Action.SPLIT:
-        lines = unpack(batch.body)
-        return Settlement(batch, again=(lines[: len(lines) // 2], lines[len(lines) // 2 :]))
-    rejected = Counter(each.reason for each in found.rejected)
-    expired = rejected.pop(TOO_OLD, 0)
-    if found.unexplained:
-        rejected[UNEXPLAINED] += found.unexplained
-    lines = unpack(batch.body) if found.retry or found.rejected else []
-    letters = [
-        DeadLetter(each.status, each.message, lines[each.index].decode("utf-8", "replace").rstrip())
-        for each in found.rejected[:DEAD_LETTERS_PER_BATCH]
-    ]
-    return Settlement(
-        batch,
-        accepted=found.accepted,
-        expired=expired,
-        rejected=rejected,
-        again=([lines[index] for index in found.retry],) if found.retry else (),
-        dead_letters=letters,
-    )

@@ -58,7 +58,7 @@ class Desk:
             self._reception.counts,
             self._door,
             self._admission.statistics(),
-            self._reception.selection.templates.statistics(),
+            self._reception.selection.statistics(),
         )
 
     def seen(self) -> tuple[WorkerSeen, ...]:

@@ -34,7 +34,7 @@ runs for newcomers alone. Pure, and bounded: the caches in bytes, the times by n
 """
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, count, repeat
 from math import isfinite
@@ -45,19 +45,26 @@ import orjson
 from google.protobuf.message import DecodeError
 
 from receiver.allowlist import Allowlist
+from receiver.batch import Chunk, cut
 from receiver.cache import BoundedCache
-from receiver.decode import DEFAULT_LIMITS, NAME_LABEL, Message, check_series, read_labels
+from receiver.decode import DEFAULT_LIMITS, NAME_LABEL, Message, check_series
 from receiver.envelope import LINE_END, LINE_START, Template, spell_time
-from receiver.errors import InvalidSeries, TooMuchToRender
 from receiver.limits import Limits
+from receiver.recognised import (
+    LINE_OVERHEAD_BYTES,
+    NAMES_LIMIT_BYTES,
+    Found,
+    Learn,
+    check_rendered,
+    learn_series,
+    only_labels,
+)
 from receiver.wire.remote_write_lean_pb2 import (
     OpaqueRequest,
     OpaqueWriteRequest,
     ReferencingTimeSeries,
-    TimeSeries,
 )
 
-NAMES_LIMIT_BYTES = 4 << 20
 OPAQUE_COST = 18
 """Bytes of memory that each byte of a request can cost, opened one level deep: two bytes make
 an empty series, 24 its place in two arrays, and while it grows the array is there twice."""
@@ -68,8 +75,6 @@ CHUNK = 2000
 TIMES_LIMIT = 4096
 """Ends that are known at once; some hundred are seen in a scrape."""
 NAME_OVERHEAD_BYTES = 150
-LINE_OVERHEAD_BYTES = 150
-"""What a rendered sample costs beside its series' part: time, value, object."""
 KEY_LIMIT_BYTES = 4096
 """Labels of 2.0 that are longer, spelt out, are odd: some bytes of references can name megabytes."""
 END_LIMIT_BYTES = 64
@@ -106,18 +111,10 @@ _END_V2 = [slice(0, 0)] * 256
 _END_V2[0x10], _END_V2[_ZERO] = slice(11, None), slice(2, None)
 _VALUE_V2 = itemgetter(slice(3, 11))
 
-Learn = Callable[[Mapping[str, str]], Template]
-"""Makes the template of a series from its labels."""
-
 
 @dataclass(slots=True)
-class Found:
-    """What was recognised in a request.
-
-    Each of the `series` is one of `unselected`, `lines`, `not_finite` (their values)
-    and `odd`: the series' bytes, and how many lines come before its own. `times_ms` are the lines'
-    times, `learnt` the templates of newcomers.
-    """
+class _Reading:
+    """A request while it is read; an odd series has with it how many lines come before its own."""
 
     series: int = 0
     unselected: int = 0
@@ -128,6 +125,16 @@ class Found:
     symbols: Sequence[bytes] = ()
     rendered_bytes: int = 0
     learnt: list[Template] = field(default_factory=list)
+
+    def finish(self, odd_lines: Sequence[Sequence[bytes]]) -> list[Chunk]:
+        """Join all lines, each in its place."""
+        lines: list[bytes] = []
+        done = 0
+        for (place, _), own in zip(self.odd, odd_lines, strict=True):
+            lines += self.lines[done:place]
+            lines += own
+            done = place
+        return cut(lines + self.lines[done:] if lines else self.lines)
 
 
 class FastPath:
@@ -165,18 +172,30 @@ class FastPath:
             tags = sum(map(raw.count, _SERIES_TAGS[message]))
             if len(raw) + tags * 2 * OPAQUE_COST > self._limits.parsed_bytes:
                 return None
-        found = Found()
+        found = _Reading()
         try:
             usual = (
                 self._read_v1(raw, found) if message is Message.V1 else self._read_v2(raw, found)
             )
         except (DecodeError, IndexError):  # no such message, or a series shorter than any sample
             return None
-        return found if usual else None
+        if not usual:
+            return None
+        return Found(
+            found.series,
+            found.unselected,
+            [each for _, each in found.odd],
+            found.symbols,
+            found.not_finite,
+            (min(found.times_ms), max(found.times_ms)) if found.times_ms else (),
+            found.rendered_bytes,
+            found.learnt,
+            found.finish,
+        )
 
     # Remote-write 1.0
 
-    def _read_v1(self, raw: bytes, found: Found) -> bool:
+    def _read_v1(self, raw: bytes, found: _Reading) -> bool:
         request = OpaqueWriteRequest.FromString(raw)
         if request.metadata:
             return False
@@ -186,7 +205,7 @@ class FastPath:
             self._read_chunk_v1(series[start : start + CHUNK], found)
         return len(series) > 0
 
-    def _read_chunk_v1(self, series: Sequence[bytes], found: Found) -> None:
+    def _read_chunk_v1(self, series: Sequence[bytes], found: _Reading) -> None:
         wanted = list(compress(series, self._wanted_v1(series)))
         found.series += len(series)
         found.unselected += len(series) - len(wanted)
@@ -219,7 +238,7 @@ class FastPath:
         return verdict
 
     def _learn_sections(
-        self, wanted: Sequence[bytes], shapes: bytes, middles: list[bytes | None], found: Found
+        self, wanted: Sequence[bytes], shapes: bytes, middles: list[bytes | None], found: _Reading
     ) -> None:
         for place, each in enumerate(wanted):
             if not middles[place]:
@@ -227,7 +246,7 @@ class FastPath:
                 if key[-3:] in _HEADERS:
                     middles[place] = self._templates.get(key) or self._learn_section(key, found)
 
-    def _learn_section(self, key: bytes, found: Found) -> bytes | None:
+    def _learn_section(self, key: bytes, found: _Reading) -> bytes | None:
         section = key[:-3]
         if len(section) > 4 * self._limits.label_bytes:
             return None
@@ -235,20 +254,12 @@ class FastPath:
         if middle := self._templates.get(twin):  # the series is known with the other kind of value
             self._templates.put(key, middle)
             return middle
-        return self._learn_labels(key, _only_labels(section), found)
+        return self._learn_labels(key, only_labels(section), found)
 
-    def _learn_labels(self, key: bytes, pairs: Sequence[bytes], found: Found) -> bytes | None:
+    def _learn_labels(self, key: bytes, pairs: Sequence[bytes], found: _Reading) -> bytes | None:
         """Make a wanted series' template and keep it; None leaves the series to the full parser."""
-        if len(pairs) > 2 * self._limits.labels or sum(map(len, pairs)) > self._limits.label_bytes:
-            return None
-        try:
-            labels = read_labels(pairs)
-        except InvalidSeries:
-            return None
-        if not self._allowlist.wants(labels["__name__"].encode()):
-            return None
-        template = self._learn(labels)
-        if not template.middle:
+        template = learn_series(pairs, self._allowlist, self._limits, self._learn)
+        if template is None:
             return None
         self._templates.put(key, template.middle)
         found.learnt.append(template)
@@ -256,7 +267,7 @@ class FastPath:
 
     # Remote-write 2.0
 
-    def _read_v2(self, raw: bytes, found: Found) -> bool:
+    def _read_v2(self, raw: bytes, found: _Reading) -> bool:
         request = OpaqueRequest.FromString(raw)
         check_series(len(request.timeseries), self._limits.series)
         series, found.symbols = request.timeseries, request.symbols[:]
@@ -267,7 +278,7 @@ class FastPath:
                 return False
         return len(series) > 0
 
-    def _read_chunk_v2(self, series: Sequence[bytes], found: Found) -> bool:
+    def _read_chunk_v2(self, series: Sequence[bytes], found: _Reading) -> bool:
         if not _STARTS_V2.issuperset(map(_START_V2, series)):
             return False
         tails = [each[each[1] + 2 :] for each in series]
@@ -316,7 +327,7 @@ class FastPath:
             return True
         return self._allowlist.wants(symbols[place])
 
-    def _middles_v2(self, wanted: Sequence[bytes], found: Found) -> list[bytes | None]:
+    def _middles_v2(self, wanted: Sequence[bytes], found: _Reading) -> list[bytes | None]:
         keys = [_texts(each[: each[1] + 2], found.symbols) for each in wanted]
         middles = self._templates.peek(keys)
         if not all(middles):
@@ -362,7 +373,7 @@ class FastPath:
 
     def _render(
         self,
-        found: Found,
+        found: _Reading,
         wanted: Sequence[bytes],
         starts: Sequence[bytes | None],
         middles: Sequence[bytes | None],
@@ -393,30 +404,10 @@ class FastPath:
             found.times_ms.update(map(self._milliseconds.__getitem__, set(starts)))  # type: ignore[arg-type]
 
 
-def check_rendered(rendered_bytes: int, limits: Limits) -> None:
-    """Refuse a request of which few bytes would become very many. Raises: TooMuchToRender."""
-    if rendered_bytes > limits.rendered_bytes:
-        message = (
-            f"the samples would take more than {limits.rendered_bytes} bytes, each with its labels"
-        )
-        raise TooMuchToRender(message)
-
-
 def _only_name(key: bytes) -> bytes:
     """Read the name from a first label that is it, whole and alone; else nothing."""
-    pairs = _only_labels(key)
+    pairs = only_labels(key)
     return pairs[1] if len(pairs) == 2 and pairs[0] == NAME_LABEL else b""
-
-
-def _only_labels(section: bytes) -> tuple[bytes, ...]:
-    """Read labels, as name, value, name, value, …, from bytes that hold nothing else; else nothing."""
-    try:
-        fields = TimeSeries.FromString(section)
-    except DecodeError:
-        return ()
-    if fields.samples or fields.histograms or fields.exemplars:
-        return ()
-    return tuple(part for label in fields.labels for part in (label.name, label.value))
 
 
 def _holds_no_sample(rest: bytes) -> bool:

@@ -7,7 +7,6 @@ logs the verdict when that changes, and nothing otherwise.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,14 +68,13 @@ class Instrument:
         self.history = History()
 
     async def begin(self) -> None:
-        """Take the hour's first point, before requests can come: what flows is counted from it."""
-        with suppress(NotCommitted):
-            self.history.add(point_of(await self._snapshot()))
+        """Take the first point, before anything can arrive: all that comes is more than that."""
+        await self._step()
 
     async def run(self) -> None:
         """Look, until cancelled."""
         loop = asyncio.get_running_loop()
-        due = loop.time()
+        due = loop.time() + STEP_SECONDS
         while True:
             self.observation.digest()
             if loop.time() >= due:
@@ -207,8 +205,12 @@ class Instrument:
         now = self._observer.clock()
         entries = (each.name for each in self._allowlist.entries if each.fits(name))
         metric = self.observation.metrics.get(name) or MetricSeen(name)
+        told = self._observer.reception.selection.metadata.get(name)
         return {
             "name": name,
+            "type": told.kind if told else "",
+            "unit": told.unit if told else "",
+            "help": told.help if told else "",
             "entry": next(entries, name),
             "series": len(metric.series),
             "last_value": metric.last_value if metric.seen_at else None,

@@ -12,13 +12,14 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import orjson
 
 from receiver.allowlist import Allowlist
 from receiver.batch import Chunk, cut, lines_of
-from receiver.cache import BoundedCache
+from receiver.cache import BoundedCache, CacheStatistics
+from receiver.compiled import IS_COMPILED, CompiledPath
 from receiver.decode import (
     DEFAULT_LIMITS,
     Message,
@@ -28,12 +29,13 @@ from receiver.decode import (
     decode_series,
     read_labels,
 )
-from receiver.envelope import Identity, Template, TimeTexts, line, make_template
+from receiver.envelope import Identity, Template, TimeTexts, common_start, line, make_template
 from receiver.errors import InvalidSeries
-from receiver.fastpath import LINE_OVERHEAD_BYTES, FastPath, Found, check_rendered
+from receiver.fastpath import FastPath
 from receiver.limits import Limits
 from receiver.metadata import MetadataBook
 from receiver.parts import check_parts
+from receiver.recognised import LINE_OVERHEAD_BYTES, Found, check_rendered
 
 STALE = "stale"
 NAN = "nan"
@@ -116,14 +118,30 @@ class Selection:
         cache_bytes: int,
         limits: Limits = DEFAULT_LIMITS,
         metadata: MetadataBook | None = None,
+        *,
+        compiled: bool = IS_COMPILED,
     ) -> None:
-        """Start with nothing remembered; `cache_bytes` bounds the templates."""
+        """Start with nothing remembered; `cache_bytes` bounds the templates.
+
+        `compiled` chooses between `receiver.compiled` and `receiver.fastpath`.
+        """
         self.allowlist = allowlist
         self.limits = limits
         self.metadata = MetadataBook() if metadata is None else metadata
         self.identity = identity
+        self._fast: FastPath | CompiledPath
+        if compiled:  # it keeps what it knows itself; the odd series keep to a quarter
+            self._fast = CompiledPath(
+                allowlist,
+                cache_bytes * 3 // 4,
+                self._make_template,
+                common_start(identity),
+                limits,
+            )
+            cache_bytes //= 4
         self.templates: BoundedCache[Key, bytes] = BoundedCache(cache_bytes, _measure)
-        self._fast = FastPath(allowlist, self.templates, self._make_template, limits)
+        if not compiled:
+            self._fast = FastPath(allowlist, self.templates, self._make_template, limits)
         self._times = TimeTexts()
 
     def take(self, raw: bytes, message: Message) -> Intake:
@@ -148,21 +166,28 @@ class Selection:
         intake.chunks = cut(lines)
         return intake
 
+    def statistics(self) -> CacheStatistics:
+        """Count the templates that are known."""
+        known = self.templates.statistics()
+        if isinstance(self._fast, CompiledPath):
+            more = self._fast.statistics()
+            known = CacheStatistics(
+                *(sum(each) for each in zip(astuple(known), astuple(more), strict=True))
+            )
+        return known
+
     def _join(self, found: Found, message: Message) -> Intake:
         """Account for what was recognised, and take the odd series one by one, in their places."""
         intake = Intake(rendered_bytes=found.rendered_bytes)
-        lines: list[bytes] = []
-        done = 0
-        for place, text in found.odd:
-            lines += found.lines[done:place]
-            done = place
+        odd_lines: list[list[bytes]] = []
+        for text in found.odd:
+            odd_lines.append([])
             check_parts(text, message, self.limits)
             series = decode_series(text, message, found.symbols, self.limits)
-            self._take_or_refuse(series, intake, lines)
-        if found.times_ms:
-            intake.span(min(found.times_ms))
-            intake.span(max(found.times_ms))
-        intake.chunks = cut(lines + found.lines[done:] if lines else found.lines)
+            self._take_or_refuse(series, intake, odd_lines[-1])
+        for timestamp_ms in found.span_ms:
+            intake.span(timestamp_ms)
+        intake.chunks = found.finish(odd_lines)
         usual = found.series - len(found.odd)
         intake.received += usual
         intake.unselected += found.unselected

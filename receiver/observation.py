@@ -18,6 +18,7 @@ from itertools import chain, islice
 
 import orjson
 
+from receiver.allowlist import REMEMBERED_BYTES
 from receiver.batch import Chunk, lines_of
 from receiver.decode import Message, decode
 from receiver.errors import ReceiverError
@@ -25,7 +26,7 @@ from receiver.intake import Intake
 
 LINES_PER_SECOND = 5_000
 """Lines that are opened a second: a hundredth of a core or so."""
-WAITING_LINES = 10_000
+WAITING_LINES = LINES_PER_SECOND
 BODY_SECONDS = 10.0
 BODY_WATCHED_SECONDS = 1.0
 """How often a request's names are counted: always, and while somebody looks."""
@@ -197,7 +198,7 @@ class Observation:
             self._names_before, self._names, self._turned_at = self._names, Counter(), now
         try:
             names = (each.name for each in islice(decode(raw, message), BODY_SERIES))
-            self._names.update(name for name in names if name)
+            self._names.update(name for name in names if 0 < len(name) <= REMEMBERED_BYTES)
         except ReceiverError:  # it was refused, and said so
             return
 

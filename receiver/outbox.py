@@ -6,7 +6,10 @@ Never looks into an item, never opens a socket.
 
 Theory of operation: `apply` does any number of submissions and settlements in one
 SQLite transaction, WAL with synchronous=FULL: when it returns they are on disk, and
-when it raises none of them is. The ledger's totals change in that same transaction,
+when it raises none of them is. Settlements alone are written without waiting for the
+disk (synchronous=NORMAL): the process may die at once, but after a power failure the last
+of them may have to be done again, as if the service's answer had been lost. The next
+submission's sync is theirs too. The ledger's totals change in that same transaction,
 so that at all times, and after any crash,
 received = unselected + dropped + accepted + rejected + expired + pending.
 One thread at a time may call; `receiver.commit` has the one that does.
@@ -21,7 +24,7 @@ from pathlib import Path
 
 import structlog
 
-from receiver import schema
+from receiver import schema, turn
 from receiver.batch import Batch, Parcel, Settlement, Statistics, Submission, compress, pack
 from receiver.deadletters import bury
 from receiver.errors import OutboxError, OutboxFull
@@ -29,8 +32,6 @@ from receiver.repeats import Repeats
 
 EXPIRY_MS = 48 * 3600 * 1000
 """Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
-
-_SELECT_BATCH = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
 
 log = structlog.get_logger()
 
@@ -58,6 +59,7 @@ class Outbox:
         self._batches = self._size_bytes = 0
         self._last_id = 0
         self._open_database: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._lock = schema.take_directory(directory)
         try:
             self._open()
@@ -89,6 +91,8 @@ class Outbox:
             self._put_aside(error)
             database = schema.open_database(self._directory)
         self._open_database = database
+        self._identity = schema.identity(self._directory)
+        self._waits_for_disk = True  # as it was opened
         if self._last_id > self.newest_id():  # batches of the damaged one may be under way
             insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
             database.execute(insert, (self._last_id,))
@@ -130,16 +134,25 @@ class Outbox:
         its first coming got, when it was committed before; OutboxFull when there is
         no room, and then nothing of it is kept.
         """
+        self._sync(wait=any(each.pieces for each in submissions))
         with self._transaction() as totals:
             for settlement in settlements:
                 self._settle(settlement, totals)
             self._expire_when_full(submissions, totals)
             return self._take(submissions, totals)
 
+    def _sync(self, *, wait: bool) -> None:
+        """Say whether the next transaction waits for the disk."""
+        if wait is not self._waits_for_disk:
+            self._database.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            self._waits_for_disk = wait
+
     @contextmanager
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
         """Run one transaction; what is counted in the yielded totals is part of it."""
         database = self._database
+        if schema.identity(self._directory) != self._identity:
+            raise OutboxError(schema.GONE)  # what is written to it now would go with this process
         before = self._batches, self._size_bytes
         totals: Counter[tuple[str, str]] = Counter()
         try:
@@ -242,34 +255,21 @@ class Outbox:
 
     def probe(self) -> None:
         """Write to the disk and sync it, and change nothing."""
+        self._sync(wait=True)
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         self._database.execute(f"PRAGMA user_version={version}")
 
-    def next_batch(self, busy: Collection[int], fresh_from_id: int) -> Batch | None:
-        """Fetch the batch to send next, none of `busy`; None when there is no other.
+    def next_batches(self, busy: Collection[int], fresh_from_id: int, most: int) -> list[Batch]:
+        """Fetch the batches to send next, as `receiver.turn` says."""
+        return turn.next_batches(self._database, busy, fresh_from_id, most)
 
-        Those from `fresh_from_id` on go first; in each part the oldest goes first.
-        """
-        skip = ",".join(map(str, busy))
-        for floor in (fresh_from_id, 0) if fresh_from_id else (0,):
-            row = self._database.execute(
-                f"{_SELECT_BATCH} WHERE id >= ? AND id NOT IN ({skip}) ORDER BY id LIMIT 1",
-                (floor,),
-            ).fetchone()
-            if row:
-                return Batch(*row)
-        return None
-
-    def smallest_batch(self) -> Batch | None:
-        """Fetch the batch with the fewest bytes: a cheap probe."""
-        query = f"{_SELECT_BATCH} ORDER BY size_bytes LIMIT 1"
-        row = self._database.execute(query).fetchone()
-        return Batch(*row) if row else None
+    def smallest_batch(self) -> list[Batch]:
+        """Fetch the batch with the fewest bytes, if there is one: a cheap probe."""
+        return turn.smallest_batch(self._database)
 
     def newest_id(self) -> int:
         """Return the highest number that a batch ever had; 0 before the first."""
-        row = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batches'")
-        return int((row.fetchone() or (0,))[0])
+        return turn.newest_id(self._database)
 
     def totals(self) -> dict[tuple[str, str], int]:
         """Read the ledger: samples by (outcome, reason); `pending` is one of the outcomes."""

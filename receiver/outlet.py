@@ -12,6 +12,7 @@ from urllib.request import getproxies
 import aiohttp
 
 from receiver import __version__, entra
+from receiver.client import Client
 from receiver.commit import Committer
 from receiver.connection import Connection
 from receiver.delivery import Delivery
@@ -19,15 +20,22 @@ from receiver.gate import Gate
 from receiver.pace import Pace
 from receiver.redirect import Route
 from receiver.settings import Settings
-from receiver.transport import Token, Transport
+from receiver.transport import Send, Token, Transport, through
 
 
-def _client_session(settings: Settings) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=settings.senders, keepalive_timeout=30)
-    headers = {"User-Agent": f"appinsights-receiver/{__version__}"}
-    # To trust the environment, aiohttp reads ~/.netrc in a thread for each POST: half its cost.
-    proxied = bool(getproxies())
-    return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=proxied)
+def open_sender(senders: int, stack: AsyncExitStack, suffix: str = "") -> Send:
+    """Make what POSTs; `stack` closes it. With a proxy in the environment, that is aiohttp's client."""
+    user_agent = f"appinsights-receiver/{__version__}{suffix}"
+    if not getproxies():
+        client = Client(user_agent)
+        stack.callback(client.close)
+        return client.post
+    connector = aiohttp.TCPConnector(limit=senders, keepalive_timeout=30)
+    session = aiohttp.ClientSession(
+        connector=connector, headers={"User-Agent": user_agent}, trust_env=True
+    )
+    stack.push_async_callback(session.close)
+    return through(session)
 
 
 def _tokens(
@@ -43,7 +51,7 @@ def _tokens(
     return tokens.get
 
 
-async def open_outlet(
+def open_outlet(
     settings: Settings,
     connection: Connection,
     committer: Committer,
@@ -51,13 +59,13 @@ async def open_outlet(
     clock: Callable[[], float],
 ) -> Delivery:
     """Make what delivers; `stack` closes its connections. Raises: SettingsError."""
-    session = await stack.enter_async_context(_client_session(settings))
+    send = open_sender(settings.senders, stack)
     tokens = _tokens(settings, connection, stack, clock)
     loop = asyncio.get_running_loop()
     return Delivery(
         committer,
         Transport(
-            session,
+            send,
             Route(connection.track_url, loop.time),
             settings.send_timeout_seconds,
             tokens,

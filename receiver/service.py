@@ -70,7 +70,7 @@ async def running(
     committer.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
-        delivery = await open_outlet(settings, connection, committer, stack, clock)
+        delivery = open_outlet(settings, connection, committer, stack, clock)
         committer.on_batches = delivery.wake
         metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
         select = selector(settings, key, metadata)

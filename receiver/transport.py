@@ -7,29 +7,24 @@ Proxies and certificates are the environment's: HTTPS_PROXY, NO_PROXY, SSL_CERT_
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 import aiohttp
 
+from receiver.client import ANSWER_LIMIT_BYTES, Answer, BrokenOff, CannotConnect
 from receiver.redirect import LIMIT, Route
+from receiver.spelling import printable
 
-ANSWER_LIMIT_BYTES = 8 << 20
-"""What is read of an answer: 64,000 items' errors fit."""
 HEADERS = {"Content-Type": "application/x-json-stream", "Content-Encoding": "gzip"}
 
 Token = Callable[[str], Awaitable[str]]
 """Gives a bearer token other than the one that was refused (empty: none was). Raises: Unreachable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the service answered; headers are looked up in any case, as they may come in any."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+Send = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
+"""POSTs a body to an address with headers. Raises: OSError, aiohttp.ClientError, ValueError."""
 
 
 class Unreachable(Exception):
@@ -37,8 +32,8 @@ class Unreachable(Exception):
 
     def __init__(self, reason: str, hint: str) -> None:
         """Say what happened, and what to do."""
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = printable(reason)
+        super().__init__(self.reason)
         self.hint = hint
 
 
@@ -47,15 +42,15 @@ class Transport:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        send: Send,
         route: Route,
         timeout_seconds: float,
         token: Token | None = None,
     ) -> None:
-        """Use a session of the caller's; `token` is for resources with Microsoft Entra ID."""
-        self._session = session
+        """Send with `send`; `token` is for resources with Microsoft Entra ID."""
+        self._send = send
         self.route = route
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds or None)
+        self._timeout_seconds = timeout_seconds or None
         self._token = token
 
     async def post(self, body: bytes) -> Answer:
@@ -90,11 +85,8 @@ class Transport:
 
     async def _post_once(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
-            ) as response:
-                content = await _read(response)
-                return Answer(response.status, response.headers, content)
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._send(url, headers, body)
         except TimeoutError as error:
             raise Unreachable("no answer in time", _TIMEOUT_HINT) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -106,6 +98,22 @@ def _with_token(token: str) -> Mapping[str, str]:
 
 
 _TIMEOUT_HINT = "The service is slow or a firewall drops packets: is outgoing HTTPS allowed?"
+
+
+def through(session: aiohttp.ClientSession) -> Send:
+    """Send with aiohttp's client, which knows proxies."""
+
+    async def send(url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        async with session.post(
+            url, data=body, headers=headers, timeout=_NO_TIMEOUT, allow_redirects=False
+        ) as response:
+            return Answer(response.status, response.headers, await _read(response))
+
+    return send
+
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+"""`Transport` has its own."""
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -132,7 +140,7 @@ def explain(error: Exception) -> tuple[str, str]:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             hint = "If a proxy re-signs TLS, name its CA's file in SSL_CERT_FILE."
             return f"TLS failed: {error}", hint
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return (
                 f"the host's name cannot be resolved: {error}",
                 "Check DNS, and the connection string's endpoint.",
@@ -144,12 +152,14 @@ def explain(error: Exception) -> tuple[str, str]:
             return f"the proxy answered {error.status} {error.message}", hint
         case aiohttp.ClientProxyConnectionError():
             return f"the proxy cannot be reached: {error}", "Check HTTPS_PROXY and NO_PROXY."
-        case aiohttp.ClientConnectorError():
+        case aiohttp.ClientConnectorError() | CannotConnect():
             return (
                 f"cannot connect: {error}",
                 "Is outgoing HTTPS allowed, and is the endpoint right?",
             )
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return f"the connection broke: {error}", "A passing fault; the batch is sent again."
+        case BrokenOff():
             return f"the connection broke: {error}", "A passing fault; the batch is sent again."
         case ssl.SSLError():
             return (

@@ -28,6 +28,7 @@ from receiver.errors import (
     TooLarge,
     TooSlow,
     Unauthorized,
+    WrongAddress,
 )
 from receiver.media import negotiate
 from receiver.reception import TEXT_LIMIT, Reception, Reply
@@ -95,25 +96,18 @@ class Web:
         self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
         self._throttle = Throttle(time.monotonic)
         self.application = web.Application(middlewares=[self._let_in])
-        self.application.add_routes(
-            [
-                web.post(WRITE_PATH, self._write, expect_handler=_expect),
-                web.get(WRITE_PATH, self._explain_write, allow_head=True),
-                web.get("/-/healthy", self._healthy),
-            ]
-        )
+        routes = [
+            web.post(WRITE_PATH, self._write, expect_handler=_expect),
+            web.get(WRITE_PATH, self._explain_write, allow_head=True),
+            web.get("/-/healthy", self._healthy),
+        ]
         if isinstance(pages, Pages):
             self._pages = pages
-            self.application.add_routes(
-                [
-                    web.get("/-/ready", self._ready),
-                    web.get("/metrics", self._metrics),
-                    web.get("/api/v1/status", self._status),
-                    *pages.routes,
-                ]
-            )
+            routes += web.get("/-/ready", self._ready), web.get("/metrics", self._metrics)
+            routes += web.get("/api/v1/status", self._status), *pages.routes
         else:
-            self.application.add_routes([web.route("*", "/{path:.*}", pages)])
+            routes += (web.route("*", "/{path:.*}", pages),)
+        self.application.add_routes(routes)
 
     @web.middleware
     async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -128,11 +122,14 @@ class Web:
                 )
             response = await handler(request)
         except RequestRefused as error:
-            response = self._refuse(error, None, request)
-            self._reception.counts.replies[str(response.status)] += 1
+            response = self._refuse_early(error, request)
         except web.HTTPException as error:
-            error.headers.update(self._access.rules.web.headers)
-            raise
+            if error.status != 404 or request.method != "POST":
+                error.headers.update(self._access.rules.web.headers)
+                raise
+            response = self._refuse_early(
+                WrongAddress(f"nothing is at {request.path[:80]}"), request
+            )
         finally:
             if guard:
                 guard.done()
@@ -146,9 +143,8 @@ class Web:
         try:
             if self.draining:
                 raise ShuttingDown("the receiver is stopping")
-            headers = request.headers
             message = negotiate(
-                headers.get("Content-Type", ""), headers.get("Content-Encoding", "")
+                *(_said(request, name) for name in ("Content-Type", "Content-Encoding"))
             )
             response = _response(await self._take(request, message), message)
         except RequestRefused as error:
@@ -233,6 +229,14 @@ class Web:
             )
         return response
 
+    def _refuse_early(self, error: RequestRefused, request: web.Request) -> web.Response:
+        """Refuse what does not get as far as `_write`; a POST is some sender's, who thinks it does."""
+        response = self._refuse(error, None, request)
+        self._reception.counts.replies[str(response.status)] += 1
+        if request.method == "POST":
+            self._reception.counts.last_request_at = time.time()
+        return response
+
     async def _explain_write(self, _: web.Request) -> web.Response:
         text = "Remote-write wants POST: name this address as the url of a remote_write in prometheus.yml.\n"
         return web.Response(status=405, text=text, headers={"Allow": "POST"})
@@ -262,6 +266,11 @@ class Web:
 
 async def _expect(_: web.Request) -> None:
     """Leave "100 Continue" to the moment when the body is wanted."""
+
+
+def _said(request: web.Request, name: str) -> str:
+    """Give a header's value; of several lines they are one list (RFC 9110, 5.3)."""
+    return ", ".join(request.headers.getall(name, ()))
 
 
 def _certificate(request: web.Request) -> Mapping[str, Any] | None:

@@ -1,19 +1,31 @@
 #!/bin/sh
 # Installs the programs that tests start and that no Python package brings: a browser for
-# the pages, openssl for certificates. Where it cannot, the tests that need them say so.
+# the pages, openssl for certificates, shellcheck for our scripts, a C compiler for
+# receiver/kernel.c. Where it cannot, the tests that need them say so.
 set -eu
+PYTHON=.venv/bin/python
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
-[ -n "$missing" ] || exit 0
-
-if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
-if command -v apt-get >/dev/null 2>&1 && { [ -z "$sudo" ] || command -v sudo >/dev/null 2>&1; }; then
-    echo "tests: installing$missing"
-    export DEBIAN_FRONTEND=noninteractive
-    # shellcheck disable=SC2086 # names of packages, without spaces
-    if $sudo apt-get update -qq >/dev/null && $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null; then
-        exit 0
+command -v shellcheck >/dev/null 2>&1 || missing="$missing shellcheck"
+kernel=yes
+"$PYTHON" -c 'import receiver.kernel' 2>/dev/null || {
+    kernel=
+    command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+    # Debian's Python has its headers in a package of their own; others bring them along.
+    headers=$("$PYTHON" -c 'import pathlib, sysconfig; print(pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())')
+    [ "$headers" = True ] || missing="$missing $("$PYTHON" -c 'import sys; print("libpython%d.%d-dev" % sys.version_info[:2])')"
+}
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi
+    if command -v apt-get >/dev/null 2>&1 && { [ -z "$sudo" ] || command -v sudo >/dev/null 2>&1; }; then
+        echo "tests: installing$missing"
+        export DEBIAN_FRONTEND=noninteractive
+        # shellcheck disable=SC2086 # names of packages, without spaces
+        if $sudo apt-get update -qq >/dev/null && $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null; then
+            missing=
+        fi
     fi
+    [ -z "$missing" ] || echo "tests: install$missing by hand; what needs them is skipped" >&2
 fi
-echo "tests: install$missing by hand; what needs them is skipped" >&2
+[ -n "$kernel" ] || "$PYTHON" hatch_build.py || echo "tests: the compiled loops are not tested" >&2

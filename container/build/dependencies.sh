@@ -4,6 +4,8 @@
 # It lives in /opt/receiver of the final image, where its scripts say it is, and
 # uses the system's Python without adding anything to it.
 set -eu
+# pip imports what it finds in an environment (attr, say), and would leave it compiled by date.
+export PYTHONDONTWRITEBYTECODE=1
 /usr/bin/python3 -m venv --without-pip /opt/receiver
 /usr/bin/python3 -m venv /build/tools
 /build/tools/bin/pip install --quiet --no-cache-dir --require-hashes --requirement /build/requirements-build.lock

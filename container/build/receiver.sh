@@ -3,25 +3,28 @@
 set -eu
 # Every file gets this date (2020-01-01), so that equal contents are equal layers.
 export SOURCE_DATE_EPOCH=1577836800
-export PYTHONHASHSEED=0
+export PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
 
+# The image has its loops compiled, or it is not built.
+export RECEIVER_KERNEL=require
 cd /build/source
 /build/tools/bin/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir /build/wheel .
 /build/tools/bin/pip --python /opt/receiver/bin/python install --quiet --no-compile --no-index --no-deps /build/wheel/*.whl
 # Where it was built tells nobody anything.
 rm -f /opt/receiver/lib/python3*/site-packages/*.dist-info/direct_url.json
 # Compiled by content, not by date: a read-only root file system never writes them.
-/opt/receiver/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/receiver/lib
+/opt/receiver/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/receiver/lib
 
-mkdir -p /out/receiver/opt /out/receiver/etc/receiver /out/receiver/usr/local/bin /out/state/lib/receiver
+mkdir -p /out/receiver/opt /out/receiver/etc/receiver /out/receiver/usr/local/bin /out/state/var/lib/receiver
 cp -a /opt/receiver /out/receiver/opt/receiver
 cp receiver/default_metrics.json /out/receiver/etc/receiver/metrics.json
 ln -s /opt/receiver/bin/appinsights-receiver /out/receiver/usr/local/bin/appinsights-receiver
 if [ -d /out/telemetry ]; then
     cp /out/telemetry/etc/prometheus/prometheus.yml /out/telemetry/opt/telemetry/prometheus.yml
-    mkdir -p /out/state/lib/prometheus /out/state/run/telemetry /out/state/root/models
+    mkdir -p /out/state/var/lib/prometheus /out/state/run/telemetry /out/state/models
 fi
-# Group 0 may write, for platforms that choose a user by themselves. The folders are
-# one level down because a copy keeps the modes of what it copies, not of where from.
-chmod 0775 /out/state/*/*
+# The user's; group 0 may write, for platforms that choose a user by themselves.
+for folder in /out/state/var/lib/* /out/state/run/* /out/state/models; do
+    [ ! -d "$folder" ] || { chown 1000:0 "$folder" && chmod 0775 "$folder"; }
+done
 find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

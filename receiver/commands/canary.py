@@ -5,28 +5,29 @@ called `appinsights_receiver_doctor`, which is billed like any other.
 """
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 import orjson
 
-from receiver import __version__, entra
+from receiver import entra
 from receiver.batch import compress
+from receiver.client import Answer
 from receiver.commands.findings import Finding, Mark
 from receiver.connection import Connection
 from receiver.diagnosis import CLOCK_SECONDS
 from receiver.envelope import Identity, line, make_template, spell_time
 from receiver.ingestion import Action, verdict
+from receiver.outlet import open_sender
 from receiver.redirect import Route
 from receiver.settings import Settings
 from receiver.spelling import span
-from receiver.transport import Answer, Transport, Unreachable
+from receiver.transport import Transport, Unreachable
 
 NAME = "appinsights_receiver_doctor"
 _WHAT = {
@@ -39,9 +40,10 @@ _WHAT = {
 
 def look_up(connection: Connection) -> Finding:
     """Resolve the endpoint's name."""
-    host = urlsplit(connection.endpoint).hostname or ""
-    if "https" in getproxies() and not os.environ.get("NO_PROXY"):
-        return Finding("dns", Mark.SKIP, "a proxy resolves names: HTTPS_PROXY is set")
+    parts = urlsplit(connection.endpoint)
+    host = parts.hostname or ""
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return Finding("dns", Mark.SKIP, f"a proxy resolves names: {parts.scheme.upper()}_PROXY is set")  # fmt: skip
     try:
         found = {
             str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -65,19 +67,17 @@ async def send_canary(settings: Settings, connection: Connection) -> list[Findin
 
 async def _post(settings: Settings, connection: Connection, body: bytes) -> Answer:
     loop = asyncio.get_running_loop()
-    headers = {"User-Agent": f"appinsights-receiver/{__version__} doctor"}
     authentication = entra.parse(settings.authentication_string)
     tokens = None
-    async with aiohttp.ClientSession(headers=headers, trust_env=True) as session:
+    async with AsyncExitStack() as stack:
+        send = open_sender(1, stack, " doctor")
         if authentication:
             make = entra.credential_maker(authentication, connection)
             tokens = entra.Tokens(make, entra.scope_of(connection), time.time)
         timeout = min(settings.send_timeout_seconds or 30.0, 30.0)
         route = Route(connection.track_url, loop.time)
         try:
-            return await Transport(session, route, timeout, tokens.get if tokens else None).post(
-                body
-            )
+            return await Transport(send, route, timeout, tokens.get if tokens else None).post(body)
         finally:
             if tokens:
                 await tokens.close()

@@ -3,7 +3,7 @@
 They are handed to the very same Dockerfile as build arguments:
 
     TRITON_IMAGE      for nvcr.io/nvidia/tritonserver: triton.Dockerfile, on Debian's root
-    PROMETHEUS_IMAGE  for prom/prometheus: /bin/prometheus of Debian sid's package, 3.5
+    PROMETHEUS_IMAGE  for prom/prometheus: prometheus.Dockerfile, 3.5 of Debian sid's package
     RECEIVER_IMAGE    for debian:bookworm-slim: a minimal debootstrap root
 
 The root carries this machine's CA bundle, so that apt and pip work inside a build as
@@ -80,11 +80,23 @@ def _make_root(environment: Mapping[str, str]) -> None:
 def _make_prometheus(environment: Mapping[str, str]) -> str:
     found = install_prometheus("sid", parts_dir())
     image = f"appinsights-test/prometheus:{found.version}"
-    if not _exists(image, environment):
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(found.prometheus, "bin/prometheus")
-        _run(["docker", "import", "-", image], environment, archive.getvalue())
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        tar.add(found.prometheus, "bin/prometheus")
+        tar.add(HERE / "prometheus.Dockerfile", "Dockerfile")
+    _run(
+        [
+            "docker",
+            "build",
+            "--quiet",
+            "--network=host",
+            f"--build-arg=ROOT={ROOT}",
+            f"--tag={image}",
+            "-",
+        ],
+        environment,
+        context.getvalue(),
+    )
     return image
 
 

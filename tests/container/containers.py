@@ -4,13 +4,19 @@ import json
 import os
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Self, TypeVar
+
+from tests.container.engine import Engine
 
 KEY = "11111111-2222-3333-4444-555555555555"
 POLL_SECONDS = 0.1
+
+Sample = tuple[str, str, int]
+"""A metric's name, the model it is about or nothing, its time in ms."""
 
 T = TypeVar("T")
 
@@ -18,9 +24,10 @@ T = TypeVar("T")
 class Docker:
     """The docker command in one environment."""
 
-    def __init__(self, own: Mapping[str, str]) -> None:
-        """Add `own` to this process' environment."""
-        self.environment = {**os.environ, **own}
+    def __init__(self, engine: Engine) -> None:
+        """Add the engine's environment to this process'."""
+        self.environment = {**os.environ, **engine.environment}
+        self.host = engine.host
 
     def __call__(self, *arguments: str, check: bool = True) -> str:
         """Run `docker ARGUMENTS` and return what it printed, errors included."""
@@ -49,16 +56,28 @@ class Container:
         self._docker("run", "--detach", f"--name={self.name}", *self._arguments)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind:  # pytest shows what is printed when a test fails
+            print(f"{self.name} said:\n{self._docker('logs', '--tail=60', self.name, check=False)}")
         self._docker("rm", "--force", "--volumes", self.name, check=False)
 
-    def port(self, inside: int) -> int:
-        """The port of this host that leads to `inside`."""
-        return int(self._docker("port", self.name, str(inside)).splitlines()[0].rpartition(":")[2])
+    def at(self, inside: int) -> str:
+        """The address and port of this host that lead to `inside`."""
+        return self._docker("port", self.name, str(inside)).splitlines()[0]
 
     def run(self, *command: str, check: bool = True) -> str:
         """Run a program in it."""
         return self._docker("exec", self.name, *command, check=check)
+
+    def recorded(self, *names: str) -> set[Sample]:
+        """What the container's Prometheus has of these metrics, to the millisecond."""
+        query = urllib.parse.quote(f'{{__name__=~"{"|".join(names)}",job="triton"}}[1h]')
+        answer = get_json(f"http://{self.at(9090)}/api/v1/query?query={query}")
+        return {
+            (series["metric"]["__name__"], series["metric"].get("model", ""), round(at * 1000))
+            for series in answer["data"]["result"]
+            for at, _ in series["values"]
+        }
 
     def logs(self) -> str:
         """All that it said."""
@@ -108,7 +127,7 @@ def get_json(url: str) -> Any:
     return json.loads(get(url))
 
 
-def until(ask: Callable[[], T], what: str, within_seconds: float = 60) -> T:
+def until(ask: Callable[[], T], what: str, within_seconds: float = 120) -> T:
     """Return the first answer that is true; an OSError is no answer yet."""
     deadline = time.monotonic() + within_seconds
     problem: object = None
@@ -135,12 +154,20 @@ class Box:
     @property
     def url(self) -> str:
         """Where this host asks it."""
-        return f"http://127.0.0.1:{self.container.port(9202)}"
+        return f"http://{self.container.at(9202)}"
 
     def items(self, name: str = "*") -> list[dict[str, Any]]:
         """All items of the metrics so called, oldest first."""
         found: list[dict[str, Any]] = get_json(f"{self.url}/items?name={name}")
         return sorted(found, key=lambda item: int(item["time_ms"]))
+
+    def samples(self, *names: str) -> list[Sample]:
+        """All that arrived of these metrics, twice what arrived twice."""
+        return [
+            (name, item["properties"].get("model", ""), item["time_ms"])
+            for name in names
+            for item in self.items(name)
+        ]
 
     def values(self, name: str, **labels: str) -> list[float]:
         """The values of one series."""

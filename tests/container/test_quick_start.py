@@ -13,7 +13,7 @@ from demo.triton_statistics import statistics
 from tests.container.conftest import VERSION, Start
 from tests.container.containers import KEY, Box, Container, Docker, get, get_json, until
 
-pytestmark = pytest.mark.timeout(200, func_only=True)
+pytestmark = pytest.mark.timeout(400, func_only=True)
 
 QUICK_START = ("-p8000:8000", "-p8001:8001", "-p8002:8002", "-p9090:9090")
 SUCCESS = "nv_inference_request_success"
@@ -33,11 +33,11 @@ def test_cpu_utilization_arrives_without_a_model(
     with Container(
         docker, f"--network={network}", "--rm", *QUICK_START, "--env", variable, image
     ) as container:
-        until(lambda: get("http://127.0.0.1:8000/v2/health/ready") == b"", "Triton is ready")
-        assert b"nv_cpu_utilization" in get("http://127.0.0.1:8002/metrics")
+        until(lambda: get(f"http://{docker.host}:8000/v2/health/ready") == b"", "Triton is ready")
+        assert b"nv_cpu_utilization" in get(f"http://{docker.host}:8002/metrics")
         (value, *_) = until(lambda: box.values("nv_cpu_utilization"), "nv_cpu_utilization arrives")
         assert 0 <= value <= 1
-        prometheus = "http://127.0.0.1:9090/api/v1"
+        prometheus = f"http://{docker.host}:9090/api/v1"
         (target,) = get_json(f"{prometheus}/targets")["data"]["activeTargets"]
         assert target["health"] == "up"
         (group,) = get_json(f"{prometheus}/rules")["data"]["groups"]
@@ -54,8 +54,8 @@ def test_a_key_alone_is_enough(docker: Docker, network: str, image: str) -> None
         "--add-host=dc.services.visualstudio.com:127.0.0.1",  # nobody is to be reached
         *("--rm", "-p8000", "--env", f"INSTRUMENTATION_KEY={KEY}", image),
     ) as container:
-        port = container.port(8000)
-        until(lambda: get(f"http://127.0.0.1:{port}/v2/health/ready") == b"", "Triton is ready")
+        url = container.at(8000)
+        until(lambda: get(f"http://{url}/v2/health/ready") == b"", "Triton is ready")
 
         def pending() -> bool:
             status = container.run("/opt/receiver/bin/python", "-c", STATUS, check=False)
@@ -76,17 +76,17 @@ def test_without_a_destination_triton_serves_and_the_log_says_how_to_change_that
     with Container(
         docker, f"--network={network}", "-p8000", "-p9090", models(), image
     ) as container:
-        port = container.port(8000)
-        until(lambda: get(f"http://127.0.0.1:{port}/v2/health/ready") == b"", "Triton is ready")
+        url = container.at(8000)
+        until(lambda: get(f"http://{url}/v2/health/ready") == b"", "Triton is ready")
         until(lambda: "prometheus" in container.processes(), "Prometheus runs")
-        answered = asyncio.run(drive(f"127.0.0.1:{port}", seconds=1, failing_per_second=0))
+        answered = asyncio.run(drive(url, seconds=1, failing_per_second=0))
         assert answered[GOOD_MODEL].answered == 10
         assert "receiver" not in container.processes()
         log = container.logs()
         assert log.count("NOTHING IS SENT") == 1
         assert "APPLICATIONINSIGHTS_CONNECTION_STRING=" in log
         assert "level=WARN" not in log
-        config = get_json(f"http://127.0.0.1:{container.port(9090)}/api/v1/status/config")
+        config = get_json(f"http://{container.at(9090)}/api/v1/status/config")
         assert "remote_write" not in config["data"]["yaml"]
 
 
@@ -94,7 +94,7 @@ def test_without_a_destination_triton_serves_and_the_log_says_how_to_change_that
 def test_a_model_s_metrics_agree_with_triton_s_statistics(started: Start, box: Box) -> None:
     """Success, duration and the _irate of a model that tritonclient drives from outside."""
     with started(models()) as container:
-        url = f"127.0.0.1:{container.port(8000)}"
+        url = container.at(8000)
         until(lambda: get(f"http://{url}/v2/health/ready") == b"", "Triton is ready")
         accounts = asyncio.run(drive(url, seconds=100, failing_per_second=0))
         found = asyncio.run(statistics(url, GOOD_MODEL))
@@ -103,13 +103,13 @@ def test_a_model_s_metrics_agree_with_triton_s_statistics(started: Start, box: B
         def arrived() -> bool:
             return box.values(SUCCESS, model=GOOD_MODEL)[-1:] == [1000]
 
-        until(arrived, "the last count arrives", 20)
+        until(arrived, "the last count arrives")
         assert box.values(DURATION, model=GOOD_MODEL)[-1] == pytest.approx(
             found.success.duration_ns / 1000, abs=1000
         )
         # The packaged metrics.json names no _irate; Prometheus has them, one a minute.
-        container.run("true")
-        query = f"http://127.0.0.1:{container.port(9090)}/api/v1/query?query={SUCCESS}_irate"
+        # Not the last of them: it may be of the time when the load was over.
+        query = f"http://{container.at(9090)}/api/v1/query?query=max_over_time({SUCCESS}_irate[5m])"
         rates = [float(r["value"][1]) for r in get_json(query)["data"]["result"] if r["metric"]["model"] == GOOD_MODEL]  # fmt: skip
         assert rates
         assert rates[0] == pytest.approx(10, rel=0.2)
@@ -124,17 +124,19 @@ def test_irate_series_are_sent_when_metrics_json_names_them(
     with started(
         every_second, models(), f"--volume={file}:/etc/receiver/metrics.json:ro"
     ) as container:
-        url = f"127.0.0.1:{container.port(8000)}"
+        url = container.at(8000)
         until(lambda: box.values("nv_cpu_utilization"), "nv_cpu_utilization arrives")
         assert not box.items(f"{SUCCESS}*")
         file.write_text(f'{{"customMetrics": ["{SUCCESS}", "{SUCCESS}_irate"]}}')
         edited_ms = time.time() * 1000
+        until(lambda: box.items(SUCCESS), "what the list names now arrives")
+        followed_ms = box.items(SUCCESS)[0]["time_ms"]
+        assert followed_ms < edited_ms + 15_000
         asyncio.run(drive(url, seconds=8, failing_per_second=0))
         until(lambda: any(box.values(f"{SUCCESS}_irate", model=GOOD_MODEL)), "an _irate arrives")
         rates = box.values(f"{SUCCESS}_irate", model=GOOD_MODEL)
         assert max(rates) == pytest.approx(10, rel=0.3)
-        late = [i for i in box.items("nv_cpu_utilization") if i["time_ms"] > edited_ms + 4000]
-        assert not late
+        assert box.items("nv_cpu_utilization")[-1]["time_ms"] < followed_ms + 1000, "the other ends"
         file.write_text("{")
         until(
             lambda: "metrics.json" in container.logs() and "kept" in container.logs(), "it is told"
@@ -171,10 +173,8 @@ def test_azure_ml_s_model_folder_is_the_repository(
     mount = f"--volume={REPOSITORY}/demo/models:/var/azureml-app/azureml-models/m/1{inner}:ro"
     variable = "--env=AZUREML_MODEL_DIR=/var/azureml-app/azureml-models/m/1"
     with Container(docker, f"--network={network}", "-p8000", mount, variable, image) as container:
-        port = container.port(8000)
-        until(
-            lambda: get(f"http://127.0.0.1:{port}/v2/models/add_sub/ready") == b"", "it is loaded"
-        )
+        url = container.at(8000)
+        until(lambda: get(f"http://{url}/v2/models/add_sub/ready") == b"", "it is loaded")
 
 
 def test_build_says_how_it_is_used_and_builds_nothing_by_mistake() -> None:

@@ -68,7 +68,7 @@ KILL_SECONDS = (3.0, 9.0, 15.0)  # after the load has begun
 HELD_SECONDS = 2.0  # how long the sandbox keeps a sender waiting who is to be killed then
 DOWN_SECONDS = HELD_SECONDS + 0.5  # the sandbox lists a request when it is over
 UNSETTLED_SECONDS = 0.5  # between an answer and the receiver's note of it, on a busy machine
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 100.0
 POLL_SECONDS = 0.05
 
 

@@ -23,12 +23,12 @@ with atheris.instrument_imports(include=["receiver"]):
     from receiver.parts import check_parts
     from receiver.wire.remote_write_v1_pb2 import WriteRequest
     from receiver.wire.remote_write_v2_pb2 import Request
-    from tests.property.reading import LIMITS, check, new_selection
+    from tests.property.reading import LIMITS, check, new_selections
 
 CAPTURES = Path(__file__).parent.parent / "data/remote-write"
 SEED_SERIES = 12
 NAMES = (b"__name__", b"nv_a", b"a", b"", b"other", b"job", b"nv_\xff", b"nv_" + b"n" * 1030)
-SELECTION = new_selection()
+SELECTIONS = new_selections()
 
 
 def one_input(data: bytes) -> None:
@@ -42,8 +42,8 @@ def one_input(data: bytes) -> None:
     if kind > 4:
         message = Message.V1 if kind == 5 else Message.V2
         raw = build(atheris.FuzzedDataProvider(body), message)
-        check(SELECTION, raw, message)
-        check(SELECTION, raw, message)  # and as a series that is known
+        for selection in SELECTIONS * 2:  # the second time as a series that is known
+            check(selection, raw, message)
         return
     message = Message.V1 if kind % 2 else Message.V2
     if kind >= 2:  # a body as it comes over the network
@@ -52,7 +52,8 @@ def one_input(data: bytes) -> None:
             check_parts(body, message, LIMITS)
         except RequestRefused:
             return
-    check(SELECTION, body, message)
+    for selection in SELECTIONS:
+        check(selection, body, message)
 
 
 def build(choose: atheris.FuzzedDataProvider, message: Message) -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from receiver.decode import Message
-from tests.property.reading import check, new_selection
+from tests.property.reading import check, new_selections
 
 FINDINGS = sorted((Path(__file__).parent / "findings").iterdir())
 
@@ -14,4 +14,5 @@ FINDINGS = sorted((Path(__file__).parent / "findings").iterdir())
 def test_what_was_found_is_mended(path: Path) -> None:
     """Each is a message, behind a byte that says which: see target.py."""
     data = path.read_bytes()
-    check(new_selection(), data[1:], Message.V1 if data[0] % 7 % 2 else Message.V2)
+    for selection in new_selections():
+        check(selection, data[1:], Message.V1 if data[0] % 7 % 2 else Message.V2)

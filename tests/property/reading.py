@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from receiver import histogram
 from receiver.allowlist import Allowlist, Entry
+from receiver.compiled import IS_COMPILED
 from receiver.decode import Message
 from receiver.envelope import Identity
 from receiver.errors import RequestRefused, TooManySeries, TooMuchToRender, Undecodable
@@ -57,10 +58,14 @@ class Account:
     exemplars: int = 0
 
 
-def new_selection() -> Selection:
-    """Make the receiver's own reader, with the limits of this module."""
+def new_selections() -> list[Selection]:
+    """Make the receiver's own readers, compiled and in Python, with the limits of this module."""
+    return [_selection(compiled=compiled) for compiled in {False, IS_COMPILED}]
+
+
+def _selection(*, compiled: bool) -> Selection:
     wanted = Allowlist([Entry(name) for name in WANTED])
-    return Selection(wanted, Identity("11111111-2222-3333-4444-555555555555", "host"), 1 << 16, LIMITS)  # fmt: skip
+    return Selection(wanted, Identity("11111111-2222-3333-4444-555555555555", "host"), 1 << 16, LIMITS, compiled=compiled)  # fmt: skip
 
 
 def read(raw: bytes, message: Message) -> Account:

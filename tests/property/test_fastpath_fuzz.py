@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.allowlist import Allowlist, Entry
+from receiver.compiled import IS_COMPILED
 from receiver.decode import Message
 from receiver.envelope import Identity
 from receiver.errors import Undecodable
@@ -87,9 +88,13 @@ def spell_v2(spec: Spec) -> bytes:
     return request.SerializeToString()
 
 
-def make_selection() -> Selection:
+def make_selections() -> list[Selection]:
+    """Make a selection in Python, and one with compiled loops where they are built."""
     entries = [Entry("wanted"), Entry("wanted_glob_*"), Entry("w" * 130)]
-    return Selection(Allowlist(entries), Identity("key", "host"), 1 << 20)
+    return [
+        Selection(Allowlist(entries), Identity("key", "host"), 1 << 20, compiled=compiled)
+        for compiled in sorted({False, IS_COMPILED})
+    ]
 
 
 def outcome(intake: Intake, message: Message) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def outcome(intake: Intake, message: Message) -> dict[str, Any]:
 
 def hold_together(selection: Selection, raw: bytes, message: Message) -> None:
     try:
-        expected = outcome(make_selection().take_slowly(raw, message), message)
+        expected = outcome(make_selections()[0].take_slowly(raw, message), message)
     except Undecodable:  # the damage may be in a series that is dropped by its name
         with suppress(Undecodable):
             selection.take(raw, message)
@@ -119,9 +124,10 @@ spellings = st.sampled_from(((Message.V1, spell_v1), (Message.V2, spell_v2)))
 def test_the_same_for_whatever_came_before(spelling: Any, specs: list[Spec]) -> None:
     """Each request twice, so that what the first time taught is used."""
     message, spell = spelling
-    selection = make_selection()
+    selections = make_selections()
     for spec in [*specs, *specs]:
-        hold_together(selection, spell(spec), message)
+        for selection in selections:
+            hold_together(selection, spell(spec), message)
 
 
 @given(
@@ -137,11 +143,13 @@ def test_the_same_for_damaged_bytes(
     """Warm dictionaries do not make damaged bytes look like the ones they know."""
     message, spell = spelling
     raw = spell(spec)
-    selection = make_selection()
-    if raw:
-        selection.take(raw, message)
+    selections = make_selections()
+    for selection in selections:
+        if raw:
+            selection.take(raw, message)
     damaged = bytearray(raw)
     for place, byte in damages:
         at = place % (len(damaged) + 1)
         damaged[at : at + (how != "insert")] = b"" if how == "remove" else bytes((byte,))
-    hold_together(selection, bytes(damaged), message)
+    for selection in selections:
+        hold_together(selection, bytes(damaged), message)

@@ -102,7 +102,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def fetch(self) -> None:
         """Delivery takes the next batch that is not under way."""
-        batch = self.outbox.next_batch(tuple(self.under_way), 0)
+        batch = next(iter(self.outbox.next_batches(tuple(self.under_way), 0, 1)), None)
         if batch:
             self.under_way[batch.id] = batch
 
@@ -202,9 +202,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """What waits can be fetched, whole, and the bytes are counted."""
         if not hasattr(self, "outbox"):
             return
-        found: list[Batch] = []
-        while batch := self.outbox.next_batch([each.id for each in found], 0):
-            found.append(batch)
+        found = self.outbox.next_batches([], 0, 1_000_000)
         assert Counter(line for each in found for line in unpack(each.body)) == self.waiting
         counted = self.outbox.statistics()
         assert counted.batches == len(found)

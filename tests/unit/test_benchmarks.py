@@ -1,8 +1,10 @@
 """The benchmark sends what it says that it sends."""
 
+from collections import Counter
+
 import snappy
 
-from benchmarks.payloads import Workload, endless, make_requests
+from benchmarks.payloads import Workload, churning, endless, make_requests
 from benchmarks.plain import body_of
 from benchmarks.sink import Counts
 from receiver.allowlist import Allowlist, Entry
@@ -24,6 +26,19 @@ def test_requests_hold_what_they_count() -> None:
                 assert taken.received == request.samples == 100
                 assert len(taken.lines) == request.selected > 0
                 assert not taken.refused
+
+
+def test_newcomers_come_once() -> None:
+    """All other series come again in each scrape."""
+    workload = Workload(series=200, per_request=100, selected=50)
+    stream = churning(workload, 3)
+    seen: Counter[tuple[bytes, ...]] = Counter()
+    for _ in range(10):
+        raw = snappy.uncompress(next(stream).body)
+        seen.update(each.label_pairs() for each in decode(raw, Message.V1))
+    assert seen.total() == 1000
+    assert sum(times == 1 for times in seen.values()) >= 30
+    assert len(seen) == 200 + 30
 
 
 def test_no_two_bodies_are_alike() -> None:

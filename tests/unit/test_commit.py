@@ -114,7 +114,7 @@ def submission(lines: Sequence[bytes], digest: bytes = b"", answer: bytes = b"")
 
 async def first_batch(bench: Bench) -> Batch:
     """Fetch the oldest batch."""
-    batch = await bench.committer.ask(lambda outbox: outbox.next_batch([], 0))
+    [batch] = await bench.committer.ask(lambda outbox: outbox.next_batches([], 0, 1))
     assert batch
     return batch
 

@@ -17,7 +17,7 @@ def fill(directory: Path, *letters: DeadLetter) -> Outbox:
     """Make an outbox with dead letters in it, and leave it open."""
     outbox = Outbox(directory, 1 << 30, "key", lambda: 1_800_000_000.0)
     outbox.apply([seal(Submission(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
-    batch = outbox.next_batch([], 0)
+    [batch] = outbox.next_batches([], 0, 2)
     assert batch
     outbox.apply([], [Settlement(batch, rejected={"other": 1}, dead_letters=letters)])
     return outbox

@@ -1,4 +1,7 @@
-"""The fast path by example: what it recognises, what it leaves to the full parser, and why."""
+"""The fast path by example: what it recognises, what it leaves to the full parser, and why.
+
+Compiled and in Python: each test takes both, where there is a kernel.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ import snappy
 
 from receiver.allowlist import Allowlist, Entry
 from receiver.cache import BoundedCache
+from receiver.compiled import IS_COMPILED, CompiledPath
 from receiver.decode import Message
 from receiver.envelope import Identity, Template
 from receiver.errors import Undecodable
@@ -41,22 +45,41 @@ def length(text: bytes) -> bytes:
     return bytes([len(text)] if len(text) < 0x80 else [len(text) & 0x7F | 0x80, len(text) >> 7])
 
 
-def make_selection(names: Sequence[str] = ("wanted",)) -> Selection:
-    return Selection(Allowlist([Entry(name) for name in names]), Identity("key", "host"), 1 << 20)
+@pytest.fixture(
+    params=[
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif(not IS_COMPILED, reason="the kernel is not built")
+        ),
+    ],
+    ids=["python", "compiled"],
+)
+def compiled(request: pytest.FixtureRequest) -> bool:
+    """Say which of the two to take."""
+    return bool(request.param)
 
 
-def make_fastpath() -> FastPath:
+def make_selection(compiled: bool, names: Sequence[str] = ("wanted",)) -> Selection:  # noqa: FBT001 - the fixture's
+    allowlist = Allowlist([Entry(name) for name in names])
+    return Selection(allowlist, Identity("key", "host"), 1 << 20, compiled=compiled)
+
+
+def make_fastpath(compiled: bool) -> FastPath | CompiledPath:  # noqa: FBT001 - the fixture's
+    allowlist = Allowlist([Entry("wanted")])
+    if compiled:
+        return CompiledPath(allowlist, 1 << 20, lambda _: Template(b"middle"), b"mid")
     cache: BoundedCache[bytes, bytes] = BoundedCache(1 << 20, lambda key, _: len(key))
-    return FastPath(Allowlist([Entry("wanted")]), cache, lambda _: Template(b"middle"))
+    return FastPath(allowlist, cache, lambda _: Template(b"middle"))
 
 
 @pytest.mark.parametrize("tail", [SAMPLE, ZERO], ids=["a double", "zero"])
-def test_the_usual_series_is_recognised(tail: bytes) -> None:
+def test_the_usual_series_is_recognised(*, compiled: bool, tail: bytes) -> None:
     """One sample behind the labels, the name first among them: nothing is left to the parser."""
-    found = make_fastpath().read(request(WANTED + tail, OTHER + tail), Message.V1)
+    found = make_fastpath(compiled).read(request(WANTED + tail, OTHER + tail), Message.V1)
     assert found is not None
-    assert (found.series, found.unselected, len(found.lines), found.odd) == (2, 1, 1, [])
-    assert found.times_ms == {USUAL_MS}
+    assert (found.series, found.unselected, list(found.odd)) == (2, 1, [])
+    assert [chunk.items for chunk in found.finish([])] == [1]
+    assert found.span_ms == (USUAL_MS, USUAL_MS)
 
 
 SHORT_TIME = b"\x10" + TIME[1:5] + bytes([TIME[5] & 0x7F])
@@ -83,73 +106,75 @@ LONG_TIME = TIME[:-1] + b"\xb4\x01"
         b"\x0a\x00" + SAMPLE,
     ],
 )
-def test_an_unusual_series_is_left_to_the_full_parser(series: bytes) -> None:
+def test_an_unusual_series_is_left_to_the_full_parser(*, compiled: bool, series: bytes) -> None:
     """Warm or not, what differs in shape is odd, and its outcome is the full parser's."""
-    fast = make_fastpath()
+    fast = make_fastpath(compiled)
     fast.read(request(WANTED + SAMPLE, WANTED + ZERO), Message.V1)
     found = fast.read(request(WANTED + ZERO, series, WANTED + SAMPLE), Message.V1)
-    assert found is None or found.odd == [(1, series)]
+    assert found is None or found.odd == [series]
     raw = request(WANTED + ZERO, series, WANTED + SAMPLE)
-    selection = make_selection()
+    selection = make_selection(compiled)
     for _ in range(2):
         taken, expected = (
             selection.take(raw, Message.V1),
-            make_selection().take_slowly(raw, Message.V1),
+            make_selection(compiled).take_slowly(raw, Message.V1),
         )
         assert replace(taken, written_samples=0) == replace(expected, written_samples=0)
 
 
-def test_a_time_that_is_no_varint_of_six_bytes_is_not_learnt() -> None:
+def test_a_time_that_is_no_varint_of_six_bytes_is_not_learnt(*, compiled: bool) -> None:
     """Where the bytes before are a field of their own, the last seven can look like a time."""
     inner = b"\x12\x10" + DOUBLE + b"\x10" + b"\x80" * 5 + b"\x80"
-    found = make_fastpath().read(request(WANTED + inner), Message.V1)
+    found = make_fastpath(compiled).read(request(WANTED + inner), Message.V1)
     assert found is not None
-    assert found.odd == [(0, WANTED + inner)]
+    assert found.odd == [WANTED + inner]
     with pytest.raises(Undecodable):
-        make_selection().take(request(WANTED + inner), Message.V1)
+        make_selection(compiled).take(request(WANTED + inner), Message.V1)
 
 
-def test_odd_series_keep_their_places() -> None:
+def test_odd_series_keep_their_places(*, compiled: bool) -> None:
     """Lines come in the order sent, whoever made them."""
     other_job = label(b"__name__", b"wanted") + label(b"job", b"k")
     raw = request(WANTED + SAMPLE, other_job + SAMPLE + ZERO, WANTED + ZERO, other_job + ZERO)
-    expected = make_selection().take_slowly(raw, Message.V1).lines
-    assert make_selection().take(raw, Message.V1).lines == expected
+    expected = make_selection(compiled).take_slowly(raw, Message.V1).lines
+    assert make_selection(compiled).take(raw, Message.V1).lines == expected
     assert len(expected) == 5
 
 
-def test_requests_larger_than_a_chunk() -> None:
+def test_requests_larger_than_a_chunk(*, compiled: bool) -> None:
     """Chunks are joined without a seam."""
     raw = request(*[(WANTED, OTHER)[n % 3 > 0] + (SAMPLE, ZERO)[n % 2] for n in range(CHUNK + 5)])
     raw += request(WANTED + SAMPLE + SAMPLE)
     taken, expected = (
-        make_selection().take(raw, Message.V1),
-        make_selection().take_slowly(raw, Message.V1),
+        make_selection(compiled).take(raw, Message.V1),
+        make_selection(compiled).take_slowly(raw, Message.V1),
     )
     assert taken.lines == expected.lines
     assert taken.received == expected.received == CHUNK + 7
 
 
-def test_labels_that_are_cut_count_once_for_each_series() -> None:
+def test_labels_that_are_cut_count_once_for_each_series(*, compiled: bool) -> None:
     """A series that is zero now and then is not learnt anew."""
     pair = b"\x0a\x9b\x01" + b"l" * 155 + b"\x12\x01v"
     series = label(b"__name__", b"wanted") + b"\x0a" + length(pair) + pair
-    selection = make_selection()
+    selection = make_selection(compiled)
     taken = [selection.take(request(series + tail), Message.V1) for tail in (SAMPLE, ZERO, SAMPLE)]
     assert [len(each.lines) for each in taken] == [1, 1, 1]
     assert [each.labels_cut for each in taken] == [1, 0, 0]
 
 
-def test_an_outcome_for_each_capture() -> None:
+def test_an_outcome_for_each_capture(*, compiled: bool) -> None:
     """What Prometheus 2.42 (1.0) and 3.5 (2.0) really sent; nothing of it is odd."""
-    selections = {version: make_selection(["nv_*", "up", "*_irate"]) for version in ("v1", "v2")}
+    selections = {
+        version: make_selection(compiled, ["nv_*", "up", "*_irate"]) for version in ("v1", "v2")
+    }
     lines = 0
     for path in sorted(CAPTURES.glob("v*/*.bin")):
         message = Message.V1 if path.parent.name == "v1" else Message.V2
         raw = snappy.uncompress(path.read_bytes())
         selection = selections[path.parent.name]
-        expected = make_selection(["nv_*", "up", "*_irate"]).take_slowly(raw, message)
-        found = make_fastpath().read(raw, message)
+        expected = make_selection(compiled, ["nv_*", "up", "*_irate"]).take_slowly(raw, message)
+        found = make_fastpath(compiled).read(raw, message)
         assert found is None or not found.odd
         assert (found is None) == (not expected.received)
         for _ in range(2):

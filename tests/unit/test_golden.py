@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from receiver.allowlist import parse
+from receiver.compiled import IS_COMPILED
 from receiver.decode import decompress
 from receiver.envelope import Identity
 from receiver.intake import Intake, Selection
@@ -24,12 +25,14 @@ def in_order(line: str | bytes) -> Any:
     return document, list(properties.items()) if properties else []
 
 
-def take(case: Path) -> Intake:
+def take(case: Path, *, compiled: bool = IS_COMPILED) -> Intake:
     """Run a case through the receiver's pure stages."""
     headers = json.loads((case / "headers.json").read_text())
     message = negotiate(headers["Content-Type"], headers["Content-Encoding"])
     allowlist = parse((case / "metrics.json").read_bytes(), "metrics.json")
-    selection = Selection(allowlist, Identity(generate.KEY, generate.HOST), 1 << 20)
+    selection = Selection(
+        allowlist, Identity(generate.KEY, generate.HOST), 1 << 20, compiled=compiled
+    )
     return selection.take(decompress((case / "request.bin").read_bytes(), 1 << 20), message)
 
 
@@ -42,6 +45,7 @@ def test_a_request_becomes_the_expected_items(case: Path) -> None:
 
     assert [in_order(line) for line in intake.lines] == [in_order(line) for line in expected]
     assert intake.received == intake.unselected + intake.dropped.total() + len(intake.lines)
+    assert take(case, compiled=False) == intake
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -223,7 +223,7 @@ def test_a_series_seen_again_comes_from_the_cache_and_is_the_same() -> None:
 
     assert first.lines == second.lines
     assert (first.labels_cut, second.labels_cut) == (1, 0)
-    assert chosen.templates.statistics().misses == 1
+    assert chosen.statistics().misses == 1
 
 
 def test_series_that_differ_in_any_label_are_not_mixed_up() -> None:
@@ -251,7 +251,7 @@ def test_without_a_cache_it_works_as_well() -> None:
     raw = request(({"__name__": "a"}, [(1.0, 1)]))
 
     assert take(chosen, raw).lines == take(chosen, raw).lines
-    assert chosen.templates.statistics().entries == 0
+    assert chosen.statistics().entries == 0
 
 
 def test_the_wrong_message_is_refused_as_a_whole() -> None:

@@ -73,10 +73,7 @@ class Box:
 
     def batches(self) -> list[Batch]:
         """List what waits, in order."""
-        found: list[Batch] = []
-        while batch := self.outbox.next_batch([each.id for each in found], 0):
-            found.append(batch)
-        return found
+        return self.outbox.next_batches([], 0, 1_000_000)
 
     def lines(self) -> list[bytes]:
         """List the lines that wait."""
@@ -385,10 +382,16 @@ def test_fresh_batches_go_first_and_then_the_oldest(box: Box) -> None:
     ids = [batch.id for batch in box.batches()]
 
     def order(fresh_from: int) -> list[int]:
-        busy: list[int] = []
-        while batch := box.outbox.next_batch(busy, fresh_from):
-            busy.append(batch.id)
-        return busy
+        found = []
+        for most in range(6):
+            busy: list[int] = []
+            while batches := box.outbox.next_batches(busy, fresh_from, most):
+                assert len(batches) <= most
+                busy += [batch.id for batch in batches]
+            found.append(busy)
+        assert found[1:] == [found[1]] * 5
+        assert found[0] == []
+        return found[1]
 
     assert order(0) == ids
     assert order(ids[2]) == [ids[2], ids[3], ids[0], ids[1]]
@@ -410,12 +413,11 @@ def test_numbers_are_never_given_twice(box: Box) -> None:
 
 def test_the_probe_is_the_smallest_batch(box: Box) -> None:
     """After a used-up quota little is risked."""
-    assert box.outbox.smallest_batch() is None
+    assert box.outbox.smallest_batch() == []
     for count in (500, 1, 300):
         box.apply([submission(items(count))])
 
-    probe = box.outbox.smallest_batch()
-    assert probe
+    [probe] = box.outbox.smallest_batch()
     assert probe.items == 1
 
 
@@ -612,3 +614,39 @@ def test_an_emptied_outbox_gives_the_disk_back(tmp_path: Path) -> None:
     assert (tmp_path / FILE_NAME).stat().st_size < before / 10
     box.check()
     box.close()
+
+
+@pytest.mark.parametrize("instead", ["nothing", "another file"])
+def test_a_file_that_was_taken_away_is_not_written(tmp_path: Path, instead: str) -> None:
+    """What is written to a file without a name goes with the process: nobody is told otherwise."""
+    box = Box(tmp_path)
+    box.apply([submission(items(1))])
+    (tmp_path / FILE_NAME).unlink()
+    if instead == "another file":
+        (tmp_path / FILE_NAME).write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(OutboxError, match="restart the receiver"):
+            box.outbox.apply([submission(items(1))], [])
+    assert box.outbox.next_batches((), 0, 1), "what waits can still be sent"
+    box.close()
+
+
+def test_only_what_was_acknowledged_waits_for_the_disk(tmp_path: Path) -> None:
+    """A submission is synced (FULL, 2), whatever came before; its settlement need not be (NORMAL, 1)."""
+    outbox = Outbox(tmp_path, 1 << 20, "key")
+
+    def synchronous() -> int:
+        (level,) = outbox._database.execute("PRAGMA synchronous").fetchone()
+        return int(level)
+
+    for _ in range(2):
+        outbox.apply([submission(items(1))], [])
+        assert synchronous() == 2
+        [batch] = outbox.next_batches([], 0, 2)
+        outbox.apply([], [Settlement(batch, accepted=1)])
+        assert synchronous() == 1
+    outbox.apply([submission([])], [])
+    assert synchronous() == 1
+    outbox.probe()
+    assert synchronous() == 2
+    outbox.close()

@@ -7,7 +7,7 @@
 ARG ROOT
 FROM ${ROOT}
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends libpython3.11 python3 python3-pip unzip \
+ && apt-get install --yes --no-install-recommends curl libpython3.11 python3 python3-pip unzip \
  && rm -rf /var/lib/apt/lists/*
 COPY triton-requirements.txt /tmp/
 RUN cd /tmp \

@@ -1,0 +1,180 @@
+"""The client against a server that answers what each test says, byte by byte."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from receiver.client import (
+    ANSWER_LIMIT_BYTES,
+    HEAD_LIMIT_BYTES,
+    Answer,
+    BrokenOff,
+    CannotConnect,
+    Client,
+    _Connection,
+)
+from tests.integration.waiting import in_loop, until
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Scripted:
+    """A server: answers the n-th request with the n-th of `answers`, and closes where it ends in b"EOF"."""
+
+    def __init__(self, answers: list[bytes]) -> None:
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.url = ""
+        self._answers = iter(answers)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                self.requests.append(head + await reader.readexactly(size))
+                answer = next(self._answers)
+                writer.write(answer.removesuffix(b"EOF"))
+                await writer.drain()
+                if answer.endswith(b"EOF"):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+
+
+@asynccontextmanager
+async def talking(
+    *answers: bytes,
+) -> AsyncIterator[tuple[Scripted, Callable[[], Awaitable[Answer]]]]:
+    """Give a server and what POSTs to it."""
+    scripted = Scripted(list(answers))
+    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+    scripted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2.1/track?x=1"
+    client = Client("tester/1")
+    async with server:
+        try:
+            yield scripted, lambda: client.post(scripted.url, {"X-One": "1"}, b"body")
+        finally:
+            client.close()
+
+
+@in_loop()
+async def test_a_request_is_as_it_should_be_and_the_connection_is_kept() -> None:
+    """Path with query, host with port, our headers, the body's length; the next one goes the same way."""
+    async with talking(OK, OK) as (server, post):
+        answer = await post()
+        assert (answer.status, answer.headers["content-LENGTH"], answer.body) == (200, "2", b"ok")
+        await post()
+    assert server.connections == 1
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    host = server.url.split("/")[2]
+    assert lines[0] == "POST /v2.1/track?x=1 HTTP/1.1"
+    assert {f"Host: {host}", "User-Agent: tester/1", "X-One: 1", "Content-Length: 4"} <= set(lines)
+    assert body == b"body"
+    assert server.requests[0] == server.requests[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n3\r\n!!!\r\n0\r\n\r\n", b"ok!!!"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\n" + OK, b"ok"),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil the endEOF", b"until the end"),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil the endEOF", b"until the end"),
+        (b"HTTP/1.1 206 Partial\r\nContent-Length: 50\r\n\r\ntoo littleEOF", b""),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nokEOF", b""),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", b"ok"),
+    ],
+)  # fmt: skip
+@in_loop()
+async def test_a_body_ends_where_its_head_says(answer: bytes, body: bytes) -> None:
+    """One that breaks off is none; the status has come, and it counts. Then the next request goes well."""
+    async with talking(answer, OK) as (_, post):
+        found = await post()
+        assert found.body == body
+        assert found.status in (200, 204, 206)
+        assert (await post()).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"EOF", b"HTTP/1.1 20EOF", b"HTTP/1.1 200 OK\r\nX: EOF", b"\x16\x03\x01 nonsense\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\nEOF"],
+)  # fmt: skip
+@in_loop()
+async def test_what_is_no_answer_is_told(answer: bytes) -> None:
+    """The connection is given up, and the next request gets a new one."""
+    async with talking(answer, OK) as (server, post):
+        with pytest.raises(BrokenOff):
+            await post()
+        assert (await post()).status == 200
+        assert server.connections == 2
+
+
+@in_loop()
+async def test_headers_without_end_are_not_kept() -> None:
+    """Whatever answers there, it does not fill our memory."""
+    async with talking(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * HEAD_LIMIT_BYTES, OK) as (_, post):
+        with pytest.raises(BrokenOff, match="no end"):
+            await post()
+
+
+@in_loop()
+async def test_a_body_without_end_is_none() -> None:
+    """The status counts; what is too much is not read."""
+    size = ANSWER_LIMIT_BYTES + (1 << 20)
+    async with talking(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size), OK
+    ) as (server, post):
+        assert await post() == Answer(200, {"Content-Length": str(size)}, b"")
+        assert (await post()).body == b"ok"
+        assert server.connections == 2
+
+
+@in_loop()
+async def test_an_answer_that_nobody_asked_for_is_given_to_nobody() -> None:
+    """Two answers to one request: the second is not taken for the next one's."""
+    stray = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+    async with talking(OK + stray, OK) as (server, post):
+        assert (await post()).status == 200
+        assert (await post()).status == 200
+        assert server.connections == 2
+
+
+@in_loop()
+async def test_who_gives_up_gives_the_connection_up() -> None:
+    """After a time-out the late answer meets nobody."""
+    async with talking(b"", OK) as (server, post):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await post()
+        assert (await post()).body == b"ok"
+        assert server.connections == 2
+
+
+@in_loop()
+async def test_a_host_that_is_not_there_is_named() -> None:
+    """With its port, since that may be the mistake."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(CannotConnect, match=f"127.0.0.1:{port}"):
+        await Client("x").post(f"http://127.0.0.1:{port}/", {}, b"")
+
+
+@in_loop()
+async def test_a_connection_that_has_ended_is_not_waited_for() -> None:
+    """One that was closed as soon as it was there, with TLS in the same breath as the handshake."""
+    other, ours = socket.socketpair()
+    _, connection = await asyncio.get_running_loop().create_connection(_Connection, sock=ours)
+    other.close()
+    await until(lambda: not connection.may_go_on, "its end")
+    with pytest.raises(BrokenOff, match="closed"):
+        async with asyncio.timeout(10):
+            await connection.ask(b"POST / HTTP/1.1\r\n\r\n")
