@@ -17,19 +17,14 @@ from dataclasses import dataclass
 import structlog
 
 from receiver import memory
-from receiver.access import Access
-from receiver.admission import Admission
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
 from receiver.connection import Connection
 from receiver.delivery import Delivery
-from receiver.door import DoorCounts
-from receiver.entrance import Entrance, open_entrance
-from receiver.envelope import Identity
+from receiver.desk import Desk
 from receiver.errors import SettingsError
 from receiver.instrument import Instrument
 from receiver.intake import Selection
-from receiver.limits import Limits
 from receiver.metadata import MetadataBook
 from receiver.observation import Observation
 from receiver.outbox import Outbox
@@ -37,10 +32,12 @@ from receiver.outlet import open_outlet
 from receiver.pages import make_pages
 from receiver.reception import Reception
 from receiver.reload import Watch
+from receiver.selecting import selector
 from receiver.settings import Settings, load_allowlist
 from receiver.status import Observer
 from receiver.troubles import Troubles
-from receiver.web import BodyLimits, Web
+from receiver.workers.crew import Crew
+from receiver.workers.report import Hearing
 
 log = structlog.get_logger()
 
@@ -50,7 +47,6 @@ class Receiver:
     """A receiver that runs. `url` is where it listens."""
 
     url: str
-    web: Web
     delivery: Delivery
     observer: Observer
     watch: Watch
@@ -76,32 +72,20 @@ async def running(
         stack.push_async_callback(committer.stop)
         delivery = open_outlet(settings, connection, committer, stack, clock)
         committer.on_batches = delivery.wake
-        identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        limits = _limits(settings)
         metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
-
-        def select(wanted: Allowlist) -> Selection:
-            return Selection(wanted, identity, settings.series_cache_bytes, limits, metadata)
-
+        select = selector(settings, key, metadata)
         reception = Reception(select(allowlist), committer)
-
-        def use(wanted: Allowlist) -> None:
-            reception.selection = select(wanted)
-
         observation, troubles = Observation(clock), Troubles(clock)
-
-        def load() -> Allowlist:
-            try:
-                return load_allowlist(settings)
-            except SettingsError as error:
-                troubles.note("metrics.json", str(error), "The list before is kept: mend the file.")
-                raise
-
-        watch = Watch(settings.metrics_json, load, use, clock)
         reception.on_request = observation.saw
-        loop = asyncio.get_running_loop()
-        admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
-        door_counts = DoorCounts()
+        watch = _watch(settings, reception, select, troubles, clock)
+        desk: Desk | Crew
+        if settings.workers == 1:
+            desk = Desk(settings, reception)
+        else:
+            hearing = Hearing(observation, troubles, metadata)
+            desk = Crew(settings, key, committer, reception, hearing)
+            watch.in_force = desk.in_force
+        stack.push_async_callback(desk.close)
         observer = Observer(
             committer,
             reception,
@@ -110,60 +94,63 @@ async def running(
             connection.track_url,
             clock(),
             clock,
-            loop.time,
-            admission,
-            door_counts,
+            asyncio.get_running_loop().time,
+            desk.arrivals,
+            desk.seen,
             watch,
         )
-        access = Access(settings.web_config_file, settings.bearer_token_file, loop.time)
-        stack.callback(access.close)
-        body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
         instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
-        front = Web(reception, make_pages(instrument, watch), access, admission, body_limits)
-        for part in (committer, delivery, front):
-            part.on_trouble = troubles.note
+        committer.on_trouble = delivery.on_trouble = troubles.note
         await instrument.begin()
-        entrance = await open_entrance(front, settings, access, door_counts)
+        url = await desk.open(make_pages(instrument, watch), troubles.note)
         looking = asyncio.create_task(instrument.run(), name="instrument")
         sending = asyncio.create_task(delivery.run(), name="delivery")
         watching = asyncio.create_task(watch.run(), name="watch")
         try:
-            yield Receiver(entrance.url, front, delivery, observer, watch, instrument)
+            yield Receiver(url, delivery, observer, watch, instrument)
         finally:
             looking.cancel()
             watching.cancel()
-            await _stop(front, delivery, sending, entrance, settings.shutdown_seconds)
+            await _stop(desk, delivery, sending, settings.shutdown_seconds)
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        decoded_bytes=settings.decoded_max_bytes,
-        parsed_bytes=settings.parsed_max_bytes,
-        rendered_bytes=settings.rendered_max_bytes,
-        series=settings.series_max,
-        labels=settings.labels_max,
-        label_bytes=settings.label_max_bytes,
-    )
+def _watch(
+    settings: Settings,
+    reception: Reception,
+    select: Callable[[Allowlist], Selection],
+    troubles: Troubles,
+    clock: Callable[[], float],
+) -> Watch:
+    """Make what follows metrics.json."""
+
+    def use(wanted: Allowlist) -> None:
+        reception.selection = select(wanted)
+
+    def load() -> Allowlist:
+        try:
+            return load_allowlist(settings)
+        except SettingsError as error:
+            troubles.note("metrics.json", str(error), "The list before is kept: mend the file.")
+            raise
+
+    return Watch(settings.metrics_json, load, use, clock)
 
 
 async def _stop(
-    front: Web,
-    delivery: Delivery,
-    sending: "asyncio.Task[None]",
-    entrance: Entrance,
-    seconds: float,
+    desk: Desk | Crew, delivery: Delivery, sending: "asyncio.Task[None]", seconds: float
 ) -> None:
-    """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox."""
-    front.draining = True
+    """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox.
+
+    Until all is done newcomers are answered: the desk is closed after this.
+    """
     deadline = asyncio.get_running_loop().time() + seconds
     delivery.stop()
-    await front.drained(seconds)
+    await desk.drain(seconds)
     try:
         async with asyncio.timeout_at(deadline):
             await sending
     except TimeoutError:
         log.info("stopped while batches were under way", hint="They stay in the outbox.")
-    await entrance.close()
 
 
 async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> None:
@@ -177,6 +164,7 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
             "receiver listens",
             address=receiver.url,
             write=f"{receiver.url}/api/v1/write",
+            workers=settings.workers,
             delivers_to=connection.endpoint,
             metrics=[entry.name for entry in allowlist.entries],
             outbox=str(settings.outbox_dir),
