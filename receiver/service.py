@@ -10,15 +10,17 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from receiver import memory
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
+from receiver.compiled import IS_COMPILED
 from receiver.connection import Connection
 from receiver.delivery import Delivery
 from receiver.desk import Desk
@@ -39,14 +41,21 @@ from receiver.troubles import Troubles
 from receiver.workers.crew import Crew
 from receiver.workers.report import Hearing
 
+DEFECT = "A defect of the receiver: please report it. It ends, and loses nothing: start it again."
+
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver that runs. `url` is where it listens."""
+    """A receiver that runs. `url` is where it listens.
+
+    `broken` has the error of a part that ended and should not have: a defect, after which
+    the process had better end and be started again than go on without that part.
+    """
 
     url: str
+    broken: "asyncio.Future[BaseException]"
     delivery: Delivery
     observer: Observer
     watch: Watch
@@ -103,15 +112,31 @@ async def running(
         committer.on_trouble = delivery.on_trouble = troubles.note
         await instrument.begin()
         url = await desk.open(make_pages(instrument, watch), troubles.note)
-        looking = asyncio.create_task(instrument.run(), name="instrument")
-        sending = asyncio.create_task(delivery.run(), name="delivery")
-        watching = asyncio.create_task(watch.run(), name="watch")
+        broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        looking = _watched(instrument.run(), "instrument", broken)
+        sending = _watched(delivery.run(), "delivery", broken)
+        watching = _watched(watch.run(), "watch", broken)
         try:
-            yield Receiver(url, delivery, observer, watch, instrument)
+            yield Receiver(url, broken, delivery, observer, watch, instrument)
         finally:
             looking.cancel()
             watching.cancel()
             await _stop(desk, delivery, sending, settings.shutdown_seconds)
+
+
+def _watched(
+    work: Coroutine[Any, Any, None], name: str, broken: "asyncio.Future[BaseException]"
+) -> "asyncio.Task[None]":
+    """Start a part that runs until it is stopped; its error, if it has one, is that of all."""
+
+    def look(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) and not broken.done():
+            log.error("a part has failed", part=name, hint=DEFECT, exc_info=error)
+            broken.set_result(error)
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(look)
+    return task
 
 
 def _watch(
@@ -143,18 +168,22 @@ async def _stop(
 
     Until all is done newcomers are answered: the desk is closed after this.
     """
-    deadline = asyncio.get_running_loop().time() + seconds
+    loop_time = asyncio.get_running_loop().time
+    deadline = loop_time() + seconds
     delivery.stop()
     await desk.drain(seconds)
-    try:
-        async with asyncio.timeout_at(deadline):
-            await sending
-    except TimeoutError:
+    await asyncio.wait({sending}, timeout=max(0.0, deadline - loop_time()))
+    if not sending.done():
         log.info("stopped while batches were under way", hint="They stay in the outbox.")
+        sending.cancel()
+        await asyncio.wait({sending})
 
 
-async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> None:
-    """Run until SIGTERM or SIGINT; a second one ends the process at once, and loses nothing."""
+async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> int:
+    """Run until SIGTERM or SIGINT (0), or a part fails (1).
+
+    A second signal ends the process at once, and loses nothing.
+    """
     stop = stop_on_signals()
     memory.settle()
     async with running(settings, connection, allowlist) as receiver:
@@ -165,13 +194,19 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
             address=receiver.url,
             write=f"{receiver.url}/api/v1/write",
             workers=settings.workers,
+            loops="compiled" if IS_COMPILED else "python",
             delivers_to=connection.endpoint,
             metrics=[entry.name for entry in allowlist.entries],
             outbox=str(settings.outbox_dir),
         )
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        ends: set[asyncio.Future[Any]] = {stopping, receiver.broken}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        failed = receiver.broken.done()
         log.info("receiver stops")
     log.info("receiver stopped")
+    return 1 if failed else 0
 
 
 def stop_on_signals() -> asyncio.Event:
