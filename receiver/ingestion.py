@@ -128,6 +128,7 @@ _HINTS = {
 
 
 _HINT_OF_5XX = "The service's own trouble: everything is kept and sent again; see Azure's status page if it lasts."
+_HINT_OF_A_PAGE = "Something answers in the service's place, a proxy or a portal: check HTTPS_PROXY, NO_PROXY and IngestionEndpoint."
 _HINT_OF_SOME = "The service takes some items later: they are kept and sent again."
 
 
@@ -149,20 +150,18 @@ def verdict(
     `now`, in seconds since the epoch, is for a Retry-After that is a date; `headers`
     are looked up by their names' usual spelling; a caller's mapping folds case.
 
-    Raises: nothing; a body that cannot be read is judged by its status alone.
+    Raises: nothing; a body that cannot be read is judged by its status alone, but for a web
+    page: the service never sends one, so whoever did knows nothing of the items.
     Source: Breeze v2.1 /track response; cases in tests/unit/test_ingestion.py.
     """
     answer = _read(body)
     wait = retry_after(headers.get("Retry-After", ""), now)
     said = _first_message(answer) or _text(body)
     reason = f"{status} {said.removeprefix(str(status)).lstrip(' :')}".strip()
-    if 200 <= status < 300:
-        return _judge_items(answer, item_count, status, wait)
-    if status == 400:
-        if _CONFIGURATION.search(said):
-            return Verdict(
-                Action.BLOCKED, retry_after_seconds=wait, reason=reason, hint=_HINTS[400]
-            )
+    if 200 <= status < 300 or status == 400:
+        blocked = _why_blocked(status, body, said)
+        if blocked:
+            return Verdict(Action.BLOCKED, retry_after_seconds=wait, reason=reason, hint=blocked)
         return _judge_items(answer, item_count, status, wait, said)
     if status == 413:
         if item_count > 1:
@@ -183,6 +182,13 @@ def verdict(
         or "That is not how an ingestion endpoint answers: check the connection string and proxies."
     )
     return Verdict(Action.BLOCKED, retry_after_seconds=wait, reason=reason, hint=hint)
+
+
+def _why_blocked(status: int, body: bytes, said: str) -> str:
+    """Say what a person has to set right before items can be judged at all; empty for nothing."""
+    if status in (200, 400) and body.lstrip()[:1] == b"<":
+        return _HINT_OF_A_PAGE
+    return _HINTS[400] if status == 400 and _CONFIGURATION.search(said) else ""
 
 
 def retry_after(text: str, now: float) -> float | None:

@@ -75,7 +75,7 @@ def judged(
         (451, Action.BLOCKED, True),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"<html>proxy</html>", b"\xff\xfe\x00", b"[1, 2]", b"nul"])
+@pytest.mark.parametrize("body", [b"", b"html>", b"\xff\xfe\x00", b"[1, 2]", b"nul"])
 def test_each_status_has_its_action(
     status: int,
     action: Action,
@@ -167,7 +167,7 @@ def test_200_accepts_all() -> None:
     assert (found.accepted, found.rejected, found.retry, found.reason) == (ITEMS, (), (), "")
 
 
-@pytest.mark.parametrize("body", [b"", b"OK", b"<html>", b"{}", b"null"])
+@pytest.mark.parametrize("body", [b"", b"OK", b"{}", b"null"])
 def test_200_without_the_service_s_body_is_believed_and_said(body: bytes) -> None:
     """By its status alone; the reason lets the receiver count these items as unconfirmed."""
     found = judged(200, body)
@@ -270,7 +270,7 @@ def test_400_that_received_nothing_rejects_the_whole_batch() -> None:
     assert [each.reason for each in found.rejected] == ["not_json"] * ITEMS
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>Bad Request</html>", b'{"error": "x"}'])
+@pytest.mark.parametrize("body", [b"", b"Bad Request", b'{"error": "x"}'])
 def test_400_without_the_service_s_body_rejects_all(body: bytes) -> None:
     """It would be refused again for ever; the words are kept."""
     found = judged(400, body)
@@ -388,3 +388,16 @@ def test_deep_json_is_only_garbage() -> None:
     """A body made to break the parser is judged by its status."""
     assert judged(503, b"[" * 100_000).action is Action.RETRY
     assert judged(200, b'{"errors":' * 100_000).accepted == ITEMS
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize(
+    "body", [b"<html>Sign in</html>", b"\r\n <!DOCTYPE html><title>Bad Request"]
+)
+def test_a_web_page_is_no_word_of_the_service(status: int, body: bytes) -> None:
+    """A portal's 200 delivers nothing and a proxy's 400 rejects nothing: all is kept, and a person told."""
+    found = judged(status, body)
+    assert found.action is Action.BLOCKED
+    assert (found.accepted, found.rejected) == (0, ())
+    assert found.reason.startswith(f"{status} <")
+    assert "proxy" in found.hint
