@@ -12,6 +12,8 @@ from receiver.triton import METRIC_NAMES
 
 _NEAR_CUTOFF = 0.75
 _CANDIDATES = 40
+NOT_SENT = "Prometheus does not send it"
+"""What is left when nothing is known of a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def _why(name: str, seen: Collection[str], near: tuple[str, ...]) -> str:
         return f"misspelt? {near[0]} arrives"
     if name.endswith("_irate"):
         return "no recording rule makes it: prometheus/rules/triton_irate.yml makes Triton's"
-    return "Prometheus does not send it: is it scraped, and not dropped by write_relabel_configs?"
+    return f"{NOT_SENT}: is it scraped, and not dropped by write_relabel_configs?"
 
 
 def _why_not_shown(name: str, seen: Collection[str]) -> str:

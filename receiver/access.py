@@ -23,6 +23,7 @@ from typing import Any
 
 from receiver.errors import Forbidden, Overloaded, SettingsError, Unauthorized
 from receiver.reread import Reread
+from receiver.settings import Address, place
 from receiver.tls import make_context
 from receiver.webconfig import WebConfig, parse
 
@@ -58,10 +59,10 @@ class Rules:
 
 def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, list[Path]]:
     """Read both files, and say which files count. Raises: SettingsError, without secrets."""
-    files = [Path(path).expanduser() for path in (web_config_file, bearer_token_file) if path]
+    files = [place(path) for path in (web_config_file, bearer_token_file) if path]
     web, context, token = WebConfig(), None, b""
     if web_config_file:
-        path = Path(web_config_file).expanduser()
+        path = place(web_config_file)
         web = parse(_text(path), path)
         if web.users:
             _bcrypt()
@@ -69,10 +70,18 @@ def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, lis
             context = make_context(web.tls, str(path))
             files += web.tls.files
     if bearer_token_file:
-        token = _text(Path(bearer_token_file).expanduser()).strip().encode()
+        token = _text(place(bearer_token_file)).strip().encode()
         if not token or len(token) > TOKEN_LIMIT:
             raise SettingsError(f"{bearer_token_file}: the file holds no token")
     return Rules(web, context, token), files
+
+
+def exposure(listen: Address, rules: Rules) -> str:
+    """Say that anybody may write and look who reaches `listen`; empty where that is not so."""
+    certificates = rules.web.tls is not None and rules.web.tls.client_auth == "required"
+    if is_loopback(listen.host) or rules.ask_credentials or certificates:
+        return ""
+    return f"{listen} is reached from other machines, and nobody is asked for credentials: see docs/access.md"
 
 
 def is_loopback(host: str) -> bool:

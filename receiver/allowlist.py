@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from receiver.errors import SettingsError
+from receiver.spelling import printable
 from receiver.triton import METRIC_NAMES
 
 KEY = "customMetrics"
 NAME_LIMIT = 1024
 """Characters in a metric's name. Source: Application Insights' DataPoint schema."""
 
-_REMEMBERED_BYTES = 256
+REMEMBERED_BYTES = 256
 """A longer name is looked up anew each time: what is remembered is bounded in bytes too."""
 
 _CLASSIC_NAME = re.compile(r"[a-zA-Z_:*?][a-zA-Z0-9_:*?]*")
@@ -69,7 +70,7 @@ class Allowlist:
             known = self._matches(name.decode("utf-8", "replace"))
             if len(self._remembered) >= self._remembered_limit:
                 self._remembered.clear()
-            if len(name) <= _REMEMBERED_BYTES:
+            if len(name) <= REMEMBERED_BYTES:
                 self._remembered[name] = known
         return known
 
@@ -109,6 +110,8 @@ def parse(text: str | bytes, source: str) -> Allowlist:
     except UnicodeDecodeError as error:
         message = f"{source}: not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
         raise SettingsError(message) from error
+    except ValueError as error:  # a number with thousands of digits
+        raise SettingsError(f"{source}: not JSON that anyone would write: {error}") from error
     if not isinstance(document, _Pairs):
         message = f'{source}: the file holds {_kind(document)}, not an object like {{"{KEY}": ["name", …]}}'
         raise SettingsError(message)
@@ -129,7 +132,7 @@ def _entries_of(pairs: Iterable[tuple[str, Any]], source: str) -> list[Any]:
         if key != KEY:
             near = difflib.get_close_matches(key.lower(), [KEY.lower()], cutoff=0.5)
             hint = f'; did you mean "{KEY}"?' if near else f'; the one key is "{KEY}"'
-            raise SettingsError(f'{source}: unknown key "{key}"{hint}')
+            raise SettingsError(f'{source}: unknown key "{_short(key)}"{hint}')
         if entries is not None:
             raise SettingsError(f'{source}: the key "{KEY}" occurs twice; join its lists into one')
         if not isinstance(value, list):
@@ -164,6 +167,8 @@ def _impossible(name: str) -> str:
         return "a name has white space around it"
     if found := re.search(r"[\x00-\x1f\x7f{}\"',;()\[\]=]", name):
         return f"no metric's name holds {found[0]!r}; give the bare name, without labels"
+    if found := re.search(r"[\ud800-\udfff]", name):
+        return f"{_short(found[0])} is half a character, which no name can hold"
     if len(name) > NAME_LIMIT:
         return f"a name of {len(name)} characters; Application Insights takes {NAME_LIMIT}"
     return ""
@@ -191,11 +196,21 @@ def _line_of(entries: Sequence[Any], index: int, text: str) -> str:
 
 
 def _glob_pattern(glob: str) -> str:
-    return "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in glob)
+    """Write a glob as an expression that tries each place of a name once.
+
+    The first place where the text between two stars fits is as good as any later one, so it
+    is kept (an atomic group): a sender's long name cannot have the places multiplied.
+    """
+    first, *rest = ("".join("." if c == "?" else re.escape(c) for c in part) for part in glob.split("*"))  # fmt: skip
+    if not rest:
+        return first
+    between = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
+    return f"{first}{between}.*{rest[-1]}"
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 80 else name[:80] + "…"
+    """Spell a name for a message: not too long, and printable whatever it holds."""
+    return printable(name if len(name) <= 80 else name[:80] + "…")
 
 
 def _kind(value: object) -> str:

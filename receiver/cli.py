@@ -5,6 +5,7 @@ What each verb does is in `receiver.commands`.
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -37,13 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings, origins = resolve(vars(given), os.environ)
         return int(given.run(given, settings, origins))
     except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _tell(error.problems, 2, as_json=getattr(given, "json", False))
     except ReceiverError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _tell([str(error)], 1, as_json=getattr(given, "json", False))
     except (KeyboardInterrupt, BrokenPipeError):
         return 1
+
+
+def _tell(problems: Sequence[str], code: int, *, as_json: bool) -> int:
+    """Say what keeps a verb from its work: to people, and to a program that waits for JSON."""
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"errors": problems}))
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,13 +63,21 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add(verbs, _make_common(getattr(verb, "SHOWN", ())))
+    return parser
+
+
+def _make_common(shown: Sequence[str]) -> argparse.ArgumentParser:
+    """Make the flags that every verb takes; help shows those that matter to it, or all."""
     common = argparse.ArgumentParser(add_help=False)
-    group = common.add_argument_group("settings", "README.md explains each")
+    which = "those that matter here; all others of `run` are taken too" if shown else "README.md explains each"  # fmt: skip
+    group = common.add_argument_group("settings", which)
     for setting in SETTINGS:
         if setting.flag:
             default = f" (default: {setting.default})" if setting.default else ""
             text = f"{setting.meaning}{default} [{setting.environment}]".replace("%", "%%")
+            if shown and setting.name not in shown:
+                text = argparse.SUPPRESS
             group.add_argument(setting.flag, dest=setting.name, metavar="…", help=text)
-    for verb in VERBS:
-        verb.add(verbs, common)
-    return parser
+    return common

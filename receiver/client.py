@@ -138,8 +138,10 @@ class _Connection(asyncio.Protocol):
         self._head_is_complete = False
 
     async def ask(self, request: bytes) -> Answer:
-        """Send a request and wait for its answer."""
+        """Send a request and wait for its answer. Raises: BrokenOff."""
         assert self._transport
+        if not self.may_go_on:  # it ended as soon as it was there: nobody would ever answer
+            raise BrokenOff("closed by the other side")
         self._expect_answer()
         self._future = asyncio.get_running_loop().create_future()
         self._transport.write(request)

@@ -50,11 +50,13 @@ class CompiledPath:
         allowlist: Allowlist,
         cache_bytes: int,
         learn: Learn,
+        common: bytes,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Keep at most `cache_bytes` of templates."""
+        """Keep at most `cache_bytes` of templates; what they all begin with, `common`, once."""
         self._allowlist = allowlist
         self._learn = learn
+        self._common = common
         self._limits = limits
         self._names = kernel.Table(NAMES_LIMIT_BYTES)
         self._series = kernel.Table(cache_bytes)
@@ -72,16 +74,19 @@ class CompiledPath:
         learnt: list[Template] = []
         odd = dict(self._newcomers(reading, message, learnt))
         finite, oldest_ms, newest_ms, rendered_bytes, not_finite = reading.measure()
+        series, unselected = reading.counts()
+        rendered_bytes += (finite + len(not_finite)) * len(self._common)
         check_rendered(rendered_bytes, self._limits)
 
         def finish(odd_lines: Sequence[Sequence[bytes]]) -> list[Chunk]:
             for place, lines in zip(odd, odd_lines, strict=True):
                 reading.place(place, list(lines))
             texts = orjson.dumps(reading.values())[1:-1]
-            chunks = reading.render(texts, LINE_START, LINE_END, CHUNK_ITEMS, CHUNK_BYTES)
+            chunks = reading.render(
+                texts, LINE_START, self._common, LINE_END, CHUNK_ITEMS, CHUNK_BYTES
+            )
             return [Chunk(*chunk) for chunk in chunks]
 
-        series, unselected = reading.counts()
         return Found(
             series,
             unselected,
@@ -121,11 +126,12 @@ class CompiledPath:
             return None
         pairs = only_labels(key) if message is Message.V1 else _texts(key)
         template = learn_series(pairs, self._allowlist, self._limits, self._learn)
-        if template is None:
+        if template is None or not template.middle.startswith(self._common):
             return None
-        self._series.put(key, template.middle)
+        middle = template.middle.removeprefix(self._common)
+        self._series.put(key, middle)
         learnt.append(template)
-        return template.middle
+        return middle
 
     def statistics(self) -> CacheStatistics:
         """Count the series that are known."""

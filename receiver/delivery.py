@@ -28,19 +28,16 @@ from receiver.gate import Gate
 from receiver.ingestion import (
     DAMAGED,
     REJECT_REASONS,
-    TOO_OLD,
-    UNEXPLAINED,
     Action,
-    Verdict,
     verdict,
 )
 from receiver.latency import Latency
 from receiver.outbox import EXPIRY_MS, Outbox
 from receiver.pace import Pace
+from receiver.settling import settlement
 from receiver.transport import Transport, Unreachable
 
 FRESH_SECONDS = 60.0
-DEAD_LETTERS_PER_BATCH = 50
 DISK_RETRY_SECONDS = 1.0
 _ABOUT_THE_BODY = frozenset({400, 413, 415, 422, 500})
 """Statuses that may mean that the service could not read the body."""
@@ -268,35 +265,13 @@ class Delivery:
         self._service_clock_offset = told - self._loop.time()
 
     def _is_too_old(self, batch: Batch) -> bool:
-        """Whether the service would refuse all of it for its age, by the service's own clock.
+        """Whether the service would refuse all of it for its age, by the service's clock and ours.
 
-        Our clock may jump; before the service has told its time, it has to judge itself.
+        Either one alone may be wrong: ours may jump, and a proxy that answers in the service's
+        place may have its own. Where they differ the service has to judge itself.
         """
         if self._service_clock_offset is None:
             return False
-        now_ms = (self._service_clock_offset + self._loop.time()) * 1000
+        service_now = self._service_clock_offset + self._loop.time()
+        now_ms = min(service_now, self._wall_clock()) * 1000
         return batch.newest_ms < now_ms - EXPIRY_MS
-
-
-def settlement(batch: Batch, found: Verdict) -> Settlement:
-    """Turn a verdict on a batch into what is written down of it."""
-    if found.action is Action.SPLIT:
-        lines = unpack(batch.body)
-        return Settlement(batch, again=(lines[: len(lines) // 2], lines[len(lines) // 2 :]))
-    rejected = Counter(each.reason for each in found.rejected)
-    expired = rejected.pop(TOO_OLD, 0)
-    if found.unexplained:
-        rejected[UNEXPLAINED] += found.unexplained
-    lines = unpack(batch.body) if found.retry or found.rejected else []
-    letters = [
-        DeadLetter(each.status, each.message, lines[each.index].decode("utf-8", "replace").rstrip())
-        for each in found.rejected[:DEAD_LETTERS_PER_BATCH]
-    ]
-    return Settlement(
-        batch,
-        accepted=found.accepted,
-        expired=expired,
-        rejected=rejected,
-        again=([lines[index] for index in found.retry],) if found.retry else (),
-        dead_letters=letters,
-    )

@@ -94,6 +94,8 @@ def _disk(facts: Facts) -> Iterator[Diagnosis]:
         words = found.outbox.full  # not for its own size
     if found.outbox_failing or words:
         hint = "Make room, or make RECEIVER_OUTBOX_DIR writable; the receiver goes on by itself."
+        if "restart" in words:
+            hint = "And leave the files in RECEIVER_OUTBOX_DIR to the receiver while it runs."
         yield Diagnosis(State.DISK, words or "the outbox cannot be written", hint)
 
 
@@ -125,7 +127,10 @@ def _service(facts: Facts) -> Iterator[Diagnosis]:
     until = clock_time(facts.snapshot.now + facts.snapshot.gate_wait_seconds)
     match gate.action:
         case Action.BLOCKED:
-            detail = f"{words}: {gate.hint}" if words.isdigit() and gate.hint else words
+            said = words.startswith("400 ") or gate.hint[:20].lower() in words.lower()
+            detail = (
+                words if said else f"{words}: {gate.hint}"
+            )  # a web server's words name no cause
             yield Diagnosis(State.BLOCKED, detail.rstrip(".") + waiting, gate.hint)
         case Action.QUOTA:
             hint = gate.hint or "Raise the daily cap, or send fewer metrics."

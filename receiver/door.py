@@ -18,22 +18,14 @@ from enum import Enum
 
 import structlog
 
+from receiver.closing import CLOSE_REASONS
+from receiver.descriptors import allow, room_for
 from receiver.errors import SettingsError
 from receiver.settings import Address
 from receiver.throttle import Throttle
 
 BACKLOG = 1024
 ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
-
-CLOSE_REASONS = {
-    "crowded_out": "All connections were taken, and a newer one got its place.",
-    "no_place": "All connections were taken by requests at work, so it was not let in.",
-    "headers_late": "Its request's headers did not come in time.",
-    "idle": "It sent nothing for long.",
-    "not_http": "What came over it was no HTTP.",
-    "handshake_failed": "Its TLS handshake failed or took too long.",
-}
-"""Why the receiver closed a connection: the closed set of `receiver_connections_closed_total`."""
 
 log = structlog.get_logger()
 
@@ -103,6 +95,7 @@ class Door:
         except OSError as error:
             message = f"cannot listen on {address}: {error.strerror}; name another with RECEIVER_LISTEN or --listen"
             raise SettingsError(message) from error
+        allow(self._limits.connections)
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._accepting = self._loop.create_task(self._accept(self._socket), name="door")
         return Address(*self._socket.getsockname()[:2])
@@ -128,11 +121,14 @@ class Door:
                 connection, _ = await self._loop.sock_accept(listener)
             except OSError as error:
                 if count := self._throttle.due("accept"):
-                    log.warning("connections cannot be accepted", error=str(error), times=count)
+                    hint = "Raise the limit on open files (ulimit -n); what waits is accepted then."
+                    log.warning(
+                        "connections cannot be accepted", error=str(error), hint=hint, times=count
+                    )
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             self.counts.accepted += 1
-            if self.connections >= self._limits.connections and not self._give_up_one():
+            if self.connections >= room_for(self._limits.connections) and not self._give_up_one():
                 self.note("no_place")
                 connection.close()
                 continue
@@ -179,11 +175,13 @@ class Door:
         """Count a connection that was closed, and log it once in a while."""
         self.counts.closed[reason] += 1
         if count := self._throttle.due(reason):
+            meaning, hint = CLOSE_REASONS[reason]
             extra = {"error": str(error)[:200]} if error else {}
             log.warning(
                 "connection closed",
                 reason=reason,
-                meaning=CLOSE_REASONS[reason],
+                meaning=meaning,
+                hint=hint,
                 connections=self.connections,
                 times=count,
                 **extra,

@@ -138,6 +138,13 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
     return Template(middle, cut, left_out)
 
 
+def common_start(identity: Identity) -> bytes:
+    """Render what the templates of all series of an identity begin with."""
+    role = "a role of its own"
+    middle = _render("", {}, {"ai.cloud.role": role}, identity.instrumentation_key)
+    return middle.partition(role.encode())[0]
+
+
 def order_labels(labels: Iterable[str]) -> list[str]:
     """Put labels into the order of the item's properties; the name is not one of them."""
     rank = {label: place - len(FIRST_LABELS) for place, label in enumerate(FIRST_LABELS)}

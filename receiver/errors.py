@@ -7,6 +7,7 @@
     |   +-- BrokenOff            400: the sender went away amid the body
     |   +-- Unauthorized         401: no credentials, or wrong ones
     |   +-- Forbidden            403: a certificate that may not
+    |   +-- WrongAddress         404: a POST to where nothing is
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
     |   |   +-- DecodedTooLarge
@@ -38,9 +39,14 @@ class ReceiverError(Exception):
 
 
 class SettingsError(ReceiverError):
-    """What an operator has set cannot be used; the message says where and why."""
+    """What an operator has set cannot be used; each of `problems` says where and why."""
 
     reason = "settings"
+
+    def __init__(self, *problems: str) -> None:
+        """Take one problem, or all that there are: who mends one wants to know the next."""
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class RequestRefused(ReceiverError):
@@ -77,6 +83,14 @@ class Forbidden(RequestRefused):
     reason = "forbidden"
     hint = "client_allowed_sans in the receiver's web.config.file names who may connect."
     status = 403
+
+
+class WrongAddress(RequestRefused):
+    """It was POSTed to where nothing is."""
+
+    reason = "wrong_address"
+    hint = "Remote-write goes to /api/v1/write: mend the url in the sender's remote_write."
+    status = 404
 
 
 class UnsupportedMedia(RequestRefused):

@@ -120,9 +120,15 @@ _HINTS = {
     403: "The identity lacks the role Monitoring Metrics Publisher on the Application Insights resource.",
     404: "Nothing listens at that address: check IngestionEndpoint in the connection string.",
     405: "The address is not an ingestion endpoint: check IngestionEndpoint in the connection string.",
+    408: "A passing fault: everything is kept and sent again.",
     407: "The proxy wants credentials: put them into HTTPS_PROXY.",
+    429: "More arrives than the service takes at once: everything is kept and sent again; if it lasts, select less.",
     439: "The daily cap is reached: raise it under Usage and estimated costs, or send fewer metrics.",
 }
+
+
+_HINT_OF_5XX = "The service's own trouble: everything is kept and sent again; see Azure's status page if it lasts."
+_HINT_OF_SOME = "The service takes some items later: they are kept and sent again."
 
 
 def reason_of(message: str) -> str:
@@ -149,7 +155,7 @@ def verdict(
     answer = _read(body)
     wait = retry_after(headers.get("Retry-After", ""), now)
     said = _first_message(answer) or _text(body)
-    reason = f"{status} {said}".strip()
+    reason = f"{status} {said.removeprefix(str(status)).lstrip(' :')}".strip()
     if 200 <= status < 300:
         return _judge_items(answer, item_count, status, wait)
     if status == 400:
@@ -166,11 +172,12 @@ def verdict(
         return Verdict(Action.REDIRECT, location=headers.get("Location", ""), reason=reason)
     hint = _HINTS.get(status, "")
     if status == 429:
-        return Verdict(Action.THROTTLE, retry_after_seconds=wait, reason=reason)
+        return Verdict(Action.THROTTLE, retry_after_seconds=wait, reason=reason, hint=hint)
     if status in (402, 439):
         return Verdict(Action.QUOTA, retry_after_seconds=wait, reason=reason, hint=hint)
     if status == 408 or status >= 500:
-        return Verdict(Action.RETRY, retry_after_seconds=wait, reason=reason)
+        hint = hint or _HINT_OF_5XX
+        return Verdict(Action.RETRY, retry_after_seconds=wait, reason=reason, hint=hint)
     hint = (
         hint
         or "That is not how an ingestion endpoint answers: check the connection string and proxies."
@@ -200,7 +207,10 @@ def _judge_items(
     if answer is None:
         if status == 206:  # some were not accepted, and nobody can say which
             return Verdict(
-                Action.RETRY, retry_after_seconds=wait, reason="206 without the service's body"
+                Action.RETRY,
+                retry_after_seconds=wait,
+                reason="206 without the service's body",
+                hint=_HINT_OF_SOME,
             )
         if status < 300:  # judged by its status alone, and said so
             return Verdict(
@@ -229,6 +239,7 @@ def _judge_items(
         unexplained=unlisted - accepted,
         retry_after_seconds=wait,
         reason=f"{status} {_first_message(answer)}".strip() if retry or rejected else "",
+        hint=_HINT_OF_SOME if retry else "",
     )
 
 

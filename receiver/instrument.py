@@ -205,8 +205,12 @@ class Instrument:
         now = self._observer.clock()
         entries = (each.name for each in self._allowlist.entries if each.fits(name))
         metric = self.observation.metrics.get(name) or MetricSeen(name)
+        told = self._observer.reception.selection.metadata.get(name)
         return {
             "name": name,
+            "type": told.kind if told else "",
+            "unit": told.unit if told else "",
+            "help": told.help if told else "",
             "entry": next(entries, name),
             "series": len(metric.series),
             "last_value": metric.last_value if metric.seen_at else None,

@@ -29,7 +29,7 @@ from receiver.decode import (
     decode_series,
     read_labels,
 )
-from receiver.envelope import Identity, Template, TimeTexts, line, make_template
+from receiver.envelope import Identity, Template, TimeTexts, common_start, line, make_template
 from receiver.errors import InvalidSeries
 from receiver.fastpath import FastPath
 from receiver.limits import Limits
@@ -131,7 +131,13 @@ class Selection:
         self.identity = identity
         self._fast: FastPath | CompiledPath
         if compiled:  # it keeps what it knows itself; the odd series keep to a quarter
-            self._fast = CompiledPath(allowlist, cache_bytes * 3 // 4, self._make_template, limits)
+            self._fast = CompiledPath(
+                allowlist,
+                cache_bytes * 3 // 4,
+                self._make_template,
+                common_start(identity),
+                limits,
+            )
             cache_bytes //= 4
         self.templates: BoundedCache[Key, bytes] = BoundedCache(cache_bytes, _measure)
         if not compiled:

@@ -774,7 +774,7 @@ typedef struct {
 } Writer;
 
 /* One line, of several parts; `parts` is what a line is made of, in its order. */
-typedef struct { Span parts[5]; int count; } Line;
+typedef struct { Span parts[6]; int count; } Line;
 
 static size_t size_of(const Line *line)
 {
@@ -798,7 +798,8 @@ static int finish_chunk(Writer *writer, size_t items)
 /* Goes over the lines of all series in their order: first to measure, then to write. */
 typedef struct {
     Reading *reading;
-    Span texts, start, end; /* the values' texts, and what each line begins and ends with */
+    Span texts;              /* the values' */
+    Span start, common, end; /* of each line: before its time, behind it, and behind its value */
     size_t place, of_placed;
     int64_t spelt_ms;
     char time_text[TIME_SIZE];
@@ -838,10 +839,11 @@ static int next_line(Walk *walk, Line *line)
         const uint8_t *time_at = (const uint8_t *)walk->time_text;
         line->parts[0] = walk->start;
         line->parts[1] = (Span){time_at, time_at + TIME_SIZE};
-        line->parts[2] = middle_of(item);
-        line->parts[3] = text;
-        line->parts[4] = walk->end;
-        line->count = 5;
+        line->parts[2] = walk->common;
+        line->parts[3] = middle_of(item);
+        line->parts[4] = text;
+        line->parts[5] = walk->end;
+        line->count = 6;
         walk->place++;
         walk->of_placed = 0;
         return 1;
@@ -853,13 +855,14 @@ static int next_line(Walk *walk, Line *line)
 static PyObject *reading_render(Reading *reading, PyObject *args)
 {
     Walk measuring = {.reading = reading, .spelt_ms = -1};
-    const char *texts, *start, *end;
-    Py_ssize_t texts_size, start_size, end_size, most_items, most_bytes;
-    if (!PyArg_ParseTuple(args, "y#y#y#nn", &texts, &texts_size, &start, &start_size, &end,
-                          &end_size, &most_items, &most_bytes))
+    const char *texts, *start, *common, *end;
+    Py_ssize_t texts_size, start_size, common_size, end_size, most_items, most_bytes;
+    if (!PyArg_ParseTuple(args, "y#y#y#y#nn", &texts, &texts_size, &start, &start_size, &common,
+                          &common_size, &end, &end_size, &most_items, &most_bytes))
         return NULL;
     measuring.texts = (Span){(uint8_t *)texts, (uint8_t *)texts + texts_size};
     measuring.start = (Span){(uint8_t *)start, (uint8_t *)start + start_size};
+    measuring.common = (Span){(uint8_t *)common, (uint8_t *)common + common_size};
     measuring.end = (Span){(uint8_t *)end, (uint8_t *)end + end_size};
     Walk writing = measuring;
     Writer writer = {.chunks = PyList_New(0)};
@@ -960,7 +963,7 @@ static PyMethodDef reading_methods[] = {
     {"symbols", (PyCFunction)reading_symbols, METH_NOARGS, "Return the symbols of 2.0."},
     {"values", (PyCFunction)reading_values, METH_NOARGS, "Return the recognised series' values, in their order."},
     {"measure", (PyCFunction)reading_measure, METH_NOARGS, "Return finite lines, oldest and newest of their times, bytes to render, values that are not finite."},
-    {"render", (PyCFunction)reading_render, METH_VARARGS, "Return chunks, as pairs of text and items; takes the values' texts, a line's start and end, and a chunk's bounds."},
+    {"render", (PyCFunction)reading_render, METH_VARARGS, "Return chunks, as pairs of text and items; takes the values' texts, what comes before a time, behind it and behind a value, and a chunk's bounds."},
     {NULL},
 };
 

@@ -23,6 +23,7 @@ class Reading:
         self,
         texts: bytes,
         start: bytes,
+        common: bytes,
         end: bytes,
         most_items: int,
         most_bytes: int,

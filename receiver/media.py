@@ -11,6 +11,7 @@ import re
 
 from receiver.decode import Message
 from receiver.errors import UnsupportedMedia
+from receiver.spelling import printable
 
 MEDIA_TYPE = "application/x-protobuf"
 
@@ -24,6 +25,7 @@ def negotiate(content_type: str, content_encoding: str) -> Message:
 
     Raises: UnsupportedMedia, before anything of the body is read.
     """
+    content_type, content_encoding = printable(content_type), printable(content_encoding)
     encoding = content_encoding.strip().lower()
     if encoding not in ("", "snappy"):
         message = f'Content-Encoding is "{content_encoding.strip()[:64]}", not snappy'

@@ -43,5 +43,6 @@ class Noise(logging.Filter):
         elif record.levelno >= logging.WARNING:
             kind = f"{type(error).__name__}: {record.msg}"
             if times := self._throttle.due(kind):
-                log.error("server failed", error=kind, times=times, exc_info=error)
+                hint = "A defect of the receiver: please report it."
+                log.error("server failed", error=kind, hint=hint, times=times, exc_info=error)
         return False

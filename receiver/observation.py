@@ -18,6 +18,7 @@ from itertools import chain, islice
 
 import orjson
 
+from receiver.allowlist import REMEMBERED_BYTES
 from receiver.batch import Chunk, lines_of
 from receiver.decode import Message, decode
 from receiver.errors import ReceiverError
@@ -192,7 +193,7 @@ class Observation:
             self._names_before, self._names, self._turned_at = self._names, Counter(), now
         try:
             names = (each.name for each in islice(decode(raw, message), BODY_SERIES))
-            self._names.update(name for name in names if name)
+            self._names.update(name for name in names if 0 < len(name) <= REMEMBERED_BYTES)
         except ReceiverError:  # it was refused, and said so
             return
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import structlog
 
-from receiver import schema
+from receiver import schema, turn
 from receiver.batch import Batch, Parcel, Settlement, Statistics, Submission, compress, pack
 from receiver.deadletters import bury
 from receiver.errors import OutboxError, OutboxFull
@@ -32,9 +32,6 @@ from receiver.repeats import Repeats
 
 EXPIRY_MS = 48 * 3600 * 1000
 """Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
-
-_ID_LIMIT = 2**63 - 1
-_SELECT_BATCH = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
 
 log = structlog.get_logger()
 
@@ -62,6 +59,7 @@ class Outbox:
         self._batches = self._size_bytes = 0
         self._last_id = 0
         self._open_database: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._lock = schema.take_directory(directory)
         try:
             self._open()
@@ -93,6 +91,7 @@ class Outbox:
             self._put_aside(error)
             database = schema.open_database(self._directory)
         self._open_database = database
+        self._identity = schema.identity(self._directory)
         self._waits_for_disk = True  # as it was opened
         if self._last_id > self.newest_id():  # batches of the damaged one may be under way
             insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
@@ -152,6 +151,8 @@ class Outbox:
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
         """Run one transaction; what is counted in the yielded totals is part of it."""
         database = self._database
+        if schema.identity(self._directory) != self._identity:
+            raise OutboxError(schema.GONE)  # what is written to it now would go with this process
         before = self._batches, self._size_bytes
         totals: Counter[tuple[str, str]] = Counter()
         try:
@@ -259,31 +260,16 @@ class Outbox:
         self._database.execute(f"PRAGMA user_version={version}")
 
     def next_batches(self, busy: Collection[int], fresh_from_id: int, most: int) -> list[Batch]:
-        """Fetch the batches to send next, at most so many, none of `busy`.
-
-        Those from `fresh_from_id` on go first; in each part the oldest goes first.
-        """
-        skip = ",".join(map(str, busy))
-        found: list[Batch] = []
-        for first, last in ((fresh_from_id, _ID_LIMIT), (0, fresh_from_id - 1)):
-            rows = self._database.execute(
-                f"{_SELECT_BATCH} WHERE id BETWEEN ? AND ? AND id NOT IN ({skip}) ORDER BY id LIMIT ?",
-                (first, last, most - len(found)),
-            )
-            found += (Batch(*row) for row in rows)
-            if len(found) == most:
-                break
-        return found
+        """Fetch the batches to send next, as `receiver.turn` says."""
+        return turn.next_batches(self._database, busy, fresh_from_id, most)
 
     def smallest_batch(self) -> list[Batch]:
         """Fetch the batch with the fewest bytes, if there is one: a cheap probe."""
-        query = f"{_SELECT_BATCH} ORDER BY size_bytes LIMIT 1"
-        return [Batch(*row) for row in self._database.execute(query)]
+        return turn.smallest_batch(self._database)
 
     def newest_id(self) -> int:
         """Return the highest number that a batch ever had; 0 before the first."""
-        row = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batches'")
-        return int((row.fetchone() or (0,))[0])
+        return turn.newest_id(self._database)
 
     def totals(self) -> dict[tuple[str, str], int]:
         """Read the ledger: samples by (outcome, reason); `pending` is one of the outcomes."""

@@ -56,7 +56,11 @@ class Reread(Generic[Value]):
         try:
             value, files = self._make()
         except SettingsError as error:
-            log.error("changed file cannot be used", error=str(error), kept="what was read before")  # noqa: TRY400 - the message says it all
+            log.error(  # noqa: TRY400 - the message says it all
+                "changed file cannot be used, what was read before is kept",
+                error=str(error),
+                hint="Mend the file; it is read again when it changes.",
+            )
             return
         self._value = value
         self._files = tuple(files)

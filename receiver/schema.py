@@ -48,6 +48,7 @@ CREATE TABLE dead_letters (
     item TEXT NOT NULL
 );
 """
+GONE = "outbox.db was removed or replaced while the receiver runs: restart the receiver"
 RESERVE_BYTES = 16 << 20
 """Space on the disk that new items must leave: to write down what became of the old ones,
 which frees theirs, takes some first (SQLite's log, a few MiB)."""
@@ -88,6 +89,15 @@ def take_directory(directory: Path) -> TextIO:
     with suppress(OSError):  # on a full disk its name is not known, but the lock holds
         os.write(lock.fileno(), f"{os.getpid()}\n".encode())
     return lock
+
+
+def identity(directory: Path) -> tuple[int, int] | None:
+    """Tell the database's file from every other that may stand at its place; None for no file."""
+    try:
+        found = (directory / FILE_NAME).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_database(directory: Path) -> sqlite3.Connection:

@@ -17,7 +17,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from receiver import __version__
-from receiver.door import CLOSE_REASONS
+from receiver.closing import CLOSE_REASONS
+from receiver.compiled import IS_COMPILED
 from receiver.intake import DROP_REASONS
 from receiver.latency import Latency
 from receiver.status import Snapshot
@@ -42,6 +43,7 @@ def _dropped(found: Snapshot) -> dict[str, float]:
 
 METRICS = (
     SelfMetric("receiver_build_info", "gauge", "Always 1; the version is the label.", lambda _: {__version__: 1}, "version"),
+    SelfMetric("receiver_loops_compiled", "gauge", "1 where the loops that decode and render are compiled (receiver/kernel.c); 0 where they run in Python, at two to three times the CPU.", lambda _: float(IS_COMPILED)),
     SelfMetric("receiver_start_time_seconds", "gauge", "When this process began, in seconds since the epoch.", lambda s: s.started_at),
     SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while the metrics.json in force is the one on disk; 0 after one that cannot be used.", lambda s: float(s.reload.successful)),
     SelfMetric("receiver_config_last_reload_success_timestamp_seconds", "gauge", "When the metrics.json in force was read, in seconds since the epoch.", lambda s: s.reload.succeeded_at),

@@ -3,7 +3,7 @@
 In: flags given and the environment. Out: a frozen `Settings`, and for each value
 where it came from. Reads no files but metrics.json, in `load_allowlist`.
 
-`SETTINGS` is the one list: the flags, `check`'s output and docs/settings.md follow it.
+`SETTINGS` is the one list: the flags, `check`'s output and README's table follow it.
 """
 
 import socket
@@ -16,6 +16,7 @@ from typing import Any
 
 from receiver import allowlist, connection
 from receiver.errors import SettingsError
+from receiver.spelling import printable
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _SIZES = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -87,12 +88,15 @@ def read_count(text: str) -> int:
     return count
 
 
-def read_path(text: str) -> Path:
-    """Read a path, ~ expanded. Raises: ValueError for an empty one."""
-    if not text.strip():
-        message = "an empty path"
-        raise ValueError(message)
-    return Path(text).expanduser()
+def place(text: str) -> Path:
+    """Read a path, ~ expanded. Raises: SettingsError for what cannot be shown, or no such home."""
+    if (shown := printable(text)) != text:
+        raise SettingsError(f"{shown}: the path is not UTF-8")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no HOME, or nobody of that name
+        message = f"{text}: there is no such home directory; write the path out"
+        raise SettingsError(message) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +112,12 @@ class Setting:
     secret: bool = False
 
 
-def _state_directory(environment: Mapping[str, str]) -> str:
+def _outbox_directory(given: str, environment: Mapping[str, str]) -> Path:
     base = environment.get("XDG_STATE_HOME") or "~/.local/state"
-    return f"{base}/appinsights-receiver"
+    try:
+        return place(given or f"{base}/appinsights-receiver").absolute()
+    except SettingsError as error:
+        raise SettingsError(f"{error}, in RECEIVER_OUTBOX_DIR or --outbox-dir") from error
 
 
 SETTINGS = (
@@ -202,7 +209,7 @@ class Origin:
         """The value as it may be printed: secrets only say that they are there."""
         if self.setting.secret and self.text:
             return "(set)"
-        return self.text or "(none)"
+        return printable(self.text) or "(none)"
 
 
 def resolve(
@@ -210,18 +217,21 @@ def resolve(
 ) -> tuple[Settings, list[Origin]]:
     """Find each setting's value; `flags` is keyed by the settings' names.
 
-    Raises: SettingsError, which names the flag or the variable, never a secret's value.
+    Raises: SettingsError for all that cannot be read; it names the flag or the variable, never a
+    secret's value.
     """
     origins = [_origin(setting, flags, environment) for setting in SETTINGS]
     values: dict[str, Any] = {}
+    problems: list[str] = []
     for origin in origins:
         try:
             values[origin.setting.name] = origin.setting.read(origin.text)
         except ValueError as error:
-            shown = "" if origin.setting.secret else f' is "{origin.text}"'
-            raise SettingsError(f"{origin.source}{shown}: {error}") from error
-    directory = values["outbox_dir"] or _state_directory(environment)
-    values["outbox_dir"] = Path(directory).expanduser().absolute()
+            shown = "" if origin.setting.secret else f' is "{printable(origin.text)}"'
+            problems.append(f"{origin.source}{shown}: {error}")
+    if problems:
+        raise SettingsError(*problems)
+    values["outbox_dir"] = _outbox_directory(values["outbox_dir"], environment)
     return Settings(**values, host=socket.gethostname()), origins
 
 
@@ -274,7 +284,7 @@ def load_allowlist(settings: Settings) -> allowlist.Allowlist:
         packaged = resources.files("receiver") / "default_metrics.json"
         return allowlist.parse(packaged.read_bytes(), "default_metrics.json")
     try:
-        text = Path(settings.metrics_json).expanduser().read_bytes()
+        text = place(settings.metrics_json).read_bytes()
     except OSError as error:
         message = f"{settings.metrics_json}: {error.strerror}; RECEIVER_METRICS_JSON or --metrics-json names it"
         raise SettingsError(message) from error

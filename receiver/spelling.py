@@ -1,4 +1,4 @@
-"""Lengths of time, sizes and times of day, as a person says them. Pure."""
+"""Lengths of time, sizes, times of day and others' words, as a person can read them. Pure."""
 
 
 def span(seconds: float) -> str:
@@ -21,3 +21,8 @@ def size(count: float) -> str:
 def clock_time(at: float) -> str:
     """Spell a moment as the time of day in UTC."""
     return f"{int(at) // 3600 % 24:02}:{int(at) // 60 % 60:02} UTC"
+
+
+def printable(text: str) -> str:
+    r"""Spell what may not be UTF-8, as headers and file names, so that it can be shown: \udcff."""
+    return text.encode("utf-8", "backslashreplace").decode()

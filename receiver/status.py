@@ -13,6 +13,7 @@ from receiver.admission import Admission, AdmissionStatistics
 from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.commit import Committer
+from receiver.compiled import IS_COMPILED
 from receiver.delivery import Delivery, DeliveryCounts
 from receiver.door import DoorCounts
 from receiver.gate import State
@@ -135,6 +136,7 @@ def to_document(found: Snapshot) -> dict[str, Any]:
     ledger, outbox = found.ledger, found.outbox
     return {
         "version": __version__,
+        "loops": "compiled" if IS_COMPILED else "python",
         "uptime_seconds": round(found.now - found.started_at, 1),
         "received": ledger.received,
         "unselected": ledger.unselected,

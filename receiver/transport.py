@@ -15,6 +15,7 @@ import aiohttp
 
 from receiver.client import ANSWER_LIMIT_BYTES, Answer, BrokenOff, CannotConnect
 from receiver.redirect import LIMIT, Route
+from receiver.spelling import printable
 
 HEADERS = {"Content-Type": "application/x-json-stream", "Content-Encoding": "gzip"}
 
@@ -31,8 +32,8 @@ class Unreachable(Exception):
 
     def __init__(self, reason: str, hint: str) -> None:
         """Say what happened, and what to do."""
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = printable(reason)
+        super().__init__(self.reason)
         self.hint = hint
 
 

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from receiver.spelling import printable
+
 LIMIT = 30
 WORDS_LIMIT = 400
 _DIGITS = re.compile(r"\d+")
@@ -37,7 +39,7 @@ class Troubles:
 
     def note(self, where: str, words: str, hint: str) -> None:
         """Take down an error."""
-        now, words = self._clock(), words[:WORDS_LIMIT]
+        now, words = self._clock(), printable(words[:WORDS_LIMIT])
         key = where, _DIGITS.sub("0", words)
         with self._lock:
             trouble = self._known.pop(key, None) or Trouble(where, words, hint, now, now)

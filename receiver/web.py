@@ -28,6 +28,7 @@ from receiver.errors import (
     TooLarge,
     TooSlow,
     Unauthorized,
+    WrongAddress,
 )
 from receiver.media import negotiate
 from receiver.reception import TEXT_LIMIT, Reception, Reply
@@ -118,11 +119,14 @@ class Web:
                 )
             response = await handler(request)
         except RequestRefused as error:
-            response = self._refuse(error, None, request)
-            self._reception.counts.replies[str(response.status)] += 1
+            response = self._refuse_early(error, request)
         except web.HTTPException as error:
-            error.headers.update(self._access.rules.web.headers)
-            raise
+            if error.status != 404 or request.method != "POST":
+                error.headers.update(self._access.rules.web.headers)
+                raise
+            response = self._refuse_early(
+                WrongAddress(f"nothing is at {request.path[:80]}"), request
+            )
         finally:
             if guard:
                 guard.done()
@@ -136,9 +140,8 @@ class Web:
         try:
             if self.draining:
                 raise ShuttingDown("the receiver is stopping")
-            headers = request.headers
             message = negotiate(
-                headers.get("Content-Type", ""), headers.get("Content-Encoding", "")
+                *(_said(request, name) for name in ("Content-Type", "Content-Encoding"))
             )
             response = _response(await self._take(request, message), message)
         except RequestRefused as error:
@@ -223,6 +226,14 @@ class Web:
             )
         return response
 
+    def _refuse_early(self, error: RequestRefused, request: web.Request) -> web.Response:
+        """Refuse what does not get as far as `_write`; a POST is some sender's, who thinks it does."""
+        response = self._refuse(error, None, request)
+        self._reception.counts.replies[str(response.status)] += 1
+        if request.method == "POST":
+            self._reception.counts.last_request_at = time.time()
+        return response
+
     async def _explain_write(self, _: web.Request) -> web.Response:
         text = "Remote-write wants POST: name this address as the url of a remote_write in prometheus.yml.\n"
         return web.Response(status=405, text=text, headers={"Allow": "POST"})
@@ -252,6 +263,11 @@ class Web:
 
 async def _expect(_: web.Request) -> None:
     """Leave "100 Continue" to the moment when the body is wanted."""
+
+
+def _said(request: web.Request, name: str) -> str:
+    """Give a header's value; of several lines they are one list (RFC 9110, 5.3)."""
+    return ", ".join(request.headers.getall(name, ()))
 
 
 def _certificate(request: web.Request) -> Mapping[str, Any] | None:

@@ -144,6 +144,8 @@ class _Reader:
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
             why = getattr(error, "problem", "") or "it cannot be read"
             raise self.error(f"{where}not YAML: {why}") from None  # YAML's own text quotes the file
+        except (ValueError, RecursionError) as error:  # a date that is none, ten thousand brackets
+            raise self.error(f"not YAML: {type(error).__name__}") from None
         if document is None:
             return {}
         if not isinstance(document, dict):

@@ -1,12 +1,12 @@
 #!/bin/sh
-# What the build stages need, and with `s6` what the image's supervisor needs.
+# What the build stages need (the compiler for receiver/kernel.c), and with `s6` what the image's supervisor needs.
 #
 # s6 is unpacked into /out/s6 and not installed: the final stage copies it, and
 # Triton's own packages stay as NGC made them.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get update
-apt-get install --yes --no-install-recommends ca-certificates python3-pip python3-venv
+apt-get install --yes --no-install-recommends ca-certificates gcc libc6-dev python3-dev python3-pip python3-venv
 
 if ! /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     echo "The receiver needs Python 3.11; this base has $(/usr/bin/python3 --version)." >&2

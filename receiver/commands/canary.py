@@ -5,14 +5,13 @@ called `appinsights_receiver_doctor`, which is billed like any other.
 """
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import orjson
 
@@ -41,9 +40,10 @@ _WHAT = {
 
 def look_up(connection: Connection) -> Finding:
     """Resolve the endpoint's name."""
-    host = urlsplit(connection.endpoint).hostname or ""
-    if "https" in getproxies() and not os.environ.get("NO_PROXY"):
-        return Finding("dns", Mark.SKIP, "a proxy resolves names: HTTPS_PROXY is set")
+    parts = urlsplit(connection.endpoint)
+    host = parts.hostname or ""
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return Finding("dns", Mark.SKIP, f"a proxy resolves names: {parts.scheme.upper()}_PROXY is set")  # fmt: skip
     try:
         found = {
             str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

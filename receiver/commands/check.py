@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from receiver import entra
-from receiver.access import is_loopback, read_rules
+from receiver.access import exposure, read_rules
 from receiver.allowlist import Allowlist
 from receiver.commands import Verbs, add_json, add_verb
 from receiver.commands.findings import Finding, Mark
@@ -79,22 +79,24 @@ def _check_access(settings: Settings, found: Checked) -> None:
     except SettingsError as error:
         found.errors.append(str(error))
         return
-    certificates = rules.web.tls is not None and rules.web.tls.client_auth == "required"
-    if not (is_loopback(settings.listen.host) or rules.ask_credentials or certificates):
-        found.warnings.append(
-            f"{settings.listen} is reached from other machines, and nobody is asked for credentials: see docs/access.md"
-        )
+    if warning := exposure(settings.listen, rules):
+        found.warnings.append(warning)
 
 
 def _check_connection(settings: Settings, found: Checked) -> None:
+    connection = None
     try:
         connection, warnings = find_connection(settings)
         found.warnings += warnings
         if connection is None:
             found.warnings.append(NO_DESTINATION)
-            return
-        found.delivers_to = connection.track_url
-        entra.parse(settings.authentication_string)
+        else:
+            found.delivers_to = connection.track_url
+    except SettingsError as error:
+        found.errors.append(str(error))
+    try:
+        if (authentication := entra.parse(settings.authentication_string)) and connection:
+            entra.credential_maker(authentication, connection)
     except SettingsError as error:
         found.errors.append(str(error))
 

@@ -3,28 +3,29 @@
 import argparse
 import json
 import sqlite3
-import sys
 from contextlib import suppress
 
 from receiver.commands import Verbs, add_json, add_verb
 from receiver.deadletters import read_dead_letters, to_text
+from receiver.errors import OutboxError
 from receiver.settings import Origin, Settings
+
+SHOWN = ("outbox_dir",)
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     """Make the verb."""
-    parser = add_verb(verbs, "dead-letters", "show rejected items", "Show the latest items that Application Insights rejected for good, and its words.", common)  # fmt: skip
+    parser = add_verb(verbs, "dead-letters", "show rejected items", "Show the latest items that Application Insights rejected for good, with its words and what to do.\nReads the outbox's directory; the receiver may run meanwhile or not.", common, example="Example: appinsights-receiver dead-letters --json | jq .message")  # fmt: skip
     add_json(parser, "one JSON object a line")
     parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Show them."""
+    """Show them. Raises: OutboxError."""
     try:
         letters = read_dead_letters(settings.outbox_dir)
     except (OSError, sqlite3.Error) as error:
-        print(f"error: no outbox can be read in {settings.outbox_dir}: {error}", file=sys.stderr)
-        return 1
+        raise OutboxError(f"no outbox can be read in {settings.outbox_dir}: {error}") from error
     with suppress(BrokenPipeError):
         if given.json:
             for letter in letters:

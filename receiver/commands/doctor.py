@@ -7,16 +7,19 @@ receiver itself, Prometheus, Triton, and the names of metrics.json.
 import argparse
 import asyncio
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 from receiver.absence import explain_absence
-from receiver.allowlist import Allowlist
+from receiver.allowlist import Allowlist, Entry
 from receiver.commands import Verbs, add_json, add_verb
-from receiver.commands.ask import NoAnswer, get_json, receiver_url
+from receiver.commands.ask import NoAnswer
 from receiver.commands.canary import look_up, send_canary
 from receiver.commands.findings import Finding, Mark, show
 from receiver.commands.places import Prometheus, Triton, add_places, ask_prometheus, ask_triton
 from receiver.commands.prometheus_file import is_ours
 from receiver.commands.run import NO_DESTINATION
+from receiver.commands.running import Ask, ask_running
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.spelling import span
@@ -25,6 +28,15 @@ from receiver.states import Severity, State
 BEHIND_SECONDS = 60.0
 SYMPTOMS = {State.NOT_RECEIVING, State.FILTERED_OUT, State.INCOMPLETE, State.WAITING}
 """Verdicts whose cause lies further up: what Prometheus and Triton say goes before them."""
+SHOWN = (
+    "connection_string",
+    "authentication_string",
+    "send_timeout_seconds",
+    "metrics_json",
+    "listen",
+    "web_config_file",
+    "bearer_token_file",
+)
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -47,30 +59,57 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Look at all of it."""
-    allowlist, findings = _settings(settings)
+    running = _ask_status(ask_running(given.receiver, settings))
+    allowlist, findings = _selection(settings, running)
     findings += _destination(settings, canary=not given.no_canary)
-    own, symptoms = _receiver(receiver_url(given.receiver, settings))
+    own, symptoms = _receiver(running)
     findings += own
     prometheus = ask_prometheus(given.prometheus_url) if given.prometheus_url else None
     triton = ask_triton(given.triton, given.triton_metrics) if given.triton else None
     if prometheus:
-        findings += _prometheus(prometheus, settings)
+        findings += _prometheus(prometheus, port_of(given.receiver) or settings.listen.port)
     if triton:
         findings += _triton(triton)
     findings += _names(allowlist, prometheus, triton)
     return show(findings + symptoms, as_json=given.json)
 
 
-def _settings(settings: Settings) -> tuple[Allowlist | None, list[Finding]]:
+Running = dict[str, Any] | NoAnswer
+"""What the receiver that runs says of itself, or why it says nothing."""
+
+
+def _ask_status(ask: Ask) -> Running:
     try:
-        allowlist = load_allowlist(settings)
-    except SettingsError as error:
-        return None, [Finding("metrics.json", Mark.FAIL, str(error), "Mend the file: appinsights-receiver check.")]  # fmt: skip
+        return ask("/api/v1/status", "verdict", "metrics_json")
+    except NoAnswer as error:
+        return error
+
+
+def port_of(url: str | None) -> int:
+    """Give the port of a receiver's address; 0 for none, or for what is no address."""
+    try:
+        parts = urlsplit(url or "")
+        return parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:
+        return 0
+
+
+def _selection(settings: Settings, running: Running) -> tuple[Allowlist | None, list[Finding]]:
+    """Find what is selected: by the receiver that runs, or by what is set here if none answers."""
+    if isinstance(running, NoAnswer):
+        source = settings.metrics_json or "the packaged metrics.json"
+        try:
+            allowlist = load_allowlist(settings)
+        except SettingsError as error:
+            return None, [Finding("metrics.json", Mark.FAIL, str(error), "Mend the file: appinsights-receiver check.")]  # fmt: skip
+    else:
+        source = running["metrics_json"]["file"]
+        allowlist = Allowlist([Entry(name) for name in running["metrics_json"]["names"]])
     suspicions = [
         Finding("metrics.json", Mark.WARN, each, "Mend the spelling.")
         for each in allowlist.suspicions()
     ]
-    return allowlist, suspicions or [Finding("metrics.json", Mark.OK, f"{len(allowlist.entries)} entries")]  # fmt: skip
+    return allowlist, suspicions or [Finding("metrics.json", Mark.OK, f"{len(allowlist.entries)} entries in {source}")]  # fmt: skip
 
 
 def _destination(settings: Settings, *, canary: bool) -> list[Finding]:
@@ -94,23 +133,20 @@ def _destination(settings: Settings, *, canary: bool) -> list[Finding]:
         return [*findings, Finding("sign-in", Mark.FAIL, str(error))]
 
 
-def _receiver(url: str) -> tuple[list[Finding], list[Finding]]:
-    """Ask the receiver; a verdict that is a symptom is told after what may cause it."""
-    try:
-        said = get_json(f"{url}/api/v1/status")["verdict"]
-    except NoAnswer as error:
+def _receiver(running: Running) -> tuple[list[Finding], list[Finding]]:
+    """Tell what the receiver says; a verdict that is a symptom comes after what may cause it."""
+    if isinstance(running, NoAnswer):
         fix = (
             "Start it, or say where it is: --receiver. Is RECEIVER_LISTEN the same here and there?"
         )
-        return [Finding("receiver", Mark.FAIL, str(error), fix)], []
-    except (KeyError, TypeError):
-        return [Finding("receiver", Mark.FAIL, f"{url} is no receiver of this version", "Say where it is: --receiver.")], []  # fmt: skip
+        return [Finding("receiver", Mark.FAIL, str(running), fix)], []
+    said = running["verdict"]
     marks = {Severity.BAD: Mark.FAIL, Severity.WARN: Mark.WARN, Severity.GOOD: Mark.OK}
     finding = Finding("receiver", marks[Severity(said["severity"])], said["line"], said["hint"])
     return ([], [finding]) if said["state"] in SYMPTOMS else ([finding], [])
 
 
-def _prometheus(found: Prometheus, settings: Settings) -> Iterator[Finding]:
+def _prometheus(found: Prometheus, port: int) -> Iterator[Finding]:
     if found.error:
         yield Finding("prometheus", Mark.FAIL, found.error, "Start it, or say where it is: --prometheus-url.")  # fmt: skip
         return
@@ -123,11 +159,11 @@ def _prometheus(found: Prometheus, settings: Settings) -> Iterator[Finding]:
             yield Finding("scrape", Mark.FAIL, detail, "Is the address right, and does Triton's metrics port listen there?")  # fmt: skip
     else:
         yield Finding("scrape", Mark.OK, f"{len(found.targets)} targets are up")
-    yield from _queue(found, settings)
+    yield from _queue(found, port)
 
 
-def _queue(found: Prometheus, settings: Settings) -> Iterator[Finding]:
-    ours = [each for each in found.queues if is_ours(each.url, settings.listen)]
+def _queue(found: Prometheus, port: int) -> Iterator[Finding]:
+    ours = [each for each in found.queues if is_ours(each.url, port)]
     if not ours:
         urls = ", ".join(each.url for each in found.queues)
         detail = (
@@ -135,7 +171,7 @@ def _queue(found: Prometheus, settings: Settings) -> Iterator[Finding]:
             if urls
             else "Prometheus writes nowhere: it has no remote_write"
         )
-        fix = f"Add under remote_write in prometheus.yml: - url: http://localhost:{settings.listen.port}/api/v1/write, and reload it."
+        fix = f"Add under remote_write in prometheus.yml: - url: http://localhost:{port}/api/v1/write, and reload it."
         yield Finding("remote_write", Mark.FAIL, detail, fix)
     for each in ours:
         if each.behind_seconds > BEHIND_SECONDS:

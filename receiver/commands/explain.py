@@ -2,21 +2,25 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from receiver.absence import explain_absence
+from receiver.absence import NOT_SENT, explain_absence
+from receiver.allowlist import Entry
 from receiver.commands import Verbs, add_json, add_verb
-from receiver.commands.ask import NoAnswer, get_json, receiver_url
+from receiver.commands.ask import NoAnswer
 from receiver.commands.findings import Finding, Mark, show
 from receiver.commands.places import add_places, ask_prometheus, ask_series, ask_triton
+from receiver.commands.running import Ask, ask_running
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, load_allowlist
 from receiver.spelling import span
-from receiver.states import State
-from receiver.triton import METRICS, series_names
+from receiver.states import Severity, State
+from receiver.triton import METRIC_NAMES, METRICS, Category, Metric, series_names
 
 LATE_SECONDS = 180.0
+SHOWN = ("metrics_json", "listen", "web_config_file", "bearer_token_file")
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -50,8 +54,9 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         prometheus = ask_prometheus(given.prometheus_url)
         names |= prometheus.names
         findings += _at_prometheus(name, given.prometheus_url, names, prometheus.recorded)
-    findings += _selected(name, settings)
-    findings += _at_receiver(name, receiver_url(given.receiver, settings))
+    seen = _ask_receiver(name, ask_running(given.receiver, settings))
+    findings += _selected(name, settings, seen)
+    findings += [seen] if isinstance(seen, Finding) else _at_receiver(name, seen)
     # Where the way breaks off is the cause, not where that is noticed at last.
     breaks = next((each for each in findings if each.mark is not Mark.OK), None)
     return show(findings, as_json=given.json, cause=breaks)
@@ -60,7 +65,21 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 def _meaning(name: str) -> Iterator[Finding]:
     for metric in METRICS:
         if name in series_names(metric):
-            yield Finding("meaning", Mark.OK, f"{metric.meaning} [{metric.unit}]")
+            yield Finding("meaning", Mark.OK, _spell_meaning(metric, name))
+
+
+def _spell_meaning(metric: Metric, name: str) -> str:
+    unit = metric.unit.removesuffix(", cumulative")
+    if not name.endswith("_irate"):
+        return f"{metric.meaning} [{metric.unit}]"
+    if metric.category is Category.SUMMARY and name == f"{metric.name}_irate":
+        return f"The mean of the requests between the last two scrapes [{unit}]. {metric.meaning}"
+    what = (
+        "requests"
+        if name.endswith("_count_irate") and metric.category is Category.SUMMARY
+        else unit
+    )
+    return f"The instant rate, once a minute [{what} per second]. {metric.meaning}"
 
 
 def _at_triton(name: str, names: dict[str, int], error: str) -> Iterator[Finding]:
@@ -77,7 +96,10 @@ def _at_triton(name: str, names: dict[str, int], error: str) -> Iterator[Finding
     elif shown:
         yield Finding("triton", Mark.OK, f"Triton shows {what}")
     elif name.startswith("nv_"):
-        yield Finding("triton", Mark.FAIL, f"Triton does not show {what}: {explain_absence(name, names).why}")  # fmt: skip
+        why = explain_absence(name, names).why
+        if why.startswith(NOT_SENT):
+            why = "it has none of this name; a model may have"
+        yield Finding("triton", Mark.FAIL, f"Triton does not show {what}: {why}")
 
 
 def _at_prometheus(name: str, url: str, names: set[str], recorded: set[str]) -> Iterator[Finding]:
@@ -94,40 +116,71 @@ def _at_prometheus(name: str, url: str, names: set[str], recorded: set[str]) -> 
     else:
         absence = explain_absence(name, names)
         near = f"Nearest: {', '.join(absence.nearest)}." if absence.nearest else ""
-        yield Finding("prometheus", Mark.FAIL, f"Prometheus does not have it: {absence.why}", near)
+        why = absence.why.removeprefix(f"{NOT_SENT}: ")
+        yield Finding("prometheus", Mark.FAIL, f"Prometheus does not have it: {why}", near)
 
 
-def _selected(name: str, settings: Settings) -> Iterator[Finding]:
-    source = settings.metrics_json or "the packaged metrics.json"
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the receiver that runs says: its list of metrics that fit the name, and its status."""
+
+    metrics: dict[str, Any]
+    status: dict[str, Any]
+
+
+def _ask_receiver(name: str, ask: Ask) -> _Seen | Finding:
+    keys = ("selected", "unselected", "never_seen")
     try:
-        allowlist = load_allowlist(settings)
-    except SettingsError as error:
-        yield Finding("selection", Mark.FAIL, str(error), "Mend the file.")
-        return
-    entries = [each.name for each in allowlist.entries if each.fits(name)]
-    if entries:
+        metrics = ask(f"/api/v1/metrics?limit=5000&match={quote(name)}", *keys)
+        return _Seen(metrics, ask("/api/v1/status", "verdict", "metrics_json"))
+    except NoAnswer as error:
+        fix = "Start it, or say where it is: --receiver."
+        return Finding("receiver", Mark.FAIL, str(error), fix)
+
+
+def _selected(name: str, settings: Settings, seen: _Seen | Finding) -> Iterator[Finding]:
+    """Say which entry selects it: of the receiver that runs, or of what is set here if none does."""
+    fix = f'Add "{name}" to customMetrics.'
+    if isinstance(seen, _Seen):
+        source = seen.status["metrics_json"]["file"]
+        listed = [Entry(each) for each in seen.status["metrics_json"]["names"]]
+    else:
+        source = settings.metrics_json or "the packaged metrics.json"
+        fix = f"{fix[:-1]}; RECEIVER_METRICS_JSON or --metrics-json names the file."
+        try:
+            listed = list(load_allowlist(settings).entries)
+        except SettingsError as error:
+            yield Finding("selection", Mark.FAIL, str(error), "Mend the file.")
+            return
+    if entries := [each.name for each in listed if each.fits(name)]:
         yield Finding("selection", Mark.OK, f"{source} selects it by {', '.join(entries)}")
     else:
-        yield Finding("selection", Mark.FAIL, f"{source} does not name it", f'Add "{name}" to customMetrics; RECEIVER_METRICS_JSON or --metrics-json names the file.')  # fmt: skip
+        yield Finding("selection", Mark.FAIL, f"{source} does not name it", fix)
 
 
-def _at_receiver(name: str, url: str) -> Iterator[Finding]:
-    try:
-        metrics = get_json(f"{url}/api/v1/metrics?limit=5000&match={quote(name)}")
-        status = get_json(f"{url}/api/v1/status")
-    except NoAnswer as error:
-        yield Finding(
-            "receiver", Mark.FAIL, str(error), "Start it, or say where it is: --receiver."
-        )
-        return
-    row = next((each for each in metrics["selected"]["rows"] if each["name"] == name), None)
+def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:
+    row = next((each for each in seen.metrics["selected"]["rows"] if each["name"] == name), None)
     if row:
+        if row["help"] and name not in METRIC_NAMES:
+            yield Finding("meaning", Mark.OK, f"{row['help']} [{row['unit'] or row['type']}]")
         yield _arrival(row)
-        yield _delivery(status)
-    elif any(each["name"] == name for each in metrics["unselected"]["rows"]):
-        yield Finding("receiver", Mark.FAIL, "it arrives, and the selection that runs does not name it", "Is the receiver's metrics.json this one?")  # fmt: skip
+        yield _delivery(seen.status)
+    elif any(each["name"] == name for each in seen.metrics["unselected"]["rows"]):
+        yield Finding("receiver", Mark.FAIL, "it arrives, and is not selected", "")
     else:
-        yield Finding("receiver", Mark.FAIL, f"it has never arrived. {status['verdict']['line']}", status["verdict"]["hint"])  # fmt: skip
+        yield _never(name, seen.metrics, seen.status["verdict"])
+
+
+def _never(name: str, metrics: dict[str, Any], verdict: dict[str, Any]) -> Finding:
+    """Say of what never came why that may be: as the receiver sees it, or why nothing comes."""
+    known = next((each for each in metrics["never_seen"] if each["name"] == name), None)
+    if known and verdict["state"] != State.NOT_RECEIVING:
+        near = f"Nearest: {', '.join(known['nearest'])}." if known["nearest"] else ""
+        return Finding("receiver", Mark.FAIL, f"it has never arrived: {known['why']}", near)
+    if verdict["severity"] == Severity.GOOD and verdict["state"] != State.WAITING:
+        return Finding("receiver", Mark.FAIL, "it has never arrived; other metrics do")
+    line, hint = verdict["line"], verdict["hint"]
+    return Finding("receiver", Mark.FAIL, f"it has never arrived. {line}", hint)
 
 
 def _arrival(row: dict[str, Any]) -> Finding:

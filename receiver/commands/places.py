@@ -91,8 +91,16 @@ def ask_prometheus(url: str) -> Prometheus:
 def ask_series(url: str, name: str) -> list[dict[str, Any]]:
     """Ask Prometheus for the series of a name, with their latest value. Raises: NoAnswer."""
     query = quote(f'{{__name__="{name}"}}')
-    document = get_json(f"{url.rstrip('/')}/api/v1/query?query={query}")
-    found: list[dict[str, Any]] = document["data"]["result"]
+    return ask_vector(url, query)
+
+
+def ask_vector(url: str, query: str) -> list[dict[str, Any]]:
+    """Ask Prometheus a query, quoted, whose answer is an instant vector. Raises: NoAnswer."""
+    url = f"{url.rstrip('/')}/api/v1/query?query={query}"
+    data = get_json(url, "data")["data"]
+    found = data.get("result") if isinstance(data, dict) else None
+    if not isinstance(found, list):
+        raise NoAnswer(f"{url} does not answer as Prometheus does")
     return found
 
 

@@ -32,7 +32,7 @@ def check_prometheus(path: str, listen: Address, allowlist: Allowlist | None) ->
     except ImportError:
         return [Finding("yaml", Mark.FAIL, "PyYAML is not installed", "pip install 'appinsights-receiver[prometheus]'")]  # fmt: skip
     config, problem = _load(yaml, Path(path))
-    if problem:
+    if problem := problem or _misshapen(config, path):
         return [Finding("file", Mark.FAIL, problem, "promtool check config says more.")]
     names = [] if allowlist is None else [each.name for each in allowlist.entries]
     findings = list(_check_remote_write(config, listen, names))
@@ -46,17 +46,38 @@ def _load(yaml: Any, path: Path) -> tuple[dict[str, Any], str]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         return {}, f"{path}: {error.strerror}"
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # not UTF-8 is a ValueError
         return {}, f"{path}: not YAML: {' '.join(str(error).split())}"
     if not isinstance(document, dict):
         return {}, f"{path}: holds no configuration"
     return document, ""
 
 
+def _misshapen(config: Mapping[str, Any], path: str) -> str:
+    """Say which part that is looked at here is not of the shape that it should be."""
+    if not isinstance(config.get("global") or {}, dict):
+        return f"{path}: global is no mapping"
+    if not _is_list(config.get("rule_files"), str):
+        return f"{path}: rule_files is no list of paths"
+    for name in ("remote_write", "scrape_configs"):
+        if not _is_list(config.get(name), dict):
+            return f"{path}: {name} is no list of mappings"
+    for entry in config.get("remote_write") or []:
+        rules = entry.get("write_relabel_configs")
+        if not _is_list(rules, dict) or not all(_is_list(each.get("source_labels"), str) for each in rules or []):  # fmt: skip
+            return f"{path}: write_relabel_configs is no list of relabelling rules"
+    return ""
+
+
+def _is_list(value: object, kind: type) -> bool:
+    """Whether a value is a list of these, or not there."""
+    return value is None or (isinstance(value, list) and all(isinstance(each, kind) for each in value))  # fmt: skip
+
+
 def _check_remote_write(config: Mapping[str, Any], listen: Address, names: Sequence[str]) -> Iterator[Finding]:  # fmt: skip
-    entries = [each for each in config.get("remote_write") or [] if isinstance(each, dict)]
+    entries = config.get("remote_write") or []
     urls = [str(each.get("url", "")) for each in entries]
-    ours = [each for each in entries if is_ours(str(each.get("url", "")), listen)]
+    ours = [each for each in entries if is_ours(str(each.get("url", "")), listen.port)]
     wanted = f"http://localhost:{listen.port}{WRITE_PATH}"
     if not ours:
         said = f"only to {', '.join(urls)}" if urls else "nowhere: there is no remote_write"
@@ -70,14 +91,14 @@ def _check_remote_write(config: Mapping[str, Any], listen: Address, names: Seque
         yield Finding("relabel", Mark.FAIL, detail, "appinsights-receiver relabel prints ones that fit metrics.json.")  # fmt: skip
 
 
-def is_ours(url: str, listen: Address) -> bool:
-    """Say whether a remote_write's address may be a receiver that listens so."""
+def is_ours(url: str, listen_port: int) -> bool:
+    """Say whether a remote_write's address may be a receiver at that port."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         return False
-    return parts.path.rstrip("/").endswith(WRITE_PATH) and port == listen.port
+    return parts.path.rstrip("/").endswith(WRITE_PATH) and port == listen_port
 
 
 def _is_kept(name: str, entry: Mapping[str, Any]) -> bool:
@@ -96,7 +117,7 @@ def _is_kept(name: str, entry: Mapping[str, Any]) -> bool:
 
 
 def _check_scrape(config: Mapping[str, Any]) -> Iterator[Finding]:
-    jobs = [each for each in config.get("scrape_configs") or [] if isinstance(each, dict)]
+    jobs = config.get("scrape_configs") or []
     if not jobs:
         fix = "Add a job whose target is Triton's metrics port: localhost:8002."
         yield Finding("scrape", Mark.WARN, "it scrapes nothing", fix)
@@ -108,14 +129,18 @@ def _check_scrape(config: Mapping[str, Any]) -> Iterator[Finding]:
 def _check_rules(
     yaml: Any, config: Mapping[str, Any], path: Path, names: Sequence[str]
 ) -> Iterator[Finding]:
-    patterns = [str(each) for each in config.get("rule_files") or []]
+    patterns = config.get("rule_files") or []
     files = sorted({file for each in patterns for file in glob(str(path.parent / each))})  # noqa: PTH207 - a pattern may be absolute
     recorded: dict[str, str] = {}
     for file in files:
         rules, problem = _load(yaml, Path(file))
+        groups = rules.get("groups")
+        if not problem and not (_is_list(groups, dict) and all(_is_list(each.get("rules"), dict) for each in groups or [])):  # fmt: skip
+            problem = f"{file}: groups is no list of groups of rules"
         if problem:
             yield Finding("rules", Mark.FAIL, problem, "promtool check rules says more.")
-        recorded |= dict(_records(rules))
+        else:
+            recorded |= dict(_records(rules))
     empty = [each for each in patterns if not glob(str(path.parent / each))]  # noqa: PTH207
     if empty:
         detail = f"no file fits {', '.join(empty)}"
@@ -143,7 +168,6 @@ def _check_windows(config: Mapping[str, Any], recorded: Mapping[str, str]) -> It
         (
             _seconds(str(job.get("scrape_interval") or globals_.get("scrape_interval") or "1m"))
             for job in config.get("scrape_configs") or []
-            if isinstance(job, dict)
         ),
         default=DEFAULT_SECONDS,
     )

@@ -9,6 +9,7 @@ from receiver.commands import Verbs, add_json, add_verb
 from receiver.settings import Origin, Settings, load_allowlist
 
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+SHOWN = ("metrics_json",)
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:

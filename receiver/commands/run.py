@@ -3,14 +3,17 @@
 import argparse
 import asyncio
 import sys
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
 from receiver import sandbox, service
+from receiver.access import exposure, read_rules
 from receiver.allowlist import Allowlist
 from receiver.commands import Verbs, add_verb
 from receiver.connection import parse as parse_connection
+from receiver.errors import SettingsError
 from receiver.settings import Address, Origin, Settings, find_connection, load_allowlist
 
 NO_DESTINATION = """\
@@ -39,6 +42,9 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     allowlist = load_allowlist(settings)
     for suspicion in allowlist.suspicions():
         log.warning("metrics.json looks misspelt", entry=suspicion)
+    rules = read_rules(settings.web_config_file, settings.bearer_token_file)[0]
+    if warning := exposure(settings.listen, rules):
+        log.warning("setting", problem=warning)
     if given.sandbox:
         asyncio.run(_run_with_sandbox(settings, allowlist))
         return 0
@@ -59,6 +65,14 @@ async def _run_with_sandbox(settings: Settings, allowlist: Allowlist) -> None:
         await service.serve(settings, connection, allowlist)
 
 
-def sandbox_at(address: Address) -> AbstractAsyncContextManager[sandbox.Server]:
-    """Serve an empty sandbox."""
-    return sandbox.serve(sandbox.Sandbox(), address.host, address.port)
+@asynccontextmanager
+async def sandbox_at(address: Address) -> AsyncIterator[sandbox.Server]:
+    """Serve an empty sandbox. Raises: SettingsError."""
+    async with AsyncExitStack() as stack:
+        serving = sandbox.serve(sandbox.Sandbox(), address.host, address.port)
+        try:
+            server = await stack.enter_async_context(serving)
+        except OSError as error:
+            message = f"the sandbox cannot listen on {address}: {error.strerror}; name another with RECEIVER_SANDBOX_LISTEN"
+            raise SettingsError(message) from error
+        yield server

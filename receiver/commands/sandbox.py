@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 def add(verbs: Verbs, _: argparse.ArgumentParser) -> None:
     """Make the verb."""
-    parser = add_verb(verbs, "sandbox", "stand in for Application Insights", "Run the strict local stand-in for Application Insights, until stopped.")  # fmt: skip
+    parser = add_verb(verbs, "sandbox", "stand in for Application Insights", "Run the strict local stand-in for Application Insights, until stopped. It refuses what the service\nrefuses, forgets all at its end, and can be told to fail: docs/sandbox.md. Prints what to set.", example="Example: run it, paste the line that it prints into another terminal, and start there\nappinsights-receiver run; http://127.0.0.1:9202/ shows what arrives.")  # fmt: skip
     parser.add_argument("--listen", dest="sandbox_listen", metavar="…", help="Address (default: 127.0.0.1:9202) [RECEIVER_SANDBOX_LISTEN]")  # fmt: skip
     add_json(parser, "print the connection string as a JSON object")
     parser.set_defaults(run=run)

@@ -4,18 +4,29 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from receiver.commands import Verbs, add_json, add_verb
-from receiver.commands.ask import exposed, get_json, get_text
+from receiver.commands.ask import NoAnswer, exposed, get_text
+from receiver.commands.places import ask_vector
 from receiver.cost import LINE_BYTES, estimate
-from receiver.settings import Origin, Settings
+from receiver.errors import ReceiverError, SettingsError
+from receiver.settings import Origin, Settings, read_seconds
 from receiver.triton import METRICS, Category, series_names
 
 TRITON = "http://localhost:8002/metrics"
 IRATE_SECONDS = 60.0
 ALIASES = {"count": Category.COUNT, "latency": Category.LATENCY, "summary": Category.SUMMARY, "gpu": Category.GPU, "cpu": Category.CPU, "other": Category.OTHER}  # fmt: skip
+SHOWN = ("price_per_gb",)
+
+
+class NotWritten(ReceiverError):
+    """The file cannot be written; the message says why."""
+
+    reason = "not_written"
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -32,18 +43,17 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", default=TRITON, metavar="URL", help=f"Triton's metrics ({TRITON}), or Prometheus (http://localhost:9090)")  # fmt: skip
     parser.add_argument("--category", default="", metavar="LIST", help=f"of {', '.join(ALIASES)}; without it all that have series")  # fmt: skip
     parser.add_argument("--counters", action="store_true", help="take the counters themselves too")
-    parser.add_argument("--scrape-seconds", type=float, default=15.0, metavar="N", help="how often Prometheus scrapes (default: 15)")  # fmt: skip
+    parser.add_argument("--scrape-seconds", type=read_interval, default=15.0, metavar="N", help="how often Prometheus scrapes (default: 15)")  # fmt: skip
     parser.add_argument("--output", metavar="FILE", help="write metrics.json there; one that exists is kept")  # fmt: skip
     add_json(parser, "print the categories and their costs as well")
     parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Ask, choose, and tell."""
+    """Ask, choose, and tell. Raises: SettingsError, NoAnswer, NotWritten."""
     wanted = [each.strip().lower() for each in given.category.split(",") if each.strip()]
     if unknown := [each for each in wanted if each not in ALIASES]:
-        print(f"error: no category {', '.join(unknown)}; there are {', '.join(ALIASES)}", file=sys.stderr)  # fmt: skip
-        return 2
+        raise SettingsError(f"no category {', '.join(unknown)}; there are {', '.join(ALIASES)}")
     seen = _series(given.source)
     categories = {
         name: _choose(category, seen, counters=given.counters, scrape_seconds=given.scrape_seconds)
@@ -52,8 +62,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     chosen = [name for name in ALIASES if categories[name]["names"] and name in (wanted or ALIASES)]
     names = [metric for name in chosen for metric in categories[name]["names"]]
     if not names:
-        print(f"error: {given.source} shows nothing of Triton's in these categories", file=sys.stderr)  # fmt: skip
-        return 1
+        raise NoAnswer(f"{given.source} shows nothing of Triton's in these categories")
     document = {"customMetrics": names}
     _tell_costs(categories, chosen, settings.price_per_gb)
     if given.output:
@@ -61,8 +70,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
             with Path(given.output).open("x", encoding="utf-8") as file:
                 file.write(json.dumps(document, indent=2) + "\n")
         except OSError as error:
-            print(f"error: {given.output}: {error.strerror}", file=sys.stderr)
-            return 1
+            raise NotWritten(f"{given.output}: {error.strerror}") from error
     elif given.json:
         print(json.dumps({**document, "categories": categories, "chosen": chosen}, indent=2))
     else:
@@ -70,13 +78,20 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     return 0
 
 
+def read_interval(text: str) -> float:
+    """Read the time between two scrapes, in seconds. Raises: ArgumentTypeError."""
+    with suppress(ValueError):
+        if (seconds := read_seconds(text)) > 0:
+            return seconds
+    raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds like 15')
+
+
 def _series(source: str) -> Mapping[str, int]:
     """Count the series of each name. Raises: NoAnswer."""
     source = source.rstrip("/")
     if source.endswith("/metrics"):
         return exposed(get_text(source))
-    query = "api/v1/query?query=count%20by%20(__name__)%20(%7B__name__%3D~%22nv_.%2B%22%7D)"
-    result = get_json(f"{source}/{query}")["data"]["result"]
+    result = ask_vector(source, quote('count by (__name__) ({__name__=~"nv_.+"})'))
     return {each["metric"]["__name__"]: int(each["value"][1]) for each in result}
 
 

@@ -7,10 +7,11 @@ import time
 from urllib.parse import quote
 
 from receiver.commands import Verbs, add_json, add_verb
-from receiver.commands.ask import get_json, receiver_url
+from receiver.commands.running import ask_running
 from receiver.settings import Origin, Settings
 
 ASK_SECONDS = 1.0
+SHOWN = ("listen", "web_config_file", "bearer_token_file")
 
 
 def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -35,11 +36,11 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Show items until there are enough of them."""
-    url = receiver_url(given.receiver, settings)
+    ask = ask_running(given.receiver, settings)
     end = time.monotonic() + given.seconds if given.seconds else None
     shown = after = 0
     while True:
-        document = get_json(f"{url}/api/v1/tap?after={after}&match={quote(given.glob)}")
+        document = ask(f"/api/v1/tap?after={after}&match={quote(given.glob)}", "items", "after")
         for item in document["items"]:
             _print(item, as_json=given.json)
             shown += 1

@@ -88,6 +88,25 @@ async def test_users_write_with_their_passwords(tmp_path: Path) -> None:
 
 
 @in_loop()
+async def test_a_sender_with_a_wrong_password_is_the_verdict(tmp_path: Path) -> None:
+    """Nobody is told that no request comes: they come, and what is wrong with them is said."""
+    config = write_config(tmp_path, basic_auth_users={"prom": HASH})
+    async with (
+        serve(Sandbox()) as server,
+        receiving(tmp_path, server.connection_string, web_config_file=config) as receiver,
+    ):
+        assert (await status_of(receiver.url, basic("prom", "wrong")))[0] == 401
+        headers = basic("prom", PASSWORD)
+
+        async def said() -> bool:
+            async with receiver.session.get(f"{receiver.url}/api/v1/status", headers=headers) as response:  # fmt: skip
+                verdict = (await response.json())["verdict"]
+            return bool(verdict["line"] == "REFUSING: all 1 requests of the last minutes: 1 unauthorized")  # fmt: skip
+
+        await until(said, "the verdict")
+
+
+@in_loop()
 async def test_a_token_is_taken_and_read_again(tmp_path: Path) -> None:
     """The file is changed while the receiver runs; the old token is then worth nothing."""
     path = tmp_path / "token"

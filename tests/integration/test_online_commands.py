@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import snappy
 from aiohttp import web
 
 from receiver import logs
 from receiver.cli import main
 from receiver.sandbox import Sandbox, Server, serve
+from receiver.wire.remote_write_v1_pb2 import WriteRequest
 from tests.integration.receivers import Running, metrics_json, receiving
 from tests.integration.remote_write import Point, encode, post
 from tests.integration.waiting import in_loop, until
@@ -43,7 +45,7 @@ class Place:
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Type a command; give its exit code and what it printed."""
         self._capsys.readouterr()
-        code = await asyncio.to_thread(main, [*arguments, "--receiver", self.running.url, *self._settings])  # fmt: skip
+        code = await asyncio.to_thread(main, [arguments[0], "--receiver", self.running.url, *self._settings, *arguments[1:]])  # fmt: skip
         return code, self._capsys.readouterr().out
 
     async def ask(self, *arguments: str) -> tuple[int, Any]:
@@ -109,6 +111,19 @@ async def test_doctor_finds_nothing_wrong(
 
 
 @in_loop()
+async def test_doctor_looks_for_the_receiver_that_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Its port, and its metrics.json: not those that happen to be set where `doctor` is typed."""
+    async with (
+        place(tmp_path, capsys) as here,
+        around('nv_a{model="m"} 1\n', "nv_a_irate", f"{here.running.url}/api/v1/write") as flags,
+    ):
+        await here.feed("nv_a")
+        _, found = await here.ask("doctor", "--no-canary", *flags, "--metrics-json", "/nonexistent")
+    marks = {each["what"]: each["mark"] for each in found["findings"]}
+    assert (marks["remote_write"], marks["metrics.json"], marks["names"]) == ("ok", "ok", "ok")
+
+
+@in_loop()
 async def test_doctor_without_the_receiver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     """What does not answer is a finding with a fix, not a traceback."""
     async with place(tmp_path, capsys) as here:
@@ -133,6 +148,19 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
         _, well = await until(arrived, "nv_a is seen")
         lost_code, lost = await here.ask("explain", "go_b", *flags)
         _, never = await here.ask("explain", "nv_aa", *flags)
+        path = here.folder / "metrics.json"
+        path.write_text('{"customMetrics": ["nv_a", "nv_aa"]}')
+        await here.running.session.post(f"{here.running.url}/-/reload")
+        alone = ["--prometheus-url", "", "--triton", "", "--triton-metrics", ""]
+
+        async def known() -> Any:
+            await here.feed("nv_a", "go_b")
+            _, found = await here.ask("explain", "nv_aa", *alone)
+            return found if "misspelt" in found["cause"]["detail"] else None
+
+        told = await until(known, "the receiver knows what is near")
+        other = ["--metrics-json", "/nonexistent", *alone]
+        _, running = await here.ask("explain", "nv_a", *other)
         _, idle = await here.ask("explain", "nv_a_irate", *flags)
     stations = {each["what"]: each["detail"] for each in well["findings"]}
     assert list(stations) == ["triton", "prometheus", "selection", "receiver", "delivery"]
@@ -141,8 +169,30 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
     assert lost["cause"]["what"] == "selection"
     assert "does not name it" in lost["cause"]["detail"]
     assert never["cause"]["what"] == "triton"
+    assert told["cause"]["detail"] == "it has never arrived: misspelt? nv_a arrives"
+    assert told["cause"]["fix"] == "Nearest: nv_a."
+    selection = {each["what"]: each["detail"] for each in running["findings"]}["selection"]
+    assert selection.endswith("metrics.json selects it by nv_a"), "what runs counts"
     assert idle["cause"]["what"] == "prometheus"
     assert "has no value now" in idle["cause"]["detail"]
+
+
+@in_loop()
+async def test_what_senders_tell_of_a_metric_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Type, unit and help of a metric that is not Triton's: in the list, and in `explain`."""
+    async with place(tmp_path, capsys) as here:
+        told = WriteRequest()
+        told.metadata.add(metric_family_name=b"nv_mine", type=1, help=b"What mine does.", unit=b"s")
+        session, url = here.running.session, here.running.url
+        assert (await post(session, url, snappy.compress(told.SerializeToString()))).status == 204
+        await here.feed("nv_mine_total")
+        async with session.get(f"{url}/api/v1/metrics") as response:
+            (row,) = (await response.json())["selected"]["rows"]
+        _, found = await here.ask("explain", "nv_mine_total", "--prometheus-url", "", "--triton", "", "--triton-metrics", "")  # fmt: skip
+    assert (row["type"], row["unit"], row["help"]) == ("counter", "s", "What mine does.")
+    assert {"what": "meaning", "mark": "ok", "detail": "What mine does. [s]", "fix": ""} in found[
+        "findings"
+    ]
 
 
 @in_loop()

@@ -122,6 +122,59 @@ async def test_what_is_declared_wrongly_is_refused_with_a_reason(
         assert (await receiver.status())["received"] == 0
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"POST /api/v1/write HTTP/1.1\r\nContent-Type: \xff", 415),
+        (b"POST /api/v1/write HTTP/1.1\r\nContent-Type: application/x-protobuf;proto=\xff", 415),
+        (b"POST /api/v1/write HTTP/1.1\r\nContent-Encoding: \xff", 415),
+        (b"POST /api/v1/write HTTP/1.1\r\nContent-Encoding: snappy\r\nContent-Encoding: gzip", 415),
+        (b"POST /api/v1/write HTTP/1.1\r\nUser-Agent: \xff\r\nRetry-Attempt: \xff", 400),
+        (b"POST /api/v1/%FF HTTP/1.1\r\nX: \xff", 404),
+    ],
+)
+@in_loop()
+async def test_headers_of_any_bytes_are_refused_and_shown(
+    tmp_path: Path, head: bytes, status: int
+) -> None:
+    """Bytes that are not UTF-8 get a sentence, and the status page can still tell of them."""
+    async with (
+        serve(Sandbox()) as server,
+        receiving(tmp_path, server.connection_string) as receiver,
+    ):
+        host, port = receiver.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head + b"\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        answer = (await reader.read()).decode()
+        writer.close()
+        assert answer.split()[1] == str(status)
+        (trouble,) = (await receiver.status())["errors"]
+        assert trouble["words"].startswith(str(status))
+
+
+async def said(receiver: Running, line: str) -> None:
+    """Wait until this is the verdict."""
+
+    async def is_said() -> bool:
+        verdict = (await receiver.status())["verdict"]
+        return bool(verdict["line"] == line)
+
+    await until(is_said, line)
+
+
+@in_loop()
+async def test_a_wrong_address_is_told_to_sender_and_operator(tmp_path: Path) -> None:
+    """A remote_write whose url lacks the path: a hint in the answer, and the verdict names it."""
+    async with (
+        serve(Sandbox()) as server,
+        receiving(tmp_path, server.connection_string) as receiver,
+    ):
+        async with receiver.session.post(f"{receiver.url}/write", data=b"x") as response:
+            assert response.status == 404
+            assert "Remote-write goes to /api/v1/write" in await response.text()
+        await said(receiver, "REFUSING: all 1 requests of the last minutes: 1 wrong_address")
+
+
 @in_loop()
 async def test_garbage_is_answered_400(tmp_path: Path) -> None:
     """Bodies that are not snappy, or not the message inside, are refused for good."""

@@ -27,11 +27,12 @@ async def under_way(server: Server, count: int) -> None:
 async def test_a_stop_finishes_what_is_in_flight_and_keeps_the_rest(tmp_path: Path) -> None:
     """The batch under way gets its end, newcomers 503, the other batches wait for the restart."""
     async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
-        script(server, {"kind": "delay", "delay_seconds": 2})
+        script(
+            server, {"kind": "delay", "delay_seconds": 5}
+        )  # time for all below, on a busy machine
         sent = points(0, 200)
-        async with ReceiverProcess(
-            tmp_path, server.connection_string, "--senders", "1"
-        ) as receiver:
+        flags = ("--senders", "1", "--shutdown-timeout", "20")
+        async with ReceiverProcess(tmp_path, server.connection_string, *flags) as receiver:
             assert (await post(session, receiver.url, encode(sent[:100]))).status == 204
             await under_way(server, 100)
             assert (await post(session, receiver.url, encode(sent[100:]))).status == 204
@@ -109,7 +110,7 @@ async def test_a_sender_that_never_ends_does_not_hold_up_the_stop(tmp_path: Path
         begun_at = time.monotonic()
         receiver.signal(signal.SIGTERM)
         assert await receiver.ended() == 0
-        assert 1.0 <= time.monotonic() - begun_at < 5.0
+        assert 1.0 <= time.monotonic() - begun_at < 20.0
         writer.close()
 
 
@@ -127,7 +128,7 @@ async def test_a_batch_that_takes_too_long_stays(tmp_path: Path) -> None:
             begun_at = time.monotonic()
             receiver.signal(signal.SIGTERM)
             assert await receiver.ended() == 0
-            assert 1.0 <= time.monotonic() - begun_at < 5.0
+            assert 1.0 <= time.monotonic() - begun_at < 20.0
             await receiver.start()
             await under_way(server, 200)
             assert Counter(delivered(server.sandbox)) == Counter(sent * 2)
@@ -144,7 +145,7 @@ async def test_a_stop_while_the_service_refuses_is_quick(tmp_path: Path) -> None
             begun_at = time.monotonic()
             receiver.signal(signal.SIGINT)
             assert await receiver.ended() == 0
-            assert time.monotonic() - begun_at < 5.0
+            assert time.monotonic() - begun_at < 9.0, "the time to stop is 10 s"
 
 
 @in_loop()
@@ -163,7 +164,7 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(tmp_path: Path)
             begun_at = time.monotonic()
             receiver.signal(signal.SIGTERM)
             assert await receiver.ended() == 1
-            assert time.monotonic() - begun_at < 2.0
+            assert time.monotonic() - begun_at < 15.0, "the time to stop is 30 s"
             await receiver.start()
             await under_way(server, 200)
             assert set(delivered(server.sandbox)) == set(sent)

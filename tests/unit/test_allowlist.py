@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from receiver.allowlist import NAME_LIMIT, Allowlist, Entry, parse
 from receiver.errors import SettingsError
@@ -58,6 +60,32 @@ def test_a_glob_selects_by_its_two_signs_alone(
     assert [name for name in unwanted if chosen.wants(name.encode())] == []
 
 
+@given(
+    glob=st.text("ab*?", min_size=1, max_size=8),
+    name=st.text("ab", max_size=10),
+)
+def test_a_glob_selects_as_its_definition_says(glob: str, name: str) -> None:
+    """The expression that stands for a glob agrees with the glob read sign by sign."""
+
+    def fits(glob: str, name: str) -> bool:
+        if not glob:
+            return not name
+        if glob[0] == "*":
+            return fits(glob[1:], name) or bool(name and fits(glob, name[1:]))
+        return bool(name) and glob[0] in ("?", name[0]) and fits(glob[1:], name[1:])
+
+    assert Entry(glob).fits(name) == fits(glob, name)
+
+
+def test_a_hostile_name_costs_its_length_and_no_more() -> None:
+    """A sender's name of tens of thousands of characters does not stall globs of several stars."""
+    wanted = names("*_*_*_*_irate", "nv_*_summary_*_irate")
+
+    assert not wanted.wants(b"_" * 60_000)
+    assert not wanted.wants(b"nv" + b"_summary" * 8_000)
+    assert wanted.wants(b"nv" + b"_summary" * 8_000 + b"__irate")
+
+
 def test_an_answer_is_the_same_when_it_is_remembered_and_forgotten() -> None:
     """Remembering is bounded, and changes no answer."""
     wanted = Allowlist([Entry("a*"), Entry("b")], remembered_limit=2)
@@ -109,6 +137,9 @@ def test_what_is_right_is_taken_as_it_stands() -> None:
         (b'{"customMetrics": ["\xe4"]}', f"{FILE}: not UTF-8: byte 20 is 0xe4"),
         ('{"customMetrics": ["a"]}'.encode("utf-16"), f"{FILE}: not UTF-8: byte 0 is 0xff"),
         ("[" * 100_000, f"{FILE}: not JSON"),
+        (f'{{"customMetrics": [{"1" * 5000}]}}', f"{FILE}: not JSON that anyone would write"),
+        (r'{"customMetrics": ["a\ud800"]}', rf'{FILE}: customMetrics[0], "a\ud800": \ud800 is half a character'),
+        (r'{"a\ud800": ["a"]}', rf'{FILE}: unknown key "a\ud800"; the one key is "customMetrics"'),
         ('["nv_count"]', f'{FILE}: the file holds a list, not an object like {{"customMetrics"'),
         ("null", f"{FILE}: the file holds null"),
         ("3", f"{FILE}: the file holds a number"),
@@ -127,6 +158,7 @@ def test_what_is_right_is_taken_as_it_stands() -> None:
 def test_a_file_that_cannot_be_read_says_why(text: str | bytes, said: str) -> None:
     """Each mistake of form has its own sentence, with the file and the place in front."""
     assert refusal(text).startswith(said)
+    assert refusal(text).encode(), "it can be printed, logged and shown"
 
 
 @pytest.mark.parametrize(

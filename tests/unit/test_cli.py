@@ -13,6 +13,7 @@ import structlog
 from receiver import __version__
 from receiver.batch import DeadLetter, Settlement, Submission, cut, seal
 from receiver.cli import main, make_parser
+from receiver.commands.top import to_lines
 from receiver.outbox import Outbox
 from receiver.settings import SETTINGS
 
@@ -73,6 +74,24 @@ def test_check_finds_all_that_is_wrong_at_once(
     assert "error: APPLICATIONINSIGHTS_CONNECTION_STRING is a bare key" in out
 
 
+@pytest.mark.parametrize(
+    ("connection", "authentication", "said"),
+    [
+        (CONNECTION, "Authorization=AAD", ""),
+        ("", "Authorization=none", "has to say Authorization=AAD"),
+        ("no string", "Authorization=none", "has to say Authorization=AAD"),
+        (CONNECTION.replace("https:", "http:"), "Authorization=AAD", "is not https: a token is not sent there"),
+    ],
+)  # fmt: skip
+def test_check_looks_at_the_way_to_sign_in(
+    connection: str, authentication: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `run` would refuse it, whether a destination is set or not."""
+    flags = ["--connection-string", connection, "--authentication-string", authentication]
+    assert main(["check", *flags]) == (2 if said else 0)
+    assert said in capsys.readouterr().out
+
+
 def test_check_warns_of_names_that_look_misspelt(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -117,6 +136,26 @@ def test_run_with_an_outbox_that_cannot_be_says_so(
 
     assert code == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: the outbox directory")
+
+
+@pytest.mark.parametrize(("listen", "token", "warns"), [("0.0.0.0:0", "", True), ("0.0.0.0:0", "x", False), ("127.0.0.1:0", "", False)])  # fmt: skip
+def test_a_receiver_that_is_open_to_all_says_so(
+    listen: str,
+    token: str,
+    warns: bool,  # noqa: FBT001
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Offline and at the start: whoever reaches the address may write and look."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "token").write_text(token)
+    flags = ["--listen", listen, "--connection-string", CONNECTION, "--outbox-dir", str(tmp_path / "file")]  # fmt: skip
+    flags += ["--bearer-token-file", str(tmp_path / "token")] if token else []
+    main(["check", *flags])
+    main(["run", *flags])
+    out, err = capsys.readouterr()
+    assert ("nobody is asked for credentials" in out) is warns
+    assert ("nobody is asked for credentials" in err) is warns
 
 
 def test_dead_letters_without_an_outbox_is_an_error(
@@ -178,7 +217,7 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.strip() == __version__
 
 
-@pytest.mark.parametrize("verb", ["run", "check", "dead-letters"])
+@pytest.mark.parametrize("verb", ["run", "check"])
 def test_help_names_every_flag_with_its_variable_and_default(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +232,24 @@ def test_help_names_every_flag_with_its_variable_and_default(
             assert f"[{setting.environment}]" in text.replace("[ ", "[").replace(" ]", "]")
 
 
+@pytest.mark.parametrize(
+    ("verb", "flags"),
+    [("dead-letters", ["--outbox-dir"]), ("relabel", ["--metrics-json"]), ("top", ["--listen", "--bearer-token-file"])],
+)  # fmt: skip
+def test_help_shows_what_matters_to_a_verb_and_takes_the_rest(
+    verb: str, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One screen that ends in an example; a script may give every verb the same flags."""
+    with pytest.raises(SystemExit):
+        make_parser().parse_args([verb, "--help"])
+    text = capsys.readouterr().out
+    assert all(flag in text for flag in flags)
+    assert "--senders" not in text
+    assert len(text.splitlines()) < 40
+    assert "Exit codes: 0" in text
+    assert make_parser().parse_args([verb, "--senders", "3"]).senders == "3"
+
+
 def test_an_outbox_in_use_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The second service says so and exits with 1."""
     outbox = Outbox(tmp_path, 1 << 20, KEY)
@@ -202,3 +259,84 @@ def test_an_outbox_in_use_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as database:
         assert database.execute("SELECT COUNT(*) FROM batches").fetchone() == (0,)
     outbox.close()
+
+
+@pytest.mark.parametrize("flag", ["--outbox-dir", "--metrics-json", "--web.config.file", "--bearer-token-file"])  # fmt: skip
+def test_a_home_that_is_not_there_is_a_sentence(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user without a home directory, as in many a container, is told to write the path out."""
+    assert main(["check", flag, "~nobody-of-that-name/x"]) == 2
+    out, err = capsys.readouterr()
+    assert "error: ~nobody-of-that-name/x: there is no such home directory" in out + err
+
+
+def test_suggest_wants_a_time_between_scrapes(capsys: pytest.CaptureFixture[str]) -> None:
+    """None at all would be a division by zero."""
+    with pytest.raises(SystemExit):
+        main(["suggest", "--scrape-seconds", "0"])
+    assert '"0" is not a number of seconds like 15' in capsys.readouterr().err
+
+
+def test_top_cuts_tables_and_never_a_sentence() -> None:
+    """The verdict is read whole on a narrow terminal, the cause of it at its end as well."""
+    line = "BLOCKED: 403 " + "words " * 30 + "the identity lacks the role"
+    flow = dict.fromkeys(("received", "unselected", "committed", "expired", "waiting", "accepted", "requests"), 0)  # fmt: skip
+    status = {
+        "verdict": {"line": line, "hint": "Do " * 40 + "it.", "also": ["BEHIND: much"]},
+        "flow": {**flow, "seconds": 60.0, "dropped": {}, "rejected": {}},
+        "outbox": {"items": 0, "bytes": 0, "oldest_seconds": 0.0},
+        "errors": [{"count": 1, "where": "delivery", "words": "said " * 40 + "the end"}],
+    }
+    row = {"per_minute": 1.0, "series": 1, "last_value": 1.0, "name": "n" * 100}
+    shown = to_lines(status, {"selected": {"rows": [row]}}, room=60, columns=40)
+
+    assert max(map(len, shown)) == 40
+    text = " ".join(" ".join(shown).split())
+    for whole in (line, "Do it.", "also: BEHIND: much", "said the end"):
+        assert whole in text
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("nv_cpu_utilization", "Share of the host's CPUs"),
+        ("nv_inference_request_success_irate", "The instant rate, once a minute [requests per second]."),
+        ("nv_inference_queue_duration_us_irate", "The instant rate, once a minute [us per second]."),
+        ("nv_inference_queue_summary_us_irate", "The mean of the requests between the last two scrapes [us]."),
+        ("nv_inference_queue_summary_us_count_irate", "The instant rate, once a minute [requests per second]."),
+        ("nv_inference_queue_summary_us_sum_irate", "The instant rate, once a minute [us per second]."),
+    ],
+)  # fmt: skip
+def test_explain_tells_a_rate_from_what_it_is_the_rate_of(
+    name: str, begins: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unit and meaning are those of the series asked for."""
+    nowhere = ["--prometheus-url", "", "--triton", "", "--triton-metrics", ""]
+    main(["explain", name, "--json", "--receiver", "http://127.0.0.1:9", *nowhere])
+    first = json.loads(capsys.readouterr().out)["findings"][0]
+    assert first["what"] == "meaning"
+    assert first["detail"].startswith(begins)
+
+
+def test_all_that_cannot_be_read_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who mends one setting learns of the next with it; a program gets it as JSON."""
+    wrong = ["--listen", "nowhere", "--senders", "many"]
+    problems = ['--listen is "nowhere": not host:port', '--senders is "many": not a whole number of at least 1']  # fmt: skip
+    for verb in ("check", "doctor", "dead-letters"):
+        assert main([verb, "--json", *wrong]) == 2
+        out, err = capsys.readouterr()
+        assert json.loads(out) == {"errors": problems}
+        assert err.splitlines() == [f"error: {each}" for each in problems]
+
+
+def test_what_could_not_be_done_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is for people, on standard output; the exit code says which of both it is."""
+    for arguments, code, said in (
+        (["top", "--receiver", "http://127.0.0.1:9"], 1, "does not answer"),
+        (["suggest", "--category", "x"], 2, "no category x"),
+        (["dead-letters", "--outbox-dir", "/nonexistent"], 1, "no outbox can be read"),
+        (["relabel", "--metrics-json", "/nonexistent"], 2, "No such file"),
+    ):
+        assert main([*arguments, "--json"]) == code
+        assert said in json.loads(capsys.readouterr().out)["errors"][0]

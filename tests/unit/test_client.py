@@ -1,6 +1,7 @@
 """The client against a server that answers what each test says, byte by byte."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -13,8 +14,9 @@ from receiver.client import (
     BrokenOff,
     CannotConnect,
     Client,
+    _Connection,
 )
-from tests.integration.waiting import in_loop
+from tests.integration.waiting import in_loop, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -164,3 +166,15 @@ async def test_a_host_that_is_not_there_is_named() -> None:
     await server.wait_closed()
     with pytest.raises(CannotConnect, match=f"127.0.0.1:{port}"):
         await Client("x").post(f"http://127.0.0.1:{port}/", {}, b"")
+
+
+@in_loop()
+async def test_a_connection_that_has_ended_is_not_waited_for() -> None:
+    """One that was closed as soon as it was there, with TLS in the same breath as the handshake."""
+    other, ours = socket.socketpair()
+    _, connection = await asyncio.get_running_loop().create_connection(_Connection, sock=ours)
+    other.close()
+    await until(lambda: not connection.may_go_on, "its end")
+    with pytest.raises(BrokenOff, match="closed"):
+        async with asyncio.timeout(10):
+            await connection.ask(b"POST / HTTP/1.1\r\n\r\n")

@@ -89,7 +89,17 @@ def test_a_right_one_has_nothing_wrong(tmp_path: Path) -> None:
         (config(scrape_configs=[]), "scrape", "nothing"),
         (config(**{"global": {"scrape_interval": "1m"}}), "window", "two must fit"),
         (config(scrape_configs=[{"job_name": "t", "scrape_interval": "45s"}]), "window", "45 s"),
+        (config(**{"global": 5}), "file", "global is no mapping"),
+        (config(rule_files="rules.yml"), "file", "rule_files is no list"),
+        (config(rule_files=[5]), "file", "rule_files is no list"),
+        (config(remote_write=5), "file", "remote_write is no list"),
+        (config(remote_write={"url": URL}), "file", "remote_write is no list"),
+        (config(remote_write=["x"]), "file", "remote_write is no list"),
+        (config(scrape_configs="x"), "file", "scrape_configs is no list"),
+        (config(remote_write=[{"url": URL, "write_relabel_configs": ["x"]}]), "file", "write_relabel_configs"),
+        (config(remote_write=[{"url": URL, "write_relabel_configs": [{"source_labels": 5}]}]), "file", "write_relabel_configs"),
         ("a: [", "file", "not YAML"),
+        ("a: 2020-13-45", "file", "not YAML"),
         ("- 1", "file", "no configuration"),
     ],
 )  # fmt: skip
@@ -104,6 +114,13 @@ def test_what_is_wrong_is_found(tmp_path: Path, given: Any, what: str, words: st
 def test_rules_that_keep_ours_are_no_mistake(tmp_path: Path, given: dict[str, Any]) -> None:
     """A regex fits the whole name, as in Prometheus; one that Python cannot read is left alone."""
     assert look(tmp_path, given) == {}
+
+
+@pytest.mark.parametrize("rules", ["groups: 5", "groups: [5]", "groups: [{rules: 5}]", "groups: [{rules: [5]}]"])  # fmt: skip
+def test_a_rule_file_of_another_shape(tmp_path: Path, rules: str) -> None:
+    """It is told, and what it should have made is missing."""
+    (tmp_path / "odd.yml").write_text(rules)
+    assert "groups is no list" in look(tmp_path, config(rule_files=["odd.yml", "rules.yml"]))["rules"].detail  # fmt: skip
 
 
 def test_a_rule_file_that_is_not_there(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_times_are_spelt_as_the_calendar_has_them() -> None:
         times = [day * day_ms + (day_ms - 1 if day % 2 else day * 7919 % day_ms) for day in days]
         raw = b"".join(series(time_ms=each) for each in times)
         [(text, items)] = opened(raw).render(
-            b",".join([b"1.5"] * len(times)), b"", b"\n", 100, 1 << 20
+            b",".join([b"1.5"] * len(times)), b"", b"", b"\n", 100, 1 << 20
         )
         assert items == len(times)
         spelt = [line[:24].decode() for line in text.splitlines()]
@@ -128,7 +128,7 @@ def test_times_are_spelt_as_the_calendar_has_them() -> None:
 def test_texts_that_are_not_those_of_the_values_are_refused(texts: bytes) -> None:
     """Fewer or more than there are values, or empty ones: an error, and no line that is wrong."""
     with pytest.raises(ValueError, match="not those of the values"):
-        opened(series() * 2).render(texts, b"<", b">", 10, 1000)
+        opened(series() * 2).render(texts, b"<", b"", b">", 10, 1000)
 
 
 @needs_kernel
@@ -160,7 +160,7 @@ def test_a_series_of_another_shape_takes_no_template() -> None:
     lines = [b"one\n", b"two\n"]
     reading.place(1, lines)
     lines.clear()
-    assert reading.render(b"1.5", b"<", b">", 2, 1000)[-1] == (b"two\n", 1)
+    assert reading.render(b"1.5", b"<", b"", b">", 2, 1000)[-1] == (b"two\n", 1)
 
 
 @needs_kernel
@@ -174,7 +174,7 @@ def test_what_was_read_outlives_what_is_forgotten() -> None:
     for number in range(1000):
         known.put(b"other %d" % number, b"x" * 100)
     assert known.get(NAME) is None
-    [(text, _)] = reading.render(b"1.5", b"<", b">", 10, 1000)
+    [(text, _)] = reading.render(b"1.5", b"<", b"", b">", 10, 1000)
     assert text.endswith(b"middle1.5>")
 
 

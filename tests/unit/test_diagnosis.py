@@ -17,6 +17,7 @@ from receiver.gate import State as Gate
 from receiver.history import Flow
 from receiver.ingestion import Action
 from receiver.reception import ReceptionCounts
+from receiver.schema import GONE
 from receiver.spelling import size, span
 from receiver.states import MEANINGS, Severity, State, anchor
 from receiver.status import Ledger, Snapshot
@@ -96,7 +97,19 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "blocked": (
         facts(**PENDING, **gate(Action.BLOCKED, "403 Forbidden", "The identity lacks the role.")),
-        "BLOCKED: 403 Forbidden; 41.0 MB wait, oldest 9 min",
+        "BLOCKED: 403 Forbidden: The identity lacks the role; 41.0 MB wait, oldest 9 min",
+    ),
+    "blocked in the service's words": (
+        facts(**PENDING, **gate(Action.BLOCKED, "403 The identity lacks the role X", "The identity lacks the role.")),
+        "BLOCKED: 403 The identity lacks the role X; 41.0 MB wait, oldest 9 min",
+    ),
+    "blocked by a wrong key": (
+        facts(**gate(Action.BLOCKED, "400 Invalid instrumentation key", "Copy it again.")),
+        "BLOCKED: 400 Invalid instrumentation key",
+    ),
+    "blocked by a web server": (
+        facts(**gate(Action.BLOCKED, "404 Not Found", "Nothing listens at that address.")),
+        "BLOCKED: 404 Not Found: Nothing listens at that address",
     ),
     "blocked without words": (
         facts(**gate(Action.BLOCKED, "403", "The identity lacks the role.")),
@@ -237,3 +250,11 @@ def test_span(seconds: float, text: str) -> None:
 )  # fmt: skip
 def test_size(count: float, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_hint_does_not_contradict_the_line() -> None:
+    """A disk mends itself when there is room; a file that was taken away does not."""
+    full = diagnose(facts(outbox_failing=True, facts={"outbox_error": "database or disk is full"}))
+    gone = diagnose(facts(outbox_failing=True, facts={"outbox_error": GONE}))
+    assert "goes on by itself" in full.hint
+    assert "goes on by itself" not in gone.hint

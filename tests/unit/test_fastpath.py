@@ -67,7 +67,7 @@ def make_selection(compiled: bool, names: Sequence[str] = ("wanted",)) -> Select
 def make_fastpath(compiled: bool) -> FastPath | CompiledPath:  # noqa: FBT001 - the fixture's
     allowlist = Allowlist([Entry("wanted")])
     if compiled:
-        return CompiledPath(allowlist, 1 << 20, lambda _: Template(b"middle"))
+        return CompiledPath(allowlist, 1 << 20, lambda _: Template(b"middle"), b"mid")
     cache: BoundedCache[bytes, bytes] = BoundedCache(1 << 20, lambda key, _: len(key))
     return FastPath(allowlist, cache, lambda _: Template(b"middle"))
 

@@ -49,7 +49,7 @@ def judged(
     ("status", "action", "hinted"),
     [
         (200, Action.SETTLE, False),
-        (206, Action.RETRY, False),
+        (206, Action.RETRY, True),
         (307, Action.REDIRECT, False),
         (308, Action.REDIRECT, False),
         (400, Action.SETTLE, False),
@@ -60,14 +60,14 @@ def judged(
         (405, Action.BLOCKED, True),
         (407, Action.BLOCKED, True),
         (413, Action.SPLIT, False),
-        (408, Action.RETRY, False),
-        (429, Action.THROTTLE, False),
+        (408, Action.RETRY, True),
+        (429, Action.THROTTLE, True),
         (439, Action.QUOTA, True),
-        (500, Action.RETRY, False),
-        (502, Action.RETRY, False),
-        (503, Action.RETRY, False),
-        (504, Action.RETRY, False),
-        (599, Action.RETRY, False),
+        (500, Action.RETRY, True),
+        (502, Action.RETRY, True),
+        (503, Action.RETRY, True),
+        (504, Action.RETRY, True),
+        (599, Action.RETRY, True),
         (301, Action.BLOCKED, True),
         (302, Action.BLOCKED, True),
         (304, Action.BLOCKED, True),
@@ -113,6 +113,13 @@ def test_retry_after_is_carried_along(status: int) -> None:
     """Every status that says "not now" may say until when."""
     assert judged(status, headers={"Retry-After": "17"}).retry_after_seconds == 17
     assert judged(status).retry_after_seconds is None
+
+
+def test_a_status_is_said_once() -> None:
+    """A web server's page begins with it too."""
+    assert judged(404, b"404: Not Found").reason == "404 Not Found"
+    assert judged(404, b"").reason == "404"
+    assert judged(503, b"Busy").reason == "503 Busy"
 
 
 def test_a_redirect_names_its_target() -> None:

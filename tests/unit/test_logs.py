@@ -19,14 +19,29 @@ class Full(io.StringIO):
         raise OSError(28, "No space left on device")
 
 
-def test_a_line_that_cannot_be_written_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def _closed() -> io.StringIO:
+    file = io.StringIO()
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize("file", [Full(), _closed(), None], ids=["full disk", "closed", "none"])
+def test_a_line_that_cannot_be_written_is_lost(
+    file: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Delivery logs from its tasks and the outbox from its thread: neither may end for it."""
-    for file in (Full(), io.StringIO()):
-        monkeypatch.setattr(sys, "stderr", file)
-        logs.configure()
-        if type(file) is io.StringIO:
-            file.close()
-        structlog.get_logger().warning("delivery waits", reason="429")
+    monkeypatch.setattr(sys, "stderr", file)
+    logs.configure()
+    structlog.get_logger().warning("delivery waits", reason="429")
+
+
+def test_a_file_that_is_closed_later_loses_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the log's file is when a test that set it up has ended."""
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    logs.configure()
+    file.close()
+    structlog.get_logger().warning("delivery waits", reason="429")
 
 
 def test_without_a_terminal_a_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +52,16 @@ def test_without_a_terminal_a_line_is_json(capsys: pytest.CaptureFixture[str]) -
     assert '"event": "receiver listens"' in line
     assert '"level": "info"' in line
     assert '"timestamp": "' in line
+
+
+def test_a_traceback_holds_no_values(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bodies and tokens are among the variables of those who fail."""
+    logs.configure()
+    secret = "a token " * 3
+    try:
+        raise RuntimeError(f"it failed after {len(secret)} signs")
+    except RuntimeError:
+        structlog.get_logger().exception("request failed")
+    line = capsys.readouterr().err
+    assert "it failed after 24 signs" in line
+    assert secret not in line

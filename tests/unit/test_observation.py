@@ -100,6 +100,14 @@ def test_names_that_nobody_asked_for() -> None:
     assert "go_c" in flow.observation.names()
 
 
+def test_long_names_are_not_kept() -> None:
+    """A sender cannot fill the memory with names, each as long as labels may be."""
+    flow = Flow()
+    flow.take(*((f"x{number}" * 9_000, "x", 1.0) for number in range(50)), ("go_b", "x", 1.0))
+    flow.observation.digest()
+    assert set(flow.observation.names()) == {"go_b"}
+
+
 def test_flood_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the pace some lines are looked at, the others counted; the estimate makes up for it."""
     monkeypatch.setattr(observation, "LINES_PER_SECOND", 10)

@@ -616,6 +616,21 @@ def test_an_emptied_outbox_gives_the_disk_back(tmp_path: Path) -> None:
     box.close()
 
 
+@pytest.mark.parametrize("instead", ["nothing", "another file"])
+def test_a_file_that_was_taken_away_is_not_written(tmp_path: Path, instead: str) -> None:
+    """What is written to a file without a name goes with the process: nobody is told otherwise."""
+    box = Box(tmp_path)
+    box.apply([submission(items(1))])
+    (tmp_path / FILE_NAME).unlink()
+    if instead == "another file":
+        (tmp_path / FILE_NAME).write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(OutboxError, match="restart the receiver"):
+            box.outbox.apply([submission(items(1))], [])
+    assert box.outbox.next_batches((), 0, 1), "what waits can still be sent"
+    box.close()
+
+
 def test_only_what_was_acknowledged_waits_for_the_disk(tmp_path: Path) -> None:
     """A submission is synced (FULL, 2), whatever came before; its settlement need not be (NORMAL, 1)."""
     outbox = Outbox(tmp_path, 1 << 20, "key")

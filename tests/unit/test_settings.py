@@ -17,7 +17,6 @@ from receiver.settings import (
     load_allowlist,
     read_address,
     read_count,
-    read_path,
     read_seconds,
     read_size,
     resolve,
@@ -133,7 +132,6 @@ def test_seconds(text: str, seconds: float) -> None:
         *((read_size, text) for text in ("0", "-1", "x", "1TiB", "1 G", "MiB", "nan", "inf", "INFINITY", "1e400", "0.2", "1.2.3")),
         *((read_seconds, text) for text in ("-1", "x", "nan", "inf", "5m", "1e10")),
         *((read_count, text) for text in ("0", "-1", "1.5", "x", "1e3", "")),
-        (read_path, "  "),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_value_error_with_a_sentence(

@@ -1,5 +1,6 @@
 """Distinct errors, counted and bounded."""
 
+from receiver.transport import Unreachable
 from receiver.troubles import LIMIT, Troubles
 
 
@@ -22,3 +23,11 @@ def test_kinds_are_bounded() -> None:
         troubles.note("x", "a" * number, "")
     assert len(troubles.latest()) == LIMIT
     assert troubles.latest()[0].words == "a" * 199
+
+
+def test_words_that_are_not_utf8_can_be_shown() -> None:
+    """A header holds any bytes; the page's JSON and the log do not."""
+    troubles = Troubles(lambda: 0.0)
+    troubles.note("request", "no type \udcff", "")
+    troubles.note("delivery", str(Unreachable("redirects to \udcfe", "")), "")
+    assert [each.words for each in troubles.latest()] == [r"redirects to \udcfe", r"no type \udcff"]
