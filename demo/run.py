@@ -172,7 +172,7 @@ def introduction(plan: Plan) -> str:
             f"  {_short(plan.folder)}/*.log",
             "",
             traffic,
-            "First values come within 20 seconds, their _irate within 100. Ctrl-C ends it all.",
+            "First values come within 20 seconds, their _irate within 90. Ctrl-C ends it all.",
             "",
         ]
     )

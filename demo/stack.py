@@ -4,10 +4,11 @@ In: a plan and the installed parts. Each part is started when the one that it
 sends to is ready, and they are stopped the other way round.
 """
 
+import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -16,6 +17,7 @@ from demo.parts import REPOSITORY
 from demo.plan import Plan
 from demo.ports import LOOPBACK, Ports
 from demo.prometheus import PrometheusInstall, PrometheusServer, render_config
+from demo.prometheus_api import PrometheusApi, PrometheusFailed
 from demo.receiver_process import ReceiverProcess
 from demo.triton import TritonInstall, TritonPorts, TritonServer
 
@@ -59,15 +61,32 @@ async def running(plan: Plan, installed: Installed, say: Say) -> AsyncIterator[l
     Raises: ChildFailed, PrometheusFailed.
     """
     empty(plan)
+    prometheus = _prometheus(plan, installed.prometheus)
     parts: dict[str, Part] = {
         "The receiver": _receiver(plan),
-        "Prometheus": _prometheus(plan, installed.prometheus),
+        "Prometheus": prometheus,
         "Triton": _triton(plan, installed.triton),
     }
     async with AsyncExitStack() as stack:
         for name, part in parts.items():
             await stack.enter_async_context(_told(name, part, say))
+        await _scraped(prometheus, say)
         yield list(parts.values())
+
+
+async def _scraped(prometheus: PrometheusApi, say: Say) -> None:
+    """Wait for the first scrape that finds Triton: what is said from then on comes in time.
+
+    It comes within an interval; who sees none by then has a reason to look at, and may.
+    """
+    began = time.monotonic()
+    with suppress(TimeoutError, PrometheusFailed):
+        async with asyncio.timeout(2 * SCRAPE_SECONDS):
+            while not any(  # noqa: ASYNC110 - Prometheus tells nobody
+                target.health == "up" for target in await prometheus.targets()
+            ):
+                await asyncio.sleep(0.25)
+        say(f"Prometheus has scraped Triton ({time.monotonic() - began:.1f} s).")
 
 
 def empty(plan: Plan) -> None:

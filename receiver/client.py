@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httptools
 from multidict import CIMultiDict
@@ -22,6 +22,8 @@ from multidict import CIMultiDict
 ANSWER_LIMIT_BYTES = 8 << 20
 """What is read of an answer: 64,000 items' errors fit."""
 HEAD_LIMIT_BYTES = 64 << 10
+_SAFE = "%/?:@!$&'()*+,;=~-._[]"
+"""What stays as it is in a path and a query. RFC 3986, 3.3 and 3.4, and what is quoted already."""
 IDLE_SECONDS = 30.0
 """How long a connection may wait for its next request: servers close those that wait longer."""
 
@@ -61,7 +63,7 @@ class Client:
         host = parts.hostname or ""
         place = parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)
         connection = self._take(place) or await self._connect(place)
-        path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+        path = quote(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", safe=_SAFE)
         lines = [f"POST {path} HTTP/1.1", f"Host: {parts.netloc.rpartition('@')[2]}"]
         lines += [f"User-Agent: {self._user_agent}", "Accept: application/json"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -12,10 +12,10 @@ import asyncio
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -28,9 +28,27 @@ FLUSH_SECONDS = 10.0
 """How long counts of requests that had nothing to commit wait for a transaction to join."""
 
 Answer = TypeVar("Answer")
-Question = Callable[[Outbox], object]
+Question = Callable[[Any], object]
 
 log = structlog.get_logger()
+
+
+class Store(Protocol):
+    """What the thread writes to: the outbox, or one that is elsewhere."""
+
+    def apply(
+        self, submissions: Sequence[Submission], settlements: Sequence[Settlement]
+    ) -> Sequence[object]:
+        """Commit all of these, or raise; returns for each submission what became of it."""
+
+    def probe(self) -> None:
+        """Raise where nothing can be written."""
+
+    def replace_if_broken(self, error: BaseException) -> bool:
+        """Begin anew, if an error says that what is there is damaged."""
+
+    def close(self) -> None:
+        """End."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +60,14 @@ class _Job:
 class Committer:
     """The outbox, as the event loop sees it."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        """Take an open outbox.
+    def __init__(self, outbox: Store, flush_seconds: float = FLUSH_SECONDS) -> None:
+        """Take an open outbox. Counts wait at most `flush_seconds` for a transaction to join.
 
         `on_batches` is called in the loop when batches may have come, `on_trouble`
         in the thread for each failure: where, its words, a hint.
         """
         self._outbox = outbox
+        self._flush_seconds = flush_seconds
         self.on_batches: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
@@ -131,7 +150,7 @@ class Committer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._stopping, FLUSH_SECONDS)
+                self._changed.wait_for(lambda: self._jobs or self._stopping, self._flush_seconds)
                 if self.delivery_busy and not self._stopping:
                     self._changed.wait_for(self._enough, LINGER_SECONDS)
                 jobs, self._jobs = self._jobs, []

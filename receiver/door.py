@@ -20,11 +20,10 @@ import structlog
 
 from receiver.closing import CLOSE_REASONS
 from receiver.descriptors import allow, room_for
-from receiver.errors import SettingsError
+from receiver.listening import address_of, listen
 from receiver.settings import Address
 from receiver.throttle import Throttle
 
-BACKLOG = 1024
 ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
 
 log = structlog.get_logger()
@@ -85,20 +84,19 @@ class Door:
         """How many there are, those in their TLS handshake included."""
         return sum(map(len, self._guards.values())) + len(self._coming)
 
-    def listen(self, address: Address) -> Address:
-        """Begin to accept at `address`; returns where it really is. Raises: SettingsError."""
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        try:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            family, *_, place = found[0]
-            self._socket = socket.create_server(place[:2], family=family, backlog=BACKLOG)
-        except OSError as error:
-            message = f"cannot listen on {address}: {error.strerror}; name another with RECEIVER_LISTEN or --listen"
-            raise SettingsError(message) from error
+    def listen(self, address: Address, *, shared: bool = False) -> Address:
+        """Begin to accept at `address`; returns where it really is.
+
+        A `shared` one is one of several processes' sockets on that port: the kernel
+        spreads the connections over them.
+
+        Raises: SettingsError.
+        """
+        self._socket = listen(address, shared=shared)
         allow(self._limits.connections)
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._accepting = self._loop.create_task(self._accept(self._socket), name="door")
-        return Address(*self._socket.getsockname()[:2])
+        return address_of(self._socket)
 
     async def close(self) -> None:
         """Stop accepting; connections that are there stay."""

@@ -30,9 +30,9 @@ class Entrance:
 
 
 async def open_entrance(
-    front: Web, settings: Settings, access: Access, counts: DoorCounts
+    front: Web, settings: Settings, access: Access, counts: DoorCounts, *, shared: bool = False
 ) -> Entrance:
-    """Listen, as the settings say. Raises: SettingsError."""
+    """Listen, as the settings say; `shared` with other processes. Raises: SettingsError."""
     noise = Noise()
     runner = web.AppRunner(
         front.application,
@@ -49,7 +49,7 @@ async def open_entrance(
     front.guard_of = door.guard
     noise.on_no_http = lambda error: door.note("not_http", error)
     try:
-        address = door.listen(settings.listen)
+        address = door.listen(settings.listen, shared=shared)
     except SettingsError:
         await runner.cleanup()
         raise

@@ -34,7 +34,7 @@ from receiver.errors import InvalidSeries
 from receiver.fastpath import FastPath
 from receiver.limits import Limits
 from receiver.metadata import MetadataBook
-from receiver.parts import check_parts
+from receiver.parts import check_parts, check_series_parts
 from receiver.recognised import LINE_OVERHEAD_BYTES, Found, check_rendered
 
 STALE = "stale"
@@ -182,7 +182,7 @@ class Selection:
         odd_lines: list[list[bytes]] = []
         for text in found.odd:
             odd_lines.append([])
-            check_parts(text, message, self.limits)
+            check_series_parts(text, message, self.limits)
             series = decode_series(text, message, found.symbols, self.limits)
             self._take_or_refuse(series, intake, odd_lines[-1])
         for timestamp_ms in found.span_ms:

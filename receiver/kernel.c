@@ -28,6 +28,8 @@
 #define ENTRY_OVERHEAD 96            /* an entry's head, malloc's, and two slots of 16 bytes */
 #define LINE_OVERHEAD 150            /* as in receiver/recognised.py */
 #define KEY_LIMIT 65536
+#define SPELT_LIMIT 4096             /* a key of 2.0: some bytes of references can name megabytes */
+#define ARENA_LIMIT (32 << 20)       /* all of them, in one request */
 #define AHEAD 8                      /* how far memory is asked for before it is needed */
 #define TIME_SIZE 24                 /* 2026-11-22T10:32:29.365Z */
 
@@ -438,7 +440,8 @@ static int spell_key(Reading *reading, Item *item, Span references)
             break;
         Span text = reading->symbols[number];
         size_t text_size = left(text);
-        is_right = text_size + 4 <= KEY_LIMIT - (reading->arena_size - start);
+        is_right = text_size + 4 <= SPELT_LIMIT - (reading->arena_size - start) &&
+                   reading->arena_size + text_size + 4 <= ARENA_LIMIT;
         if (!is_right)
             break;
         uint32_t size = (uint32_t)text_size;

@@ -6,7 +6,7 @@ out: bodies and tokens are among them.
 
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -41,8 +41,8 @@ class Unfailing:
         return False
 
 
-def configure() -> None:
-    """Set up structlog; called once, by the command line."""
+def configure(**always: Any) -> None:
+    """Set up structlog; called once, by the command line. Each line says what is `always` so."""
     file = Unfailing(sys.stderr)
     people = file.isatty()
     renderer: structlog.typing.Processor = (
@@ -52,6 +52,7 @@ def configure() -> None:
     )
     structlog.configure(
         processors=[
+            lambda _, __, event: {**always, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=not people),
             structlog.processors.ExceptionRenderer(

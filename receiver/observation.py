@@ -138,6 +138,11 @@ class Observation:
         if self._body is None and intake.received and len(raw) <= BODY_BYTES:
             self._body = (raw, message)
 
+    @property
+    def wants_a_body(self) -> bool:
+        """Whether names are to be counted soon, and no request is kept for it."""
+        return self._body is None and self._clock() - self._body_at >= BODY_WATCHED_SECONDS
+
     def watch(self) -> None:
         """Say that somebody looks: names are counted more often for a while."""
         self._watched_at = self._clock()

@@ -65,6 +65,9 @@ def _page_routes(instrument: Instrument, watch: Watch) -> list[web.RouteDef]:
         watch.look_again()
         if watch.state.error:
             return web.Response(status=422, text=f"{watch.state.error}. The list before is kept.\n")
+        if late := await watch.in_force():
+            text = f"metrics.json was read again; {late} of the workers do not know it yet.\n"
+            return web.Response(status=202, text=text)
         return web.Response(text="metrics.json was read again.\n")
 
     return [

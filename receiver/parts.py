@@ -8,6 +8,8 @@ times its size before anything can look at it.
 Rules: sizes of upb's messages and of their places in arrays, measured on 64 bits.
 """
 
+from collections.abc import Callable
+
 from google.protobuf.message import DecodeError
 
 from receiver.decode import Message
@@ -46,11 +48,22 @@ def check_parts(raw: bytes, message: Message, limits: Limits) -> None:
 
     Raises: TooManyParts.
     """
+    _check(raw, message, limits, _series_bytes)
+
+
+def check_series_parts(raw: bytes, message: Message, limits: Limits) -> None:
+    """Refuse one series, taken out of its body, as `check_parts` would have. Raises: TooManyParts."""
+    _check(raw, message, limits, len)
+
+
+def _check(
+    raw: bytes, message: Message, limits: Limits, series_bytes: Callable[[bytes], int]
+) -> None:
     if len(raw) <= HARMLESS_BYTES:
         return
     cost = len(raw) + sum(_count(raw, tag) * each for tag, each in _COSTS[message].items())
     if message is Message.V2 and cost <= limits.parsed_bytes:
-        cost += REFERENCE_COST * _series_bytes(raw)
+        cost += REFERENCE_COST * series_bytes(raw)
     if cost > limits.parsed_bytes:
         text = f"the body would take up to {cost} bytes once parsed; the limit is {limits.parsed_bytes}"
         raise TooManyParts(text)

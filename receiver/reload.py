@@ -10,7 +10,7 @@ the name leads to: a ConfigMap is exchanged by a symbolic link beside it.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -37,6 +37,10 @@ class ReloadState:
     error: str = ""
 
 
+async def _at_once() -> int:
+    return 0
+
+
 class Watch:
     """Reads metrics.json again whenever it has changed, or somebody asks for it."""
 
@@ -56,6 +60,8 @@ class Watch:
         self._poll_seconds = poll_seconds
         self._seen = self._look()
         self._asked = asyncio.Event()
+        self.in_force: Callable[[], Awaitable[int]] = _at_once
+        """Waits until all have taken the list in force; returns how many have not, after all."""
         self.state = ReloadState(succeeded_at=clock())
 
     def ask(self) -> None:

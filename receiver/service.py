@@ -10,26 +10,23 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from receiver import memory
-from receiver.access import Access
-from receiver.admission import Admission
 from receiver.allowlist import Allowlist
 from receiver.commit import Committer
+from receiver.compiled import IS_COMPILED
 from receiver.connection import Connection
 from receiver.delivery import Delivery
-from receiver.door import DoorCounts
-from receiver.entrance import Entrance, open_entrance
-from receiver.envelope import Identity
+from receiver.desk import Desk
 from receiver.errors import SettingsError
 from receiver.instrument import Instrument
 from receiver.intake import Selection
-from receiver.limits import Limits
 from receiver.metadata import MetadataBook
 from receiver.observation import Observation
 from receiver.outbox import Outbox
@@ -37,20 +34,28 @@ from receiver.outlet import open_outlet
 from receiver.pages import make_pages
 from receiver.reception import Reception
 from receiver.reload import Watch
+from receiver.selecting import selector
 from receiver.settings import Settings, load_allowlist
 from receiver.status import Observer
 from receiver.troubles import Troubles
-from receiver.web import BodyLimits, Web
+from receiver.workers.crew import Crew
+from receiver.workers.report import Hearing
+
+DEFECT = "A defect of the receiver: please report it. It ends, and loses nothing: start it again."
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver that runs. `url` is where it listens."""
+    """A receiver that runs. `url` is where it listens.
+
+    `broken` has the error of a part that ended and should not have: a defect, after which
+    the process had better end and be started again than go on without that part.
+    """
 
     url: str
-    web: Web
+    broken: "asyncio.Future[BaseException]"
     delivery: Delivery
     observer: Observer
     watch: Watch
@@ -76,32 +81,20 @@ async def running(
         stack.push_async_callback(committer.stop)
         delivery = open_outlet(settings, connection, committer, stack, clock)
         committer.on_batches = delivery.wake
-        identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
-        limits = _limits(settings)
         metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
-
-        def select(wanted: Allowlist) -> Selection:
-            return Selection(wanted, identity, settings.series_cache_bytes, limits, metadata)
-
+        select = selector(settings, key, metadata)
         reception = Reception(select(allowlist), committer)
-
-        def use(wanted: Allowlist) -> None:
-            reception.selection = select(wanted)
-
         observation, troubles = Observation(clock), Troubles(clock)
-
-        def load() -> Allowlist:
-            try:
-                return load_allowlist(settings)
-            except SettingsError as error:
-                troubles.note("metrics.json", str(error), "The list before is kept: mend the file.")
-                raise
-
-        watch = Watch(settings.metrics_json, load, use, clock)
         reception.on_request = observation.saw
-        loop = asyncio.get_running_loop()
-        admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
-        door_counts = DoorCounts()
+        watch = _watch(settings, reception, select, troubles, clock)
+        desk: Desk | Crew
+        if settings.workers == 1:
+            desk = Desk(settings, reception)
+        else:
+            hearing = Hearing(observation, troubles, metadata)
+            desk = Crew(settings, key, committer, reception, hearing)
+            watch.in_force = desk.in_force
+        stack.push_async_callback(desk.close)
         observer = Observer(
             committer,
             reception,
@@ -110,64 +103,87 @@ async def running(
             connection.track_url,
             clock(),
             clock,
-            loop.time,
-            admission,
-            door_counts,
+            asyncio.get_running_loop().time,
+            desk.arrivals,
+            desk.seen,
             watch,
         )
-        access = Access(settings.web_config_file, settings.bearer_token_file, loop.time)
-        stack.callback(access.close)
-        body_limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
         instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
-        front = Web(reception, make_pages(instrument, watch), access, admission, body_limits)
-        for part in (committer, delivery, front):
-            part.on_trouble = troubles.note
+        committer.on_trouble = delivery.on_trouble = troubles.note
         await instrument.begin()
-        entrance = await open_entrance(front, settings, access, door_counts)
-        looking = asyncio.create_task(instrument.run(), name="instrument")
-        sending = asyncio.create_task(delivery.run(), name="delivery")
-        watching = asyncio.create_task(watch.run(), name="watch")
+        url = await desk.open(make_pages(instrument, watch), troubles.note)
+        broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        looking = _watched(instrument.run(), "instrument", broken)
+        sending = _watched(delivery.run(), "delivery", broken)
+        watching = _watched(watch.run(), "watch", broken)
         try:
-            yield Receiver(entrance.url, front, delivery, observer, watch, instrument)
+            yield Receiver(url, broken, delivery, observer, watch, instrument)
         finally:
             looking.cancel()
             watching.cancel()
-            await _stop(front, delivery, sending, entrance, settings.shutdown_seconds)
+            await _stop(desk, delivery, sending, settings.shutdown_seconds)
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        decoded_bytes=settings.decoded_max_bytes,
-        parsed_bytes=settings.parsed_max_bytes,
-        rendered_bytes=settings.rendered_max_bytes,
-        series=settings.series_max,
-        labels=settings.labels_max,
-        label_bytes=settings.label_max_bytes,
-    )
+def _watched(
+    work: Coroutine[Any, Any, None], name: str, broken: "asyncio.Future[BaseException]"
+) -> "asyncio.Task[None]":
+    """Start a part that runs until it is stopped; its error, if it has one, is that of all."""
+
+    def look(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) and not broken.done():
+            log.error("a part has failed", part=name, hint=DEFECT, exc_info=error)
+            broken.set_result(error)
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(look)
+    return task
+
+
+def _watch(
+    settings: Settings,
+    reception: Reception,
+    select: Callable[[Allowlist], Selection],
+    troubles: Troubles,
+    clock: Callable[[], float],
+) -> Watch:
+    """Make what follows metrics.json."""
+
+    def use(wanted: Allowlist) -> None:
+        reception.selection = select(wanted)
+
+    def load() -> Allowlist:
+        try:
+            return load_allowlist(settings)
+        except SettingsError as error:
+            troubles.note("metrics.json", str(error), "The list before is kept: mend the file.")
+            raise
+
+    return Watch(settings.metrics_json, load, use, clock)
 
 
 async def _stop(
-    front: Web,
-    delivery: Delivery,
-    sending: "asyncio.Task[None]",
-    entrance: Entrance,
-    seconds: float,
+    desk: Desk | Crew, delivery: Delivery, sending: "asyncio.Task[None]", seconds: float
 ) -> None:
-    """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox."""
-    front.draining = True
-    deadline = asyncio.get_running_loop().time() + seconds
+    """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox.
+
+    Until all is done newcomers are answered: the desk is closed after this.
+    """
+    loop_time = asyncio.get_running_loop().time
+    deadline = loop_time() + seconds
     delivery.stop()
-    await front.drained(seconds)
-    try:
-        async with asyncio.timeout_at(deadline):
-            await sending
-    except TimeoutError:
+    await desk.drain(seconds)
+    await asyncio.wait({sending}, timeout=max(0.0, deadline - loop_time()))
+    if not sending.done():
         log.info("stopped while batches were under way", hint="They stay in the outbox.")
-    await entrance.close()
+        sending.cancel()
+        await asyncio.wait({sending})
 
 
-async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> None:
-    """Run until SIGTERM or SIGINT; a second one ends the process at once, and loses nothing."""
+async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> int:
+    """Run until SIGTERM or SIGINT (0), or a part fails (1).
+
+    A second signal ends the process at once, and loses nothing.
+    """
     stop = stop_on_signals()
     memory.settle()
     async with running(settings, connection, allowlist) as receiver:
@@ -177,13 +193,20 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
             "receiver listens",
             address=receiver.url,
             write=f"{receiver.url}/api/v1/write",
+            workers=settings.workers,
+            loops="compiled" if IS_COMPILED else "python",
             delivers_to=connection.endpoint,
             metrics=[entry.name for entry in allowlist.entries],
             outbox=str(settings.outbox_dir),
         )
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        ends: set[asyncio.Future[Any]] = {stopping, receiver.broken}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        failed = receiver.broken.done()
         log.info("receiver stops")
     log.info("receiver stopped")
+    return 1 if failed else 0
 
 
 def stop_on_signals() -> asyncio.Event:

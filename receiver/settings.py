@@ -125,6 +125,7 @@ SETTINGS = (
     Setting("instrumentation_key", "INSTRUMENTATION_KEY", "", "", str.strip, "The older way: a bare key, for the global endpoint. The connection string wins.", secret=True),
     Setting("authentication_string", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "--authentication-string", "", str.strip, "Authorization=AAD, with ;ClientId=… behind it or not: sign in with Microsoft Entra ID (needs the entra extra)."),
     Setting("listen", "RECEIVER_LISTEN", "--listen", "127.0.0.1:9201", read_address, "Address for Prometheus' remote_write and for the receiver's own pages."),
+    Setting("workers", "RECEIVER_WORKERS", "--workers", "1", read_count, "Processes that take requests, for more than one core; the limits on connections, requests, bytes under way and the series cache are those of all together."),
     Setting("metrics_json", "RECEIVER_METRICS_JSON", "--metrics-json", "", str.strip, "File that names the metrics to send; without it the packaged three."),
     Setting("cloud_role", "RECEIVER_CLOUD_ROLE", "--cloud-role", "", str.strip, "Role name of all items (cloud_RoleName); without it each series' job label."),
     Setting("cloud_role_instance", "RECEIVER_CLOUD_ROLE_INSTANCE", "--cloud-role-instance", "", str.strip, "Role instance of all items (cloud_RoleInstance); without it each series' instance label, or this host's name where that is loopback."),
@@ -165,6 +166,7 @@ class Settings:
     instrumentation_key: str
     authentication_string: str
     listen: Address
+    workers: int
     metrics_json: str
     cloud_role: str
     cloud_role_instance: str

@@ -4,12 +4,13 @@ In: the parts that count. Out: a frozen `Snapshot`, and its JSON. The ledger in 
 adds up: received = unselected + dropped + accepted + rejected + expired + pending.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from receiver import __version__
-from receiver.admission import Admission, AdmissionStatistics
+from receiver.admission import AdmissionStatistics
+from receiver.arrivals import Arrivals, WorkerSeen
 from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.commit import Committer
@@ -83,6 +84,7 @@ class Snapshot:
     started_at: float
     now: float
     reload: ReloadState = field(default_factory=ReloadState)
+    workers: tuple[WorkerSeen, ...] = ()
 
     @property
     def oldest_seconds(self) -> float:
@@ -92,7 +94,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Reads the parts of a receiver. `clock` is in seconds since the epoch, `loop_clock` the gate's."""
+    """Reads the parts of a receiver. `clock` is in seconds since the epoch, `loop_clock` the gate's.
+
+    `arrivals` and `workers` count what came in, in this process or in several.
+    """
 
     committer: Committer
     reception: Reception
@@ -102,25 +107,26 @@ class Observer:
     started_at: float
     clock: Callable[[], float]
     loop_clock: Callable[[], float]
-    admission: Admission
-    door: DoorCounts
+    arrivals: Callable[[], Awaitable[Arrivals]]
+    workers: Callable[[], tuple[WorkerSeen, ...]]
     watch: Watch
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
+        arrivals = await self.arrivals()
         totals, outbox = await self.committer.read(Outbox.statistics)
         gate = self.delivery.gate
         return Snapshot(
             ledger=read_ledger(totals),
             outbox=outbox,
             outbox_failing=self.committer.failing,
-            reception=self.reception.counts,
+            reception=arrivals.reception,
             delivery=self.delivery.counts,
             gate=gate.state,
             gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
-            cache=self.reception.selection.statistics(),
-            admission=self.admission.statistics(),
-            door=self.door,
+            cache=arrivals.cache,
+            admission=arrivals.admission,
+            door=arrivals.door,
             metadata_families=len(self.reception.selection.metadata),
             metrics_json=self.metrics_json,
             metric_names=tuple(e.name for e in self.reception.selection.allowlist.entries),
@@ -128,6 +134,7 @@ class Observer:
             started_at=self.started_at,
             now=self.clock(),
             reload=replace(self.watch.state),
+            workers=self.workers(),
         )
 
 
@@ -178,5 +185,14 @@ def to_document(found: Snapshot) -> dict[str, Any]:
             "accepted": found.door.accepted,
             "closed": dict(found.door.closed),
         },
+        "workers": [
+            {
+                "worker": each.number,
+                "pid": each.pid,
+                "requests": each.requests,
+                "restarts": each.restarts,
+            }
+            for each in found.workers
+        ],
         "metrics_json": {"file": found.metrics_json, "names": found.metric_names},
     }

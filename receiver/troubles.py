@@ -37,14 +37,14 @@ class Troubles:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], Trouble] = {}
 
-    def note(self, where: str, words: str, hint: str) -> None:
-        """Take down an error."""
+    def note(self, where: str, words: str, hint: str, times: int = 1) -> None:
+        """Take down an error that happened so many times."""
         now, words = self._clock(), printable(words[:WORDS_LIMIT])
         key = where, _DIGITS.sub("0", words)
         with self._lock:
             trouble = self._known.pop(key, None) or Trouble(where, words, hint, now, now)
             trouble.words, trouble.hint, trouble.last_at = words, hint, now
-            trouble.count += 1
+            trouble.count += times
             self._known[key] = trouble  # the latest is last
             if len(self._known) > LIMIT:
                 del self._known[next(iter(self._known))]

@@ -76,14 +76,16 @@ class Web:
     def __init__(
         self,
         reception: Reception,
-        pages: Pages,
+        pages: Pages | Handler,
         access: Access,
         admission: Admission,
         limits: BodyLimits,
     ) -> None:
-        """Make the application; nothing listens yet. `guard_of` is set by who listens."""
+        """Make the application; nothing listens yet. `guard_of` is set by who listens.
+
+        A handler in place of `pages` gets all requests but those that write.
+        """
         self._reception = reception
-        self._pages = pages
         self._access = access
         self._admission = admission
         self._limits = limits
@@ -94,17 +96,18 @@ class Web:
         self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
         self._throttle = Throttle(time.monotonic)
         self.application = web.Application(middlewares=[self._let_in])
-        self.application.add_routes(
-            [
-                web.post(WRITE_PATH, self._write, expect_handler=_expect),
-                web.get(WRITE_PATH, self._explain_write, allow_head=True),
-                web.get("/-/healthy", self._healthy),
-                web.get("/-/ready", self._ready),
-                web.get("/metrics", self._metrics),
-                web.get("/api/v1/status", self._status),
-                *pages.routes,
-            ]
-        )
+        routes = [
+            web.post(WRITE_PATH, self._write, expect_handler=_expect),
+            web.get(WRITE_PATH, self._explain_write, allow_head=True),
+            web.get("/-/healthy", self._healthy),
+        ]
+        if isinstance(pages, Pages):
+            self._pages = pages
+            routes += web.get("/-/ready", self._ready), web.get("/metrics", self._metrics)
+            routes += web.get("/api/v1/status", self._status), *pages.routes
+        else:
+            routes += (web.route("*", "/{path:.*}", pages),)
+        self.application.add_routes(routes)
 
     @web.middleware
     async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "receiver"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "wire" not in path.parts)
 PURE = ["admission", "allowlist", "batch", "cache", "connection", "decode", "envelope", "errors", "gate",
-        "histogram", "ingestion", "intake", "limits", "media", "metadata", "parts", "redirect", "triton", "webconfig"]  # fmt: skip
+        "histogram", "ingestion", "intake", "limits", "media", "metadata", "parts", "redirect", "triton", "webconfig",
+        "workers.wire"]  # fmt: skip
 IMPURE = {"aiohttp", "asyncio", "sqlite3", "socket", "threading", "subprocess", "time"}
 LINES = 300
 LONGER = {"fastpath.py": 460}

@@ -14,6 +14,7 @@ from receiver.commands.prometheus_file import check_prometheus
 from receiver.commands.run import NO_DESTINATION
 from receiver.errors import SettingsError
 from receiver.settings import Origin, Settings, find_connection, load_allowlist
+from receiver.workers.share import share_of_each
 
 EXITS = "Exit codes: 0 all can be used (warnings included), 2 something cannot."
 
@@ -52,6 +53,7 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
     allowlist = _check_metrics_json(settings, found)
     _check_connection(settings, found)
     _check_access(settings, found)
+    _check_workers(settings, found)
     if given.prometheus:
         found.prometheus = check_prometheus(given.prometheus, settings.listen, allowlist)
     if given.json:
@@ -81,6 +83,13 @@ def _check_access(settings: Settings, found: Checked) -> None:
         return
     if warning := exposure(settings.listen, rules):
         found.warnings.append(warning)
+
+
+def _check_workers(settings: Settings, found: Checked) -> None:
+    try:
+        share_of_each(settings)
+    except SettingsError as error:
+        found.errors.append(str(error))
 
 
 def _check_connection(settings: Settings, found: Checked) -> None:

@@ -46,23 +46,21 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     if warning := exposure(settings.listen, rules):
         log.warning("setting", problem=warning)
     if given.sandbox:
-        asyncio.run(_run_with_sandbox(settings, allowlist))
-        return 0
+        return asyncio.run(_run_with_sandbox(settings, allowlist))
     connection, warnings = find_connection(settings)
     for warning in warnings:
         log.warning("setting", problem=warning)
     if connection is None:
         print(NO_DESTINATION, file=sys.stderr)
         return 2
-    asyncio.run(service.serve(settings, connection, allowlist))
-    return 0
+    return asyncio.run(service.serve(settings, connection, allowlist))
 
 
-async def _run_with_sandbox(settings: Settings, allowlist: Allowlist) -> None:
+async def _run_with_sandbox(settings: Settings, allowlist: Allowlist) -> int:
     async with sandbox_at(settings.sandbox_listen) as server:
         log.info("sandbox listens", address=server.url)
         connection = parse_connection(server.connection_string)
-        await service.serve(settings, connection, allowlist)
+        return await service.serve(settings, connection, allowlist)
 
 
 @asynccontextmanager

@@ -7,8 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import aiohttp
+import structlog
 
+from receiver.allowlist import Allowlist, Entry
 from receiver.sandbox import Sandbox, Server, serve
+from receiver.service import running
+from receiver.settings import find_connection, resolve
 from tests.integration.receivers import ReceiverProcess, delivered, read_status, script
 from tests.integration.remote_write import HEADERS, Point, encode, numbered, post
 from tests.integration.waiting import in_loop, until
@@ -168,3 +172,30 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(tmp_path: Path)
             await receiver.start()
             await under_way(server, 200)
             assert set(delivered(server.sandbox)) == set(sent)
+
+
+@in_loop()
+async def test_a_part_that_fails_is_told_and_not_gone_on_without(tmp_path: Path) -> None:
+    """A defect anywhere: whoever runs the receiver learns of it, and what is in the outbox stays."""
+    broken = asyncio.Event()
+
+    def clock() -> float:
+        if broken.is_set():
+            raise RuntimeError("the clock broke")
+        return time.time()
+
+    async with serve(Sandbox()) as server:
+        given = {"outbox_dir": str(tmp_path), "listen": "127.0.0.1:0"}
+        settings, _ = resolve(given | {"connection_string": server.connection_string}, {})
+        connection, _ = find_connection(settings)
+        assert connection
+        allowlist = Allowlist([Entry("nv_*")])
+        with structlog.testing.capture_logs() as log:
+            async with running(settings, connection, allowlist, clock) as receiver:
+                broken.set()
+                async with asyncio.timeout(20):
+                    assert str(await receiver.broken) == "the clock broke"
+                broken.clear()
+        [entry] = [each for each in log if each["event"] == "a part has failed"]
+        assert entry["part"] == "instrument"
+        assert entry["log_level"] == "error"

@@ -74,6 +74,15 @@ def test_check_finds_all_that_is_wrong_at_once(
     assert "error: APPLICATIONINSIGHTS_CONNECTION_STRING is a bare key" in out
 
 
+def test_check_finds_too_many_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before they are started: each would have too little memory for one request."""
+    assert main(["check", "--workers", "9"]) == 2
+    out = capsys.readouterr().out
+    assert "workers" in out
+    assert "error: 9 workers have" in out
+    assert "RECEIVER_IN_FLIGHT_MAX_BYTES" in out
+
+
 @pytest.mark.parametrize(
     ("connection", "authentication", "said"),
     [

@@ -117,6 +117,20 @@ async def test_what_is_no_answer_is_told(answer: bytes) -> None:
 
 
 @in_loop()
+async def test_an_address_of_any_signs_makes_one_request() -> None:
+    """A redirect may hold spaces and line ends: they are quoted, and begin no header."""
+    async with talking(OK) as (server, _):
+        url = server.url.replace("/v2.1/track?x=1", "/v2.1/tr%20ack é\r\nX-Two: 2?y=[1]&z= ")
+        client = Client("tester")
+        assert (await client.post(url, {}, b"")).status == 200
+        client.close()
+    head = server.requests[0].split(b"\r\n")
+    assert head[0].startswith(b"POST /v2.1/tr%20ack%20%C3%A9")
+    assert head[0].endswith(b"?y=[1]&z=%20 HTTP/1.1")
+    assert not [line for line in head[1:] if line.startswith(b"X-Two")]
+
+
+@in_loop()
 async def test_headers_without_end_are_not_kept() -> None:
     """Whatever answers there, it does not fill our memory."""
     async with talking(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * HEAD_LIMIT_BYTES, OK) as (_, post):

@@ -4,6 +4,7 @@ import random
 import shutil
 import struct
 import sysconfig
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -185,3 +186,33 @@ def test_more_series_than_allowed_are_left_to_the_full_parser() -> None:
     assert kernel.read(series() * 11, 1, names, known, 10) is None
     assert kernel.read(series() * 10, 1, names, known, 10) is not None
     assert kernel.read(b"", 1, names, known, 10) is None
+
+
+@needs_kernel
+@pytest.mark.parametrize(("size", "times"), [(1000, 60), (1000, 98), (1000, 2), (1 << 20, 98)])
+def test_references_to_long_texts_do_not_fill_the_memory(size: int, times: int) -> None:
+    """A byte of a series names a text of any length: what is spelt out is bounded, the rest is strange."""
+    names, known = kernel.Table(1 << 16), kernel.Table(1 << 16)
+    names.put(b"metri", b"\2")
+    sample = b"\x12\x10\x09" + struct.pack("<d", 1.5) + b"\x10" + varint(TIME_MS)
+    references = bytes([1, 2, *[3] * times])
+    inner = b"\x0a" + bytes([len(references)]) + references + sample
+    series = b"\x2a" + spelt(len(inner)) + inner
+    raw = b"\x22\x00\x22\x08__name__\x22\x05metri\x22" + spelt(size) + b"x" * size
+    raw += series * 20_000
+    tracemalloc.start()
+    reading = kernel.read(raw, 2, names, known, 20_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert reading is not None
+    assert len(reading.strange()) == 20_000
+    assert peak < 48 << 20
+
+
+def spelt(number: int) -> bytes:
+    """Spell a varint."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])

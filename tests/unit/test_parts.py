@@ -5,7 +5,7 @@ import pytest
 from receiver.decode import Message
 from receiver.errors import TooManyParts
 from receiver.limits import Limits
-from receiver.parts import HARMLESS_BYTES, check_parts
+from receiver.parts import HARMLESS_BYTES, check_parts, check_series_parts
 from tests.conformance.messages import one, v1, v2
 
 MANY = 16 << 20
@@ -38,6 +38,8 @@ def test_references_in_masses_are_refused() -> None:
     body = b"\x2a\x85\x80\x80\x0a" + inner
     with pytest.raises(TooManyParts):
         check_parts(body, Message.V2, Limits())
+    with pytest.raises(TooManyParts):
+        check_series_parts(inner, Message.V2, Limits())
 
 
 @pytest.mark.parametrize("message", Message)

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import __version__
 from receiver.admission import AdmissionStatistics
+from receiver.arrivals import WorkerSeen
 from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
@@ -55,6 +56,7 @@ SNAPSHOT = Snapshot(
     started_at=NOW - 60,
     now=NOW,
     reload=ReloadState(successful=False, succeeded_at=NOW - 30),
+    workers=(WorkerSeen(1, 991, 26, 3), WorkerSeen(2, 0, 25, 1)),
 )
 
 
@@ -139,6 +141,10 @@ def test_every_metric_is_there() -> None:
         ("receiver_delivery_bytes_total", "", 77),
         ("receiver_delivery_failures", "", 3),
         ("receiver_delivery_wait_seconds", "", 12.5),
+        ("receiver_workers", "", 1),
+        ("receiver_worker_requests_total", "1", 26),
+        ("receiver_worker_requests_total", "2", 25),
+        ("receiver_worker_restarts_total", "", 4),
         ("receiver_metadata_families", "", 21),
         ("receiver_series_cache_entries", "", 10),
         ("receiver_series_cache_bytes", "", 2000),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.admission import AdmissionStatistics
+from receiver.arrivals import WorkerSeen
 from receiver.batch import Statistics
 from receiver.cache import CacheStatistics
 from receiver.delivery import DeliveryCounts
@@ -52,6 +53,7 @@ def snapshot(**changes: Any) -> Snapshot:
         endpoint="https://host/v2.1/track",
         started_at=NOW - 60,
         now=NOW,
+        workers=(WorkerSeen(1, 991, 7), WorkerSeen(2, 0, 1, 3)),
     )
     return replace(made, **changes)
 
@@ -138,6 +140,10 @@ def test_the_status_page_says_all_of_it() -> None:
         "in_flight_bytes": 500,
     }
     assert found["connections"] == {"open": 6, "accepted": 12, "closed": {"idle": 2}}
+    assert found["workers"] == [
+        {"worker": 1, "pid": 991, "requests": 7, "restarts": 0},
+        {"worker": 2, "pid": 0, "requests": 1, "restarts": 3},
+    ]
     assert found["metrics_json"] == {"file": "metrics.json", "names": ("a", "b*")}
 
 
