@@ -189,7 +189,8 @@ class _Connection(asyncio.Protocol):
             self._fail(BrokenOff(str(exc or "closed by the other side")))
 
     def on_message_begin(self) -> None:
-        """Take note of an answer that nobody waits for: what follows would be mistaken for another's."""
+        """Begin with nothing; an answer that nobody waits for would be mistaken for another's."""
+        self._headers = CIMultiDict()
         if self._future is None or self._future.done():
             self.may_go_on = False
 
@@ -212,9 +213,10 @@ class _Connection(asyncio.Protocol):
             self._finish(b"")
 
     def on_message_complete(self) -> None:
-        """Hand the answer over."""
+        """Hand the answer over; who answers before all is sent may never read the rest."""
         if self._head_is_complete:
-            self.may_go_on = self.may_go_on and self._parser.should_keep_alive()
+            is_sent = self._transport and not self._transport.get_write_buffer_size()
+            self.may_go_on = bool(self.may_go_on and is_sent and self._parser.should_keep_alive())
             self._finish(b"".join(self._body))
 
     def _finish(self, body: bytes) -> None:

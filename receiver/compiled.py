@@ -22,6 +22,7 @@ from receiver.decode import DEFAULT_LIMITS, Message
 from receiver.envelope import LINE_END, LINE_START, Template
 from receiver.limits import Limits
 from receiver.recognised import (
+    LINE_OVERHEAD_BYTES,
     NAMES_LIMIT_BYTES,
     Found,
     Learn,
@@ -102,12 +103,18 @@ class CompiledPath:
     def _newcomers(
         self, reading: "kernel.Reading", message: Message, learnt: list[Template]
     ) -> Iterator[tuple[int, bytes]]:
-        """Learn what can be learnt of the series that are not recognised; the others are odd."""
+        """Learn what can be learnt of the series that are not recognised; the others are odd.
+
+        Raises: TooMuchToRender, before all of them are there.
+        """
+        rendered_bytes = 0
         for place in reading.strange():
             each, name, key = reading.look(place)
             if name and not self._wants(name) and (key or message is Message.V1):
                 reading.drop(place)
             elif key and (middle := self._middle(key, message, learnt)):
+                rendered_bytes += len(self._common) + len(middle) + LINE_OVERHEAD_BYTES
+                check_rendered(rendered_bytes, self._limits)
                 reading.give(place, middle)
             else:
                 yield place, each

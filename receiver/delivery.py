@@ -100,10 +100,18 @@ class Delivery:
             while batches := await self._next_batches():
                 for batch in batches:
                     await self._pace.take(batch.items)
-                    if self.gate.wait_seconds(self._loop.time()):  # it has closed meanwhile
-                        self._under_way.discard(batch.id)
-                    else:
+                    if self._may_still_go():
                         tasks.create_task(self._send(batch), name=f"batch {batch.id}")
+                    else:
+                        self._under_way.discard(batch.id)
+
+    def _may_still_go(self) -> bool:
+        """Whether a batch may go that has waited for its pace: the end or the gate may have come between."""
+        return (
+            not self._stopping
+            and not self.gate.wait_seconds(self._loop.time())
+            and len(self._under_way) <= self.gate.at_once(self._senders)
+        )
 
     def stop(self) -> None:
         """Begin no further batch."""

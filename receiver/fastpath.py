@@ -25,7 +25,8 @@ Why it is sound. Concatenated messages parse as one merged message. Bytes enter 
 dictionary only after the full parser, given them alone, found a whole message in them
 that holds labels and nothing else (the name: that one label). The header of the sample
 is part of the section's key, the tag before the time part of the end's: when both are
-found, the bytes between them are the double, and no other reading is possible. A
+found, and the header is the one of a double, the bytes between them are the double, and no
+other reading is possible. A
 series that is dropped by its name is not looked into further, as in the full parser,
 which would refuse the whole request if it were damaged.
 
@@ -100,6 +101,7 @@ _SECTION_V1 = [slice(None, -15)] * 256
 _SECTION_V1[_ZERO] = slice(None, -6)
 _END_V1 = slice(-7, None)
 _VALUE_V1 = itemgetter(slice(-15, -7))
+_HEADER_V1 = itemgetter(slice(-18, -15))
 
 # A series of 2.0 is read from its start: first its references, then this tail.
 _STARTS_V2 = frozenset(bytes((0x0A, length)) for length in range(2, 0x80))
@@ -213,6 +215,8 @@ class FastPath:
             shapes = bytes(map(_SHAPE_V1, wanted))
             cuts = map(_SECTION_V1.__getitem__, shapes)
             middles = self._templates.peek(map(getitem, wanted, cuts))
+            if ZERO_HEADER in map(_HEADER_V1, wanted):
+                _forget_false_zeros(wanted, shapes, middles)
             if not all(middles):
                 self._learn_sections(wanted, shapes, middles, found)
             starts = self._line_starts(wanted, repeat(_END_V1))
@@ -243,7 +247,7 @@ class FastPath:
         for place, each in enumerate(wanted):
             if not middles[place]:
                 key = each[_SECTION_V1[shapes[place]]]
-                if key[-3:] in _HEADERS:
+                if key[-3:] == (ZERO_HEADER if shapes[place] == _ZERO else DOUBLE_HEADER):
                     middles[place] = self._templates.get(key) or self._learn_section(key, found)
 
     def _learn_section(self, key: bytes, found: _Reading) -> bytes | None:
@@ -408,6 +412,15 @@ def _only_name(key: bytes) -> bytes:
     """Read the name from a first label that is it, whole and alone; else nothing."""
     pairs = only_labels(key)
     return pairs[1] if len(pairs) == 2 and pairs[0] == NAME_LABEL else b""
+
+
+def _forget_false_zeros(
+    wanted: Sequence[bytes], shapes: bytes, middles: list[bytes | None]
+) -> None:
+    """Leave those to the full parser that are a zero, which is known, and fields behind it."""
+    for place, each in enumerate(wanted):
+        if _HEADER_V1(each) == ZERO_HEADER and shapes[place] != _ZERO:
+            middles[place] = None
 
 
 def _holds_no_sample(rest: bytes) -> bool:

@@ -52,10 +52,17 @@ static int varint(Span *s, uint64_t *value)
     return 0;
 }
 
+/* Read a tag or a length: at most 5 bytes, for the full parser refuses a longer one. */
+static int short_varint(Span *s, uint64_t *value)
+{
+    const uint8_t *start = s->at;
+    return varint(s, value) && s->at - start <= 5;
+}
+
 static int delimited(Span *s, Span *content)
 {
     uint64_t size;
-    if (!varint(s, &size) || size > left(*s))
+    if (!short_varint(s, &size) || size > left(*s))
         return 0;
     content->at = s->at;
     content->end = s->at += size;
@@ -482,7 +489,8 @@ static int take_v2(Reading *reading, const Table *names, Span series)
             is_usual = size && (!left(rest) || (left(rest) == 2 && rest.at[0] == 0x2a && !rest.at[1]));
             if (varint(&reading_on, &label) && varint(&reading_on, &text) &&
                 label < reading->symbol_count && text < reading->symbol_count &&
-                is_name_label(reading->symbols[label])) {
+                is_name_label(reading->symbols[label]) &&
+                left(reading->symbols[text]) <= SPELT_LIMIT) { /* no key has a longer one */
                 name = reading->symbols[text];
                 if (!reading->verdicts[text])
                     reading->verdicts[text] = (uint8_t)verdict_on(names, name);
@@ -547,7 +555,7 @@ static int open_request(Reading *reading, Span raw, const Table *names, int vers
         Span s = raw, content;
         while (s.at < s.end) {
             uint64_t tag;
-            if (!varint(&s, &tag) || tag >> 3 == 0 || tag >> 3 > 0x1fffffff)
+            if (!short_varint(&s, &tag) || tag >> 3 == 0 || tag >> 3 > 0x1fffffff)
                 return 0;
             int is_series = tag == (version == 1 ? 0x0a : 0x2a);
             int is_symbol = version == 2 && tag == 0x22;

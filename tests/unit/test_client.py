@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -158,6 +158,42 @@ async def test_an_answer_that_nobody_asked_for_is_given_to_nobody() -> None:
         assert (await post()).status == 200
         assert (await post()).status == 200
         assert server.connections == 2
+
+
+@in_loop()
+async def test_headers_of_a_stray_answer_are_not_the_first_ones() -> None:
+    """What comes behind an answer changes nothing of it."""
+    stray = b"HTTP/1.1 429 No\r\nRetry-After: 9999\r\nContent-Length: 0\r\n\r\n"
+    async with talking(OK + stray) as (_, post):
+        answer = await post()
+        assert (answer.status, dict(answer.headers)) == (200, {"Content-Length": "2"})
+
+
+@in_loop()
+async def test_an_answer_before_the_body_is_sent_ends_the_connection() -> None:
+    """Whoever answers without reading may never read on: the next request goes elsewhere."""
+    seen = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        seen += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        with suppress(ConnectionError):
+            await writer.drain()
+            await gone.wait()
+        writer.close()
+
+    gone = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    client = Client("tester/1")
+    async with server, asyncio.timeout(5):
+        for _ in range(2):
+            assert (await client.post(url, {}, bytes(32 << 20))).body == b"ok"
+        assert seen == 2
+        gone.set()
+        client.close()
 
 
 @in_loop()

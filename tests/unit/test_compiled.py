@@ -209,6 +209,19 @@ def test_references_to_long_texts_do_not_fill_the_memory(size: int, times: int) 
     assert peak < 48 << 20
 
 
+@needs_kernel
+@pytest.mark.parametrize(("size", "is_read"), [(2000, True), (20_000, False)])
+def test_a_long_name_is_not_read_once_for_each_series(size: int, *, is_read: bool) -> None:
+    """One symbol of megabytes, named by each of many series, would be hashed and copied for minutes."""
+    names, known = kernel.Table(1 << 16), kernel.Table(1 << 16)
+    sample = b"\x12\x10\x09" + struct.pack("<d", 1.5) + b"\x10" + varint(TIME_MS)
+    raw = b"\x22\x08__name__\x22" + spelt(size) + b"x" * size
+    raw += (b"\x2a\x16\x0a\x02\x00\x01" + sample) * 3
+    reading = kernel.read(raw, 2, names, known, 10)
+    assert reading is not None
+    assert [len(reading.look(place)[1]) for place in reading.strange()] == [size * is_read] * 3
+
+
 def spelt(number: int) -> bytes:
     """Spell a varint."""
     out = bytearray()

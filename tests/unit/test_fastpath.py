@@ -16,9 +16,10 @@ from receiver.cache import BoundedCache
 from receiver.compiled import IS_COMPILED, CompiledPath
 from receiver.decode import Message
 from receiver.envelope import Identity, Template
-from receiver.errors import Undecodable
+from receiver.errors import TooMuchToRender, Undecodable
 from receiver.fastpath import CHUNK, FastPath
 from receiver.intake import Selection
+from receiver.limits import Limits
 
 CAPTURES = Path(__file__).parents[1] / "data" / "remote-write"
 USUAL_MS = 1_790_000_000_000
@@ -98,6 +99,7 @@ LONG_TIME = TIME[:-1] + b"\xb4\x01"
         WANTED + b"\x12\x11" + DOUBLE + LONG_TIME,
         WANTED + b"\x12\x09" + DOUBLE + b"\x12\x07" + TIME,
         WANTED + b"\x12\x10" + TIME + DOUBLE,
+        WANTED + ZERO + b"\x39\x01" + TIME,  # behind the zero a field that nobody knows
         SAMPLE + WANTED,
         label(b"__name__", b"wanted") + label(b"__name__", b"wanted") + SAMPLE,
         label(b"__name__", b"") + SAMPLE,
@@ -132,6 +134,30 @@ def test_a_time_that_is_no_varint_of_six_bytes_is_not_learnt(*, compiled: bool) 
         make_selection(compiled).take(request(WANTED + inner), Message.V1)
 
 
+@pytest.mark.parametrize("message", Message)
+@pytest.mark.parametrize("zeros", [b"\x80", b"\x80\x80\x80\x80\x80"], ids=["few", "many"])
+@pytest.mark.parametrize("where", ["tag", "length"])
+def test_what_the_parser_takes_for_no_varint_is_none(
+    *, compiled: bool, message: Message, zeros: bytes, where: str
+) -> None:
+    """Tags and lengths have at most five bytes: a longer one is refused, not read."""
+    tag, size = (b"\x0a", b"\x2a")[message is Message.V2], bytes([len(WANTED + SAMPLE)])
+    raw = tag + size + WANTED + SAMPLE
+    if message is Message.V2:
+        raw = b"\x22\x08__name__\x22\x06wanted\x2a\x16\x0a\x02\x00\x01" + SAMPLE
+        size = b"\x16"
+    place = raw.rindex(tag + size) + (where == "length")
+    longer = bytes([raw[place] | 0x80]) + zeros[1:] + b"\x00"
+    raw = raw[:place] + longer + raw[place + 1 :]
+    selection = make_selection(compiled)
+    for _ in range(2):
+        if len(longer) > 5:
+            with pytest.raises(Undecodable):
+                selection.take(raw, message)
+        else:
+            assert len(selection.take(raw, message).lines) == 1
+
+
 def test_odd_series_keep_their_places(*, compiled: bool) -> None:
     """Lines come in the order sent, whoever made them."""
     other_job = label(b"__name__", b"wanted") + label(b"job", b"k")
@@ -151,6 +177,27 @@ def test_requests_larger_than_a_chunk(*, compiled: bool) -> None:
     )
     assert taken.lines == expected.lines
     assert taken.received == expected.received == CHUNK + 7
+
+
+def test_newcomers_are_charged_as_they_come(*, compiled: bool) -> None:
+    """Few bytes that become very many are refused before all of them are there."""
+    allowlist, asked = Allowlist([Entry("wanted")]), 0
+
+    def learn(_: object) -> Template:
+        nonlocal asked
+        asked += 1
+        return Template(b"x" * 1000)
+
+    limits = Limits(rendered_bytes=100_000)
+    cache: BoundedCache[bytes, bytes] = BoundedCache(1 << 20, lambda key, _: len(key))
+    fast: FastPath | CompiledPath = FastPath(allowlist, cache, learn, limits)
+    if compiled:
+        fast = CompiledPath(allowlist, 1 << 20, learn, b"x", limits)
+    jobs = (label(b"job", b"%d" % n) for n in range(3 * CHUNK))
+    raw = request(*(label(b"__name__", b"wanted") + job + SAMPLE for job in jobs))
+    with pytest.raises(TooMuchToRender):
+        fast.read(raw, Message.V1)
+    assert asked <= CHUNK
 
 
 def test_labels_that_are_cut_count_once_for_each_series(*, compiled: bool) -> None:
