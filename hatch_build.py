@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = "receiver/kernel.c"
-FLAGS = ("-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,--build-id=none", "-s")
+FLAGS = (
+    "-O2",
+    "-fno-strict-aliasing",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+    "-Wl,--build-id=none",
+    "-s",
+)
 HINT = "it works all the same and costs two to three times the CPU; for Debian: apt-get install gcc libc6-dev python3-dev"
 
 
