@@ -102,7 +102,10 @@ class Worker:
             try:
                 order = (await frames.receive()).head
             except (EOFError, OSError):
-                log.warning("worker ends: the receiver that started it is gone")
+                log.warning(
+                    "worker ends: the receiver that started it is gone",
+                    hint="Start the receiver again; what was acknowledged is in the outbox.",
+                )
                 os._exit(1)  # what was acknowledged is on disk
             tasks.create_task(self._answer(order, frames, ended))
 
