@@ -1,7 +1,9 @@
 """Sends requests, as fast as they are answered or at a fixed rate, and takes the times.
 
 In: an address and requests. Out: a `Load`: what was acknowledged, and how long each
-answer took; at a fixed rate from the moment that the request was due.
+answer took; at a fixed rate from the moment that the request was due. The clock starts
+when each connection has carried one request, which counts but is not timed: a sender
+keeps its connections for days.
 """
 
 import asyncio
@@ -49,25 +51,35 @@ async def send(
     With `per_second`, that many requests fall due in a second, answered or not.
     """
     load = Load()
-    started = time.perf_counter()
-    sent = 0
+    started, sent, taken = 0.0, 0, 0
+    all_are_open = asyncio.Barrier(CONNECTIONS)
 
     async def sender() -> None:
-        nonlocal sent
+        nonlocal started, sent, taken
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while time.perf_counter() < started + seconds and not (limit and sent >= limit):
-            due = started + sent / per_second if per_second else time.perf_counter()
-            sent += 1
+
+        async def one() -> None:
+            nonlocal taken
+            taken += 1
             request = next(requests)
-            if (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
             writer.write(_head(path, version, len(request.body)) + request.body)
             status = await _status(reader)
-            load.latencies.append(time.perf_counter() - due)
             load.statuses[status] += 1
             if status < 300:
                 load.samples += request.samples
                 load.selected += request.selected
+
+        if not limit or taken < limit:
+            await one()
+        await all_are_open.wait()
+        started = started or time.perf_counter()
+        while time.perf_counter() < started + seconds and not (limit and taken >= limit):
+            due = started + sent / per_second if per_second else time.perf_counter()
+            sent += 1
+            if (early := due - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            await one()
+            load.latencies.append(time.perf_counter() - due)
         writer.close()
 
     await asyncio.gather(*(sender() for _ in range(CONNECTIONS)))

@@ -1,7 +1,7 @@
 """What an operator sees: the parts' counts, the last hour, what flows, and one verdict.
 
 In: a running receiver's parts. Out: a `View`, and the rows of the metrics table. One
-task, `run`, looks every second at what flows and every ten seconds at everything; it
+task, `run`, looks ten times a second at what flows and every ten seconds at everything; it
 logs the verdict when that changes, and nothing otherwise.
 """
 
@@ -18,12 +18,11 @@ from receiver.cost import Cost, estimate
 from receiver.diagnosis import Diagnosis, Facts, diagnose
 from receiver.errors import NotCommitted
 from receiver.history import STEP_SECONDS, Flow, History, point_of
-from receiver.observation import MetricSeen, Observation
+from receiver.observation import LOOK_SECONDS, MetricSeen, Observation
 from receiver.states import Severity
 from receiver.status import Observer, Snapshot, to_document
 from receiver.troubles import Troubles
 
-LOOK_SECONDS = 1.0
 NAMES_SECONDS = 2.0
 FLOW_SECONDS = 60.0
 DIAGNOSIS_SECONDS = 130.0

@@ -5,16 +5,16 @@ series, the last value and time, and a mean for each minute of the last hour; pe
 that arrives an estimate of its samples.
 
 Theory of operation: `saw` keeps references and counts, nothing else, so a request
-pays for it once and a sample never. `digest`, called once a second, opens at most
-`LINES_PER_SECOND` of the kept lines and one request in `BODY_SECONDS`. Up to that pace
+pays for it once and a sample never. `digest`, called every `LOOK_SECONDS`, opens some
+`LINES_AT_ONCE` of the kept lines, and one request in `BODY_SECONDS`. Up to that pace
 the account is complete; past it, it is a sample, and says so. All is bounded.
 """
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 
 import orjson
 
@@ -24,14 +24,17 @@ from receiver.decode import Message, decode
 from receiver.errors import ReceiverError
 from receiver.intake import Intake
 
+LOOK_SECONDS = 0.1
+"""How often `digest` is to be called: a little each time, so that no request waits for it."""
+LINES_AT_ONCE = 500
 LINES_PER_SECOND = 5_000
-"""Lines that are opened a second: a hundredth of a core or so."""
+"""Lines that are opened at once (a millisecond), and in a second: a hundredth of a core or so."""
 WAITING_LINES = LINES_PER_SECOND
 BODY_SECONDS = 10.0
 BODY_WATCHED_SECONDS = 1.0
 """How often a request's names are counted: always, and while somebody looks."""
 BODY_BYTES = 4 << 20
-BODY_SERIES = 5_000
+BODY_SERIES = 2_000
 WATCHED_SECONDS = 15.0
 SERIES_LIMIT = 100_000
 METRICS_LIMIT = 5_000
@@ -110,7 +113,7 @@ class Observation:
         """Start with nothing seen."""
         self._clock = clock
         self._started_at = clock()
-        self._waiting: list[Sequence[Chunk]] = []
+        self._waiting: deque[Chunk] = deque()
         self._waiting_lines = 0
         self._body: tuple[bytes, Message] | None = None
         self._body_at = 0.0
@@ -131,7 +134,7 @@ class Observation:
             self.newest_ms = intake.newest_ms
             items = sum(chunk.items for chunk in intake.chunks)
             if self._waiting_lines < WAITING_LINES:
-                self._waiting.append(intake.chunks)
+                self._waiting += intake.chunks
                 self._waiting_lines += items
             else:
                 self.lines_skipped += items
@@ -148,20 +151,19 @@ class Observation:
         self._watched_at = self._clock()
 
     def digest(self) -> None:
-        """Look into what is kept. Bounded work: call it once a second."""
+        """Look into some of what is kept. Bounded work: call it every `LOOK_SECONDS`."""
         now = self._clock()
-        waiting, self._waiting, self._waiting_lines = self._waiting, [], 0
-        budget = LINES_PER_SECOND
+        budget = LINES_AT_ONCE
         tapping = now - self._tapped_at < WATCHED_SECONDS
-        for chunk in chain.from_iterable(waiting):
-            taken = min(chunk.items, budget)
-            for line in lines_of(chunk, taken):
+        while self._waiting and budget > 0:
+            chunk = self._waiting.popleft()
+            for line in lines_of(chunk, chunk.items):
                 self._open(line, now)
                 if tapping:
                     self._tap_number += 1
                     self._tap.append(Tapped(self._tap_number, line))
-            budget -= taken
-            self.lines_skipped += chunk.items - taken
+            budget -= chunk.items
+            self._waiting_lines -= chunk.items
         if not tapping:
             self._tap.clear()
         self._count_names(now)

@@ -110,16 +110,17 @@ def test_long_names_are_not_kept() -> None:
 
 def test_flood_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the pace some lines are looked at, the others counted; the estimate makes up for it."""
-    monkeypatch.setattr(observation, "LINES_PER_SECOND", 10)
+    monkeypatch.setattr(observation, "LINES_AT_ONCE", 10)
     monkeypatch.setattr(observation, "WAITING_LINES", 40)
     flow = Flow()
     for _ in range(5):
         flow.take(*(("nv_a", f"m{number}", 1.0) for number in range(20)))
     flow.clock.now += 60
-    flow.observation.digest()
     found = flow.observation
-    assert (found.lines_seen, found.lines_skipped) == (10, 90)
-    assert found.share_seen == pytest.approx(0.1)
+    for seen in (20, 40, 40):  # a chunk at once, which holds more than is wanted
+        found.digest()
+        assert (found.lines_seen, found.lines_skipped) == (seen, 60)
+    assert found.share_seen == pytest.approx(0.4)
     assert found.per_minute(found.metrics["nv_a"]) == pytest.approx(100, rel=0.2)
 
 

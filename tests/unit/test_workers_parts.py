@@ -155,7 +155,8 @@ def test_what_flows_is_told_up_to_the_share_that_the_front_looks_at() -> None:
 
     wanted_a_body = ears.hearing.wants_a_body
     ears.hear(witness, Allowlist([]))
-    ears.observation.digest()
+    for _ in range(10):  # a second's looks
+        ears.observation.digest()
     assert ears.observation.lines_seen == LINES_PER_SECOND // 2
     assert ears.observation.lines_skipped == 300
     assert ears.observation.newest_ms == 7
