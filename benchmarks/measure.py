@@ -18,6 +18,8 @@ from benchmarks.payloads import Request, Workload, endless
 from benchmarks.processes import Program
 
 DRAIN_SECONDS = 60.0
+STEP_SECONDS = 10.0
+"""Between two looks at what a soak holds in memory."""
 
 Start = Callable[[Any, int, Path], AbstractContextManager[Program]]
 
@@ -36,6 +38,19 @@ class Result:
     bytes_per_item: float = 0.0
     items_per_post: float = 0.0
     void: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """What was held in memory, every `STEP_SECONDS`, and what became of what was sent."""
+
+    resident_mib: list[float]
+    p99_ms: float
+    requests: int
+    samples: int
+    series: int
+    selected: int
+    arrived: int
 
 
 def run(

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.measure import Result
-from benchmarks.soak import STEP_SECONDS, Soak
+from benchmarks.measure import STEP_SECONDS, Result, Soak
 
 GOALS = {
     "kubernetes, 2000 a request, 0 % selected": (1.2, 12.0),
@@ -17,7 +16,6 @@ GOALS = {
     "kubernetes, 2000 a request, 100 % selected": (0.5, 10.0),
 }
 """Ratios to vmagent and to the plain pipeline that are to be reached."""
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 PAGE, DATA = "performance.md", "performance.json"
 _COLOURS = ("#2b6cb0", "#c05621", "#718096", "#2f855a")
 
@@ -27,7 +25,6 @@ def write(
     results: Sequence[Result],
     growth: Sequence[tuple[int, Result]],
     stages: Mapping[str, Mapping[str, float]],
-    soaked: Soak | None,
     moment: time.struct_time,
     how: str,
 ) -> None:
@@ -40,22 +37,35 @@ def write(
         "results": [asdict(each) for each in results],
         "growth": [{"series": series, **asdict(each)} for series, each in growth],
         "stages_ns": stages,
-        "soak": soaked and asdict(soaked),
     }
     (folder / DATA).write_text(json.dumps(document, indent=1) + "\n")
     tables = f"Measured {document['measured']} on {machine()}; {how}, medians.\n\n"
     tables += _table(results) + "\n" + _ratios(results) + "\n" + _stages_table(stages)
-    if soaked:
-        tables += "\n" + _soak_text(soaked)
-        (folder / "performance-soak.svg").write_text(_soak_plot(soaked))
-    page = folder / PAGE
-    text = page.read_text() if page.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{tables}{END}{after}")
+    _put(folder, "bench", tables)
     (folder / "performance-samples.svg").write_text(_bars(results))
     if growth:
         (folder / "performance-series.svg").write_text(_lines(growth))
+
+
+def write_soak(folder: Path, found: Soak, moment: time.struct_time) -> None:
+    """Write what a soak came to: figures, a plot, and a paragraph in the page."""
+    folder.mkdir(exist_ok=True)
+    day = time.strftime("%Y-%m-%d", moment)
+    document = {"machine": machine(), "measured": day, **asdict(found)}
+    (folder / "performance-soak.json").write_text(json.dumps(document, indent=1) + "\n")
+    (folder / "performance-soak.svg").write_text(_soak_plot(found))
+    _put(folder, "soak", f"Measured {day} on {machine()}.\n\n{_soak_text(found)}")
+
+
+def _put(folder: Path, mark: str, text: str) -> None:
+    """Put a text between its two marks in the page."""
+    page, begin, end = folder / PAGE, f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    old = page.read_text() if page.exists() else "# Performance\n"
+    if begin not in old:
+        old += f"\n{begin}\n{end}\n"
+    before, _, rest = old.partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n{text}{end}{after}")
 
 
 def machine() -> str:

@@ -18,7 +18,6 @@ from benchmarks import contestants
 from benchmarks.measure import Result, run, run_plain
 from benchmarks.payloads import Workload, make_requests
 from benchmarks.report import write
-from benchmarks.soak import soak
 from benchmarks.stages import measure_stages
 
 QUICK = (
@@ -47,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer workloads, shorter runs")
     parser.add_argument("--seconds", type=float, help="length of a run")
     parser.add_argument("--repeats", type=int, help="runs of each contestant")
-    parser.add_argument("--soak", type=float, default=600.0, help="seconds of the soak; 0: none")
     parser.add_argument("--into", type=Path, default=Path("docs"), help="where the report goes")
     given = parser.parse_args(arguments)
     seconds = given.seconds or (3.0 if given.quick else 10.0)
@@ -63,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results += _workers(seconds, repeats, cores)
     growth = [] if given.quick else _growth(seconds, cores)
     stages = measure_stages()
-    soaked = None if given.quick or not given.soak else soak(given.soak, (cores[0], cores[1]))
-    how = f"{repeats} runs of {seconds:g} s"
-    write(given.into, results, growth, stages, soaked, time.gmtime(), how)
+    write(given.into, results, growth, stages, time.gmtime(), f"{repeats} runs of {seconds:g} s")
 
 
 def _turns(

@@ -1,38 +1,27 @@
 """Ten minutes of requests with newcomers in each, to see whether memory stays where it is.
 
 Half of what is sent is selected, and one series of a hundred is new in each request and
-never comes again, so that caches fill and forget.
+never comes again, so that caches fill and forget. `python -m benchmarks.soak`, a part of
+`make bench`.
 """
 
+import argparse
 import asyncio
+import os
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import contestants
 from benchmarks.load import send
-from benchmarks.measure import counts
+from benchmarks.measure import STEP_SECONDS, Soak, counts
 from benchmarks.payloads import Workload, churning
+from benchmarks.report import write_soak
 
 WORKLOAD = Workload(selected=50)
 PER_SECOND = 8.0
-STEP_SECONDS = 10.0
 CACHE = "48MiB"
 """Small enough to be full after some minutes, so that what it forgets is seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Soak:
-    """What was held in memory, every `STEP_SECONDS`, and what became of what was sent."""
-
-    resident_mib: list[float]
-    p99_ms: float
-    requests: int
-    samples: int
-    series: int
-    selected: int
-    arrived: int
 
 
 def soak(seconds: float, cores: tuple[int, int]) -> Soak:
@@ -68,3 +57,20 @@ def soak(seconds: float, cores: tuple[int, int]) -> Soak:
         arrived = counts(sink.port)["items"]
     series = WORKLOAD.series + requests * newcomers
     return Soak(resident, p99_ms, requests, samples, series, selected, arrived)
+
+
+def main() -> None:
+    """Soak, and write what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long")
+    parser.add_argument("--into", type=Path, default=Path("docs"), help="where the report goes")
+    given = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    os.sched_setaffinity(0, {cores[0]})
+    found = soak(given.seconds, (cores[0], cores[-1]))
+    write_soak(given.into, found, time.gmtime())
+    print(found)
+
+
+if __name__ == "__main__":
+    main()
