@@ -30,7 +30,9 @@ other reading is possible. A
 series that is dropped by its name is not looked into further, as in the full parser,
 which would refuse the whole request if it were damaged.
 
-The loops run in C (`map`, slices, one `orjson` call for all values); per series, Python
+Where the package was built with a C compiler, `receiver.compiled` and kernel.c do the same
+in a third of the time; this is what they are held to, and what runs without one. The loops
+here run in C too (`map`, slices, one `orjson` call for all values); per series, Python
 runs for newcomers alone. Pure, and bounded: the caches in bytes, the times by number.
 """
 
