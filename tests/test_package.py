@@ -9,23 +9,38 @@ from pathlib import Path
 
 import pytest
 
+from receiver.compiled import IS_COMPILED
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
+@pytest.fixture(scope="module", params=["require", "off"])
+def kernel(request: pytest.FixtureRequest) -> str:
+    """Say whether the loops are compiled; without a compiler they are not, and that is tested too."""
+    if request.param == "require" and not IS_COMPILED:
+        pytest.skip("the kernel is not built")
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(kernel: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel without a network: the backend is in the environment already."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     command += ["--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, cwd=folder)
+    subprocess.run(command, check=True, cwd=folder, env=os.environ | {"RECEIVER_KERNEL": kernel})
     return next(folder.glob("appinsights_receiver-*.whl"))
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """Data files are in it, and tests, demo and caches are not."""
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, kernel: str) -> None:
+    """Data files are in it, and tests, demo and caches are not; compiled or not as was asked."""
     names = zipfile.ZipFile(wheel).namelist()
+    compiled = [
+        name for name in names if name.startswith("receiver/kernel.") and name.endswith(".so")
+    ]
+    assert len(compiled) == (kernel == "require")
+    assert wheel.name.endswith("-none-any.whl") is (kernel == "off")
     for name in (
         "receiver/default_metrics.json",
         "receiver/sandbox/page.html",
@@ -39,7 +54,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_the_wheel_runs(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_runs(wheel: Path, kernel: str, tmp_path: Path) -> None:
     """Unpacked elsewhere, `python -m receiver` says its version and checks its settings."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
 
@@ -53,5 +68,8 @@ def test_the_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     where = [sys.executable, "-c", "import receiver, json; print(json.dumps(receiver.__file__))"]
     found = subprocess.run(where, check=True, cwd=tmp_path, capture_output=True, text=True)
     assert Path(json.loads(found.stdout)).is_relative_to(tmp_path)
+    loops = [sys.executable, "-c", "import receiver.compiled; print(receiver.compiled.IS_COMPILED)"]
+    ran = subprocess.run(loops, check=True, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)  # fmt: skip
+    assert ran.stdout.strip() == str(kernel == "require")
     assert receiver("--version").strip() in wheel.name
     assert "nv_inference_request_success" in receiver("check")
