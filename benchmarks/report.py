@@ -180,18 +180,18 @@ def _bars(results: Sequence[Result]) -> str:
     top = max(_median(found, "samples_per_cpu_second") for found in groups.values()) or 1.0
     parts, y = [], 30
     for place, name in enumerate(names):
-        parts.append(_text(300 + 150 * place, 18, name, _COLOURS[place]))
+        parts.append(_text(330 + 150 * place, 18, name, _COLOURS[place]))
     for workload in workloads:
         parts.append(_text(10, y + 24, workload))
         for place, name in enumerate(names):
             rate = _median(groups[workload, name], "samples_per_cpu_second")
-            width = 340 * rate / top
+            width = 320 * rate / top
             parts.append(
-                f'<rect x="300" y="{y + 12 * place}" width="{width:.1f}" height="10" fill="{_COLOURS[place]}"/>'
+                f'<rect x="330" y="{y + 12 * place}" width="{width:.1f}" height="10" fill="{_COLOURS[place]}"/>'
             )
-            parts.append(_text(306 + width, y + 9 + 12 * place, f"{rate / 1000:,.0f} k"))
+            parts.append(_text(336 + width, y + 9 + 12 * place, f"{rate / 1000:,.0f} k"))
         y += 48
-    return _svg(720, y, parts)
+    return _svg(730, y, parts)
 
 
 def _lines(growth: Sequence[tuple[int, Result]]) -> str:

@@ -20,8 +20,8 @@ from benchmarks.report import write_soak
 
 WORKLOAD = Workload(selected=50)
 PER_SECOND = 8.0
-CACHE = "48MiB"
-"""Small enough to be full after some minutes, so that what it forgets is seen."""
+CACHE = "24MiB"
+"""Small enough to be full after two minutes, so that what it forgets is seen several times."""
 
 
 def soak(seconds: float, cores: tuple[int, int]) -> Soak:
