@@ -45,7 +45,6 @@ class Soak:
     """What was held in memory, every `STEP_SECONDS`, and what became of what was sent."""
 
     resident_mib: list[float]
-    p99_ms: float
     requests: int
     samples: int
     series: int

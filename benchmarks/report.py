@@ -146,7 +146,7 @@ def _soak_text(found: Soak) -> str:
     return (
         f"Soak: {seconds:.0f} s, {found.requests:,} requests with {found.samples:,} samples of"
         f" {found.series:,} series, one in a hundred of each request never seen before or after;"
-        f" {found.arrived:,} of {found.selected:,} selected items arrived; p99 {found.p99_ms:.1f} ms."
+        f" {found.arrived:,} of {found.selected:,} selected items arrived."
         f" Resident memory in the second half: {min(after):.1f} to {max(after):.1f} MiB,"
         f" at its end {after[-1]:.1f}.\n"
     )
