@@ -10,6 +10,7 @@ Rules: RFC 9112: 6.3 how long a body is, 9.3 which connections may go on, 9.8 cl
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,11 +103,9 @@ class Client:
             _, connection = await loop.create_connection(
                 _Connection, host, port, ssl=context, happy_eyeballs_delay=0.25
             )
-        except (ssl.SSLError, TimeoutError):
+        except (ssl.SSLError, TimeoutError, socket.gaierror):
             raise
         except OSError as error:
-            if _has_no_address(error):
-                raise
             raise CannotConnect(f"{host}:{port}: {error}") from error
         return connection
 
@@ -116,10 +115,6 @@ class Client:
             for connection in waiting:
                 connection.abort()
         self._idle.clear()
-
-
-def _has_no_address(error: OSError) -> bool:
-    return type(error).__name__ == "gaierror"
 
 
 class _Connection(asyncio.Protocol):
