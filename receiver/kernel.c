@@ -778,11 +778,7 @@ static void spell_time(int64_t time_ms, char *to)
     to[22] = (char)('0' + rest % 10);
 }
 
-typedef struct {
-    PyObject *chunks, *bytes; /* the list, and the chunk that is being written */
-    char *at;
-    size_t items;
-} Writer;
+typedef struct { PyObject *chunks, *bytes; /* the list, and the chunk that is being written */ } Writer;
 
 /* One line, of several parts; `parts` is what a line is made of, in its order. */
 typedef struct { Span parts[6]; int count; } Line;
