@@ -4,6 +4,7 @@
 `decode` reads one. Plain protobuf (the generated classes) and snappy, nothing else.
 """
 
+import asyncio
 import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -130,3 +131,19 @@ async def post(
         f"{url}/api/v1/write", data=body, headers={**HEADERS[version], **(headers or {})}
     ) as response:
         return Reply(response.status, response.headers, await response.text())
+
+
+async def half_sent(url: str, body: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send the first half of a request, and return when the receiver has it."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS[1].items())
+    writer.write(
+        f"POST /api/v1/write HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {len(body)}\r\n"
+        "Expect: 100-continue\r\n\r\n".encode()
+    )
+    assert b" 100 " in await reader.readline()
+    await reader.readline()
+    writer.write(body[: len(body) // 2])
+    await writer.drain()
+    return reader, writer

@@ -14,7 +14,7 @@ from receiver.sandbox import Sandbox, Server, serve
 from receiver.service import running
 from receiver.settings import find_connection, resolve
 from tests.integration.receivers import ReceiverProcess, delivered, read_status, script
-from tests.integration.remote_write import HEADERS, Point, encode, numbered, post
+from tests.integration.remote_write import Point, encode, half_sent, numbered, post
 from tests.integration.waiting import in_loop, until
 
 
@@ -72,7 +72,7 @@ async def test_a_request_in_flight_is_finished(tmp_path: Path) -> None:
         async with ReceiverProcess(tmp_path, server.connection_string) as receiver:
             sent = points(0, 300)
             body = encode(sent)
-            reader, writer = await _half_sent(receiver, body)
+            reader, writer = await half_sent(receiver.url, body)
             receiver.signal(signal.SIGTERM)
             await receiver.event("receiver stops")
             writer.write(body[len(body) // 2 :])
@@ -85,24 +85,6 @@ async def test_a_request_in_flight_is_finished(tmp_path: Path) -> None:
             assert sorted(delivered(server.sandbox)) == sorted(sent)
 
 
-async def _half_sent(
-    receiver: ReceiverProcess, body: bytes
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Send the first half of a request, and return when the receiver has it."""
-    host, port = receiver.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS[1].items())
-    writer.write(
-        f"POST /api/v1/write HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {len(body)}\r\n"
-        "Expect: 100-continue\r\n\r\n".encode()
-    )
-    assert b" 100 " in await reader.readline()
-    await reader.readline()
-    writer.write(body[: len(body) // 2])
-    await writer.drain()
-    return reader, writer
-
-
 @in_loop()
 async def test_a_sender_that_never_ends_does_not_hold_up_the_stop(tmp_path: Path) -> None:
     """The time that was set is the time that it takes."""
@@ -110,7 +92,7 @@ async def test_a_sender_that_never_ends_does_not_hold_up_the_stop(tmp_path: Path
         serve(Sandbox()) as server,
         ReceiverProcess(tmp_path, server.connection_string, "--shutdown-timeout", "1") as receiver,
     ):
-        _, writer = await _half_sent(receiver, encode(points(0, 300)))
+        _, writer = await half_sent(receiver.url, encode(points(0, 300)))
         begun_at = time.monotonic()
         receiver.signal(signal.SIGTERM)
         assert await receiver.ended() == 0

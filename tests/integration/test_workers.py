@@ -21,7 +21,7 @@ import pytest
 
 from receiver.sandbox import Sandbox, serve
 from tests.integration.receivers import ReceiverProcess, delivered, read_status, script
-from tests.integration.remote_write import HEADERS, Point, Reply, encode, numbered, post
+from tests.integration.remote_write import Point, Reply, encode, half_sent, numbered, post
 from tests.integration.waiting import in_loop, until
 from tests.storm.sender import Sender
 
@@ -464,22 +464,6 @@ async def test_a_new_metrics_json_reaches_every_worker(tmp_path: Path) -> None:
 
         await until(replaced, "the replacement", 30)
         assert await selected("third") == "all"
-
-
-async def half_sent(url: str, body: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Send the first half of a request, and return when the receiver has it."""
-    host, port = url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS[1].items())
-    writer.write(
-        f"POST /api/v1/write HTTP/1.1\r\nHost: a\r\n{head}Content-Length: {len(body)}\r\n"
-        "Expect: 100-continue\r\n\r\n".encode()
-    )
-    assert b" 100 " in await reader.readline()
-    await reader.readline()
-    writer.write(body[: len(body) // 2])
-    await writer.drain()
-    return reader, writer
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
