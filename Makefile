@@ -36,8 +36,8 @@ format: .venv/ready ## Put the code into its format
 kernel: .venv/ready ## Compile receiver/kernel.c again (CFLAGS="-g")
 	@$(BIN)/python hatch_build.py $(CFLAGS)
 
-proto: .venv/ready ## Generate receiver/wire from proto/
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=receiver/wire --pyi_out=receiver/wire proto/*.proto
+proto: .venv/ready ## Generate receiver/intake/wire from proto/
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=receiver/intake/wire --pyi_out=receiver/intake/wire proto/*.proto
 
 docs: .venv/ready ## Renew the tables in README and docs/ from the code
 	@$(BIN)/python docs/generate.py

@@ -1,7 +1,7 @@
 """Compiles receiver/kernel.c where a package is built: a hook of hatchling, or `python hatch_build.py`.
 
 Without a C compiler or Python's headers the package is built without it, and runs its
-loops in Python (receiver/fastpath.py). RECEIVER_KERNEL=require makes that an error,
+loops in Python (receiver/intake/fastpath.py). RECEIVER_KERNEL=require makes that an error,
 RECEIVER_KERNEL=off leaves it out.
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 import snappy
 
 from benchmarks.payloads import SELECTED_PREFIX, Request
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 
 KEY = "00000000-0000-0000-0000-000000000000"
 

@@ -11,7 +11,6 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from benchmarks import contestants
@@ -58,7 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for workload in QUICK if given.quick else ALL:
         results += _turns(workload, seconds, repeats, cores)
     results += _half_rate(seconds, cores)
-    results += _workers(seconds, repeats, cores)
     growth = [] if given.quick else _growth(seconds, cores)
     stages = measure_stages()
     write(given.into, results, growth, stages, time.gmtime(), f"{repeats} runs of {seconds:g} s")
@@ -108,20 +106,6 @@ def _half_rate(seconds: float, cores: tuple[int, ...]) -> list[Result]:
         cold=True,
     )
     return [made, cold]
-
-
-def _workers(seconds: float, repeats: int, cores: tuple[int, ...]) -> list[Result]:
-    """Let one worker and two have both cores, which load and sink need a part of as well."""
-    workload = Workload(selected=100)
-    requests = make_requests(workload)
-    found = []
-    for _ in range(repeats):
-        for workers in (1, 2):
-            start = partial(contestants.receiver, more=("--workers", str(workers)))
-            name = f"receiver on both cores, --workers {workers}"
-            pair = cores[0], cores[1]
-            found.append(run(name, start, workload, requests, seconds, pair, on_both=True))
-    return found
 
 
 def _growth(seconds: float, cores: tuple[int, ...]) -> list[tuple[int, Result]]:

@@ -12,7 +12,7 @@ import sys
 import snappy
 from isal import igzip
 
-from receiver.wire.remote_write_lean_pb2 import OpaqueWriteRequest
+from receiver.intake.wire.remote_write_lean_pb2 import OpaqueWriteRequest
 
 
 class Counts:

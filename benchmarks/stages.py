@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.payloads import SELECTED_PREFIX, Workload, endless, make_requests
-from receiver.allowlist import Allowlist, Entry
-from receiver.batch import Settlement, Submission, seal
-from receiver.decode import Message, decompress
-from receiver.envelope import Identity
-from receiver.intake import Selection
-from receiver.outbox import Outbox
-from receiver.reception import digest
+from receiver.azure.envelope import Identity
+from receiver.intake.decode import Message, decompress
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import Pipeline
+from receiver.outbox.batch import Append, Settlement, seal
+from receiver.outbox.store import Outbox
+from receiver.server.write_handler import digest
 
 WARM, COUNTED = 50, 150
 LIMIT_BYTES = 1 << 30
@@ -44,7 +44,7 @@ def measure_stages() -> dict[str, dict[str, float]]:
 def _stages(workload: Workload) -> dict[str, float]:
     stream = endless(make_requests(workload))
     allowlist = Allowlist([Entry(f"{SELECTED_PREFIX}*")])
-    selection = Selection(allowlist, Identity("key", "host"), LIMIT_BYTES)
+    selection = Pipeline(allowlist, Identity("key", "host"), LIMIT_BYTES)
     with tempfile.TemporaryDirectory() as folder:
         outbox = Outbox(Path(folder), 1 << 40, "key")
         samples = 0
@@ -59,13 +59,13 @@ def _stages(workload: Workload) -> dict[str, float]:
     return {stage: seconds / samples * 1e9 for stage, seconds in clock.seconds.items()}
 
 
-def _one(body: bytes, selection: Selection, outbox: Outbox, clock: _Clock) -> None:
+def _one(body: bytes, selection: Pipeline, outbox: Outbox, clock: _Clock) -> None:
     raw = clock.time("decompress", lambda: decompress(body, LIMIT_BYTES))
     intake = clock.time("recognise, select, render", lambda: selection.take(raw, Message.V1))
     if not intake.chunks:
         return
     told = clock.time("digest", lambda: digest(body, Message.V1))
-    submission = Submission(intake.chunks, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
+    submission = Append(intake.chunks, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
     sealed = clock.time("compress", lambda: seal(submission))
     clock.time("commit", lambda: outbox.apply([sealed], []))
     while batches := clock.time("fetch batches", lambda: outbox.next_batches((), 0, SENDERS)):

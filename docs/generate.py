@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from receiver import errors
-from receiver.cli import make_parser
-from receiver.decode import INVALID_REASONS
-from receiver.ingestion import REJECT_REASONS
-from receiver.intake import DROP_REASONS
-from receiver.selfmetrics import METRICS as SELF_METRICS
-from receiver.settings import SETTINGS
-from receiver.states import MEANINGS, anchor
+from receiver.azure.verdict import REJECT_REASONS
+from receiver.cli.main import make_parser
+from receiver.config.settings import SETTINGS
+from receiver.intake.decode import INVALID_REASONS
+from receiver.intake.pipeline import DROP_REASONS
+from receiver.status.metrics import METRICS as SELF_METRICS
+from receiver.status.verdicts import MEANINGS, anchor
 from receiver.triton import METRICS, series_names
 
 ROOT = Path(__file__).parent.parent

@@ -2,7 +2,7 @@
 
 import sys
 
-from receiver.cli import main
+from receiver.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,6 +22,7 @@
     +-- InvalidSeries        one series of a request is refused; the others go on
     +-- Damaged              a batch on the disk is not what was written there
     +-- OutboxError          the outbox cannot be opened or used
+    +-- Unreachable          no answer: the way to a server is broken somewhere
 
 Each class has a `reason` (from a closed set; it is also a metric's label) and a
 `hint`: a sentence that tells the operator what to do. Refused requests carry the
@@ -30,12 +31,14 @@ HTTP `status` that says so.
 
 from typing import ClassVar
 
+from receiver.text import printable
+
 
 class ReceiverError(Exception):
     """Something went wrong in a way that is understood."""
 
     reason: ClassVar[str] = "error"
-    hint: ClassVar[str] = ""
+    hint: str = ""
 
 
 class SettingsError(ReceiverError):
@@ -193,3 +196,13 @@ class OutboxError(ReceiverError):
     """The outbox cannot be opened or used."""
 
     reason = "outbox"
+
+
+class Unreachable(ReceiverError):
+    """No answer: the way to a server is broken somewhere."""
+
+    def __init__(self, cause: str, hint: str) -> None:
+        """Take what happened, and what to do."""
+        self.cause = printable(cause)
+        super().__init__(self.cause)
+        self.hint = hint

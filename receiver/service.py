@@ -1,6 +1,6 @@
 """The receiver as a whole: wires the stages, starts them and stops them.
 
-Data flows down: web, reception, outbox, delivery. They are started from the bottom
+Data flows down: web, write_handler, outbox, delivery. They are started from the bottom
 up, so that nothing arrives before it can be kept, and stopped from the top down, so
 that nothing is lost: newcomers get 503, what is in flight is finished, what has no
 outcome yet stays in the outbox.
@@ -17,29 +17,27 @@ from typing import Any
 
 import structlog
 
-from receiver import memory
-from receiver.allowlist import Allowlist
-from receiver.commit import Committer
-from receiver.compiled import IS_COMPILED
-from receiver.connection import Connection
-from receiver.delivery import Delivery
-from receiver.desk import Desk
+from receiver import allocator
+from receiver.azure.connection_string import Connection
+from receiver.config.reload import Watch
+from receiver.config.selection import selector
+from receiver.config.settings import Settings, load_allowlist
+from receiver.delivery.sender import Delivery
+from receiver.delivery.setup import open_delivery
 from receiver.errors import SettingsError
-from receiver.instrument import Instrument
-from receiver.intake import Selection
-from receiver.metadata import MetadataBook
-from receiver.observation import Observation
-from receiver.outbox import Outbox
-from receiver.outlet import open_outlet
-from receiver.pages import make_pages
-from receiver.reception import Reception
-from receiver.reload import Watch
-from receiver.selecting import selector
-from receiver.settings import Settings, load_allowlist
-from receiver.status import Observer
-from receiver.troubles import Troubles
-from receiver.workers.crew import Crew
-from receiver.workers.report import Hearing
+from receiver.intake.metadata import MetadataBook
+from receiver.intake.metrics_json import Allowlist
+from receiver.intake.pipeline import Pipeline
+from receiver.intake.recogniser import IS_COMPILED
+from receiver.outbox.committer import Committer
+from receiver.outbox.store import Outbox
+from receiver.server.server import Server
+from receiver.server.write_handler import WriteHandler
+from receiver.status.monitor import Monitor
+from receiver.status.pages import make_pages
+from receiver.status.recent_errors import RecentErrors
+from receiver.status.sampling import Sampling
+from receiver.status.snapshot import Observer
 
 DEFECT = "A defect of the receiver: please report it. It ends, and loses nothing: start it again."
 
@@ -59,7 +57,7 @@ class Receiver:
     delivery: Delivery
     observer: Observer
     watch: Watch
-    instrument: Instrument
+    monitor: Monitor
 
 
 @asynccontextmanager
@@ -79,49 +77,42 @@ async def running(
     committer.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
-        delivery = open_outlet(settings, connection, committer, stack, clock)
+        delivery = open_delivery(settings, connection, committer, stack, clock)
         committer.on_batches = delivery.wake
         metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
         select = selector(settings, key, metadata)
-        reception = Reception(select(allowlist), committer)
-        observation, troubles = Observation(clock), Troubles(clock)
-        reception.on_request = observation.saw
-        watch = _watch(settings, reception, select, troubles, clock)
-        desk: Desk | Crew
-        if settings.workers == 1:
-            desk = Desk(settings, reception)
-        else:
-            hearing = Hearing(observation, troubles, metadata)
-            desk = Crew(settings, key, committer, reception, hearing)
-            watch.in_force = desk.in_force
-        stack.push_async_callback(desk.close)
+        write_handler = WriteHandler(select(allowlist), committer)
+        observation, recent_errors = Sampling(clock), RecentErrors(clock)
+        write_handler.on_request = observation.saw
+        watch = _watch(settings, write_handler, select, recent_errors, clock)
+        server = Server(settings, write_handler)
+        stack.push_async_callback(server.close)
         observer = Observer(
             committer,
-            reception,
+            write_handler,
             delivery,
             settings.metrics_json or "default_metrics.json",
             connection.track_url,
             clock(),
             clock,
             asyncio.get_running_loop().time,
-            desk.arrivals,
-            desk.seen,
+            server.arrivals,
             watch,
         )
-        instrument = Instrument(observer, observation, troubles, settings.price_per_gb)
-        committer.on_trouble = delivery.on_trouble = troubles.note
-        await instrument.begin()
-        url = await desk.open(make_pages(instrument, watch), troubles.note)
+        monitor = Monitor(observer, observation, recent_errors, settings.price_per_gb)
+        committer.on_trouble = delivery.on_trouble = recent_errors.note
+        await monitor.begin()
+        url = await server.open(make_pages(monitor, watch), recent_errors.note)
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        looking = _watched(instrument.run(), "instrument", broken)
+        looking = _watched(monitor.run(), "monitor", broken)
         sending = _watched(delivery.run(), "delivery", broken)
         watching = _watched(watch.run(), "watch", broken)
         try:
-            yield Receiver(url, broken, delivery, observer, watch, instrument)
+            yield Receiver(url, broken, delivery, observer, watch, monitor)
         finally:
             looking.cancel()
             watching.cancel()
-            await _stop(desk, delivery, sending, settings.shutdown_seconds)
+            await _stop(server, delivery, sending, settings.shutdown_seconds)
 
 
 def _watched(
@@ -141,37 +132,39 @@ def _watched(
 
 def _watch(
     settings: Settings,
-    reception: Reception,
-    select: Callable[[Allowlist], Selection],
-    troubles: Troubles,
+    write_handler: WriteHandler,
+    select: Callable[[Allowlist], Pipeline],
+    recent_errors: RecentErrors,
     clock: Callable[[], float],
 ) -> Watch:
     """Make what follows metrics.json."""
 
     def use(wanted: Allowlist) -> None:
-        reception.selection = select(wanted)
+        write_handler.pipeline = select(wanted)
 
     def load() -> Allowlist:
         try:
             return load_allowlist(settings)
         except SettingsError as error:
-            troubles.note("metrics.json", str(error), "The list before is kept: mend the file.")
+            recent_errors.note(
+                "metrics.json", str(error), "The list before is kept: mend the file."
+            )
             raise
 
     return Watch(settings.metrics_json, load, use, clock)
 
 
 async def _stop(
-    desk: Desk | Crew, delivery: Delivery, sending: "asyncio.Task[None]", seconds: float
+    server: Server, delivery: Delivery, sending: "asyncio.Task[None]", seconds: float
 ) -> None:
     """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox.
 
-    Until all is done newcomers are answered: the desk is closed after this.
+    Until all is done newcomers are answered: the server is closed after this.
     """
     loop_time = asyncio.get_running_loop().time
     deadline = loop_time() + seconds
     delivery.stop()
-    await desk.drain(seconds)
+    await server.drain(seconds)
     await asyncio.wait({sending}, timeout=max(0.0, deadline - loop_time()))
     if not sending.done():
         log.info("stopped while batches were under way", hint="They stay in the outbox.")
@@ -185,15 +178,14 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
     A second signal ends the process at once, and loses nothing.
     """
     stop = stop_on_signals()
-    memory.settle()
+    allocator.tune_malloc()
     async with running(settings, connection, allowlist) as receiver:
-        memory.settle_garbage()
+        allocator.freeze_gc()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
         log.info(
             "receiver listens",
             address=receiver.url,
             write=f"{receiver.url}/api/v1/write",
-            workers=settings.workers,
             loops="compiled" if IS_COMPILED else "python",
             delivers_to=connection.endpoint,
             metrics=[entry.name for entry in allowlist.entries],

@@ -89,7 +89,7 @@ def test_all_selectors_find_the_pods() -> None:
 
 def test_copies_are_what_they_were_copied_from() -> None:
     """Kustomize reads no file outside its folder, so some are there twice."""
-    default = (ROOT / "receiver/default_metrics.json").read_text()
+    default = (ROOT / "receiver/config/default_metrics.json").read_text()
     rules = (ROOT / "prometheus/rules/triton_irate.yml").read_text()
     config = (ROOT / "prometheus/prometheus.yml").read_text()
     assert (BASE / "metrics.json").read_text() == default

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from receiver import cli, decode, errors
-from receiver.ingestion import REJECT_REASONS, Action
-from receiver.intake import DROP_REASONS
-from receiver.selfmetrics import METRICS as SELF_METRICS
-from receiver.selfmetrics import SelfMetric
-from receiver.settings import SETTINGS, Setting
+from receiver import errors
+from receiver.azure.verdict import REJECT_REASONS, Action
+from receiver.cli import main as cli
+from receiver.config.settings import SETTINGS, Setting
+from receiver.intake import decode
+from receiver.intake.pipeline import DROP_REASONS
+from receiver.server.app import WRITE_PATH
+from receiver.status.metrics import METRICS as SELF_METRICS
+from receiver.status.metrics import SelfMetric
 from receiver.triton import METRICS, Metric
-from receiver.web import WRITE_PATH
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "docs/settings.md", "docs/metrics.md", "docs/http-api.md"]

@@ -12,7 +12,7 @@ SPEAK_FOR_THEMSELVES = {
 }
 
 
-def troubles() -> Iterator[tuple[str, ast.Call]]:
+def recent_errors() -> Iterator[tuple[str, ast.Call]]:
     """Find each call of the log that warns, and where it is."""
     for path in sorted(RECEIVER.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -25,7 +25,7 @@ def troubles() -> Iterator[tuple[str, ast.Call]]:
 
 def test_each_trouble_has_a_hint() -> None:
     """Read from the source: a line without one would be found at three in the morning."""
-    found = dict(troubles())
+    found = dict(recent_errors())
     assert len(found) > 10
     without = [
         place

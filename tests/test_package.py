@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.compiled import IS_COMPILED
+from receiver.intake.recogniser import IS_COMPILED
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -42,9 +42,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, kernel: str) 
     assert len(compiled) == (kernel == "require")
     assert wheel.name.endswith("-none-any.whl") is (kernel == "off")
     for name in (
-        "receiver/default_metrics.json",
+        "receiver/config/default_metrics.json",
         "receiver/sandbox/page.html",
-        "receiver/wire/remote_write_v2_pb2.py",
+        "receiver/intake/wire/remote_write_v2_pb2.py",
     ):
         assert name in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {
@@ -68,7 +68,11 @@ def test_the_wheel_runs(wheel: Path, kernel: str, tmp_path: Path) -> None:
     where = [sys.executable, "-c", "import receiver, json; print(json.dumps(receiver.__file__))"]
     found = subprocess.run(where, check=True, cwd=tmp_path, capture_output=True, text=True)
     assert Path(json.loads(found.stdout)).is_relative_to(tmp_path)
-    loops = [sys.executable, "-c", "import receiver.compiled; print(receiver.compiled.IS_COMPILED)"]
+    loops = [
+        sys.executable,
+        "-c",
+        "import receiver.intake.recogniser; print(receiver.intake.recogniser.IS_COMPILED)",
+    ]
     ran = subprocess.run(loops, check=True, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)  # fmt: skip
     assert ran.stdout.strip() == str(kernel == "require")
     assert receiver("--version").strip() in wheel.name

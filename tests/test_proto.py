@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_tools import protoc
 
-from receiver.wire import remote_write_lean_pb2, remote_write_v1_pb2, remote_write_v2_pb2
+from receiver.intake.wire import remote_write_lean_pb2, remote_write_v1_pb2, remote_write_v2_pb2
 
 PROTO = Path(__file__).parent.parent / "proto"
 COMMITTED = {

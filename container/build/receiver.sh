@@ -17,7 +17,7 @@ rm -f /opt/receiver/lib/python3*/site-packages/*.dist-info/direct_url.json
 
 mkdir -p /out/receiver/opt /out/receiver/etc/receiver /out/receiver/usr/local/bin /out/state/var/lib/receiver
 cp -a /opt/receiver /out/receiver/opt/receiver
-cp receiver/default_metrics.json /out/receiver/etc/receiver/metrics.json
+cp receiver/config/default_metrics.json /out/receiver/etc/receiver/metrics.json
 ln -s /opt/receiver/bin/appinsights-receiver /out/receiver/usr/local/bin/appinsights-receiver
 if [ -d /out/telemetry ]; then
     cp /out/telemetry/etc/prometheus/prometheus.yml /out/telemetry/opt/telemetry/prometheus.yml

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
-from receiver.wire.remote_write_v2_pb2 import Request
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.intake.wire.remote_write_v2_pb2 import Request
 
 T = 1_795_300_000_000
 STALE: float = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]

@@ -17,12 +17,12 @@ import atheris
 import snappy
 
 with atheris.instrument_imports(include=["receiver"]):
-    from receiver.decode import Message, decompress
     from receiver.errors import RequestRefused, UnsupportedMedia
-    from receiver.media import negotiate
-    from receiver.parts import check_parts
-    from receiver.wire.remote_write_v1_pb2 import WriteRequest
-    from receiver.wire.remote_write_v2_pb2 import Request
+    from receiver.intake.decode import Message, decompress
+    from receiver.intake.parse_cost import check_parts
+    from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+    from receiver.intake.wire.remote_write_v2_pb2 import Request
+    from receiver.server.negotiation import negotiate
     from tests.property.reading import LIMITS, check, new_selections
 
 CAPTURES = Path(__file__).parent.parent / "data/remote-write"

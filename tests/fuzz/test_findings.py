@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.decode import Message
+from receiver.intake.decode import Message
 from tests.property.reading import check, new_selections
 
 FINDINGS = sorted((Path(__file__).parent / "findings").iterdir())

@@ -16,10 +16,10 @@ from typing import Any, Self
 import aiohttp
 
 from demo.child import Child, last_lines
+from receiver.config.settings import find_connection, load_allowlist, resolve
 from receiver.sandbox import Sandbox, Server
 from receiver.sandbox.faults import parse as parse_faults
 from receiver.service import running
-from receiver.settings import find_connection, load_allowlist, resolve
 from tests.integration.remote_write import Point
 from tests.integration.waiting import until
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import aiohttp
 import snappy
 
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
-from receiver.wire.remote_write_v2_pb2 import Request
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.intake.wire.remote_write_v2_pb2 import Request
 
 HEADERS: Mapping[int, Mapping[str, str]] = {
     1: {

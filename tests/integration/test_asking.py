@@ -15,7 +15,7 @@ import yaml
 from aiohttp import web
 
 from receiver import logs
-from receiver.cli import main
+from receiver.cli.main import main
 from receiver.sandbox import Sandbox, serve
 from tests.integration.receivers import receiving
 from tests.integration.waiting import in_loop

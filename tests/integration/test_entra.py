@@ -14,14 +14,14 @@ import pytest
 from aiohttp import ClientSession, web
 
 from demo.receiver_process import ReceiverProcess
-from receiver import entra, service
-from receiver.allowlist import parse as parse_allowlist
-from receiver.connection import Connection, parse
-from receiver.errors import SettingsError
+from receiver import service
+from receiver.azure import credentials as entra
+from receiver.azure.connection_string import Connection, parse
+from receiver.config.settings import resolve
+from receiver.errors import SettingsError, Unreachable
+from receiver.intake.metrics_json import parse as parse_allowlist
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.sandbox import Sandbox, serve
-from receiver.settings import resolve
-from receiver.transport import Unreachable
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
 
 
 @dataclass

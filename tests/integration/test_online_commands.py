@@ -13,9 +13,9 @@ import snappy
 from aiohttp import web
 
 from receiver import logs
-from receiver.cli import main
+from receiver.cli.main import main
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.sandbox import Sandbox, Server, serve
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
 from tests.integration.receivers import Running, metrics_json, receiving
 from tests.integration.remote_write import Point, encode, post
 from tests.integration.waiting import in_loop, until

@@ -9,10 +9,10 @@ from pathlib import Path
 import aiohttp
 import structlog
 
-from receiver.allowlist import Allowlist, Entry
+from receiver.config.settings import find_connection, resolve
+from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.sandbox import Sandbox, Server, serve
 from receiver.service import running
-from receiver.settings import find_connection, resolve
 from tests.integration.receivers import ReceiverProcess, delivered, read_status, script
 from tests.integration.remote_write import Point, encode, half_sent, numbered, post
 from tests.integration.waiting import in_loop, until
@@ -179,5 +179,5 @@ async def test_a_part_that_fails_is_told_and_not_gone_on_without(tmp_path: Path)
                     assert str(await receiver.broken) == "the clock broke"
                 broken.clear()
         [entry] = [each for each in log if each["event"] == "a part has failed"]
-        assert entry["part"] == "instrument"
+        assert entry["part"] == "monitor"
         assert entry["log_level"] == "error"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.allowlist import parse
-from receiver.cli import main
+from receiver.cli.main import main
+from receiver.intake.metrics_json import parse
 
 PAGES = Path(__file__).parent.parent / "data/triton-metrics"
 

@@ -12,8 +12,8 @@ import yaml
 
 from demo.parts import MissingPart, parts_dir
 from demo.prometheus import PrometheusInstall, PrometheusServer, install
-from receiver.selfmetrics import METRICS
-from receiver.states import State, anchor
+from receiver.status.metrics import METRICS
+from receiver.status.verdicts import State, anchor
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -15,15 +15,15 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from receiver import histogram
-from receiver.allowlist import Allowlist, Entry
-from receiver.compiled import IS_COMPILED
-from receiver.decode import Message
-from receiver.envelope import Identity
+from receiver.azure.envelope import Identity
 from receiver.errors import RequestRefused, TooManySeries, TooMuchToRender, Undecodable
-from receiver.intake import DROP_REASONS, Intake, Selection
-from receiver.limits import Limits
-from receiver.wire.remote_write_lean_pb2 import (
+from receiver.intake import histogram
+from receiver.intake.decode import Message
+from receiver.intake.limits import Limits
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import DROP_REASONS, Outcome, Pipeline
+from receiver.intake.recogniser import IS_COMPILED
+from receiver.intake.wire.remote_write_lean_pb2 import (
     OpaqueRequest,
     OpaqueWriteRequest,
     ReferencingTimeSeries,
@@ -31,7 +31,7 @@ from receiver.wire.remote_write_lean_pb2 import (
     TimeSeries,
     WriteRequest,
 )
-from receiver.wire.remote_write_v2_pb2 import Metadata
+from receiver.intake.wire.remote_write_v2_pb2 import Metadata
 
 LIMITS = Limits(
     decoded_bytes=1 << 20, rendered_bytes=1 << 20, series=60, labels=12, label_bytes=2000
@@ -58,14 +58,14 @@ class Account:
     exemplars: int = 0
 
 
-def new_selections() -> list[Selection]:
+def new_selections() -> list[Pipeline]:
     """Make the receiver's own readers, compiled and in Python, with the limits of this module."""
     return [_selection(compiled=compiled) for compiled in {False, IS_COMPILED}]
 
 
-def _selection(*, compiled: bool) -> Selection:
+def _selection(*, compiled: bool) -> Pipeline:
     wanted = Allowlist([Entry(name) for name in WANTED])
-    return Selection(wanted, Identity("11111111-2222-3333-4444-555555555555", "host"), 1 << 16, LIMITS, compiled=compiled)  # fmt: skip
+    return Pipeline(wanted, Identity("11111111-2222-3333-4444-555555555555", "host"), 1 << 16, LIMITS, compiled=compiled)  # fmt: skip
 
 
 def read(raw: bytes, message: Message) -> Account:
@@ -169,7 +169,7 @@ def _time(timestamp_ms: int) -> str:
     return moment.strftime("%m-%dT%H:%M:%S.") + f"{timestamp_ms % 1000:03}|{moment.year}"
 
 
-def check(selection: Selection, raw: bytes, message: Message) -> None:
+def check(selection: Pipeline, raw: bytes, message: Message) -> None:
     """Have the receiver read a body, by the full parser and by the fast path, and compare.
 
     Raises: AssertionError where they differ, and whatever the receiver raises that is
@@ -182,13 +182,13 @@ def check(selection: Selection, raw: bytes, message: Message) -> None:
     except NotRead as refused:
         why = refused.args[0]
     slow = _tried(lambda: selection.take_slowly(raw, message))
-    if isinstance(slow, Intake):
+    if isinstance(slow, Outcome):
         assert why is None, f"taken, but to be refused: {why}"
         compare(slow, wanted, message)
     else:
         assert type(slow) is (why or TooMuchToRender), repr(slow)
     fast = _tried(lambda: selection.take(raw, message))
-    if isinstance(fast, Intake):
+    if isinstance(fast, Outcome):
         if why is Undecodable:
             wanted = read_undamaged(raw, message)
         else:
@@ -199,7 +199,7 @@ def check(selection: Selection, raw: bytes, message: Message) -> None:
         assert both or type(fast) is type(slow), (fast, slow)
 
 
-def _tried(take: Callable[[], Intake]) -> Intake | RequestRefused:
+def _tried(take: Callable[[], Outcome]) -> Outcome | RequestRefused:
     try:
         return take()
     except RequestRefused as refused:
@@ -224,7 +224,7 @@ def read_undamaged(raw: bytes, message: Message) -> Account:
     return account
 
 
-def compare(intake: Intake, wanted: Account, message: Message) -> None:
+def compare(intake: Outcome, wanted: Account, message: Message) -> None:
     """Hold an intake to the account; what was written is told to senders of 2.0 alone."""
     assert [_point(line) for line in intake.lines] == wanted.points
     dropped = sum(intake.dropped.values())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from receiver.decode import Message
+from receiver.intake.decode import Message
 from tests.golden import make
 
 MIN_MS, MAX_MS = -62135596800000, 253402300799999

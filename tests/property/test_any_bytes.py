@@ -11,16 +11,18 @@ import snappy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from receiver import allowlist, connection, settings
-from receiver.allowlist import Allowlist, Entry
-from receiver.decode import Message, decode, decompress
-from receiver.envelope import Identity
+from receiver.azure import connection_string as connection
+from receiver.azure.envelope import Identity
+from receiver.azure.redirect import Route
+from receiver.azure.verdict import REJECT_REASONS, Action, retry_after, verdict
+from receiver.config import settings
+from receiver.delivery.backoff import Backoff
 from receiver.errors import InvalidSeries, RequestRefused, SettingsError
-from receiver.gate import Gate
-from receiver.ingestion import REJECT_REASONS, Action, retry_after, verdict
-from receiver.intake import Selection
-from receiver.media import negotiate
-from receiver.redirect import Route
+from receiver.intake import metrics_json as allowlist
+from receiver.intake.decode import Message, decode, decompress
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import Pipeline
+from receiver.server.negotiation import negotiate
 from tests.golden import make
 from tests.property.strategies import Sent, requests
 
@@ -53,7 +55,7 @@ def tried(call: Callable[[], Result], error: type[Error]) -> Result | Error:
 
 def take(raw: bytes, message: Message) -> None:
     """Run bytes through decode, select and render; only a refusal may come out of it."""
-    everything = Selection(Allowlist([Entry("*")]), Identity(KEY, "host"), 10_000)
+    everything = Pipeline(Allowlist([Entry("*")]), Identity(KEY, "host"), 10_000)
     intake = tried(lambda: everything.take(raw, message), RequestRefused)
     if isinstance(intake, RequestRefused):
         assert intake.status in (400, 413)
@@ -274,7 +276,7 @@ def test_any_failure_closes_the_gate_for_a_while(
     failures: list[tuple[Action, float, float, float | None]], chance: float
 ) -> None:
     """For a time that is neither nothing nor for ever, whatever came before."""
-    gate = Gate(lambda: chance)
+    gate = Backoff(lambda: chance)
     now = 0.0
     for action, passed, lasted, told in failures:
         now += passed

@@ -8,14 +8,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.allowlist import Allowlist, Entry
-from receiver.compiled import IS_COMPILED
-from receiver.decode import Message
-from receiver.envelope import Identity
+from receiver.azure.envelope import Identity
 from receiver.errors import Undecodable
-from receiver.intake import Intake, Selection
-from receiver.wire import remote_write_v1_pb2 as v1
-from receiver.wire import remote_write_v2_pb2 as v2
+from receiver.intake.decode import Message
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import Outcome, Pipeline
+from receiver.intake.recogniser import IS_COMPILED
+from receiver.intake.wire import remote_write_v1_pb2 as v1
+from receiver.intake.wire import remote_write_v2_pb2 as v2
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 ENDS_IN_07 = struct.unpack("<d", b"\x10\x12\x07\x10\x12\x07\x10\x07")[0]
@@ -88,16 +88,16 @@ def spell_v2(spec: Spec) -> bytes:
     return request.SerializeToString()
 
 
-def make_selections() -> list[Selection]:
+def make_selections() -> list[Pipeline]:
     """Make a selection in Python, and one with compiled loops where they are built."""
     entries = [Entry("wanted"), Entry("wanted_glob_*"), Entry("w" * 130)]
     return [
-        Selection(Allowlist(entries), Identity("key", "host"), 1 << 20, compiled=compiled)
+        Pipeline(Allowlist(entries), Identity("key", "host"), 1 << 20, compiled=compiled)
         for compiled in sorted({False, IS_COMPILED})
     ]
 
 
-def outcome(intake: Intake, message: Message) -> dict[str, Any]:
+def outcome(intake: Outcome, message: Message) -> dict[str, Any]:
     """Give all that counts; 1.0 has no Written headers, so nothing there counts for them."""
     fields = asdict(intake)
     if message is Message.V1:
@@ -106,7 +106,7 @@ def outcome(intake: Intake, message: Message) -> dict[str, Any]:
     return fields
 
 
-def hold_together(selection: Selection, raw: bytes, message: Message) -> None:
+def hold_together(selection: Pipeline, raw: bytes, message: Message) -> None:
     try:
         expected = outcome(make_selections()[0].take_slowly(raw, message), message)
     except Undecodable:  # the damage may be in a series that is dropped by its name

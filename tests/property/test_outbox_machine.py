@@ -14,14 +14,14 @@ from hypothesis.stateful import (
     rule,
 )
 
-from receiver.batch import Batch, Settlement, Submission, cut, seal, unpack
 from receiver.errors import OutboxFull
-from receiver.outbox import Outbox
-from receiver.repeats import REMEMBER_SECONDS
-from receiver.status import read_ledger
+from receiver.outbox.batch import Append, Batch, Settlement, cut, seal, unpack
+from receiver.outbox.dedup import REMEMBER_SECONDS
+from receiver.outbox.store import Outbox
+from receiver.status.snapshot import read_ledger
 
 NOW_MS = 1_800_000_000_000
-BAD = seal(Submission(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))
+BAD = seal(Append(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))
 """One that SQLite cannot hold: a transaction with it fails."""
 
 
@@ -35,7 +35,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.serial = 0
         self.waiting: Counter[bytes] = Counter()
         self.totals: Counter[str] = Counter()
-        self.sent: deque[Submission] = deque(maxlen=20)
+        self.sent: deque[Append] = deque(maxlen=20)
         self.lines: dict[bytes, list[bytes]] = {}
         self.committed_at: dict[bytes, float] = {}
         self.under_way: dict[int, Batch] = {}
@@ -55,17 +55,17 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox.close()
         self.directory.cleanup()
 
-    def made(self, items: int, unselected: int) -> Submission:
+    def made(self, items: int, unselected: int) -> Append:
         """Make a request that is like no other."""
         self.serial += 1
         lines = [b"%d/%d\n" % (self.serial, place) for place in range(items)]
         totals = {("received", ""): items + unselected, ("unselected", ""): unselected}
         digest = b"%d" % self.serial
-        submission = Submission(cut(lines), NOW_MS, NOW_MS, totals, digest, b"answer " + digest)
+        submission = Append(cut(lines), NOW_MS, NOW_MS, totals, digest, b"answer " + digest)
         self.lines[digest] = lines
         return seal(submission)
 
-    def expect(self, submission: Submission, answer: bytes | OutboxFull | None) -> None:
+    def expect(self, submission: Append, answer: bytes | OutboxFull | None) -> None:
         """Take down what a submission must have changed."""
         if answer is None:
             self.waiting.update(self.lines[submission.digest])

@@ -5,12 +5,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.batch import (
+from receiver.outbox.batch import (
     BATCH_BYTES,
     BATCH_ITEMS,
     CHUNK_BYTES,
     CHUNK_ITEMS,
-    Submission,
+    Append,
     cut,
     pack,
     seal,
@@ -30,7 +30,7 @@ shapes = st.lists(
 )  # fmt: skip
 
 
-def submissions(shape: list[tuple[list[tuple[int, int]], list[int]]]) -> list[Submission]:
+def submissions(shape: list[tuple[list[tuple[int, int]], list[int]]]) -> list[Append]:
     """Make submissions of runs of lines: so many, so long; each line tells where it belongs."""
     made = []
     for number, (runs, (oldest, newest)) in enumerate(shape):
@@ -40,7 +40,7 @@ def submissions(shape: list[tuple[list[tuple[int, int]], list[int]]]) -> list[Su
                 size for count, size in runs for _ in range(min(count, 1_500_000 // size))
             )
         ]
-        made.append(Submission(cut(lines), oldest, newest, {}))
+        made.append(Append(cut(lines), oldest, newest, {}))
     return made
 
 

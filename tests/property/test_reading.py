@@ -7,11 +7,11 @@ import snappy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from receiver.decode import Message, decompress
 from receiver.errors import RequestRefused
-from receiver.parts import check_parts
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
-from receiver.wire.remote_write_v2_pb2 import Request
+from receiver.intake.decode import Message, decompress
+from receiver.intake.parse_cost import check_parts
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.intake.wire.remote_write_v2_pb2 import Request
 from tests.property.reading import LIMITS, check, new_selections
 
 NAMES = st.sampled_from([b"__name__", b"", b"job", b"instance", b"b\xff", b"x" * 700])

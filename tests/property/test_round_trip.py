@@ -9,18 +9,18 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.allowlist import Allowlist, Entry
-from receiver.decode import Message
-from receiver.envelope import KEY_LIMIT, Identity, fit
-from receiver.intake import Intake, Selection
+from receiver.azure.envelope import KEY_LIMIT, Identity, fit
+from receiver.intake.decode import Message
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import Outcome, Pipeline
 from tests.property.strategies import Sent, requests
 
 IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
 
 
-def take(sent: Sent, *names: str) -> Intake:
+def take(sent: Sent, *names: str) -> Outcome:
     """Select these names of a request."""
-    selection = Selection(Allowlist([Entry(name) for name in names]), IDENTITY, 100_000)
+    selection = Pipeline(Allowlist([Entry(name) for name in names]), IDENTITY, 100_000)
     return selection.take(sent.raw, sent.message)
 
 
@@ -81,7 +81,7 @@ def test_both_protocols_give_the_same_items(sent: Sent) -> None:
     from tests.golden import make
 
     spelt = [(list(labels.items()), samples) for labels, samples in sent.series]
-    selection = Selection(Allowlist([Entry("*")]), IDENTITY, 100_000)
+    selection = Pipeline(Allowlist([Entry("*")]), IDENTITY, 100_000)
 
     old = selection.take(make.v1(spelt), Message.V1)
     new = selection.take(make.v2(spelt), Message.V2)

@@ -16,14 +16,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120.0, help="how long it blows")
     parser.add_argument("--seed", type=int, help="what it is drawn from; else the time")
     parser.add_argument("--kills", type=int, help="kill -9s, at least; else one in five seconds")
-    parser.add_argument(
-        "--workers", type=int, default=1, help="processes that take requests; some are killed alone"
-    )
     given = parser.parse_args()
     seed = int(time.time()) if given.seed is None else given.seed
     kills = given.kills or max(1, round(given.seconds / 5))
     with tempfile.TemporaryDirectory() as folder:
-        storm = Storm(Path(folder), given.seconds, kills, seed, given.workers)
+        storm = Storm(Path(folder), given.seconds, kills, seed)
         print(f"The storm blows for {given.seconds:g} s, seed {seed}.", flush=True)
         asyncio.run(storm.run())
         print(storm.report)

@@ -14,12 +14,11 @@ What is held against it, at each look at /api/v1/status and at the end:
 """
 
 import asyncio
-import os
 import random
 import signal
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from receiver.deadletters import read_dead_letters
+from receiver.cli.rejected_items import read_dead_letters
 from receiver.sandbox import Sandbox, Server, serve
 from receiver.sandbox.faults import parse as parse_faults
 from tests.integration.receivers import ReceiverProcess, read_status
@@ -100,8 +99,6 @@ class Report:
     requests: int = 0
     attempts: Counter[str] = field(default_factory=Counter)
     kills: int = 0
-    workers: int = 1
-    worker_kills: int = 0
     stops: int = 0
     freezes: int = 0
     service_away: int = 0
@@ -144,22 +141,19 @@ def mixed(shard: int, first: int, count: int, timestamp_ms: int) -> list[Point]:
 class Storm:
     """One storm. `run` returns its report, or raises AssertionError where a promise is broken."""
 
-    def __init__(
-        self, folder: Path, seconds: float, kills: int, seed: int, workers: int = 1
-    ) -> None:
-        """Use `folder` for outbox and logs; kill `kills` times in `seconds`, of several workers some too."""
+    def __init__(self, folder: Path, seconds: float, kills: int, seed: int) -> None:
+        """Use `folder` for outbox and logs; kill `kills` times in `seconds`."""
         self._folder = folder
         self._seconds = seconds
         self._kills = kills
         self._seed = seed
-        self._workers = workers
         self._blows: list[tuple[float, float, str]] = []
         self._over = False
         self._received = 0
         self._repeats: dict[int, int] = {}
         self.unexplained: dict[tuple[int, int], list[dict[str, Any]]] = {}
         """The POSTs whose items came again for no reason known, with all that brought them."""
-        self.report = Report(seed, seconds, workers=workers)
+        self.report = Report(seed, seconds)
 
     def _chance(self, role: str) -> random.Random:
         return random.Random(f"{self._seed} {role}")
@@ -180,7 +174,6 @@ class Storm:
                     self._folder,
                     server.connection_string,
                     *("--send-timeout", f"{SEND_TIMEOUT_SECONDS}s"),
-                    *("--workers", str(self._workers)),
                     *(
                         "--outbox-max-bytes",
                         "128KiB",
@@ -257,8 +250,6 @@ class Storm:
             if chance.random() < 0.7:
                 await self._amid_a_request(senders, chance)
             what = chance.random()
-            if self._workers > 1 and chance.random() < 0.5 and self._kill_worker(receiver, chance):
-                continue
             if what < 0.08 and receiver.running.process.returncode is None:
                 self.report.stops += 1
                 self._note("receiver stopped", STOP_TIMEOUT_SECONDS)
@@ -303,18 +294,6 @@ class Storm:
         self._note("receiver killed")
         self.report.kills += 1
         await receiver.kill()
-
-    def _kill_worker(self, receiver: ReceiverProcess, chance: random.Random) -> bool:
-        """Kill one worker of those that the log tells of; false where none is there yet."""
-        pids = {
-            e["worker"]: e["pid"] for e in receiver.events() if e.get("event") == "worker ready"
-        }
-        if not pids:
-            return False
-        with suppress(ProcessLookupError):  # it is being replaced
-            os.kill(chance.choice(sorted(pids.values())), signal.SIGKILL)
-            self.report.worker_kills += 1
-        return True
 
     async def _go_away(self, server: Server, deadline: float) -> None:
         """Take the service away now and then: connections are refused."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.absence import explain_absence, nearest
+from receiver.status.missing_metric import explain_missing, nearest
 
 SEEN = {
     "nv_inference_request_success",
@@ -31,13 +31,13 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_reason(name: str) -> None:
     """Each absence has its likeliest reason."""
-    assert CASES[name] in explain_absence(name, SEEN).why
+    assert CASES[name] in explain_missing(name, SEEN).why
 
 
 def test_nothing_of_triton() -> None:
     """When nothing of Triton's comes, its flags are not to blame."""
-    assert "port 8002" in explain_absence("nv_gpu_utilization", {"up"}).why
-    assert explain_absence("nv_gpu_utilization", set()).why == "nothing has arrived yet"
+    assert "port 8002" in explain_missing("nv_gpu_utilization", {"up"}).why
+    assert explain_missing("nv_gpu_utilization", set()).why == "nothing has arrived yet"
 
 
 def test_nearest_of_many() -> None:

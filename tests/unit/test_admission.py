@@ -2,9 +2,9 @@
 
 import pytest
 
-from receiver.admission import Admission
 from receiver.errors import Overloaded
-from receiver.throttle import Throttle
+from receiver.server.admission import Admission
+from receiver.server.log_throttle import Throttle
 
 
 def nothing() -> None:

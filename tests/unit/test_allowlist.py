@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.allowlist import NAME_LIMIT, Allowlist, Entry, parse
 from receiver.errors import SettingsError
+from receiver.intake.metrics_json import NAME_LIMIT, Allowlist, Entry, parse
 
 FILE = "conf/metrics.json"
 

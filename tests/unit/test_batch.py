@@ -4,12 +4,12 @@ import gzip
 
 import pytest
 
-from receiver import batch
-from receiver.batch import (
+from receiver.outbox import batch
+from receiver.outbox.batch import (
     BATCH_BYTES,
     BATCH_ITEMS,
     CHUNK_ITEMS,
-    Submission,
+    Append,
     compress,
     cut,
     lines_of,
@@ -24,9 +24,9 @@ def lines(count: int, size: int = 20, mark: str = "a") -> list[bytes]:
     return [f"{mark}{number}".encode().ljust(size - 1, b".") + b"\n" for number in range(count)]
 
 
-def submission(made: list[bytes], oldest_ms: int = 0, newest_ms: int = 0) -> Submission:
+def submission(made: list[bytes], oldest_ms: int = 0, newest_ms: int = 0) -> Append:
     """Submit lines with a span of times."""
-    return seal(Submission(cut(made), oldest_ms, newest_ms, {}))
+    return seal(Append(cut(made), oldest_ms, newest_ms, {}))
 
 
 def test_a_batch_is_filled_across_requests() -> None:

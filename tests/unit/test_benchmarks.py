@@ -7,10 +7,10 @@ import snappy
 from benchmarks.payloads import Workload, churning, endless, make_requests
 from benchmarks.plain import body_of
 from benchmarks.sink import Counts
-from receiver.allowlist import Allowlist, Entry
-from receiver.decode import Message, decode
-from receiver.envelope import Identity
-from receiver.intake import Selection
+from receiver.azure.envelope import Identity
+from receiver.intake.decode import Message, decode
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import Pipeline
 
 
 def test_requests_hold_what_they_count() -> None:
@@ -19,7 +19,7 @@ def test_requests_hold_what_they_count() -> None:
         for kind in ("triton", "kubernetes"):
             workload = Workload(kind, 300, 100, 10, 5, version)
             stream = endless(make_requests(workload))
-            chosen = Selection(Allowlist([Entry("selected_*")]), Identity("k", "h"), 1 << 20)
+            chosen = Pipeline(Allowlist([Entry("selected_*")]), Identity("k", "h"), 1 << 20)
             for _ in range(20):
                 request = next(stream)
                 taken = chosen.take(snappy.uncompress(request.body), message)

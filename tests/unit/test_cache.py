@@ -1,6 +1,6 @@
 """The cache of templates keeps what is used, within its bytes."""
 
-from receiver.cache import BoundedCache
+from receiver.intake.cache import BoundedCache
 
 
 def make_cache(limit_bytes: int, size: int = 10) -> BoundedCache[str, str]:

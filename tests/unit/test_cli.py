@@ -11,11 +11,11 @@ import pytest
 import structlog
 
 from receiver import __version__
-from receiver.batch import DeadLetter, Settlement, Submission, cut, seal
-from receiver.cli import main, make_parser
-from receiver.commands.top import to_lines
-from receiver.outbox import Outbox
-from receiver.settings import SETTINGS
+from receiver.cli.main import main, make_parser
+from receiver.cli.top import to_lines
+from receiver.config.settings import SETTINGS
+from receiver.outbox.batch import Append, DeadLetter, Settlement, cut, seal
+from receiver.outbox.store import Outbox
 
 KEY = "12345678-9abc-def0-1234-56789abcdef0"
 CONNECTION = f"InstrumentationKey={KEY};IngestionEndpoint=https://west.example/"
@@ -72,15 +72,6 @@ def test_check_finds_all_that_is_wrong_at_once(
     out = capsys.readouterr().out
     assert f'error: {path}: "customMetrics" is empty' in out
     assert "error: APPLICATIONINSIGHTS_CONNECTION_STRING is a bare key" in out
-
-
-def test_check_finds_too_many_workers(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before they are started: each would have too little memory for one request."""
-    assert main(["check", "--workers", "9"]) == 2
-    out = capsys.readouterr().out
-    assert "workers" in out
-    assert "error: 9 workers have" in out
-    assert "RECEIVER_IN_FLIGHT_MAX_BYTES" in out
 
 
 @pytest.mark.parametrize(
@@ -181,7 +172,7 @@ def test_dead_letters_are_shown_as_text_and_as_json(
 ) -> None:
     """For people, and one JSON object a line for programs."""
     outbox = Outbox(tmp_path, 1 << 20, KEY, lambda: 1_800_000_000.0)
-    outbox.apply([seal(Submission(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
+    outbox.apply([seal(Append(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
     [batch] = outbox.next_batches([], 0, 2)
     assert batch
     letter = DeadLetter(400, "106: Field 'name' is of incorrect type", '{"name":"ü"}')

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from receiver.client import (
+from receiver.delivery.http_client import (
     ANSWER_LIMIT_BYTES,
     HEAD_LIMIT_BYTES,
     Answer,

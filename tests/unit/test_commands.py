@@ -10,16 +10,16 @@ import pytest
 import structlog
 import yaml
 
-from receiver.allowlist import Allowlist, Entry
-from receiver.cli import main
-from receiver.commands.ask import exposed, get_json
-from receiver.commands.findings import Finding, Mark, exit_code, first_trouble, show
-from receiver.commands.places import _queues
-from receiver.commands.prometheus_file import check_prometheus
-from receiver.commands.relabel import to_regex
-from receiver.cost import estimate
+from receiver.cli.fetch import exposed, get_json
+from receiver.cli.findings import Finding, Mark, exit_code, first_trouble, show
+from receiver.cli.main import main
+from receiver.cli.prometheus_config import check_prometheus
+from receiver.cli.relabel import to_regex
+from receiver.cli.upstream import _queues
+from receiver.config.settings import Address
 from receiver.errors import ReceiverError
-from receiver.settings import Address
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.status.cost import estimate
 
 ROOT = Path(__file__).parents[2]
 LISTEN = Address("127.0.0.1", 9201)

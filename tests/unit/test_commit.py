@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from receiver import commit
-from receiver.batch import Batch, Settlement, Submission, cut, unpack
-from receiver.commit import Committer
 from receiver.errors import NotCommitted, OutboxFull
-from receiver.outbox import Outbox
-from receiver.schema import FILE_NAME
-from receiver.status import read_ledger
+from receiver.outbox import committer as commit
+from receiver.outbox.batch import Append, Batch, Settlement, cut, unpack
+from receiver.outbox.committer import Committer
+from receiver.outbox.schema import FILE_NAME
+from receiver.outbox.store import Outbox
+from receiver.status.snapshot import read_ledger
 
 KEY = "11111111-2222-3333-4444-555555555555"
 NOW_MS = 1_800_000_000_000
@@ -107,9 +107,9 @@ def items(mark: str, count: int = 1) -> list[bytes]:
     return [f"{mark}{number}\n".encode() for number in range(count)]
 
 
-def submission(lines: Sequence[bytes], digest: bytes = b"", answer: bytes = b"") -> Submission:
+def submission(lines: Sequence[bytes], digest: bytes = b"", answer: bytes = b"") -> Append:
     """Submit lines with their account."""
-    return Submission(cut(lines), NOW_MS, NOW_MS, {("received", ""): len(lines)}, digest, answer)
+    return Append(cut(lines), NOW_MS, NOW_MS, {("received", ""): len(lines)}, digest, answer)
 
 
 async def first_batch(bench: Bench) -> Batch:
@@ -310,7 +310,7 @@ def test_a_defect_is_an_answer_too(tmp_path: Path) -> None:
 
     async def test(bench: Bench) -> None:
         with pytest.raises(NotCommitted, match="cannot be written"):
-            await bench.committer.submit(Submission(cut(items("a")), 2**70, 2**70, {}))
+            await bench.committer.submit(Append(cut(items("a")), 2**70, 2**70, {}))
         assert await bench.committer.submit(submission(items("b"))) is None
         assert bench.on_disk() == items("b")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.compiled import IS_COMPILED
+from receiver.intake.recogniser import IS_COMPILED
 
 if IS_COMPILED:
     from receiver import kernel

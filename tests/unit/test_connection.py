@@ -2,7 +2,13 @@
 
 import pytest
 
-from receiver.connection import GLOBAL_ENDPOINT, LENGTH_LIMIT, check_endpoint, check_key, parse
+from receiver.azure.connection_string import (
+    GLOBAL_ENDPOINT,
+    LENGTH_LIMIT,
+    check_endpoint,
+    check_key,
+    parse,
+)
 from receiver.errors import SettingsError
 
 KEY = "12345678-9abc-def0-1234-56789abcdef0"

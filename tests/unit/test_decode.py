@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 import pytest
 import snappy
 
-from receiver.decode import (
+from receiver.errors import InvalidSeries, TooLarge, Undecodable
+from receiver.intake.decode import (
     BAD_REFERENCE,
     DUPLICATE_LABEL,
     EMPTY_LABEL_NAME,
@@ -19,9 +20,8 @@ from receiver.decode import (
     read_labels,
     show,
 )
-from receiver.errors import InvalidSeries, TooLarge, Undecodable
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
-from receiver.wire.remote_write_v2_pb2 import Request
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.intake.wire.remote_write_v2_pb2 import Request
 
 Label = tuple[bytes, bytes]
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from receiver.batch import Batch, compress
-from receiver.client import Answer
-from receiver.delivery import Delivery
-from receiver.gate import Gate
-from receiver.ingestion import Action
+from receiver.azure.verdict import Action
+from receiver.delivery.backoff import Backoff
+from receiver.delivery.http_client import Answer
+from receiver.delivery.sender import Delivery
+from receiver.outbox.batch import Batch, compress
 from tests.integration.waiting import in_loop
 
 LINES = [b"{}\n"]
@@ -22,7 +22,7 @@ class Parts:
     def __init__(self, between: Callable[[Delivery], None]) -> None:
         self.seen: list[str] = []
         self.delivery_busy = False
-        self.gate = Gate(lambda: 0.5)
+        self.gate = Backoff(lambda: 0.5)
         self.waiting = list(BATCHES)
         self.delivery = Delivery(self, self, self.gate, self, "key", 4, lambda: 0.0)  # type: ignore[arg-type]
         self._between = between

@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from receiver.absence import Absence
-from receiver.admission import AdmissionStatistics
-from receiver.batch import Statistics
-from receiver.cache import CacheStatistics
-from receiver.delivery import DeliveryCounts
-from receiver.diagnosis import Facts, diagnose
-from receiver.door import DoorCounts
-from receiver.gate import State as Gate
-from receiver.history import Flow
-from receiver.ingestion import Action
-from receiver.reception import ReceptionCounts
-from receiver.schema import GONE
-from receiver.spelling import size, span
-from receiver.states import MEANINGS, Severity, State, anchor
-from receiver.status import Ledger, Snapshot
+from receiver.azure.verdict import Action
+from receiver.delivery.backoff import State as Backoff
+from receiver.delivery.sender import DeliveryCounts
+from receiver.intake.cache import CacheStatistics
+from receiver.outbox.batch import Statistics
+from receiver.outbox.schema import GONE
+from receiver.server.admission import AdmissionStatistics
+from receiver.server.connections import ConnectionCounts
+from receiver.server.write_handler import WriteCounts
+from receiver.status.diagnosis import Facts, diagnose
+from receiver.status.history import Flow
+from receiver.status.missing_metric import MissingMetric
+from receiver.status.snapshot import Ledger, Snapshot
+from receiver.status.verdicts import MEANINGS, Severity, State, anchor
+from receiver.text import size, span
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
 FLOW = Flow(130.0, 420, 300, {}, 120, 120, {}, 0, 0, 9, {})
@@ -28,14 +28,14 @@ SNAPSHOT = Snapshot(
     ledger=Ledger(420, 300, {}, 120, {}, 0, 0),
     outbox=Statistics(0, 0, 0, 1_000_000_000, 0, 0),
     outbox_failing=False,
-    reception=ReceptionCounts(replies=Counter({"204": 9}), last_request_at=NOW - 4),
+    write_handler=WriteCounts(replies=Counter({"204": 9}), last_request_at=NOW - 4),
     delivery=DeliveryCounts(),
-    gate=Gate(),
+    gate=Backoff(),
     gate_wait_seconds=0.0,
     cache=CacheStatistics(1, 1, 1, 1),
     metadata_families=0,
     admission=AdmissionStatistics(0, 0, 0),
-    door=DoorCounts(),
+    door=ConnectionCounts(),
     metrics_json="metrics.json",
     metric_names=("nv_a", "nv_b"),
     endpoint="https://example.test/v2.1/track",
@@ -59,11 +59,11 @@ def facts(*, flow: dict[str, Any] | None = None, facts: dict[str, Any] | None = 
 
 
 def gate(action: Action, reason: str, hint: str = "", failures: int = 3) -> dict[str, Any]:
-    return {"gate": Gate(action, 0.0, 0.0, failures, reason, hint), "gate_wait_seconds": 2840.0}
+    return {"gate": Backoff(action, 0.0, 0.0, failures, reason, hint), "gate_wait_seconds": 2840.0}
 
 
 NOTHING_SELECTED = {"unselected": 420, "committed": 0, "accepted": 0}
-NO_REQUEST: dict[str, Any] = {"reception": ReceptionCounts()}
+NO_REQUEST: dict[str, Any] = {"write_handler": WriteCounts()}
 
 CASES: dict[str, tuple[Facts, str]] = {
     "fine": (facts(), "OK: 55 items a minute delivered, 0 waiting, last request 4 s ago"),
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     "just started": (facts(**NO_REQUEST, started_at=NOW - 12), "WAITING: started 12 s ago, no request yet"),
     "never received": (facts(**NO_REQUEST), "NOT RECEIVING: no request since the start 67 min ago"),
     "silent": (
-        facts(reception=ReceptionCounts(last_request_at=NOW - 720)),
+        facts(write_handler=WriteCounts(last_request_at=NOW - 720)),
         "NOT RECEIVING: last request 12 min ago",
     ),
     "refusing": (
@@ -140,7 +140,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         "REFUSING: all 9 requests of the last minutes: 9 undecodable",
     ),
     "filtered out": (
-        facts(flow=NOTHING_SELECTED, facts={"absences": [Absence("nv_a", "misspelt? nv_aa arrives")]}),
+        facts(flow=NOTHING_SELECTED, facts={"absences": [MissingMetric("nv_a", "misspelt? nv_aa arrives")]}),
         "FILTERED OUT: 0 of 42 metrics that arrive are selected (420 samples in 2 min). nv_a: misspelt? nv_aa arrives",
     ),
     "nothing selected yet": (
@@ -171,11 +171,11 @@ CASES: dict[str, tuple[Facts, str]] = {
         "CONFIG: the old selection stays: metrics.json:3: not JSON",
     ),
     "one never seen": (
-        facts(facts={"absences": [Absence("nv_b", "there is no GPU")]}),
+        facts(facts={"absences": [MissingMetric("nv_b", "there is no GPU")]}),
         "INCOMPLETE: 1 of 2 entries of metrics.json never seen. nv_b: there is no GPU",
     ),
     "not missed yet": (
-        facts(facts={"absences": [Absence("nv_b", "…")], "first_received_at": NOW - 30}),
+        facts(facts={"absences": [MissingMetric("nv_b", "…")], "first_received_at": NOW - 30}),
         "OK:",
     ),
 }  # fmt: skip
@@ -198,7 +198,7 @@ def test_every_state_is_reached() -> None:
 
 ORDER = {
     "a full disk before the silence that it causes": (
-        facts(outbox_failing=True, reception=ReceptionCounts(last_request_at=NOW - 720)),
+        facts(outbox_failing=True, write_handler=WriteCounts(last_request_at=NOW - 720)),
         [State.DISK, State.NOT_RECEIVING],
     ),
     "a wrong clock before the rejections": (
@@ -213,7 +213,7 @@ ORDER = {
         [State.BLOCKED, State.FULL],
     ),
     "silence before what is missing": (
-        facts(**NO_REQUEST, facts={"absences": [Absence("nv_b", "…")]}),
+        facts(**NO_REQUEST, facts={"absences": [MissingMetric("nv_b", "…")]}),
         [State.NOT_RECEIVING, State.INCOMPLETE],
     ),
     "nothing selected before the broken file": (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from applicationinsights.channel import contracts
 
-from receiver.envelope import (
+from receiver.azure.envelope import (
     ITEM_LIMIT_BYTES,
     KEY_LIMIT,
     NAME_LIMIT,

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import snappy
 
-from receiver.allowlist import Allowlist, Entry
-from receiver.cache import BoundedCache
-from receiver.compiled import IS_COMPILED, CompiledPath
-from receiver.decode import Message
-from receiver.envelope import Identity, Template
+from receiver.azure.envelope import Identity, Template
 from receiver.errors import TooMuchToRender, Undecodable
-from receiver.fastpath import CHUNK, FastPath
-from receiver.intake import Selection
-from receiver.limits import Limits
+from receiver.intake.cache import BoundedCache
+from receiver.intake.decode import Message
+from receiver.intake.fastpath import CHUNK, FastPath
+from receiver.intake.limits import Limits
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import Pipeline
+from receiver.intake.recogniser import IS_COMPILED, CompiledPath
 
 CAPTURES = Path(__file__).parents[1] / "data" / "remote-write"
 USUAL_MS = 1_790_000_000_000
@@ -60,9 +60,9 @@ def compiled(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def make_selection(compiled: bool, names: Sequence[str] = ("wanted",)) -> Selection:  # noqa: FBT001 - the fixture's
+def make_selection(compiled: bool, names: Sequence[str] = ("wanted",)) -> Pipeline:  # noqa: FBT001 - the fixture's
     allowlist = Allowlist([Entry(name) for name in names])
-    return Selection(allowlist, Identity("key", "host"), 1 << 20, compiled=compiled)
+    return Pipeline(allowlist, Identity("key", "host"), 1 << 20, compiled=compiled)
 
 
 def make_fastpath(compiled: bool) -> FastPath | CompiledPath:  # noqa: FBT001 - the fixture's

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from receiver.gate import GROWTH, JITTER, SLOW_FIRST_SECONDS, Gate
-from receiver.ingestion import Action
+from receiver.azure.verdict import Action
+from receiver.delivery.backoff import GROWTH, JITTER, SLOW_FIRST_SECONDS, Backoff
 
 REFUSALS = [Action.RETRY, Action.THROTTLE, Action.QUOTA, Action.BLOCKED]
 
@@ -19,7 +19,7 @@ def middle() -> float:
 
 def waits(action: Action, count: int, told: float | None = None) -> list[float]:
     """Fail so often in a row, each try made when the gate lets it, and list the waits."""
-    gate = Gate(middle)
+    gate = Backoff(middle)
     now, found = 0.0, []
     for _ in range(count):
         gate.failed(action, now, now, told)
@@ -38,7 +38,7 @@ def sends(
     seed: int = 1,
 ) -> list[float]:
     """Play delivery against an endpoint that always refuses; list when batches were sent."""
-    gate = Gate(random.Random(seed).random)
+    gate = Backoff(random.Random(seed).random)
     under_way: list[tuple[float, float]] = []  # ends at, started at
     sent: list[float] = []
     now = 0.0
@@ -57,7 +57,7 @@ def sends(
 
 def test_an_open_gate_lets_all_through() -> None:
     """No wait, and as many at once as there are senders."""
-    gate = Gate(middle)
+    gate = Backoff(middle)
 
     assert gate.wait_seconds(0.0) == 0.0
     assert gate.at_once(4) == 4
@@ -81,7 +81,7 @@ def test_an_outage_of_a_year_does_not_overflow() -> None:
 @pytest.mark.parametrize("longest", [0.0, 0.3, 10.0, 600.0])
 def test_the_longest_wait_can_be_set(longest: float) -> None:
     """Waits that nobody told us grow to what is set, and no setting makes a hot loop."""
-    gate = Gate(middle, longest)
+    gate = Backoff(middle, longest)
     now = 0.0
     for _ in range(20):
         gate.failed(Action.RETRY, now, now)
@@ -97,7 +97,7 @@ def test_jitter_stays_within_a_quarter_and_is_used(action: Action) -> None:
     first = SLOW_FIRST_SECONDS.get(action, 1.0)
     found = []
     for number in (0.0, 0.25, 0.5, 0.999999):
-        gate = Gate(lambda number=number: number)  # type: ignore[misc]
+        gate = Backoff(lambda number=number: number)  # type: ignore[misc]
         gate.failed(action, 100.0, 99.0)
         found.append(gate.wait_seconds(100.0))
 
@@ -109,7 +109,7 @@ def test_jitter_stays_within_a_quarter_and_is_used(action: Action) -> None:
 
 def test_the_wait_runs_down() -> None:
     """And ends at nothing, not below."""
-    gate = Gate(middle)
+    gate = Backoff(middle)
     gate.failed(Action.RETRY, 10.0, 9.0)
 
     assert gate.wait_seconds(10.4) == pytest.approx(0.6)
@@ -120,7 +120,7 @@ def test_the_wait_runs_down() -> None:
 
 def test_one_success_opens_for_all() -> None:
     """And says so, once; the next failure begins from the start."""
-    gate = Gate(middle)
+    gate = Backoff(middle)
     gate.failed(Action.RETRY, 0.0, 0.0)
     gate.failed(Action.RETRY, 1.0, 1.0)
 
@@ -133,7 +133,7 @@ def test_one_success_opens_for_all() -> None:
 
 def test_batches_that_fail_together_count_once() -> None:
     """Four senders that were under way when the endpoint went do not make the wait 27 seconds."""
-    gate = Gate(middle)
+    gate = Backoff(middle)
     for now in (1.0, 1.1, 1.2, 1.3):
         gate.failed(Action.RETRY, now, 0.5)
 
@@ -145,7 +145,7 @@ def test_batches_that_fail_together_count_once() -> None:
 
 def test_a_late_failure_never_shortens_the_wait() -> None:
     """The endpoint said an hour; a batch of before that breaks off: the hour holds."""
-    gate = Gate(middle)
+    gate = Backoff(middle)
     gate.failed(Action.THROTTLE, 1.0, 0.0, retry_after_seconds=3600.0)
     gate.failed(Action.RETRY, 2.0, 0.0)
 
@@ -200,7 +200,7 @@ def test_429_with_retry_after_60_gets_four_and_then_one_a_minute() -> None:
 
 def test_a_change_of_state_is_news_once() -> None:
     """So that each outage is logged once, and its cause again when it changes."""
-    gate = Gate(middle)
+    gate = Backoff(middle)
 
     assert gate.failed(Action.RETRY, 0.0, 0.0, None, "503", "wait")
     assert not gate.failed(Action.RETRY, 2.0, 1.0, None, "502", "wait")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from receiver.allowlist import parse
-from receiver.compiled import IS_COMPILED
-from receiver.decode import decompress
-from receiver.envelope import Identity
-from receiver.intake import Intake, Selection
-from receiver.media import negotiate
+from receiver.azure.envelope import Identity
+from receiver.intake.decode import decompress
+from receiver.intake.metrics_json import parse
+from receiver.intake.pipeline import Outcome, Pipeline
+from receiver.intake.recogniser import IS_COMPILED
+from receiver.server.negotiation import negotiate
 from tests.golden import generate, make
 
 CASES = sorted(path.parent for path in generate.HERE.glob("*/request.bin"))
@@ -25,12 +25,12 @@ def in_order(line: str | bytes) -> Any:
     return document, list(properties.items()) if properties else []
 
 
-def take(case: Path, *, compiled: bool = IS_COMPILED) -> Intake:
+def take(case: Path, *, compiled: bool = IS_COMPILED) -> Outcome:
     """Run a case through the receiver's pure stages."""
     headers = json.loads((case / "headers.json").read_text())
     message = negotiate(headers["Content-Type"], headers["Content-Encoding"])
     allowlist = parse((case / "metrics.json").read_bytes(), "metrics.json")
-    selection = Selection(
+    selection = Pipeline(
         allowlist, Identity(generate.KEY, generate.HOST), 1 << 20, compiled=compiled
     )
     return selection.take(decompress((case / "request.bin").read_bytes(), 1 << 20), message)

@@ -1,6 +1,6 @@
 """The hour's points, and flows that add up."""
 
-from receiver.history import POINTS, History, Point
+from receiver.status.history import POINTS, History, Point
 
 
 def point(at: float, received: int, **changed: int) -> Point:

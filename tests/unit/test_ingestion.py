@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from receiver.ingestion import (
+from receiver.azure.verdict import (
     MESSAGE_LIMIT,
     REJECT_REASONS,
     RETRY_AFTER_LIMIT_SECONDS,

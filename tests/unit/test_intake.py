@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from receiver.allowlist import Allowlist, Entry
-from receiver.decode import Message
-from receiver.envelope import Identity
+from receiver.azure.envelope import Identity
 from receiver.errors import Undecodable
-from receiver.intake import DROP_REASONS, Intake, Selection
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
-from receiver.wire.remote_write_v2_pb2 import Request
+from receiver.intake.decode import Message
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import DROP_REASONS, Outcome, Pipeline
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.intake.wire.remote_write_v2_pb2 import Request
 
 KEY = "11111111-2222-3333-4444-555555555555"
 STALE: float = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 
 
-def selection(*names: str, cache_bytes: int = 1 << 20) -> Selection:
+def selection(*names: str, cache_bytes: int = 1 << 20) -> Pipeline:
     """Want these names."""
-    return Selection(Allowlist([Entry(name) for name in names]), Identity(KEY, "host"), cache_bytes)
+    return Pipeline(Allowlist([Entry(name) for name in names]), Identity(KEY, "host"), cache_bytes)
 
 
 def request(*series: tuple[dict[str | bytes, str | bytes], list[tuple[float, int]]]) -> bytes:
@@ -41,7 +41,7 @@ def as_bytes(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text
 
 
-def take(chosen: Selection, raw: bytes, message: Message = Message.V1) -> Intake:
+def take(chosen: Pipeline, raw: bytes, message: Message = Message.V1) -> Outcome:
     """Take a request, and hold its account to the ledger's sum."""
     intake = chosen.take(raw, message)
     assert intake.received == intake.unselected + sum(intake.dropped.values()) + len(intake.lines)
@@ -49,12 +49,12 @@ def take(chosen: Selection, raw: bytes, message: Message = Message.V1) -> Intake
     return intake
 
 
-def documents(intake: Intake) -> list[Any]:
+def documents(intake: Outcome) -> list[Any]:
     """Read the lines back."""
     return [json.loads(line) for line in intake.lines]
 
 
-def points(intake: Intake) -> list[tuple[str, float, str]]:
+def points(intake: Outcome) -> list[tuple[str, float, str]]:
     """List (name, value, time) of the lines."""
     return [
         (point["name"], point["value"], document["time"])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from receiver.decode import Message
 from receiver.errors import UnsupportedMedia
-from receiver.media import negotiate
+from receiver.intake.decode import Message
+from receiver.server.negotiation import negotiate
 
 V2 = "io.prometheus.write.v2.Request"
 

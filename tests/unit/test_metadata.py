@@ -2,9 +2,9 @@
 
 import pytest
 
-from receiver.metadata import FAMILIES, TEXT_LIMIT, Metadata, MetadataBook, read_v1, read_v2
-from receiver.wire.remote_write_v1_pb2 import MetricMetadata
-from receiver.wire.remote_write_v2_pb2 import Metadata as SeriesMetadata
+from receiver.intake.metadata import FAMILIES, TEXT_LIMIT, Metadata, MetadataBook, read_v1, read_v2
+from receiver.intake.wire.remote_write_v1_pb2 import MetricMetadata
+from receiver.intake.wire.remote_write_v2_pb2 import Metadata as SeriesMetadata
 
 
 def test_the_last_word_counts() -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from receiver import observation
-from receiver.allowlist import Allowlist, Entry
-from receiver.decode import Message
-from receiver.envelope import Identity
-from receiver.intake import Selection
-from receiver.observation import Observation
-from receiver.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.azure.envelope import Identity
+from receiver.intake.decode import Message
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import Pipeline
+from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.status import sampling as observation
+from receiver.status.sampling import Sampling
 
 IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
 T0 = 1_795_000_000.0
@@ -40,12 +40,12 @@ class Flow:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.observation = Observation(self.clock)
-        self.selection = Selection(Allowlist([Entry("nv_*")]), IDENTITY, 1 << 20)
+        self.observation = Sampling(self.clock)
+        self.pipeline = Pipeline(Allowlist([Entry("nv_*")]), IDENTITY, 1 << 20)
 
     def take(self, *series: tuple[str, str, float]) -> None:
         raw = body(*series, at=self.clock.now)
-        self.observation.saw(self.selection.take(raw, Message.V1), raw, Message.V1)
+        self.observation.saw(self.pipeline.take(raw, Message.V1), raw, Message.V1)
 
 
 def test_values_series_and_times() -> None:

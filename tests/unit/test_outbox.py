@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from receiver.batch import Batch, DeadLetter, Settlement, Submission, cut, seal, unpack
-from receiver.deadletters import KEPT, read_dead_letters
+from receiver.cli.rejected_items import read_dead_letters
 from receiver.errors import OutboxError, OutboxFull
-from receiver.outbox import EXPIRY_MS, Outbox
-from receiver.schema import FILE_NAME
-from receiver.status import read_ledger
+from receiver.outbox.batch import Append, Batch, DeadLetter, Settlement, cut, seal, unpack
+from receiver.outbox.dead_letters import KEPT
+from receiver.outbox.schema import FILE_NAME
+from receiver.outbox.store import EXPIRY_MS, Outbox
+from receiver.status.snapshot import read_ledger
 
 KEY = "11111111-2222-3333-4444-555555555555"
 NOW = 1_800_000_000.0
@@ -50,7 +51,7 @@ class Box:
         self.outbox.close()
 
     def apply(
-        self, submissions: Sequence[Submission] = (), settlements: Sequence[Settlement] = ()
+        self, submissions: Sequence[Append] = (), settlements: Sequence[Settlement] = ()
     ) -> list[bytes | OutboxFull | None]:
         """Apply, and hold the ledger and the statistics to what is on disk."""
         answers = self.outbox.apply(submissions, settlements)
@@ -109,14 +110,14 @@ def submission(
     digest: bytes = b"",
     answer: bytes = b"",
     **more: int,
-) -> Submission:
+) -> Append:
     """Submit lines, with an account of them and of more that was not selected or dropped."""
     totals = {("received", ""): len(lines) + sum(more.values())}
     totals |= {
         ("unselected", ""): more.get("unselected", 0),
         ("dropped", "nan"): more.get("nan", 0),
     }
-    return seal(Submission(cut(lines), at_ms, at_ms, totals, digest, answer))
+    return seal(Append(cut(lines), at_ms, at_ms, totals, digest, answer))
 
 
 def test_what_is_committed_waits(box: Box) -> None:

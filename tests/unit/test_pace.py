@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from receiver.pace import Pace
+from receiver.delivery.rate_limit import TokenBucket
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
@@ -29,12 +29,12 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self.now
 
 
-def run(test: Callable[[JumpingLoop, Pace], Awaitable[None]], per_second: int) -> None:
+def run(test: Callable[[JumpingLoop, TokenBucket], Awaitable[None]], per_second: int) -> None:
     """Run a test on jumping time."""
     loop = JumpingLoop()
 
     async def main() -> None:
-        await test(loop, Pace(per_second, loop.time))
+        await test(loop, TokenBucket(per_second, loop.time))
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(main())
@@ -43,7 +43,7 @@ def run(test: Callable[[JumpingLoop, Pace], Awaitable[None]], per_second: int) -
 def test_a_second_s_worth_goes_at_once() -> None:
     """A quiet receiver does not wait."""
 
-    async def test(loop: JumpingLoop, pace: Pace) -> None:
+    async def test(loop: JumpingLoop, pace: TokenBucket) -> None:
         await pace.take(60)
         await pace.take(40)
         assert loop.now == 1000.0
@@ -54,7 +54,7 @@ def test_a_second_s_worth_goes_at_once() -> None:
 def test_a_long_run_keeps_to_the_rate() -> None:
     """32,000 a second are never passed in any second, whatever the batches' sizes."""
 
-    async def test(loop: JumpingLoop, pace: Pace) -> None:
+    async def test(loop: JumpingLoop, pace: TokenBucket) -> None:
         taken = 0
         for size in [1, 7, 100, 33] * 200:
             await pace.take(size)
@@ -68,7 +68,7 @@ def test_a_long_run_keeps_to_the_rate() -> None:
 def test_a_batch_larger_than_a_second_borrows() -> None:
     """It goes when the seconds that it needs are over, not never."""
 
-    async def test(loop: JumpingLoop, pace: Pace) -> None:
+    async def test(loop: JumpingLoop, pace: TokenBucket) -> None:
         await pace.take(350)
         assert loop.now == pytest.approx(1002.5)
         await pace.take(100)
@@ -80,7 +80,7 @@ def test_a_batch_larger_than_a_second_borrows() -> None:
 def test_silence_saves_up_one_second_and_no_more() -> None:
     """After an hour of nothing there is no burst of an hour."""
 
-    async def test(loop: JumpingLoop, pace: Pace) -> None:
+    async def test(loop: JumpingLoop, pace: TokenBucket) -> None:
         await pace.take(100)
         await asyncio.sleep(3600)
         start = loop.now
@@ -95,7 +95,7 @@ def test_silence_saves_up_one_second_and_no_more() -> None:
 def test_several_that_wait_share_the_rate() -> None:
     """Tasks that take at once are let through one second apart."""
 
-    async def test(loop: JumpingLoop, pace: Pace) -> None:
+    async def test(loop: JumpingLoop, pace: TokenBucket) -> None:
         through: list[float] = []
 
         async def one() -> None:

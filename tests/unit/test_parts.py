@@ -2,10 +2,10 @@
 
 import pytest
 
-from receiver.decode import Message
 from receiver.errors import TooManyParts
-from receiver.limits import Limits
-from receiver.parts import HARMLESS_BYTES, check_parts, check_series_parts
+from receiver.intake.decode import Message
+from receiver.intake.limits import Limits
+from receiver.intake.parse_cost import HARMLESS_BYTES, check_parts, check_series_parts
 from tests.conformance.messages import one, v1, v2
 
 MANY = 16 << 20

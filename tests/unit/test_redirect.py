@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from receiver.redirect import DEFAULT_SECONDS, Route
+from receiver.azure.redirect import DEFAULT_SECONDS, Route
 
 AZURE = "https://westeurope-5.in.applicationinsights.azure.com/v2.1/track"
 

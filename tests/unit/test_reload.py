@@ -7,8 +7,8 @@ from pathlib import Path
 
 import structlog
 
-from receiver.allowlist import Allowlist, parse
-from receiver.reload import ReloadState, Watch
+from receiver.config.reload import ReloadState, Watch
+from receiver.intake.metrics_json import Allowlist, parse
 
 ONE, TWO = '{"customMetrics": ["one"]}', '{"customMetrics": ["two"]}'
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from receiver.errors import SettingsError
-from receiver.reread import Reread
+from receiver.server.file_cache import Reread
 
 
 class Clock:

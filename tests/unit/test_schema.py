@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from receiver import schema
 from receiver.errors import OutboxError
-from receiver.schema import (
+from receiver.outbox import schema
+from receiver.outbox.schema import (
     FILE_NAME,
     LOCK_NAME,
     MIGRATIONS,
@@ -85,7 +85,7 @@ def test_the_lock_says_who_has_it(tmp_path: Path) -> None:
 
 def test_the_lock_goes_with_the_process_however_it_ends(tmp_path: Path) -> None:
     """A file left by one that was killed does not lock anybody out."""
-    code = f"import os; from pathlib import Path; from receiver.schema import take_directory; lock = take_directory(Path({str(tmp_path)!r})); os._exit(9)"
+    code = f"import os; from pathlib import Path; from receiver.outbox.schema import take_directory; lock = take_directory(Path({str(tmp_path)!r})); os._exit(9)"
     subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert (tmp_path / LOCK_NAME).read_text().strip().isdecimal()
 

@@ -8,20 +8,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import __version__
-from receiver.admission import AdmissionStatistics
-from receiver.arrivals import WorkerSeen
-from receiver.batch import Statistics
-from receiver.cache import CacheStatistics
-from receiver.delivery import DeliveryCounts
-from receiver.door import DoorCounts
-from receiver.gate import State
-from receiver.ingestion import Action
-from receiver.intake import DROP_REASONS
+from receiver.azure.verdict import Action
+from receiver.config.reload import ReloadState
+from receiver.delivery.backoff import State
+from receiver.delivery.sender import DeliveryCounts
+from receiver.intake.cache import CacheStatistics
+from receiver.intake.pipeline import DROP_REASONS
 from receiver.latency import Latency
-from receiver.reception import ReceptionCounts
-from receiver.reload import ReloadState
-from receiver.selfmetrics import METRICS, SelfMetric, to_text
-from receiver.status import Ledger, Snapshot
+from receiver.outbox.batch import Statistics
+from receiver.server.admission import AdmissionStatistics
+from receiver.server.connections import ConnectionCounts
+from receiver.server.write_handler import WriteCounts
+from receiver.status.metrics import METRICS, SelfMetric, to_text
+from receiver.status.snapshot import Ledger, Snapshot
 
 NOW = 1_800_000_000.0
 LEDGER = Ledger(100, 40, {"nan": 3, "stale": 2}, 30, {"other": 1, "too_long": 4}, 5, 15)
@@ -29,7 +28,7 @@ SNAPSHOT = Snapshot(
     ledger=LEDGER,
     outbox=Statistics(15, 2, 1234, 9999, round(NOW * 1000) - 90_500, 1),
     outbox_failing=True,
-    reception=ReceptionCounts(
+    write_handler=WriteCounts(
         replies=Counter({"204": 7, "503": 2}),
         refused_requests=Counter({"outbox_full": 2}),
         refused_series=Counter({"no_name": 4}),
@@ -48,7 +47,7 @@ SNAPSHOT = Snapshot(
     gate_wait_seconds=12.5,
     cache=CacheStatistics(10, 2000, 4000, 11),
     admission=AdmissionStatistics(3, 4, 500),
-    door=DoorCounts(6, 12, Counter({"idle": 2})),
+    door=ConnectionCounts(6, 12, Counter({"idle": 2})),
     metadata_families=21,
     metrics_json="metrics.json",
     metric_names=("a",),
@@ -56,7 +55,6 @@ SNAPSHOT = Snapshot(
     started_at=NOW - 60,
     now=NOW,
     reload=ReloadState(successful=False, succeeded_at=NOW - 30),
-    workers=(WorkerSeen(1, 991, 26, 3), WorkerSeen(2, 0, 25, 1)),
 )
 
 
@@ -84,7 +82,7 @@ def test_a_histogram_counts_what_took_at_most_so_long() -> None:
     latency = Latency()
     for seconds in (0.005, 0.006, 400.0):
         latency.observe(seconds)
-    found = samples(reception=ReceptionCounts(latency=latency))
+    found = samples(write_handler=WriteCounts(latency=latency))
 
     name = "receiver_request_duration_seconds"
     assert found[f"{name}_bucket", "0.005"] == 1
@@ -141,10 +139,6 @@ def test_every_metric_is_there() -> None:
         ("receiver_delivery_bytes_total", "", 77),
         ("receiver_delivery_failures", "", 3),
         ("receiver_delivery_wait_seconds", "", 12.5),
-        ("receiver_workers", "", 1),
-        ("receiver_worker_requests_total", "1", 26),
-        ("receiver_worker_requests_total", "2", 25),
-        ("receiver_worker_restarts_total", "", 4),
         ("receiver_metadata_families", "", 21),
         ("receiver_series_cache_entries", "", 10),
         ("receiver_series_cache_bytes", "", 2000),

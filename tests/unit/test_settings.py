@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.connection import GLOBAL_ENDPOINT
-from receiver.errors import SettingsError
-from receiver.settings import (
+from receiver.azure.connection_string import GLOBAL_ENDPOINT
+from receiver.config.settings import (
     SETTINGS,
     Address,
     Setting,
@@ -21,6 +20,7 @@ from receiver.settings import (
     read_size,
     resolve,
 )
+from receiver.errors import SettingsError
 
 KEY = "12345678-9abc-def0-1234-56789abcdef0"
 DEFAULT_METRICS = ["nv_inference_request_success", "nv_inference_request_duration_us", "nv_cpu_utilization"]  # fmt: skip

@@ -6,16 +6,15 @@ from typing import Any
 
 import pytest
 
-from receiver.admission import AdmissionStatistics
-from receiver.arrivals import WorkerSeen
-from receiver.batch import Statistics
-from receiver.cache import CacheStatistics
-from receiver.delivery import DeliveryCounts
-from receiver.door import DoorCounts
-from receiver.gate import State
-from receiver.ingestion import Action
-from receiver.reception import ReceptionCounts
-from receiver.status import Ledger, Snapshot, read_ledger, to_document
+from receiver.azure.verdict import Action
+from receiver.delivery.backoff import State
+from receiver.delivery.sender import DeliveryCounts
+from receiver.intake.cache import CacheStatistics
+from receiver.outbox.batch import Statistics
+from receiver.server.admission import AdmissionStatistics
+from receiver.server.connections import ConnectionCounts
+from receiver.server.write_handler import WriteCounts
+from receiver.status.snapshot import Ledger, Snapshot, read_ledger, to_document
 
 NOW = 1_800_000_000.0
 LEDGER = Ledger(
@@ -31,29 +30,28 @@ LEDGER = Ledger(
 
 def snapshot(**changes: Any) -> Snapshot:
     """Make a snapshot of a receiver that is half through an outage."""
-    reception = ReceptionCounts(repeated=2, last_request_at=NOW - 3)
-    reception.replies.update({"204": 7, "400": 1})
-    reception.refused_requests.update({"undecodable": 1})
+    write_handler = WriteCounts(repeated=2, last_request_at=NOW - 3)
+    write_handler.replies.update({"204": 7, "400": 1})
+    write_handler.refused_requests.update({"undecodable": 1})
     delivery = DeliveryCounts(unconfirmed_items=1, seconds=2.5, sent_bytes=999)
     delivery.attempts.update({"200": 3, "unreachable": 4})
     made = Snapshot(
         ledger=LEDGER,
         outbox=Statistics(15, 2, 1234, 1 << 30, round(NOW * 1000) - 90_000, 1),
         outbox_failing=False,
-        reception=reception,
+        write_handler=write_handler,
         delivery=delivery,
         gate=State(Action.THROTTLE, 50.0, 40.0, 3, "429 slow down", "wait"),
         gate_wait_seconds=12.34,
         cache=CacheStatistics(10, 2000, 4000, 11),
         admission=AdmissionStatistics(3, 4, 500),
-        door=DoorCounts(6, 12, Counter({"idle": 2})),
+        door=ConnectionCounts(6, 12, Counter({"idle": 2})),
         metadata_families=21,
         metrics_json="metrics.json",
         metric_names=("a", "b*"),
         endpoint="https://host/v2.1/track",
         started_at=NOW - 60,
         now=NOW,
-        workers=(WorkerSeen(1, 991, 7), WorkerSeen(2, 0, 1, 3)),
     )
     return replace(made, **changes)
 
@@ -140,10 +138,6 @@ def test_the_status_page_says_all_of_it() -> None:
         "in_flight_bytes": 500,
     }
     assert found["connections"] == {"open": 6, "accepted": 12, "closed": {"idle": 2}}
-    assert found["workers"] == [
-        {"worker": 1, "pid": 991, "requests": 7, "restarts": 0},
-        {"worker": 2, "pid": 0, "requests": 1, "restarts": 3},
-    ]
     assert found["metrics_json"] == {"file": "metrics.json", "names": ("a", "b*")}
 
 

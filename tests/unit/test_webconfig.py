@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.errors import SettingsError
-from receiver.webconfig import WebConfig, parse
+from receiver.server.web_config import WebConfig, parse
 
 FILE = Path("conf/web.yml")
 

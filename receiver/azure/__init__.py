@@ -1,0 +1,1 @@
+"""All that is Application Insights' own: envelope, limits, connection string, token, answers."""

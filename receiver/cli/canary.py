@@ -1,0 +1,117 @@
+"""Is the way to Application Insights open? DNS, then one item, as the receiver would send it.
+
+In: where to deliver to. Out: findings, the service's clock among them. Sends one item
+called `appinsights_receiver_doctor`, which is billed like any other.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import orjson
+
+from receiver.azure import credentials as entra
+from receiver.azure.connection_string import Connection
+from receiver.azure.envelope import Identity, line, make_template, spell_time
+from receiver.azure.redirect import Route
+from receiver.azure.verdict import Action, verdict
+from receiver.cli.findings import Finding, Mark
+from receiver.config.settings import Settings
+from receiver.delivery.http_client import Answer
+from receiver.delivery.setup import open_sender
+from receiver.delivery.transport import Transport
+from receiver.errors import Unreachable
+from receiver.outbox.batch import compress
+from receiver.status.diagnosis import CLOCK_SECONDS
+from receiver.text import span
+
+NAME = "appinsights_receiver_doctor"
+_WHAT = {
+    Action.BLOCKED: "it refuses, and the receiver would wait for a person",
+    Action.QUOTA: "the volume is used up",
+    Action.THROTTLE: "it asks to wait",
+    Action.RETRY: "it has an error of its own",
+}
+
+
+def look_up(connection: Connection) -> Finding:
+    """Resolve the endpoint's name."""
+    parts = urlsplit(connection.endpoint)
+    host = parts.hostname or ""
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return Finding("dns", Mark.SKIP, f"a proxy resolves names: {parts.scheme.upper()}_PROXY is set")  # fmt: skip
+    try:
+        found = {
+            str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        }
+    except OSError as error:
+        fix = "Check the connection string's endpoint, and this machine's DNS."
+        return Finding("dns", Mark.FAIL, f"{host} cannot be resolved: {error.strerror}", fix)
+    return Finding("dns", Mark.OK, f"{host} is {', '.join(sorted(found)[:3])}")
+
+
+async def send_canary(settings: Settings, connection: Connection) -> list[Finding]:
+    """Send one item, and say what became of it."""
+    body = compress([_item(settings, connection)])
+    try:
+        answer = await _post(settings, connection, body)
+    except Unreachable as error:
+        what = "tls" if error.cause.startswith("TLS") else "endpoint"
+        return [Finding(what, Mark.FAIL, error.cause, error.hint)]
+    return [*_clock(answer), _judge(answer, connection)]
+
+
+async def _post(settings: Settings, connection: Connection, body: bytes) -> Answer:
+    loop = asyncio.get_running_loop()
+    authentication = entra.parse(settings.authentication_string)
+    tokens = None
+    async with AsyncExitStack() as stack:
+        send = open_sender(1, stack, " doctor")
+        if authentication:
+            make = entra.credential_maker(authentication, connection)
+            tokens = entra.Tokens(make, entra.scope_of(connection), time.time)
+        timeout = min(settings.send_timeout_seconds or 30.0, 30.0)
+        route = Route(connection.track_url, loop.time)
+        try:
+            return await Transport(send, route, timeout, tokens.get if tokens else None).post(body)
+        finally:
+            if tokens:
+                await tokens.close()
+
+
+def _item(settings: Settings, connection: Connection) -> bytes:
+    identity = Identity(connection.instrumentation_key, settings.host, settings.cloud_role, settings.cloud_role_instance)  # fmt: skip
+    template = make_template({"__name__": NAME, "job": "appinsights-receiver"}, identity)
+    time_text = spell_time(round(time.time() * 1000))
+    assert time_text
+    return line(time_text, template.middle, orjson.dumps(1))
+
+
+def _clock(answer: Answer) -> Iterator[Finding]:
+    try:
+        ahead = time.time() - parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except (ValueError, TypeError):
+        return
+    if abs(ahead) > CLOCK_SECONDS:
+        side = "ahead of" if ahead > 0 else "behind"
+        detail = f"this machine's clock is {span(abs(ahead))} {side} Application Insights'"
+        yield Finding("clock", Mark.FAIL, detail, "Set the clock (chronyc makestep, timedatectl): items older than 48 h or 2 h ahead are refused.")  # fmt: skip
+    else:
+        yield Finding("clock", Mark.OK, f"within {max(1, round(abs(ahead)))} s of Application Insights'")  # fmt: skip
+
+
+def _judge(answer: Answer, connection: Connection) -> Finding:
+    found = verdict(answer.status, answer.headers, answer.body, 1, time.time())
+    if found.action is Action.SETTLE and found.accepted:
+        return Finding("canary", Mark.OK, f"{connection.endpoint} accepted an item")
+    if found.action is Action.SETTLE:
+        words = found.rejected[0].message if found.rejected else found.reason
+        return Finding("canary", Mark.FAIL, f"the item was rejected: {words}", found.hint)
+    mark = Mark.WARN if found.action in {Action.THROTTLE, Action.RETRY} else Mark.FAIL
+    detail = f"{found.reason}: {_WHAT.get(found.action, found.action.value)}"
+    return Finding("canary", mark, detail, found.hint)

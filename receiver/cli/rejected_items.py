@@ -1,0 +1,84 @@
+"""Rejected items, as a person reads them: the service's words, and a hint.
+
+In: the outbox's directory, also while a receiver uses it. Out: the latest of them.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from receiver.azure.verdict import REJECT_REASONS, reason_of
+from receiver.outbox.schema import FILE_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedItem:
+    """One rejected item. `item` is the JSON that was sent."""
+
+    rejected_at: float
+    status: int
+    message: str
+    item: str
+
+    @property
+    def reason(self) -> str:
+        """The rejection's kind, as in receiver_items_rejected_total."""
+        return reason_of(self.message)
+
+    @property
+    def hint(self) -> str:
+        """What to do."""
+        return REJECT_REASONS[self.reason][1]
+
+    @property
+    def time_text(self) -> str:
+        """When it was rejected, ISO 8601 in UTC."""
+        moment = datetime.fromtimestamp(self.rejected_at, UTC)
+        return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+    def to_json(self) -> dict[str, object]:
+        """All of it, the item parsed where it can be."""
+        try:
+            item = json.loads(self.item)
+        except ValueError:
+            item = self.item
+        return {
+            "rejected_at": self.time_text,
+            "status": self.status,
+            "reason": self.reason,
+            "message": self.message,
+            "hint": self.hint,
+            "item": item,
+        }
+
+
+def read_dead_letters(directory: Path) -> list[RejectedItem]:
+    """Read the latest rejected items, the newest first.
+
+    Raises: OSError, sqlite3.Error where there is no outbox that can be read.
+    """
+    path = directory / FILE_NAME
+    path.stat()
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        rows = database.execute(
+            "SELECT rejected_at, status, message, item FROM dead_letters ORDER BY id DESC"
+        )
+        return [RejectedItem(*row) for row in rows]
+    finally:
+        database.close()
+
+
+def to_text(letters: Sequence[RejectedItem]) -> str:
+    """Write the items for a terminal, three lines each."""
+    if not letters:
+        return "Nothing was rejected."
+    return "\n".join(
+        f"{letter.time_text}  {letter.status} {letter.message}\n"
+        f"  {letter.item}\n"
+        f"  hint ({letter.reason}): {letter.hint}"
+        for letter in letters
+    )

@@ -1,0 +1,34 @@
+"""How a selection is made of a list of wanted metrics, as the settings say.
+
+In: settings, and the key that items bear. Out: a function from each new metrics.json
+to its `Pipeline`.
+"""
+
+from collections.abc import Callable
+
+from receiver.azure.envelope import Identity
+from receiver.config.settings import Settings
+from receiver.intake.limits import Limits
+from receiver.intake.metadata import MetadataBook
+from receiver.intake.metrics_json import Allowlist
+from receiver.intake.pipeline import Pipeline
+
+
+def selector(
+    settings: Settings, key: str, metadata: MetadataBook
+) -> Callable[[Allowlist], Pipeline]:
+    """Make what makes selections; all of them know the same `metadata`, which comes once in a while."""
+    identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
+    limits = Limits(
+        decoded_bytes=settings.decoded_max_bytes,
+        parsed_bytes=settings.parsed_max_bytes,
+        rendered_bytes=settings.rendered_max_bytes,
+        series=settings.series_max,
+        labels=settings.labels_max,
+        label_bytes=settings.label_max_bytes,
+    )
+
+    def select(wanted: Allowlist) -> Pipeline:
+        return Pipeline(wanted, identity, settings.series_cache_bytes, limits, metadata)
+
+    return select

@@ -1,0 +1,292 @@
+"""Everything that an operator may set: flag over environment over default.
+
+In: flags given and the environment. Out: a frozen `Settings`, and for each value
+where it came from. Reads no files but metrics.json, in `load_allowlist`.
+
+`SETTINGS` is the one list: the flags, `check`'s output and README's table follow it.
+"""
+
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from receiver.azure import connection_string as connection
+from receiver.errors import SettingsError
+from receiver.intake import metrics_json as allowlist
+from receiver.text import printable
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+_SIZES = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen on; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Spell it as host:port, IPv6 hosts in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def read_address(text: str) -> Address:
+    """Read host:port, [::1]:port or :port (all addresses). Raises: ValueError."""
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        message = "not host:port"
+        raise ValueError(message)
+    return Address(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - ":9201" asks for it
+
+
+def read_size(text: str) -> int:
+    """Read bytes, with KiB, MiB, GiB, kB, MB or GB behind them. Raises: ValueError."""
+    text = text.strip().upper()
+    number = text.rstrip("BIKMG ")
+    unit = text[len(number) :].strip()
+    try:
+        size = int(float(number) * _SIZES[unit])
+    except (KeyError, ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        message = "not a size like 1073741824, 512MiB or 1GiB"
+        raise ValueError(message)
+    return size
+
+
+def read_seconds(text: str) -> float:
+    """Read seconds, an s behind them or not. Raises: ValueError."""
+    try:
+        seconds = float(text.strip().removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 10**9:
+        message = "not a number of seconds like 30 or 0.5s"
+        raise ValueError(message)
+    return seconds
+
+
+def read_price(text: str) -> float:
+    """Read a sum of money, at least 0. Raises: ValueError."""
+    with suppress(ValueError):
+        if 0 <= (price := float(text)) < 10**6:
+            return price
+    message = "not a price: a number of at least 0"
+    raise ValueError(message)
+
+
+def read_count(text: str) -> int:
+    """Read a whole number of at least 1. Raises: ValueError."""
+    count = int(text) if text.strip().isdecimal() else 0
+    if count < 1:
+        message = "not a whole number of at least 1"
+        raise ValueError(message)
+    return count
+
+
+def place(text: str) -> Path:
+    """Read a path, ~ expanded. Raises: SettingsError for what cannot be shown, or no such home."""
+    if (shown := printable(text)) != text:
+        raise SettingsError(f"{shown}: the path is not UTF-8")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no HOME, or nobody of that name
+        message = f"{text}: there is no such home directory; write the path out"
+        raise SettingsError(message) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing that can be set, by a flag, by the environment, or not at all."""
+
+    name: str
+    environment: str
+    flag: str
+    default: str
+    read: Callable[[str], Any]
+    meaning: str
+    secret: bool = False
+
+
+def _outbox_directory(given: str, environment: Mapping[str, str]) -> Path:
+    base = environment.get("XDG_STATE_HOME") or "~/.local/state"
+    try:
+        return place(given or f"{base}/appinsights-receiver").absolute()
+    except SettingsError as error:
+        raise SettingsError(f"{error}, in RECEIVER_OUTBOX_DIR or --outbox-dir") from error
+
+
+SETTINGS = (
+    Setting("connection_string", "APPLICATIONINSIGHTS_CONNECTION_STRING", "--connection-string", "", str.strip, "Connection string of the Application Insights resource.", secret=True),
+    Setting("instrumentation_key", "INSTRUMENTATION_KEY", "", "", str.strip, "The older way: a bare key, for the global endpoint. The connection string wins.", secret=True),
+    Setting("authentication_string", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "--authentication-string", "", str.strip, "Authorization=AAD, with ;ClientId=… behind it or not: sign in with Microsoft Entra ID (needs the entra extra)."),
+    Setting("listen", "RECEIVER_LISTEN", "--listen", "127.0.0.1:9201", read_address, "Address for Prometheus' remote_write and for the receiver's own pages."),
+    Setting("metrics_json", "RECEIVER_METRICS_JSON", "--metrics-json", "", str.strip, "File that names the metrics to send; without it the packaged three."),
+    Setting("cloud_role", "RECEIVER_CLOUD_ROLE", "--cloud-role", "", str.strip, "Role name of all items (cloud_RoleName); without it each series' job label."),
+    Setting("cloud_role_instance", "RECEIVER_CLOUD_ROLE_INSTANCE", "--cloud-role-instance", "", str.strip, "Role instance of all items (cloud_RoleInstance); without it each series' instance label, or this host's name where that is loopback."),
+    Setting("outbox_dir", "RECEIVER_OUTBOX_DIR", "--outbox-dir", "", str.strip, "Directory of the outbox; without it appinsights-receiver under XDG_STATE_HOME."),
+    Setting("outbox_max_bytes", "RECEIVER_OUTBOX_MAX_BYTES", "--outbox-max-bytes", "1GiB", read_size, "Compressed bytes that may wait for delivery; past it the receiver answers 503 and Prometheus keeps the data."),
+    Setting("body_max_bytes", "RECEIVER_BODY_MAX_BYTES", "--body-max-bytes", "16MiB", read_size, "Largest request body, compressed."),
+    Setting("decoded_max_bytes", "RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body once decompressed."),
+    Setting("parsed_max_bytes", "RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Memory that a request may take once parsed, by an estimate made before."),
+    Setting("rendered_max_bytes", "RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Memory that a request's selected samples may take, each rendered with its labels."),
+    Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "20000", read_count, "Series in one request."),
+    Setting("labels_max", "RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused."),
+    Setting("label_max_bytes", "RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused."),
+    Setting("requests_max", "RECEIVER_REQUESTS_MAX", "--requests-max", "256", read_count, "Requests at work at once, from decoding to the disk; one more is answered 503."),
+    Setting("in_flight_max_bytes", "RECEIVER_IN_FLIGHT_MAX_BYTES", "--in-flight-max-bytes", "128MiB", read_size, "Bytes of all requests under way; past it they are answered 503 before they are decoded."),
+    Setting("connections_max", "RECEIVER_CONNECTIONS_MAX", "--connections-max", "512", read_count, "Connections at once; past it a newcomer takes the place of one that waits, longest first."),
+    Setting("headers_seconds", "RECEIVER_HEADERS_TIMEOUT", "--headers-timeout", "10s", read_seconds, "How long a request's headers, or a TLS handshake, may take."),
+    Setting("body_seconds", "RECEIVER_BODY_TIMEOUT", "--body-timeout", "30s", read_seconds, "How long a request's body may take."),
+    Setting("idle_seconds", "RECEIVER_IDLE_TIMEOUT", "--idle-timeout", "120s", read_seconds, "How long a connection may wait between requests."),
+    Setting("web_config_file", "RECEIVER_WEB_CONFIG_FILE", "--web.config.file", "", str.strip, "File in Prometheus' web configuration format: TLS, client certificates, users; without it, none (needs the access extra)."),
+    Setting("bearer_token_file", "RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization has to send; without it, none."),
+    Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "256MiB", read_size, "Memory for what was learnt of each selected series."),
+    Setting("senders", "RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once."),
+    Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
+    Setting("retry_max_seconds", "RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer."),
+    Setting("items_per_second", "RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "TokenBucket of delivery; Application Insights takes 32,000 a second for one resource."),
+    Setting("shutdown_seconds", "RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way."),
+    Setting("price_per_gb", "RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none."),
+    Setting("sandbox_listen", "RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts."),
+)  # fmt: skip
+"""Every setting; an empty default means that `meaning` says what stands in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values of all settings, read and checked. Sizes in bytes, times in seconds."""
+
+    connection_string: str
+    instrumentation_key: str
+    authentication_string: str
+    listen: Address
+    metrics_json: str
+    cloud_role: str
+    cloud_role_instance: str
+    outbox_dir: Path
+    outbox_max_bytes: int
+    body_max_bytes: int
+    decoded_max_bytes: int
+    parsed_max_bytes: int
+    rendered_max_bytes: int
+    series_max: int
+    labels_max: int
+    label_max_bytes: int
+    requests_max: int
+    in_flight_max_bytes: int
+    connections_max: int
+    headers_seconds: float
+    body_seconds: float
+    idle_seconds: float
+    web_config_file: str
+    bearer_token_file: str
+    series_cache_bytes: int
+    senders: int
+    send_timeout_seconds: float
+    retry_max_seconds: float
+    items_per_second: int
+    shutdown_seconds: float
+    price_per_gb: float
+    sandbox_listen: Address
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a setting's value came from, and how it was spelt there."""
+
+    setting: Setting
+    source: str
+    text: str
+
+    @property
+    def shown(self) -> str:
+        """The value as it may be printed: secrets only say that they are there."""
+        if self.setting.secret and self.text:
+            return "(set)"
+        return printable(self.text) or "(none)"
+
+
+def resolve(
+    flags: Mapping[str, str | None], environment: Mapping[str, str]
+) -> tuple[Settings, list[Origin]]:
+    """Find each setting's value; `flags` is keyed by the settings' names.
+
+    Raises: SettingsError for all that cannot be read; it names the flag or the variable, never a
+    secret's value.
+    """
+    origins = [_origin(setting, flags, environment) for setting in SETTINGS]
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for origin in origins:
+        try:
+            values[origin.setting.name] = origin.setting.read(origin.text)
+        except ValueError as error:
+            shown = "" if origin.setting.secret else f' is "{printable(origin.text)}"'
+            problems.append(f"{origin.source}{shown}: {error}")
+    if problems:
+        raise SettingsError(*problems)
+    values["outbox_dir"] = _outbox_directory(values["outbox_dir"], environment)
+    return Settings(**values, host=socket.gethostname()), origins
+
+
+def _origin(
+    setting: Setting, flags: Mapping[str, str | None], environment: Mapping[str, str]
+) -> Origin:
+    given = flags.get(setting.name)
+    if given is not None:
+        return Origin(setting, setting.flag, given)
+    if text := environment.get(setting.environment, "").strip():
+        return Origin(setting, setting.environment, text)
+    return Origin(setting, "default", setting.default)
+
+
+def find_connection(settings: Settings) -> tuple[connection.Connection | None, list[str]]:
+    """Read where to deliver to, with warnings; None where nothing is set.
+
+    Raises: SettingsError.
+    """
+    warnings: list[str] = []
+    if settings.connection_string:
+        found = connection.parse(
+            settings.connection_string, "APPLICATIONINSIGHTS_CONNECTION_STRING"
+        )
+        if settings.instrumentation_key:
+            warnings.append("INSTRUMENTATION_KEY is not used: the connection string wins")
+        if found.unknown:
+            names = ", ".join(found.unknown)
+            warnings.append(f"the connection string has keys that nobody knows: {names}")
+    elif settings.instrumentation_key:
+        key = connection.check_key(settings.instrumentation_key, "INSTRUMENTATION_KEY")
+        found = connection.Connection(key)
+        warnings.append(
+            f"INSTRUMENTATION_KEY alone sends to the global endpoint {found.endpoint}, which Azure "
+            "no longer supports; set APPLICATIONINSIGHTS_CONNECTION_STRING instead"
+        )
+    else:
+        return None, warnings
+    if found.is_plain:
+        warnings.append(f"{found.endpoint} is not https: items and keys cross the network in clear")
+    return found, warnings
+
+
+def load_allowlist(settings: Settings) -> allowlist.Allowlist:
+    """Read metrics.json, or the packaged default where no file is set.
+
+    Raises: SettingsError.
+    """
+    if not settings.metrics_json:
+        packaged = resources.files("receiver.config") / "default_metrics.json"
+        return allowlist.parse(packaged.read_bytes(), "default_metrics.json")
+    try:
+        text = place(settings.metrics_json).read_bytes()
+    except OSError as error:
+        message = f"{settings.metrics_json}: {error.strerror}; RECEIVER_METRICS_JSON or --metrics-json names it"
+        raise SettingsError(message) from error
+    return allowlist.parse(text, settings.metrics_json)

@@ -1,0 +1,1 @@
+"""Batches out to Application Insights, and what it said of them."""

@@ -1,0 +1,24 @@
+"""How fast items may go out: a bucket that fills at the service's own rate."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class TokenBucket:
+    """Lets `per_second` items through a second, a second's worth at once."""
+
+    def __init__(self, per_second: int, clock: Callable[[], float]) -> None:
+        """Start with a full bucket. `clock` is in seconds and never goes back."""
+        self._per_second = per_second
+        self._clock = clock
+        self._level = float(per_second)
+        self._filled_at = clock()
+
+    async def take(self, items: int) -> None:
+        """Wait until `items` may go; a batch larger than the bucket borrows from the next second."""
+        now = self._clock()
+        gained = (now - self._filled_at) * self._per_second
+        self._level = min(self._per_second, self._level + gained) - items
+        self._filled_at = now
+        if self._level < 0:
+            await asyncio.sleep(-self._level / self._per_second)

@@ -1,0 +1,79 @@
+"""Where batches go out: the connections, the tokens and the pace of delivery, wired.
+
+In: settings, and where to deliver to. Out: a `Delivery` that is ready to run.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from urllib.request import getproxies
+
+import aiohttp
+
+from receiver import __version__
+from receiver.azure import credentials as entra
+from receiver.azure.connection_string import Connection
+from receiver.azure.redirect import Route
+from receiver.config.settings import Settings
+from receiver.delivery.backoff import Backoff
+from receiver.delivery.http_client import Client
+from receiver.delivery.rate_limit import TokenBucket
+from receiver.delivery.sender import Delivery
+from receiver.delivery.transport import Send, Token, Transport, through
+from receiver.outbox.committer import Committer
+
+
+def open_sender(senders: int, stack: AsyncExitStack, suffix: str = "") -> Send:
+    """Make what POSTs; `stack` closes it. With a proxy in the environment, that is aiohttp's client."""
+    user_agent = f"appinsights-receiver/{__version__}{suffix}"
+    if not getproxies():
+        client = Client(user_agent)
+        stack.callback(client.close)
+        return client.post
+    connector = aiohttp.TCPConnector(limit=senders, keepalive_timeout=30)
+    session = aiohttp.ClientSession(
+        connector=connector, headers={"User-Agent": user_agent}, trust_env=True
+    )
+    stack.push_async_callback(session.close)
+    return through(session)
+
+
+def _tokens(
+    settings: Settings, connection: Connection, stack: AsyncExitStack, clock: Callable[[], float]
+) -> Token | None:
+    """Set up signing in with Microsoft Entra ID, where that is asked for. Raises: SettingsError."""
+    authentication = entra.parse(settings.authentication_string)
+    if authentication is None:
+        return None
+    make = entra.credential_maker(authentication, connection)
+    tokens = entra.Tokens(make, entra.scope_of(connection), clock)
+    stack.push_async_callback(tokens.close)
+    return tokens.get
+
+
+def open_delivery(
+    settings: Settings,
+    connection: Connection,
+    committer: Committer,
+    stack: AsyncExitStack,
+    clock: Callable[[], float],
+) -> Delivery:
+    """Make what delivers; `stack` closes its connections. Raises: SettingsError."""
+    send = open_sender(settings.senders, stack)
+    tokens = _tokens(settings, connection, stack, clock)
+    loop = asyncio.get_running_loop()
+    return Delivery(
+        committer,
+        Transport(
+            send,
+            Route(connection.track_url, loop.time),
+            settings.send_timeout_seconds,
+            tokens,
+        ),
+        Backoff(random.random, settings.retry_max_seconds),
+        TokenBucket(settings.items_per_second, loop.time),
+        connection.instrumentation_key,
+        settings.senders,
+        clock,
+    )

@@ -1,0 +1,159 @@
+"""One POST of a batch to the ingestion service.
+
+In: a gzip body. Out: the service's `Answer`, or `Unreachable` with the reason and a
+hint. Follows 307 and 308 as `receiver.azure.redirect` allows. Judges nothing.
+
+Proxies and certificates are the environment's: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+
+import aiohttp
+
+from receiver.azure.redirect import LIMIT, Route
+from receiver.delivery.http_client import ANSWER_LIMIT_BYTES, Answer, BrokenOff, CannotConnect
+from receiver.errors import Unreachable
+
+HEADERS = {"Content-Type": "application/x-json-stream", "Content-Encoding": "gzip"}
+
+Token = Callable[[str], Awaitable[str]]
+"""Gives a bearer token other than the one that was refused (empty: none was). Raises: Unreachable."""
+
+
+Send = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
+"""POSTs a body to an address with headers. Raises: OSError, aiohttp.ClientError, ValueError."""
+
+
+class Transport:
+    """POSTs to one endpoint; safe for many tasks at once."""
+
+    def __init__(
+        self,
+        send: Send,
+        route: Route,
+        timeout_seconds: float,
+        token: Token | None = None,
+    ) -> None:
+        """Send with `send`; `token` is for resources with Microsoft Entra ID."""
+        self._send = send
+        self.route = route
+        self._timeout_seconds = timeout_seconds or None
+        self._token = token
+
+    async def post(self, body: bytes) -> Answer:
+        """Send a batch, over redirects, and with a new token once after a 401.
+
+        Raises: Unreachable.
+        """
+        if self._token is None:
+            return await self._post_over_redirects(body, HEADERS)
+        token = await self._token("")
+        answer = await self._post_over_redirects(body, _with_token(token))
+        if answer.status == 401:
+            token = await self._token(token)
+            answer = await self._post_over_redirects(body, _with_token(token))
+        return answer
+
+    async def _post_over_redirects(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        answer = await self._post_once(self.route.url, body, headers)
+        for _ in range(LIMIT):
+            if answer.status not in (307, 308):
+                return answer
+            location = answer.headers.get("Location", "")
+            if not self.route.follow(location, answer.headers.get("Cache-Control", "")):
+                self.route.forget()
+                raise Unreachable(
+                    f"the endpoint redirects to {location or 'nowhere'}, which is not followed",
+                    "Items go only to the configured host and Azure's own: check the connection string.",
+                )
+            answer = await self._post_once(self.route.url, body, headers)
+        self.route.forget()
+        raise Unreachable(f"more than {LIMIT} redirects", "Check the connection string.")
+
+    async def _post_once(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._send(url, headers, body)
+        except TimeoutError as error:
+            raise Unreachable("no answer in time", _TIMEOUT_HINT) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable(*explain(error)) from error
+
+
+def _with_token(token: str) -> Mapping[str, str]:
+    return {**HEADERS, "Authorization": f"Bearer {token}"}
+
+
+_TIMEOUT_HINT = "The service is slow or a firewall drops packets: is outgoing HTTPS allowed?"
+
+
+def through(session: aiohttp.ClientSession) -> Send:
+    """Send with aiohttp's client, which knows proxies."""
+
+    async def send(url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        async with session.post(
+            url, data=body, headers=headers, timeout=_NO_TIMEOUT, allow_redirects=False
+        ) as response:
+            return Answer(response.status, response.headers, await _read(response))
+
+    return send
+
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+"""`Transport` has its own."""
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer's body, bounded; one that breaks off or cannot be decoded is no body.
+
+    The status line has come by then, and it says what became of the items.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.content.iter_chunked(1 << 16):
+            size += len(chunk)
+            if size > ANSWER_LIMIT_BYTES:
+                return b""
+            chunks.append(chunk)
+    except (aiohttp.ClientError, asyncio.IncompleteReadError):
+        return b""
+    return b"".join(chunks)
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """Say in a sentence why there was no answer, and what to do."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            hint = "If a proxy re-signs TLS, name its CA's file in SSL_CERT_FILE."
+            return f"TLS failed: {error}", hint
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
+            return (
+                f"the host's name cannot be resolved: {error}",
+                "Check DNS, and the connection string's endpoint.",
+            )
+        case aiohttp.ClientHttpProxyError():
+            hint = "The proxy wants credentials: put them into HTTPS_PROXY."
+            if error.status != 407:
+                hint = "The proxy does not let us through: check HTTPS_PROXY, NO_PROXY and its own log."
+            return f"the proxy answered {error.status} {error.message}", hint
+        case aiohttp.ClientProxyConnectionError():
+            return f"the proxy cannot be reached: {error}", "Check HTTPS_PROXY and NO_PROXY."
+        case aiohttp.ClientConnectorError() | CannotConnect():
+            return (
+                f"cannot connect: {error}",
+                "Is outgoing HTTPS allowed, and is the endpoint right?",
+            )
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return f"the connection broke: {error}", "A passing fault; the batch is sent again."
+        case BrokenOff():
+            return f"the connection broke: {error}", "A passing fault; the batch is sent again."
+        case ssl.SSLError():
+            return (
+                f"TLS failed: {error}",
+                "If a proxy re-signs TLS, name its CA's file in SSL_CERT_FILE.",
+            )
+    return f"{type(error).__name__}: {error}", "The batch is sent again."

@@ -1,0 +1,1 @@
+"""A body becomes items: decode, select, render."""

@@ -1,0 +1,122 @@
+"""What senders say of their metrics: type, help and unit, by family.
+
+In: the metadata of 1.0 requests, and of each series of 2.0. Out: a book that knows
+what was said last. Metadata is never a reason to refuse anything: senders contradict
+themselves and each other, and 1.0 sends it apart from the samples, once a minute.
+
+Rules: Remote-Write 2.0, "Metadata"; 1.0's MetricMetadata as senders have it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from receiver.intake.wire.remote_write_v1_pb2 import MetricMetadata
+from receiver.intake.wire.remote_write_v2_pb2 import Metadata as SeriesMetadata
+
+TYPES = (
+    "unknown",
+    "counter",
+    "gauge",
+    "histogram",
+    "gaugehistogram",
+    "summary",
+    "info",
+    "stateset",
+)
+TEXT_LIMIT = 1024
+"""Bytes kept of a family's name, its help or its unit."""
+FAMILIES = 10_000
+"""Families that are remembered; past them the one that was told of first is forgotten."""
+_SUFFIXES = {
+    "histogram": ("_bucket", "_sum", "_count"),
+    "gaugehistogram": ("_bucket", "_gsum", "_gcount"),
+    "summary": ("_sum", "_count"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What was said of a family: `kind` is one of `TYPES`; help and unit may be empty."""
+
+    family: str
+    kind: str
+    help: str
+    unit: str
+
+
+class MetadataBook:
+    """Metadata by family: the last word counts. Bounded in families and in bytes of each."""
+
+    def __init__(self, families: int = FAMILIES) -> None:
+        """Start empty."""
+        self._limit = families
+        self._known: dict[str, Metadata] = {}
+
+    def put(self, metadata: Metadata) -> None:
+        """Take down what was said."""
+        if metadata.family not in self._known and len(self._known) >= self._limit:
+            del self._known[next(iter(self._known))]
+        self._known[metadata.family] = metadata
+
+    def get(self, series_name: str) -> Metadata | None:
+        """Find what was said of a series' family; its name is the series' own or a part of it."""
+        found = self._known.get(series_name)
+        for suffix in ("_total", "_bucket", "_sum", "_count", "_gsum", "_gcount"):
+            if found is None and series_name.endswith(suffix):
+                found = self._known.get(series_name.removesuffix(suffix))
+        return found
+
+    def knows(self, metadata: Metadata) -> bool:
+        """Whether this is what was said last of its family."""
+        return self._known.get(metadata.family) == metadata
+
+    def __len__(self) -> int:
+        """Count the families."""
+        return len(self._known)
+
+
+def read_v1(entries: Iterable[bytes]) -> Iterator[Metadata]:
+    """Read MetricMetadata messages; what cannot be read, or names no family, is passed over."""
+    for raw in entries:
+        try:
+            entry = MetricMetadata.FromString(raw)
+        except DecodeError:
+            continue
+        if entry.metric_family_name:
+            yield Metadata(
+                _text(entry.metric_family_name),
+                _kind(entry.type),
+                _text(entry.help),
+                _text(entry.unit),
+            )
+
+
+def read_v2(raw: bytes, series_name: bytes, symbols: Sequence[bytes]) -> Metadata | None:
+    """Read a series' metadata; None where it says nothing, or cannot be read.
+
+    Raises: IndexError for references beyond the symbols.
+    """
+    try:
+        entry = SeriesMetadata.FromString(raw)
+    except DecodeError:
+        return None
+    help_text, unit = symbols[entry.help_ref], symbols[entry.unit_ref]
+    if not (entry.type or help_text or unit):
+        return None
+    kind = _kind(entry.type)
+    family = _text(series_name)
+    for suffix in _SUFFIXES.get(kind, ()):
+        if family.endswith(suffix):
+            family = family.removesuffix(suffix)
+            break
+    return Metadata(family, kind, _text(help_text), _text(unit))
+
+
+def _kind(number: int) -> str:
+    return TYPES[number] if 0 <= number < len(TYPES) else TYPES[0]
+
+
+def _text(raw: bytes) -> str:
+    return raw[:TEXT_LIMIT].decode("utf-8", "replace")

@@ -1,0 +1,81 @@
+"""What one request may cost, and the check that comes before the parser pays.
+
+In: a decompressed body. Out: nothing, or a refusal. Never parses: it counts, at the
+speed of a byte search, what can begin a message inside the body. Two bytes on the
+wire make an empty series of some 60 bytes, so a body of such series would cost thirty
+times its size before anything can look at it.
+
+Rules: sizes of upb's messages and of their places in arrays, measured on 64 bits.
+"""
+
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+
+from receiver.errors import TooManyParts
+from receiver.intake.decode import Message
+from receiver.intake.limits import Limits
+from receiver.intake.wire.remote_write_lean_pb2 import OpaqueRequest
+
+HARMLESS_BYTES = 1 << 20
+"""Bodies up to here are parsed uncounted: nothing in them can cost more than some 40 MiB."""
+
+REFERENCE_COST = 8
+"""Bytes that a reference of one byte takes, with the room that its array grows into."""
+
+_COSTS = {
+    Message.V1: {
+        0x0A: 64,  # a series, or a label
+        0x12: 48,  # a sample, or a label's value
+        0x1A: 32,  # an exemplar, or metadata
+        0x22: 32,  # a histogram
+    },
+    Message.V2: {
+        0x2A: 80,  # a series, or metadata
+        0x12: 48,  # a sample
+        0x1A: 32,  # a histogram
+        0x22: 32,  # a symbol, or an exemplar
+    },
+}
+"""For each message, the bytes that begin its parts, and what one part costs in memory."""
+
+
+def check_parts(raw: bytes, message: Message, limits: Limits) -> None:
+    """Refuse a body whose parts, once parsed, might not fit into `limits.parsed_bytes`.
+
+    Text and numbers hold the same bytes by chance, so this overstates: by a factor of
+    three for labels, by nothing for what is sent to do harm.
+
+    Raises: TooManyParts.
+    """
+    _check(raw, message, limits, _series_bytes)
+
+
+def check_series_parts(raw: bytes, message: Message, limits: Limits) -> None:
+    """Refuse one series, taken out of its body, as `check_parts` would have. Raises: TooManyParts."""
+    _check(raw, message, limits, len)
+
+
+def _check(
+    raw: bytes, message: Message, limits: Limits, series_bytes: Callable[[bytes], int]
+) -> None:
+    if len(raw) <= HARMLESS_BYTES:
+        return
+    cost = len(raw) + sum(_count(raw, tag) * each for tag, each in _COSTS[message].items())
+    if message is Message.V2 and cost <= limits.parsed_bytes:
+        cost += REFERENCE_COST * series_bytes(raw)
+    if cost > limits.parsed_bytes:
+        text = f"the body would take up to {cost} bytes once parsed; the limit is {limits.parsed_bytes}"
+        raise TooManyParts(text)
+
+
+def _series_bytes(raw: bytes) -> int:
+    """Count the bytes of 2.0's series; all of them may be references, a byte each."""
+    try:
+        return sum(map(len, OpaqueRequest.FromString(raw).timeseries))
+    except DecodeError:
+        return 0  # decode says so
+
+
+def _count(raw: bytes, tag: int) -> int:
+    return raw.count(tag) + raw.count(tag | 0x80)  # a varint may be longer than it needs to be

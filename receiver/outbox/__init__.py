@@ -1,0 +1,1 @@
+"""Items on disk, until the service has judged them."""

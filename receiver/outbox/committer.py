@@ -1,0 +1,228 @@
+"""One thread writes the outbox, for all: group commit.
+
+In: submissions, settlements and questions from the event loop. Out: each one's
+result, once it is on disk. The thread takes all that waits and does it in one
+transaction, so that under load many requests share one sync to disk; it compresses
+them first, while the event loop goes on. While
+delivery is busy with earlier batches it lingers some milliseconds for company,
+since a full batch costs little more to send than a small one.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from receiver.errors import NotCommitted, ReceiverError
+from receiver.outbox.batch import BATCH_ITEMS, Append, Settlement, Totals, seal
+from receiver.outbox.store import Outbox
+
+LINGER_SECONDS = 0.005
+FLUSH_SECONDS = 10.0
+"""How long counts of requests that had nothing to commit wait for a transaction to join."""
+
+Answer = TypeVar("Answer")
+Question = Callable[[Any], object]
+
+log = structlog.get_logger()
+
+
+class Store(Protocol):
+    """What the thread writes to: the outbox, or one that is elsewhere."""
+
+    def apply(
+        self, submissions: Sequence[Append], settlements: Sequence[Settlement]
+    ) -> Sequence[object]:
+        """Commit all of these, or raise; returns for each submission what became of it."""
+
+    def probe(self) -> None:
+        """Raise where nothing can be written."""
+
+    def replace_if_broken(self, error: BaseException) -> bool:
+        """Begin anew, if an error says that what is there is damaged."""
+
+    def close(self) -> None:
+        """End."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Append | Settlement | Question
+    future: "asyncio.Future[object]"
+
+
+class Committer:
+    """The outbox, as the event loop sees it."""
+
+    def __init__(self, outbox: Store, flush_seconds: float = FLUSH_SECONDS) -> None:
+        """Take an open outbox. Counts wait at most `flush_seconds` for a transaction to join.
+
+        `on_batches` is called in the loop when batches may have come, `on_trouble`
+        in the thread for each failure: where, its words, a hint.
+        """
+        self._outbox = outbox
+        self._flush_seconds = flush_seconds
+        self.on_batches: Callable[[], None] = lambda: None
+        self._loop = asyncio.get_running_loop()
+        self._changed = threading.Condition()
+        self._jobs: list[_Job] = []
+        self._waiting_items = 0
+        self._loose: Counter[tuple[str, str]] = Counter()
+        self._stopping = False
+        self._failing = False
+        self.error = ""
+        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
+        self.delivery_busy = False
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last transaction failed."""
+        return self._failing
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Write what waits, and end the thread; the outbox is closed."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    async def submit(self, submission: Append) -> bytes | None:
+        """Commit a request's items; returns when they are on disk.
+
+        Returns the answer of the first coming if the request was committed before.
+
+        Raises: NotCommitted, OutboxFull; then nothing of it is kept.
+        """
+        result = await self._put(submission, submission.items)
+        assert result is None or isinstance(result, bytes)
+        return result
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Write down what became of a batch. Raises: NotCommitted; the batch is then as before."""
+        await self._put(settlement)
+
+    async def ask(self, question: Callable[[Outbox], Answer]) -> Answer:
+        """Have the thread call `question` with the outbox, after what is under way."""
+        return await self._put(question)  # type: ignore[return-value]
+
+    def count(self, totals: Totals) -> None:
+        """Add to the ledger what needs no disk: a request of which nothing is selected."""
+        with self._changed:
+            self._loose.update(totals)
+
+    async def read(
+        self, question: Callable[[Outbox], Answer]
+    ) -> tuple[dict[tuple[str, str], int], Answer]:
+        """Read the ledger, with what is still to be written, and ask something at the same moment."""
+
+        def read(outbox: Outbox) -> tuple[dict[tuple[str, str], int], Answer]:
+            with self._changed:
+                totals = Counter(outbox.totals())
+                totals.update(self._loose)
+            return dict(totals), question(outbox)
+
+        return await self.ask(read)
+
+    def _put(
+        self, work: Append | Settlement | Question, items: int = 0
+    ) -> "asyncio.Future[object]":
+        future: asyncio.Future[object] = self._loop.create_future()
+        with self._changed:
+            if self._stopping:
+                future.set_exception(NotCommitted("the receiver is stopping"))
+            else:
+                self._jobs.append(_Job(work, future))
+                self._waiting_items += items
+                self._changed.notify()
+        return future
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs or self._stopping, self._flush_seconds)
+                if self.delivery_busy and not self._stopping:
+                    self._changed.wait_for(self._enough, LINGER_SECONDS)
+                jobs, self._jobs = self._jobs, []
+                loose, self._loose = self._loose, Counter()
+                self._waiting_items = 0
+                last = self._stopping
+            self._work(jobs, loose)
+            if last:
+                break
+        self._outbox.close()
+
+    def _enough(self) -> bool:
+        return self._stopping or self._waiting_items >= BATCH_ITEMS
+
+    def _work(self, jobs: list[_Job], loose: Counter[tuple[str, str]]) -> None:
+        writes = [job for job in jobs if isinstance(job.work, Append | Settlement)]
+        results: list[tuple[_Job, object]] = []
+        if writes or loose or self._failing:
+            results += zip(writes, self._write(writes, loose), strict=True)
+        for job in jobs:
+            if not isinstance(job.work, Append | Settlement):
+                results.append((job, self._answer(job.work)))
+        self._loop.call_soon_threadsafe(self._resolve, results)
+
+    def _write(self, writes: list[_Job], loose: Counter[tuple[str, str]]) -> list[object]:
+        submissions = [seal(job.work) for job in writes if isinstance(job.work, Append)]
+        settlements = [job.work for job in writes if isinstance(job.work, Settlement)]
+        extra = [Append((), 0, 0, loose)] if loose else []
+        try:
+            if self._failing:  # else nobody would know that it can be written again
+                self._outbox.probe()
+            answers = iter(self._outbox.apply(submissions + extra, settlements))
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            with self._changed:
+                self._loose.update(loose)
+            self._note_failure(error)
+            return [NotCommitted(f"the outbox cannot be written: {error}") for _ in writes]
+        self._note_failure(None)
+        return [next(answers) if isinstance(job.work, Append) else None for job in writes]
+
+    def _note_failure(self, error: Exception | None) -> None:
+        if error and not self._failing:
+            expected = isinstance(error, sqlite3.Error | OSError | ReceiverError)
+            log.error(
+                "outbox cannot be written",
+                error=str(error),
+                hint=NotCommitted.hint,
+                exc_info=None if expected else error,
+            )
+        elif self._failing and not error:
+            log.info("outbox can be written again")
+        if error:
+            self.on_trouble("outbox", str(error), NotCommitted.hint)
+        self.error = str(error or "")
+        self._failing = error is not None
+
+    def _answer(self, question: Question) -> object:
+        try:
+            return question(self._outbox)
+        except Exception as error:  # noqa: BLE001 - the same
+            self._note_failure(error)
+            with suppress(OSError):
+                self._outbox.replace_if_broken(error)
+            return NotCommitted(f"the outbox cannot be read: {error}")
+
+    def _resolve(self, results: list[tuple[_Job, object]]) -> None:
+        for job, result in results:
+            if job.future.done():
+                continue  # whoever asked has gone away; what was committed stays committed
+            if isinstance(result, BaseException):
+                job.future.set_exception(result)
+            else:
+                job.future.set_result(result)
+        if any(isinstance(job.work, Append) for job, _ in results):
+            self.on_batches()

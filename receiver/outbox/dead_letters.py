@@ -1,0 +1,25 @@
+"""What Application Insights rejected for good: kept for a while, for people to read.
+
+In: rejected items, as their batch is settled. Out: the latest of them, the service's
+words, and a hint where the message is known; also while a receiver uses the outbox.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+from receiver.outbox.batch import DeadLetter
+
+KEPT = 1000
+"""How many of the latest rejected items are kept."""
+
+
+def bury(database: sqlite3.Connection, letters: Sequence[DeadLetter], now: float) -> None:
+    """Keep rejected items, in the caller's transaction; the oldest make room."""
+    if letters:
+        database.executemany(
+            "INSERT INTO dead_letters (rejected_at, status, message, item) VALUES (?, ?, ?, ?)",
+            [(now, letter.status, letter.message, letter.item) for letter in letters],
+        )
+        database.execute(
+            "DELETE FROM dead_letters WHERE id <= (SELECT MAX(id) FROM dead_letters) - ?", (KEPT,)
+        )

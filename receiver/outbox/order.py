@@ -1,0 +1,42 @@
+"""Whose turn it is: which of the batches that wait are to be sent next.
+
+In: the outbox's database. Out: batches. Those that came in the last minute go before older
+ones, so that catching up does not make the present late; in each part the oldest goes first.
+"""
+
+import sqlite3
+from collections.abc import Collection
+
+from receiver.outbox.batch import Batch
+
+_ID_LIMIT = 2**63 - 1
+_SELECT = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
+
+
+def next_batches(
+    database: sqlite3.Connection, busy: Collection[int], fresh_from_id: int, most: int
+) -> list[Batch]:
+    """Fetch at most so many batches, none of `busy`; those from `fresh_from_id` on go first."""
+    skip = ",".join(map(str, busy))
+    found: list[Batch] = []
+    for first, last in ((fresh_from_id, _ID_LIMIT), (0, fresh_from_id - 1)):
+        rows = database.execute(
+            f"{_SELECT} WHERE id BETWEEN ? AND ? AND id NOT IN ({skip}) ORDER BY id LIMIT ?",
+            (first, last, most - len(found)),
+        )
+        found += (Batch(*row) for row in rows)
+        if len(found) == most:
+            break
+    return found
+
+
+def smallest_batch(database: sqlite3.Connection) -> list[Batch]:
+    """Fetch the batch with the fewest bytes, if there is one."""
+    query = f"{_SELECT} ORDER BY size_bytes LIMIT 1"
+    return [Batch(*row) for row in database.execute(query)]
+
+
+def newest_id(database: sqlite3.Connection) -> int:
+    """Return the highest number that a batch ever had; 0 before the first."""
+    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batches'")
+    return int((row.fetchone() or (0,))[0])

@@ -1,0 +1,300 @@
+"""Items wait here, on disk, until the service has said what became of them.
+
+In: submissions (the rendered items of one request each) and settlements (what
+became of one batch). Out: batches that are ready to be POSTed, and the ledger.
+Never looks into an item, never opens a socket.
+
+Theory of operation: `apply` does any number of submissions and settlements in one
+SQLite transaction, WAL with synchronous=FULL: when it returns they are on disk, and
+when it raises none of them is. Settlements alone are written without waiting for the
+disk (synchronous=NORMAL): the process may die at once, but after a power failure the last
+of them may have to be done again, as if the service's answer had been lost. The next
+submission's sync is theirs too. The ledger's totals change in that same transaction,
+so that at all times, and after any crash,
+received = unselected + dropped + accepted + rejected + expired + pending.
+One thread at a time may call; `receiver.outbox.committer` has the one that does.
+"""
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from receiver.errors import OutboxError, OutboxFull
+from receiver.outbox import order as turn
+from receiver.outbox import schema
+from receiver.outbox.batch import Append, Batch, PackedBatch, Settlement, Statistics, compress, pack
+from receiver.outbox.dead_letters import bury
+from receiver.outbox.dedup import Repeats
+
+EXPIRY_MS = 48 * 3600 * 1000
+"""Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
+
+log = structlog.get_logger()
+
+
+class Outbox:
+    """The database. Its methods raise sqlite3.Error where the disk fails."""
+
+    def __init__(
+        self,
+        directory: Path,
+        max_bytes: int,
+        instrumentation_key: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take the directory for this service alone, and open the database or make it.
+
+        Raises: OutboxError, which says what to do.
+        """
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._key = instrumentation_key
+        self._clock = clock
+        self._repeats = Repeats(clock)
+        self._set_aside = 0
+        self._batches = self._size_bytes = 0
+        self._last_id = 0
+        self._open_database: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._lock = schema.take_directory(directory)
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            self._lock.close()
+            message = (
+                f"the outbox in {directory} cannot be opened: {error}; "
+                "is the disk full, or the directory not writable?"
+            )
+            raise OutboxError(message) from error
+        except BaseException:
+            self._lock.close()
+            raise
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        """The open database; opened, or begun anew, where it is not."""
+        if self._open_database is None:
+            self._open()
+        assert self._open_database
+        return self._open_database
+
+    def _open(self) -> None:
+        try:
+            database = schema.open_database(self._directory)
+        except sqlite3.Error as error:
+            if not schema.is_broken(error):
+                raise
+            self._put_aside(error)
+            database = schema.open_database(self._directory)
+        self._open_database = database
+        self._identity = schema.identity(self._directory)
+        self._waits_for_disk = True  # as it was opened
+        if self._last_id > self.newest_id():  # batches of the damaged one may be under way
+            insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
+            database.execute(insert, (self._last_id,))
+        row = database.execute("SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches")
+        self._batches, self._size_bytes = row.fetchone()
+
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        kept = schema.set_aside(self._directory)
+        self._set_aside += 1
+        log.error(
+            "outbox set aside",
+            error=str(error),
+            file=str(kept),
+            hint="The database was damaged; what waited in it was not delivered. A new one is begun.",
+        )
+
+    def replace_if_broken(self, error: BaseException) -> bool:
+        """Set the database aside, if an error says that it is damaged; the next use begins a new one."""
+        if not isinstance(error, sqlite3.Error) or not schema.is_broken(error):
+            return False
+        if self._open_database:
+            self._open_database.close()
+            self._open_database = None
+        self._put_aside(error)
+        return True
+
+    def close(self) -> None:
+        """Fold the log into the database and let the directory go."""
+        if self._open_database:
+            self._open_database.close()
+        self._lock.close()
+
+    def apply(
+        self, submissions: Sequence[Append], settlements: Sequence[Settlement]
+    ) -> list[bytes | OutboxFull | None]:
+        """Commit all of these, sealed submissions and settlements, or raise and commit none.
+
+        Returns, for each submission: None when it is committed now; the answer that
+        its first coming got, when it was committed before; OutboxFull when there is
+        no room, and then nothing of it is kept.
+        """
+        self._sync(wait=any(each.pieces for each in submissions))
+        with self._transaction() as totals:
+            for settlement in settlements:
+                self._settle(settlement, totals)
+            self._expire_when_full(submissions, totals)
+            return self._take(submissions, totals)
+
+    def _sync(self, *, wait: bool) -> None:
+        """Say whether the next transaction waits for the disk."""
+        if wait is not self._waits_for_disk:
+            self._database.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            self._waits_for_disk = wait
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
+        """Run one transaction; what is counted in the yielded totals is part of it."""
+        database = self._database
+        if schema.identity(self._directory) != self._identity:
+            raise OutboxError(schema.GONE)  # what is written to it now would go with this process
+        before = self._batches, self._size_bytes
+        totals: Counter[tuple[str, str]] = Counter()
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            self._repeats.forget(database)
+            yield totals
+            self._database.executemany(
+                "INSERT INTO totals VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
+                [(*key, samples) for key, samples in totals.items() if samples],
+            )
+            self._database.execute("COMMIT")
+        except BaseException as error:
+            self._batches, self._size_bytes = before
+            self._undo(error)
+            raise
+
+    def _undo(self, error: BaseException) -> None:
+        database = self._open_database
+        if not self.replace_if_broken(error) and database and database.in_transaction:
+            database.execute("ROLLBACK")
+
+    def _take(
+        self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]
+    ) -> list[bytes | OutboxFull | None]:
+        results: list[bytes | OutboxFull | None] = []
+        taken: list[Append] = []
+        full = self._why_full() if any(each.pieces for each in submissions) else ""
+        for submission in submissions:
+            result: bytes | OutboxFull | None
+            result = self._repeats.answer(self._database, submission.digest)
+            if result is None and submission.pieces and full:
+                result = OutboxFull(full)
+            if result is None:
+                taken.append(submission)
+                totals.update(submission.totals)
+                totals["pending", ""] += submission.items
+                self._repeats.remember(self._database, submission)
+            results.append(result)
+        for parcel in pack(taken):
+            self._insert(parcel, self._key)
+        return results
+
+    def _why_full(self) -> str:
+        """Say why nothing more can be taken; empty while there is room."""
+        if self._size_bytes >= self._max_bytes:
+            return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
+        return schema.short_of_space(self._directory)
+
+    def _insert(self, parcel: PackedBatch, key: str) -> None:
+        added = self._database.execute(
+            "INSERT INTO batches (items, oldest_ms, newest_ms, instrumentation_key, size_bytes, body)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (parcel.items, parcel.oldest_ms, parcel.newest_ms, key, len(parcel.body), parcel.body),
+        )
+        self._last_id = max(self._last_id, added.lastrowid or 0)
+        self._batches += 1
+        self._size_bytes += len(parcel.body)
+
+    def _settle(self, settlement: Settlement, totals: Counter[tuple[str, str]]) -> None:
+        batch = settlement.batch
+        gone = self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,)).rowcount
+        if not gone:
+            return  # settled before; its totals are counted
+        self._batches -= 1
+        self._size_bytes -= len(batch.body)
+        totals["pending", ""] -= batch.items - sum(map(len, settlement.again))
+        totals["accepted", ""] += settlement.accepted
+        totals["expired", ""] += settlement.expired
+        for reason, items in settlement.rejected.items():
+            totals["rejected", reason] += items
+        for lines in settlement.again:
+            parcel = PackedBatch(compress(lines), len(lines), batch.oldest_ms, batch.newest_ms)
+            self._insert(parcel, batch.instrumentation_key)
+        bury(self._database, settlement.dead_letters, self._clock())
+
+    def _expire_when_full(
+        self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]
+    ) -> None:
+        """Make room by giving up batches that the service would refuse as too old.
+
+        Both this machine's clock and the newest sample at hand must say so: either
+        one alone may have jumped.
+        """
+        newest_ms = max((each.newest_ms for each in submissions if each.pieces), default=0)
+        if not newest_ms or not self._why_full():
+            return
+        cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - EXPIRY_MS
+        batches, items, size_bytes = self._database.execute(
+            "SELECT COUNT(*), IFNULL(SUM(items), 0), IFNULL(SUM(size_bytes), 0) FROM batches"
+            " WHERE newest_ms < ?",
+            (cutoff_ms,),
+        ).fetchone()
+        if batches:
+            self._database.execute("DELETE FROM batches WHERE newest_ms < ?", (cutoff_ms,))
+            self._batches -= batches
+            self._size_bytes -= size_bytes
+            totals["pending", ""] -= items
+            totals["expired", ""] += items
+
+    def probe(self) -> None:
+        """Write to the disk and sync it, and change nothing."""
+        self._sync(wait=True)
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        self._database.execute(f"PRAGMA user_version={version}")
+
+    def next_batches(self, busy: Collection[int], fresh_from_id: int, most: int) -> list[Batch]:
+        """Fetch the batches to send next, as `receiver.outbox.order` says."""
+        return turn.next_batches(self._database, busy, fresh_from_id, most)
+
+    def smallest_batch(self) -> list[Batch]:
+        """Fetch the batch with the fewest bytes, if there is one: a cheap probe."""
+        return turn.smallest_batch(self._database)
+
+    def newest_id(self) -> int:
+        """Return the highest number that a batch ever had; 0 before the first."""
+        return turn.newest_id(self._database)
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        """Read the ledger: samples by (outcome, reason); `pending` is one of the outcomes."""
+        rows = self._database.execute("SELECT outcome, reason, samples FROM totals")
+        return {(outcome, reason): samples for outcome, reason, samples in rows}
+
+    def statistics(self) -> Statistics:
+        """Measure what waits."""
+        query = "SELECT oldest_ms FROM batches ORDER BY id LIMIT 1"
+        (oldest_ms,) = self._database.execute(query).fetchone() or (0,)
+        return Statistics(
+            items=self.totals().get(("pending", ""), 0),
+            batches=self._batches,
+            size_bytes=self._size_bytes,
+            max_bytes=self._max_bytes,
+            oldest_ms=oldest_ms,
+            set_aside=self._set_aside,
+            full=self._why_full(),
+        )
+
+    def compact(self) -> None:
+        """Give the disk back what an emptied outbox no longer needs."""
+        (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
+        if not self._batches and (free > 1024 or schema.short_of_space(self._directory)):
+            self._database.executescript(  # execute() would free one page and think it done
+                "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);"
+            )

@@ -1,0 +1,1 @@
+"""HTTP in: connections, access, the write handler."""

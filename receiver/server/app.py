@@ -1,0 +1,299 @@
+"""HTTP in: the only place that knows aiohttp's server.
+
+In: requests. Out: answers. Routes, limits, and the translation of what the stages
+raise to a status; a request never ends in a traceback. Rules: Remote-Write 1.0 and
+2.0, "Protocol"; our HTTP API is docs/http-api.md.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from receiver.errors import (
+    BrokenOff,
+    NotCommitted,
+    RequestRefused,
+    ShuttingDown,
+    TooLarge,
+    TooSlow,
+    Unauthorized,
+    WrongAddress,
+)
+from receiver.intake.decode import Message
+from receiver.server.admission import Admission, Lease
+from receiver.server.auth import Access
+from receiver.server.log_throttle import Throttle
+from receiver.server.negotiation import negotiate
+from receiver.server.write_handler import TEXT_LIMIT, Reply, WriteHandler
+
+if TYPE_CHECKING:
+    from receiver.server.connections import ConnectionGuard
+
+WRITE_PATH = "/api/v1/write"
+RETRY_AFTER_SECONDS = 5
+RETRY_AFTER_LIMIT_SECONDS = 80
+OPEN_PATHS = ("/-/healthy", "/-/ready")
+"""What may be asked without credentials: whoever watches over processes has none."""
+
+log = structlog.get_logger()
+
+Page = Callable[[], Awaitable[bytes]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How large a request's body may be, compressed, and how long it may take to come."""
+
+    body_bytes: int
+    body_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What the receiver shows of itself; `ready` gives an empty text, or why not.
+
+    `routes` are those of `receiver.status.pages`.
+    """
+
+    status: Page
+    metrics: Page
+    ready: Callable[[], Awaitable[str]]
+    routes: Sequence[web.RouteDef] = ()
+
+
+class App:
+    """The HTTP side of one receiver."""
+
+    def __init__(
+        self,
+        write_handler: WriteHandler,
+        pages: Pages | Handler,
+        access: Access,
+        admission: Admission,
+        limits: BodyLimits,
+    ) -> None:
+        """Make the application; nothing listens yet. `guard_of` is set by who listens.
+
+        A handler in place of `pages` gets all requests but those that write.
+        """
+        self._reception = write_handler
+        self._access = access
+        self._admission = admission
+        self._limits = limits
+        self.guard_of: Callable[[asyncio.BaseTransport | None], ConnectionGuard | None] = lambda _: (
+            None
+        )
+        self.draining = False
+        self._in_flight = 0
+        self._drained = asyncio.Event()
+        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
+        self._throttle = Throttle(time.monotonic)
+        self.application = web.Application(middlewares=[self._let_in])
+        routes = [
+            web.post(WRITE_PATH, self._write, expect_handler=_expect),
+            web.get(WRITE_PATH, self._explain_write, allow_head=True),
+            web.get("/-/healthy", self._healthy),
+        ]
+        if isinstance(pages, Pages):
+            self._pages = pages
+            routes += web.get("/-/ready", self._ready), web.get("/metrics", self._metrics)
+            routes += web.get("/api/v1/status", self._status), *pages.routes
+        else:
+            routes += (web.route("*", "/{path:.*}", pages),)
+        self.application.add_routes(routes)
+
+    @web.middleware
+    async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request in if it may come in; its headers are here, nothing else is read yet."""
+        guard = self.guard_of(request.transport)
+        if guard:
+            guard.begin_body()
+        try:
+            if request.path not in OPEN_PATHS:
+                await self._access.check(
+                    request.headers.get("Authorization", ""), _certificate(request)
+                )
+            response = await handler(request)
+        except RequestRefused as error:
+            response = self._refuse_early(error, request)
+        except web.HTTPException as error:
+            if error.status != 404 or request.method != "POST":
+                error.headers.update(self._access.rules.web.headers)
+                raise
+            response = self._refuse_early(
+                WrongAddress(f"nothing is at {request.path[:80]}"), request
+            )
+        finally:
+            if guard:
+                guard.done()
+        response.headers.update(self._access.rules.web.headers)
+        return response
+
+    async def _write(self, request: web.Request) -> web.Response:
+        self._in_flight += 1
+        began = time.monotonic()
+        message: Message | None = None
+        try:
+            if self.draining:
+                raise ShuttingDown("the receiver is stopping")
+            message = negotiate(
+                *(_said(request, name) for name in ("Content-Type", "Content-Encoding"))
+            )
+            response = _response(await self._take(request, message), message)
+        except RequestRefused as error:
+            response = self._refuse(error, message, request)
+        except Exception as error:
+            log.exception("request failed", hint="A defect of the receiver: please report it.")
+            text = f"internal error: {type(error).__name__}\n"
+            response = web.Response(status=500, text=text)
+        finally:
+            self._in_flight -= 1
+            if self.draining and not self._in_flight:
+                self._drained.set()
+        self._reception.counts.replies[str(response.status)] += 1
+        self._reception.counts.last_request_at = time.time()
+        self._reception.counts.latency.observe(time.monotonic() - began)
+        return response
+
+    async def _take(self, request: web.Request, message: Message) -> Reply:
+        if (length := request.content_length or 0) > self._limits.body_bytes:
+            raise self._too_large(length)
+        limit = asyncio.timeout(self._limits.body_seconds)
+        now = asyncio.get_running_loop().time
+        with self._admission.enter(lambda: limit.reschedule(now())) as lease:
+            body = await self._body(request, lease, limit)
+            lease.work()
+            if guard := self.guard_of(request.transport):
+                guard.begin_work()
+            return await self._reception.take(body, message, lease.hold)
+
+    async def _body(self, request: web.Request, lease: Lease, limit: asyncio.Timeout) -> bytes:
+        """Read the body while it comes in time and there is room for it."""
+        parts: list[bytes] = []
+        try:
+            async with limit:
+                if request.headers.get("Expect", "").lower() == "100-continue":
+                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    request.writer.output_size = 0
+                while part := await request.content.readany():
+                    parts.append(part)
+                    lease.grow(len(part))
+                    if lease.size_bytes > self._limits.body_bytes:
+                        raise self._too_large(lease.size_bytes)
+        except TimeoutError as error:
+            raise TooSlow("the body did not come in time, or had to go for others") from error
+        except (OSError, web.RequestPayloadError) as error:
+            raise BrokenOff("the body broke off") from error
+        return b"".join(parts)
+
+    def _too_large(self, length: int) -> TooLarge:
+        limit = self._limits.body_bytes
+        return TooLarge(f"the body has {length} bytes or more; the limit is {limit}")
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until the requests in flight are answered, at most so long."""
+        if self._in_flight:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._drained.wait()
+
+    def _refuse(
+        self, error: RequestRefused, message: Message | None, request: web.Request
+    ) -> web.Response:
+        self._reception.counts.refused_requests[error.reason] += 1
+        self.on_trouble("request", f"{error.status} {error}", error.hint)
+        if times := self._throttle.due(error.reason):
+            log.warning(
+                "request refused",
+                status=error.status,
+                reason=error.reason,
+                times=times,
+                error=str(error),
+                hint=error.hint,
+                sender=request.headers.get("User-Agent", "")[:100],
+            )
+        if isinstance(error, Unauthorized):
+            challenge = {"WWW-Authenticate": self._access.rules.challenge}
+            return web.Response(status=error.status, text="Unauthorized\n", headers=challenge)
+        response = _response(Reply(error.status, f"{error}. {error.hint}"), message)
+        if isinstance(error, NotCommitted):
+            response.headers["Retry-After"] = str(
+                retry_after_seconds(request.headers.get("Retry-Attempt", ""))
+            )
+        return response
+
+    def _refuse_early(self, error: RequestRefused, request: web.Request) -> web.Response:
+        """Refuse what does not get as far as `_write`; a POST is some sender's, who thinks it does."""
+        response = self._refuse(error, None, request)
+        self._reception.counts.replies[str(response.status)] += 1
+        if request.method == "POST":
+            self._reception.counts.last_request_at = time.time()
+        return response
+
+    async def _explain_write(self, _: web.Request) -> web.Response:
+        text = "Remote-write wants POST: name this address as the url of a remote_write in prometheus.yml.\n"
+        return web.Response(status=405, text=text, headers={"Allow": "POST"})
+
+    async def _healthy(self, _: web.Request) -> web.Response:
+        return web.Response(text="OK\n")
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        problem = "the receiver is stopping" if self.draining else await self._pages.ready()
+        if problem:
+            return web.Response(status=503, text=f"{problem}\n")
+        return web.Response(text="OK\n")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        try:
+            body = await self._pages.metrics()
+        except NotCommitted as error:
+            return web.Response(status=503, text=f"{error}\n")
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _status(self, _: web.Request) -> web.Response:
+        try:
+            return web.Response(body=await self._pages.status(), content_type="application/json")
+        except NotCommitted as error:
+            return web.json_response({"error": str(error)}, status=503)
+
+
+async def _expect(_: web.Request) -> None:
+    """Leave "100 Continue" to the moment when the body is wanted."""
+
+
+def _said(request: web.Request, name: str) -> str:
+    """Give a header's value; of several lines they are one list (RFC 9110, 5.3)."""
+    return ", ".join(request.headers.getall(name, ()))
+
+
+def _certificate(request: web.Request) -> Mapping[str, Any] | None:
+    return request.transport.get_extra_info("peercert") if request.transport else None
+
+
+def _response(reply: Reply, message: Message | None) -> web.Response:
+    """Put a reply into HTTP; the Written headers only for 2.0, where senders want them exact."""
+    headers = {}
+    if message is Message.V2:
+        for name in ("samples", "histograms", "exemplars"):
+            header = f"X-Prometheus-Remote-Write-{name.capitalize()}-Written"
+            headers[header] = str(getattr(reply, f"written_{name}"))
+    if not reply.text:
+        return web.Response(status=reply.status, headers=headers)
+    text = " ".join(reply.text[:TEXT_LIMIT].split())
+    return web.Response(status=reply.status, text=f"{text}\n", headers=headers)
+
+
+def retry_after_seconds(attempt: str) -> int:
+    """Say when to come again: later with each attempt, and not all senders at once."""
+    number = int(attempt) if attempt.isdecimal() and len(attempt) < 4 else 0
+    longest = min(RETRY_AFTER_SECONDS << min(number, 10), RETRY_AFTER_LIMIT_SECONDS)
+    return max(1, round(longest * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter, no secret

@@ -1,0 +1,201 @@
+"""Who may: TLS, client certificates, basic authentication, bearer tokens.
+
+In: the web configuration and the token's file, read again when they change. Out: for
+each request leave, or a refusal that says nothing. Comparisons take the same time
+whatever is compared; bcrypt runs in a thread of its own, one at a time, and what it
+has found right is remembered.
+
+Rules: prometheus/exporter-toolkit; RFC 7617 and RFC 6750.
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import ipaddress
+import os
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from receiver.config.settings import Address, place
+from receiver.errors import Forbidden, Overloaded, SettingsError, Unauthorized
+from receiver.server.file_cache import Reread
+from receiver.server.tls import make_context
+from receiver.server.web_config import WebConfig, parse
+
+BCRYPT_BYTES = 72
+"""Of a password bcrypt looks at so many bytes; Go's compares these and passes over the rest."""
+WAITING_MAX = 16
+"""Passwords that may wait to be checked; at 60 ms each, a second."""
+REMEMBERED_MAX = 1000
+NOBODY = "$2b$10$fsoi/x8GMMkE9G7JnVmIW.2UkBW8lEzPLcYt1iTTLSR1O1r3TlFwS"
+"""A hash to check against where there is no such user, so that the time tells nothing."""
+TOKEN_LIMIT = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is asked of a request, as of the files' last reading."""
+
+    web: WebConfig = field(default_factory=WebConfig)
+    context: ssl.SSLContext | None = None
+    token: bytes = field(default=b"", repr=False)
+
+    @property
+    def ask_credentials(self) -> bool:
+        """Whether a request has to bring any."""
+        return bool(self.web.users or self.token)
+
+    @property
+    def challenge(self) -> str:
+        """What WWW-Authenticate says: how one could get in."""
+        ways = ["Basic"] * bool(self.web.users) + ["Bearer"] * bool(self.token)
+        return ", ".join(ways)
+
+
+def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, list[Path]]:
+    """Read both files, and say which files count. Raises: SettingsError, without secrets."""
+    files = [place(path) for path in (web_config_file, bearer_token_file) if path]
+    web, context, token = WebConfig(), None, b""
+    if web_config_file:
+        path = place(web_config_file)
+        web = parse(_text(path), path)
+        if web.users:
+            _bcrypt()
+        if web.tls:
+            context = make_context(web.tls, str(path))
+            files += web.tls.files
+    if bearer_token_file:
+        token = _text(place(bearer_token_file)).strip().encode()
+        if not token or len(token) > TOKEN_LIMIT:
+            raise SettingsError(f"{bearer_token_file}: the file holds no token")
+    return Rules(web, context, token), files
+
+
+def exposure(listen: Address, rules: Rules) -> str:
+    """Say that anybody may write and look who reaches `listen`; empty where that is not so."""
+    certificates = rules.web.tls is not None and rules.web.tls.client_auth == "required"
+    if is_loopback(listen.host) or rules.ask_credentials or certificates:
+        return ""
+    return f"{listen} is reached from other machines, and nobody is asked for credentials: see docs/access.md"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not UTF-8") from None
+
+
+def _bcrypt() -> Any:
+    try:
+        import bcrypt  # noqa: PLC0415 - in the `access` extra
+    except ImportError as error:
+        raise SettingsError(
+            "basic_auth_users need the access extra: pip install 'appinsights-receiver[access]'"
+        ) from error
+    return bcrypt
+
+
+class Access:
+    """Lets requests through, or not."""
+
+    def __init__(
+        self, web_config_file: str, bearer_token_file: str, clock: Callable[[], float]
+    ) -> None:
+        """Read the files. Raises: SettingsError."""
+        self._rules = Reread(lambda: read_rules(web_config_file, bearer_token_file), clock)
+        self._secret = os.urandom(32)
+        self._right: dict[bytes, None] = {}
+        self._waiting = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bcrypt")
+
+    @property
+    def rules(self) -> Rules:
+        """The rules, of the files as they are now."""
+        return self._rules.get()
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return the context for a new connection; None for plain HTTP."""
+        return self.rules.context
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def check(self, authorization: str, peer: Mapping[str, Any] | None) -> None:
+        """Let a request pass by its Authorization and its connection's client certificate.
+
+        Raises: Unauthorized, Forbidden; Overloaded where too many passwords wait.
+        """
+        rules = self.rules
+        if rules.web.tls and rules.web.tls.client_allowed_sans:
+            _check_names(rules.web.tls.client_allowed_sans, peer or {})
+        if not rules.ask_credentials:
+            return
+        scheme, _, credentials = authorization.partition(" ")
+        credentials = credentials.strip()
+        if rules.token and scheme.lower() == "bearer":
+            if hmac.compare_digest(credentials.encode("utf-8", "surrogateescape"), rules.token):
+                return
+        elif rules.web.users and scheme.lower() == "basic":
+            user, password = _user_and_password(credentials)
+            if await self._is_right(rules.web.users, user, password):
+                return
+        raise Unauthorized("credentials are missing or wrong")
+
+    async def _is_right(self, users: Mapping[str, str], user: str, password: bytes) -> bool:
+        hashed = users.get(user, NOBODY).encode()
+        key = hmac.digest(self._secret, b"\0".join((user.encode(), hashed, password)), "sha256")
+        if key in self._right:
+            return True
+        if self._waiting >= WAITING_MAX:
+            raise Overloaded(f"{self._waiting} passwords wait to be checked")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            right = await loop.run_in_executor(self._thread, _matches, password, hashed)
+        finally:
+            self._waiting -= 1
+        if not right or user not in users:
+            return False
+        if len(self._right) >= REMEMBERED_MAX:
+            self._right.clear()
+        self._right[key] = None
+        return True
+
+
+def _matches(password: bytes, hashed: bytes) -> bool:
+    try:
+        return bool(_bcrypt().checkpw(password[:BCRYPT_BYTES], hashed))
+    except ValueError:
+        return False
+
+
+def _user_and_password(credentials: str) -> tuple[str, bytes]:
+    try:
+        plain = base64.b64decode(credentials, validate=True)
+        user, _, password = plain.partition(b":")
+        return user.decode(), password
+    except (binascii.Error, ValueError):
+        return "", b""
+
+
+def _check_names(allowed: Sequence[str], peer: Mapping[str, Any]) -> None:
+    names = {str(value) for _, value in peer.get("subjectAltName", ())}
+    if not names.intersection(allowed):
+        raise Forbidden("the client's certificate bears none of the names that may connect")

@@ -1,0 +1,293 @@
+"""Connections in: how many, for how long, and which goes when there are too many.
+
+In: sockets. Out: a protocol of aiohttp's for each, behind a guard. Every connection
+has a clock running unless a request of it is at work: one that does not send its
+headers, or sends nothing, is closed. When all places are taken the newcomer gets the
+place of the connection that has waited longest for headers, else in its TLS handshake,
+else idle, else for its body: a crowd that waits cannot lock out those that write.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+
+import structlog
+
+from receiver.config.settings import Address
+from receiver.server.close_reasons import CLOSE_REASONS
+from receiver.server.file_descriptors import allow, room_for
+from receiver.server.listen import address_of, listen
+from receiver.server.log_throttle import Throttle
+
+ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
+
+log = structlog.get_logger()
+
+
+class State(Enum):
+    """What a connection is doing, in the order in which it is given up for others."""
+
+    HEADERS = "headers"
+    IDLE = "idle"
+    BODY = "body"
+    WORK = "work"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections, and how long each may take. Times in seconds."""
+
+    connections: int = 512
+    headers_seconds: float = 10.0
+    idle_seconds: float = 120.0
+
+
+@dataclass(slots=True)
+class ConnectionCounts:
+    """What has become of connections since this process began."""
+
+    connections: int = 0
+    accepted: int = 0
+    closed: Counter[str] = field(default_factory=Counter)
+
+
+class Listener:
+    """Listens, and lets connections in."""
+
+    def __init__(
+        self,
+        serve: Callable[[], asyncio.Protocol],
+        tls: Callable[[], ssl.SSLContext | None],
+        limits: ConnectionLimits,
+        counts: ConnectionCounts,
+    ) -> None:
+        """Prepare to serve each connection with a protocol of `serve`; `tls` is asked for each."""
+        self._serve = serve
+        self._tls = tls
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._coming: dict[asyncio.Task[None], None] = {}
+        self._guards: dict[State, dict[ConnectionGuard, None]] = {state: {} for state in State}
+        self._by_transport: dict[asyncio.BaseTransport, ConnectionGuard] = {}
+        self._throttle = Throttle(self._loop.time)
+        self.counts = counts
+
+    @property
+    def connections(self) -> int:
+        """How many there are, those in their TLS handshake included."""
+        return sum(map(len, self._guards.values())) + len(self._coming)
+
+    def listen(self, address: Address) -> Address:
+        """Begin to accept at `address`; returns where it really is.
+
+        Raises: SettingsError.
+        """
+        self._socket = listen(address)
+        allow(self._limits.connections)
+        self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        self._accepting = self._loop.create_task(self._accept(self._socket), name="door")
+        return address_of(self._socket)
+
+    async def close(self) -> None:
+        """Stop accepting; connections that are there stay."""
+        if self._accepting:
+            self._accepting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._accepting
+        if self._socket:
+            self._socket.close()
+        for task in list(self._coming):
+            task.cancel()
+
+    def guard(self, transport: asyncio.BaseTransport | None) -> "ConnectionGuard | None":
+        """Find the guard of a request's connection; None when it is gone."""
+        return self._by_transport.get(transport) if transport else None
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = await self._loop.sock_accept(listener)
+            except OSError as error:
+                if count := self._throttle.due("accept"):
+                    hint = "Raise the limit on open files (ulimit -n); what waits is accepted then."
+                    log.warning(
+                        "connections cannot be accepted", error=str(error), hint=hint, times=count
+                    )
+                await asyncio.sleep(ACCEPT_RETRY_SECONDS)
+                continue
+            self.counts.accepted += 1
+            if self.connections >= room_for(self._limits.connections) and not self._give_up_one():
+                self.note("no_place")
+                connection.close()
+                continue
+            task = self._loop.create_task(self._admit(connection))
+            self._coming[task] = None
+            task.add_done_callback(lambda done: self._coming.pop(done, None))
+            await asyncio.sleep(0)  # an accept that need not wait gives nobody else a turn
+
+    async def _admit(self, connection: socket.socket) -> None:
+        context = self._tls()
+        timeout = self._limits.headers_seconds if context else None
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: ConnectionGuard(self, self._serve(), self._loop, self._limits),
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=timeout,
+                ssl_shutdown_timeout=timeout,
+            )
+        except (OSError, TimeoutError) as error:
+            self.note("handshake_failed", error)
+            connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+    def _give_up_one(self) -> bool:
+        if not self._guards[State.HEADERS] and self._coming:
+            self._coming_goes(next(iter(self._coming)))
+            return True
+        for state in (State.HEADERS, State.IDLE, State.BODY):
+            if oldest := next(iter(self._guards[state]), None):
+                oldest.abort("crowded_out")
+                return True
+        return False
+
+    def _coming_goes(self, task: "asyncio.Task[None]") -> None:
+        """Give up a connection that is still in its handshake; its task closes the socket."""
+        self._coming.pop(task, None)
+        self.note("crowded_out")
+        task.cancel()
+
+    def note(self, reason: str, error: Exception | None = None) -> None:
+        """Count a connection that was closed, and log it once in a while."""
+        self.counts.closed[reason] += 1
+        if count := self._throttle.due(reason):
+            meaning, hint = CLOSE_REASONS[reason]
+            extra = {"error": str(error)[:200]} if error else {}
+            log.warning(
+                "connection closed",
+                reason=reason,
+                meaning=meaning,
+                hint=hint,
+                connections=self.connections,
+                times=count,
+                **extra,
+            )
+
+    def entered(self, guard: "ConnectionGuard", transport: asyncio.BaseTransport) -> None:
+        """Take up a connection that is ready."""
+        self._by_transport[transport] = guard
+        self.counts.connections = len(self._by_transport)
+
+    def moved(self, guard: "ConnectionGuard", old: State | None, new: State | None) -> None:
+        """Keep the guards by state, longest there first."""
+        if old:
+            self._guards[old].pop(guard, None)
+        if new:
+            self._guards[new][guard] = None
+
+    def left(self, transport: asyncio.BaseTransport) -> None:
+        """Forget a connection."""
+        self._by_transport.pop(transport, None)
+        self.counts.connections = len(self._by_transport)
+
+
+class ConnectionGuard(asyncio.Protocol):
+    """Stands between a connection and aiohttp's protocol, and watches the time."""
+
+    def __init__(
+        self,
+        door: Listener,
+        inner: asyncio.Protocol,
+        loop: asyncio.AbstractEventLoop,
+        limits: ConnectionLimits,
+    ) -> None:
+        """ConnectionGuard `inner`."""
+        self._door = door
+        self._inner = inner
+        self._loop = loop
+        self._limits = limits
+        self._transport: asyncio.Transport | None = None
+        self._state: State | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; the headers shall come soon."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._door.entered(self, transport)
+        self._enter(State.HEADERS)
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what came; the first bytes of a request set its clock."""
+        if self._state is State.IDLE:
+            self._enter(State.HEADERS)
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Hand on."""
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        """Hand on."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Hand on."""
+        self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_timer()
+        self._door.moved(self, self._state, None)
+        self._state = None
+        if self._transport:
+            self._door.left(self._transport)
+        self._inner.connection_lost(exc)
+
+    def begin_body(self) -> None:
+        """The headers are here."""
+        self._enter(State.BODY)
+
+    def begin_work(self) -> None:
+        """The body is here; from now on the connection is not given up."""
+        self._enter(State.WORK)
+
+    def done(self) -> None:
+        """The request is answered; the next may come."""
+        if self._state:
+            self._enter(State.IDLE)
+
+    def abort(self, reason: str) -> None:
+        """Close at once."""
+        self._door.note(reason)
+        self._door.moved(self, self._state, None)
+        self._state = None
+        self._stop_timer()
+        if self._transport:
+            self._transport.abort()
+
+    def _enter(self, state: State) -> None:
+        self._door.moved(self, self._state, state)
+        self._state = state
+        self._stop_timer()
+        if state is State.HEADERS:
+            self._timer = self._loop.call_later(
+                self._limits.headers_seconds, self.abort, "headers_late"
+            )
+        elif state is State.IDLE:
+            self._timer = self._loop.call_later(self._limits.idle_seconds, self.abort, "idle")
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None

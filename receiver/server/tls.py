@@ -1,0 +1,72 @@
+"""A TLS context of what the web configuration asks for.
+
+In: a `TlsConfig`. Out: an `ssl.SSLContext` for the server's side.
+"""
+
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from receiver.errors import SettingsError
+from receiver.server.web_config import Pem, TlsConfig
+
+_CLIENT_AUTH = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+
+
+def make_context(config: TlsConfig, source: str) -> ssl.SSLContext:
+    """Make the context; `source` names the configuration in messages.
+
+    Raises: SettingsError for files that cannot be read or do not fit together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.minimum_version = ssl.TLSVersion[config.min_version]
+        if config.max_version:
+            context.maximum_version = ssl.TLSVersion[config.max_version]
+        if config.ciphers:
+            context.set_ciphers(":".join(config.ciphers))
+        if config.curve:
+            context.set_ecdh_curve(config.curve)
+        if config.prefer_server_ciphers:
+            context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+        _load(context, config)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        file = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        why = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(f"{source}: tls_server_config: {file}{why}") from None
+    return context
+
+
+def _load(context: ssl.SSLContext, config: TlsConfig) -> None:
+    with ExitStack() as stack:
+        certificate = stack.enter_context(_file(config.certificate))
+        key = stack.enter_context(_file(config.key))
+        for path in (certificate, key):
+            path.open("rb").close()  # whose error, unlike ssl's, names the file
+        context.load_cert_chain(certificate, key, password=_no_password)
+        if config.client_ca:
+            context.load_verify_locations(stack.enter_context(_file(config.client_ca)))
+            context.verify_mode = _CLIENT_AUTH[config.client_auth]
+
+
+def _no_password() -> str:
+    message = "the key is encrypted; the receiver asks nobody for a password"
+    raise ValueError(message)
+
+
+@contextmanager
+def _file(pem: Pem) -> Iterator[Path]:
+    """Give a path; ssl reads certificates from files alone, so a text goes through a private one."""
+    if pem.path:
+        yield pem.path
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="receiver-", suffix=".pem") as file:
+        file.write(pem.text)
+        file.flush()
+        yield Path(file.name)

@@ -1,0 +1,125 @@
+"""The receiver's own metrics, for Prometheus: GET /metrics.
+
+In: a `Snapshot`. Out: the text format. `METRICS` is the one list of names and
+meanings; docs/metrics.md follows it, and a test holds the two together.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from receiver import __version__
+from receiver.intake.pipeline import DROP_REASONS
+from receiver.intake.recogniser import IS_COMPILED
+from receiver.latency import Latency
+from receiver.server.close_reasons import CLOSE_REASONS
+from receiver.status.snapshot import Snapshot
+
+Values = float | Mapping[str, float] | Latency
+
+
+@dataclass(frozen=True, slots=True)
+class SelfMetric:
+    """One metric: its name, its label or none, what it means, and how it is read."""
+
+    name: str
+    kind: str
+    meaning: str
+    read: Callable[[Snapshot], Values]
+    label: str = ""
+
+
+def _dropped(found: Snapshot) -> dict[str, float]:
+    return {reason: found.ledger.dropped.get(reason, 0) for reason in DROP_REASONS}
+
+
+METRICS = (
+    SelfMetric("receiver_build_info", "gauge", "Always 1; the version is the label.", lambda _: {__version__: 1}, "version"),
+    SelfMetric("receiver_loops_compiled", "gauge", "1 where the loops that decode and render are compiled (receiver/kernel.c); 0 where they run in Python, at two to three times the CPU.", lambda _: float(IS_COMPILED)),
+    SelfMetric("receiver_start_time_seconds", "gauge", "When this process began, in seconds since the epoch.", lambda s: s.started_at),
+    SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while the metrics.json in force is the one on disk; 0 after one that cannot be used.", lambda s: float(s.reload.successful)),
+    SelfMetric("receiver_config_last_reload_success_timestamp_seconds", "gauge", "When the metrics.json in force was read, in seconds since the epoch.", lambda s: s.reload.succeeded_at),
+    SelfMetric("receiver_requests_total", "counter", "Write requests answered, by HTTP status, since this process began.", lambda s: s.write_handler.replies, "code"),
+    SelfMetric("receiver_request_duration_seconds", "histogram", "How long write requests took, from their headers to their answer.", lambda s: s.write_handler.latency),
+    SelfMetric("receiver_requests_refused_total", "counter", "Write requests refused as a whole, by reason.", lambda s: s.write_handler.refused_requests, "reason"),
+    SelfMetric("receiver_requests_repeated_total", "counter", "Write requests that had been committed before and were answered again.", lambda s: s.write_handler.repeated),
+    SelfMetric("receiver_series_refused_total", "counter", "Series refused while the rest of their request was taken, by reason.", lambda s: s.write_handler.refused_series, "reason"),
+    SelfMetric("receiver_labels_cut_total", "counter", "Labels shortened to the service's limits, once for each series learnt.", lambda s: s.write_handler.labels_cut),
+    SelfMetric("receiver_labels_left_out_total", "counter", "Labels left out to keep items under 64 KiB, once for each series learnt.", lambda s: s.write_handler.labels_left_out),
+    SelfMetric("receiver_requests_in_flight", "gauge", "Write requests under way, by state: reading the body, or working on it.", lambda s: {"reading": s.admission.reading, "working": s.admission.working}, "state"),
+    SelfMetric("receiver_in_flight_bytes", "gauge", "Bytes that they hold.", lambda s: s.admission.size_bytes),
+    SelfMetric("receiver_connections", "gauge", "Connections open.", lambda s: s.door.connections),
+    SelfMetric("receiver_connections_accepted_total", "counter", "Connections that came, since this process began.", lambda s: s.door.accepted),
+    SelfMetric("receiver_connections_closed_total", "counter", "Connections that the receiver closed, by reason.", lambda s: {reason: s.door.closed[reason] for reason in CLOSE_REASONS}, "reason"),
+    SelfMetric("receiver_metadata_families", "gauge", "Metric families of which a sender has told type, help or unit.", lambda s: s.metadata_families),
+    SelfMetric("receiver_samples_received_total", "counter", "Samples received, since the outbox was made.", lambda s: s.ledger.received),
+    SelfMetric("receiver_samples_unselected_total", "counter", "Samples of series that metrics.json does not name.", lambda s: s.ledger.unselected),
+    SelfMetric("receiver_samples_dropped_total", "counter", "Selected samples that cannot be sent, by reason.", _dropped, "reason"),
+    SelfMetric("receiver_items_accepted_total", "counter", "Items that Application Insights accepted.", lambda s: s.ledger.accepted),
+    SelfMetric("receiver_items_rejected_total", "counter", "Items that Application Insights rejected for good, by reason.", lambda s: s.ledger.rejected, "reason"),
+    SelfMetric("receiver_items_expired_total", "counter", "Items that grew older than the 48 hours that Application Insights takes.", lambda s: s.ledger.expired),
+    SelfMetric("receiver_items_unconfirmed_total", "counter", "Items answered 200 without the service's body: counted as accepted, on the status's word alone.", lambda s: s.delivery.unconfirmed_items),
+    SelfMetric("receiver_items_pending", "gauge", "Items that wait in the outbox.", lambda s: s.ledger.pending),
+    SelfMetric("receiver_ledger_adds_up", "gauge", "1 while received = unselected + dropped + accepted + rejected + expired + pending; 0 is a defect.", lambda s: float(s.ledger.adds_up)),
+    SelfMetric("receiver_outbox_bytes", "gauge", "Compressed bytes that wait in the outbox.", lambda s: s.outbox.size_bytes),
+    SelfMetric("receiver_outbox_max_bytes", "gauge", "Compressed bytes that may wait in the outbox.", lambda s: s.outbox.max_bytes),
+    SelfMetric("receiver_outbox_batches", "gauge", "Batches that wait in the outbox.", lambda s: s.outbox.batches),
+    SelfMetric("receiver_outbox_oldest_seconds", "gauge", "Age of the oldest sample that waits in the outbox; 0 when none does.", lambda s: s.oldest_seconds),
+    SelfMetric("receiver_outbox_failing", "gauge", "1 while the outbox cannot be written or read.", lambda s: float(s.outbox_failing)),
+    SelfMetric("receiver_outbox_set_aside_total", "counter", "Damaged databases set aside since this process began.", lambda s: s.outbox.set_aside),
+    SelfMetric("receiver_delivery_attempts_total", "counter", "POSTs of a batch, by the service's HTTP status, or unreachable.", lambda s: s.delivery.attempts, "code"),
+    SelfMetric("receiver_delivery_duration_seconds", "histogram", "How long a batch was under way to Application Insights, until its outcome was written down.", lambda s: s.delivery.latency),
+    SelfMetric("receiver_delivery_seconds_total", "counter", "Time that batches were under way, all together.", lambda s: s.delivery.seconds),
+    SelfMetric("receiver_delivery_bytes_total", "counter", "Compressed bytes POSTed.", lambda s: s.delivery.sent_bytes),
+    SelfMetric("receiver_delivery_failures", "gauge", "Failures in a row; 0 while delivery goes well.", lambda s: s.gate.failures),
+    SelfMetric("receiver_delivery_wait_seconds", "gauge", "How long nothing will be sent, for the failures' sake.", lambda s: s.gate_wait_seconds),
+    SelfMetric("receiver_series_cache_entries", "gauge", "Series of which the receiver knows how to render them.", lambda s: s.cache.entries),
+    SelfMetric("receiver_series_cache_bytes", "gauge", "Memory held for them.", lambda s: s.cache.size_bytes),
+    SelfMetric("receiver_series_cache_max_bytes", "gauge", "Memory that may be held for them.", lambda s: s.cache.limit_bytes),
+    SelfMetric("receiver_series_cache_misses_total", "counter", "Series that had to be learnt, for the first time or again.", lambda s: s.cache.misses),
+)  # fmt: skip
+"""Every metric at /metrics, in the order shown."""
+
+
+class _Collector(Collector):
+    def __init__(self, found: Snapshot) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in METRICS:
+            yield _family(metric, metric.read(self._found))
+
+
+def _family(metric: SelfMetric, values: Values) -> Metric:
+    if isinstance(values, Latency):
+        return HistogramMetricFamily(
+            metric.name,
+            metric.meaning,
+            buckets=list(values.buckets()),
+            sum_value=values.total_seconds,
+        )
+    labels = (metric.label,) if metric.label else ()
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.meaning, labels=labels)
+    for label, value in _labelled(values):
+        family.add_metric([label] if labels else [], value)
+    return family
+
+
+def _labelled(values: float | Mapping[str, float]) -> Iterable[tuple[str, float]]:
+    return sorted(values.items()) if isinstance(values, Mapping) else [("", values)]
+
+
+def to_text(found: Snapshot) -> bytes:
+    """Spell a snapshot in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(found))
+    return generate_latest(registry)
