@@ -152,7 +152,7 @@ def verdict(
 
     Raises: nothing; a body that cannot be read is judged by its status alone, but for a web
     page: the service never sends one, so whoever did knows nothing of the items.
-    Source: Breeze v2.1 /track response; cases in tests/unit/test_ingestion.py.
+    Source: Breeze v2.1 /track response; cases in tests/unit/azure/test_verdict.py.
     """
     answer = _read(body)
     wait = retry_after(headers.get("Retry-After", ""), now)

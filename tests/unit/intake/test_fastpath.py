@@ -21,7 +21,7 @@ from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED, CompiledPath
 
-CAPTURES = Path(__file__).parents[1] / "data" / "remote-write"
+CAPTURES = Path(__file__).parents[2] / "data" / "remote-write"
 USUAL_MS = 1_790_000_000_000
 TIME = b"\x10" + bytes((USUAL_MS >> 7 * n & 0x7F) | (0x80 if n < 5 else 0) for n in range(6))
 DOUBLE = b"\x09" + struct.pack("<d", 1.5)

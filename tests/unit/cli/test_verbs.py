@@ -21,7 +21,7 @@ from receiver.errors import ReceiverError
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.status.cost import estimate
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LISTEN = Address("127.0.0.1", 9201)
 NAMES = ("nv_inference_count_irate", "nv_cpu_utilization", "nv_gpu_*")
 URL = "http://receiver:9201/api/v1/write"
