@@ -1,14 +1,19 @@
 """How the receiver speaks to its operator: one line an event, on standard error.
 
-For people when a terminal listens, JSON otherwise. The variables of a traceback are left
+For people when a terminal listens, JSON otherwise. What senders have written is in both: the
+terminal gets it as printable text, JSON escapes it. The variables of a traceback are left
 out: bodies and tokens are among them.
 """
 
+import io
 import sys
+from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import structlog
+
+from receiver.text import printable
 
 
 class Unfailing:
@@ -46,7 +51,7 @@ def configure(**always: Any) -> None:
     file = Unfailing(sys.stderr)
     people = file.isatty()
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(exception_formatter=_printable_traceback)
         if people
         else structlog.processors.JSONRenderer()
     )
@@ -59,9 +64,24 @@ def configure(**always: Any) -> None:
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
             )
             if not people
-            else structlog.processors.StackInfoRenderer(),
+            else _printable_values,
             renderer,
         ],
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", file)),
         cache_logger_on_first_use=False,
     )
+
+
+def _printable_values(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Make an event's texts printable; a list or mapping is shown by its `repr`, which is."""
+    return {
+        printable(key): printable(value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
+def _printable_traceback(file: TextIO, error: structlog.typing.ExcInfo) -> None:
+    """Write a traceback, each line indented: an error's own words cannot look like a log line."""
+    traceback = io.StringIO()
+    structlog.dev.plain_traceback(traceback, error)
+    file.writelines(f"  {printable(line)}\n" for line in traceback.getvalue().split("\n"))

@@ -24,5 +24,16 @@ def clock_time(at: float) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Spell what may not be UTF-8, as headers and file names, so that it can be shown: \udcff."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    r"""Spell others' text so that a terminal or a log shows it and does nothing else.
+
+    Control characters (ESC, BEL, newlines, C1), bidirectional and other invisible marks,
+    line separators, private use and lone surrogates become escapes: \x1b, \n, \u202e, \udcff.
+    For people only: JSON is exact, and is not made of this.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -33,6 +33,7 @@ from receiver.server.auth import Access
 from receiver.server.log_throttle import Throttle
 from receiver.server.negotiation import negotiate
 from receiver.server.write_handler import TEXT_LIMIT, Reply, WriteHandler
+from receiver.text import printable
 
 if TYPE_CHECKING:
     from receiver.server.connections import ConnectionGuard
@@ -288,7 +289,7 @@ def _response(reply: Reply, message: Message | None) -> web.Response:
             headers[header] = str(getattr(reply, f"written_{name}"))
     if not reply.text:
         return web.Response(status=reply.status, headers=headers)
-    text = " ".join(reply.text[:TEXT_LIMIT].split())
+    text = printable(" ".join(reply.text[:TEXT_LIMIT].split()))
     return web.Response(status=reply.status, text=f"{text}\n", headers=headers)
 
 

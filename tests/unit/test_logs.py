@@ -1,6 +1,8 @@
 """Logging stops nothing: neither a full disk nor a reader that is gone ends who writes."""
 
 import io
+import json
+import re
 import sys
 
 import pytest
@@ -65,3 +67,34 @@ def test_a_traceback_holds_no_values(capsys: pytest.CaptureFixture[str]) -> None
     line = capsys.readouterr().err
     assert "it failed after 24 signs" in line
     assert secret not in line
+
+
+class Terminal(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_printable_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a sender's words nor an error's set a title, clear the screen or forge a line."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logs.configure()
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b\u202e\nreceiver stopped"
+    try:
+        raise RuntimeError(hostile)
+    except RuntimeError:
+        structlog.get_logger().exception(hostile, sender=hostile, names=[hostile])
+    text = terminal.getvalue()
+    written = re.sub("\x1b\\[\\d+m", "", text)  # structlog's own colours
+    assert r"\x1b]0;owned\x07" in written
+    assert all(line.isprintable() for line in written.splitlines())
+    assert not any(line.startswith("receiver stopped") for line in written.splitlines())
+
+
+def test_json_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON escapes by itself; what was said is read back as it was said."""
+    logs.configure()
+    structlog.get_logger().warning("refused", sender="\x1b[2J\nforged")
+    assert json.loads(capsys.readouterr().err)["sender"] == "\x1b[2J\nforged"
