@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from receiver.azure import connection_string as connection
+from receiver.config.plain_file import read_plain
 from receiver.errors import SettingsError
 from receiver.intake import metrics_json as allowlist
 from receiver.text import printable
@@ -285,7 +286,7 @@ def load_allowlist(settings: Settings) -> allowlist.Allowlist:
         packaged = resources.files("receiver.config") / "default_metrics.json"
         return allowlist.parse(packaged.read_bytes(), "default_metrics.json")
     try:
-        text = place(settings.metrics_json).read_bytes()
+        text = read_plain(place(settings.metrics_json))
     except OSError as error:
         message = f"{settings.metrics_json}: {error.strerror}; RECEIVER_METRICS_JSON or --metrics-json names it"
         raise SettingsError(message) from error

@@ -16,17 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from receiver.errors import SettingsError
+from receiver.intake.name_mistakes import NAME_LIMIT, did_you_mean, impossible, suspicion
 from receiver.text import printable
-from receiver.triton import METRIC_NAMES
+
+__all__ = ["KEY", "NAME_LIMIT", "Allowlist", "Entry", "parse"]
 
 KEY = "customMetrics"
-NAME_LIMIT = 1024
-"""Characters in a metric's name. Source: Application Insights' DataPoint schema."""
-
 REMEMBERED_BYTES = 256
 """A longer name is looked up anew each time: what is remembered is bounded in bytes too."""
-
-_CLASSIC_NAME = re.compile(r"[a-zA-Z_:*?][a-zA-Z0-9_:*?]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +80,7 @@ class Allowlist:
 
     def suspicions(self) -> Iterator[str]:
         """Name the entries that look misspelt: near to a metric of Triton's, but not one."""
-        for entry in self.entries:
-            if entry.is_glob:
-                continue
-            if not _CLASSIC_NAME.fullmatch(entry.name):
-                yield f'"{entry.name}" can only be a name of Prometheus 3 or newer{_did_you_mean(entry.name)}'
-            elif entry.name not in METRIC_NAMES and (better := _nearest(entry.name)):
-                yield f'"{entry.name}" is no metric of Triton; did you mean "{better}"?'
+        return filter(None, (suspicion(entry.name) for entry in self.entries))
 
 
 def parse(text: str | bytes, source: str) -> Allowlist:
@@ -151,39 +142,13 @@ def _checked(entries: Sequence[Any], source: str, text: str) -> Iterator[Entry]:
         place = f"{source}{_line_of(entries, index, text)}: {KEY}[{index}]"
         if not isinstance(name, str):
             raise SettingsError(f"{place} is {_kind(name)}, not a metric's name in quotes")
-        if problem := _impossible(name):
-            raise SettingsError(f'{place}, "{_short(name)}": {problem}{_did_you_mean(name)}')
+        if problem := impossible(name):
+            raise SettingsError(f'{place}, "{_short(name)}": {problem}{did_you_mean(name)}')
         if name in first:
             message = f'{place}, "{name}": the same as {KEY}[{first[name]}]; take one of them out'
             raise SettingsError(message)
         first[name] = index
         yield Entry(name)
-
-
-def _impossible(name: str) -> str:
-    if not name.strip():
-        return "a name is empty"
-    if name != name.strip():
-        return "a name has white space around it"
-    if found := re.search(r"[\x00-\x1f\x7f{}\"',;()\[\]=]", name):
-        return f"no metric's name holds {found[0]!r}; give the bare name, without labels"
-    if found := re.search(r"[\ud800-\udfff]", name):
-        return f"{_short(found[0])} is half a character, which no name can hold"
-    if len(name) > NAME_LIMIT:
-        return f"a name of {len(name)} characters; Application Insights takes {NAME_LIMIT}"
-    return ""
-
-
-def _did_you_mean(name: str) -> str:
-    bare = re.sub(r"[^a-zA-Z0-9_:*?]+", "_", re.split(r"[{(\[]", name.strip())[0]).strip("_")
-    near = _nearest(bare) or (bare if bare != name and _CLASSIC_NAME.fullmatch(bare) else "")
-    return f'; did you mean "{near}"?' if near else ""
-
-
-def _nearest(name: str) -> str:
-    if name in METRIC_NAMES:
-        return name
-    return next(iter(difflib.get_close_matches(name, METRIC_NAMES, n=1, cutoff=0.9)), "")
 
 
 def _line_of(entries: Sequence[Any], index: int, text: str) -> str:

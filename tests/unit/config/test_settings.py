@@ -237,5 +237,5 @@ def test_metrics_json_is_read_from_where_it_is_named(tmp_path: Path) -> None:
     ):
         load_allowlist(named)
     path.mkdir()
-    with pytest.raises(SettingsError, match="Is a directory"):
+    with pytest.raises(SettingsError, match="is a directory, not a file"):
         load_allowlist(named)

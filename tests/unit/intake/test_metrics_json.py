@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import NAME_LIMIT, Allowlist, Entry, parse
+from receiver.intake.name_mistakes import better
 
 FILE = "conf/metrics.json"
 
@@ -174,6 +175,20 @@ def test_a_file_that_cannot_be_read_says_why(text: str | bytes, said: str) -> No
         ('nv_inference_cuont{model="x"}', 'did you mean "nv_inference_count"?'),
         ("my_own_metric[5m]", """holds '['; give the bare name, without labels; did you mean "my_own_metric"?"""),
         ("a\tb", r"holds '\t'"),
+        ("nv_gpu_.*", 'not a regular expression; did you mean "nv_gpu_*"?'),
+        (".*_irate", 'not a regular expression; did you mean "*_irate"?'),
+        ("node_.+", 'not a regular expression; did you mean "node_*"?'),
+        ("^nv_cpu_utilization$", 'not a regular expression; did you mean "nv_cpu_utilization"?'),
+        ("/nv_gpu_.*/", 'not a regular expression; did you mean "nv_gpu_*"?'),
+        (r"nv_\w+_irate", 'not a regular expression; did you mean "nv_*_irate"?'),
+        ("nv_cpu_utilization|nv_gpu_utilization", "not a regular expression"),
+        ("nv_[cg]pu_utilization", "a glob knows * and ? alone; write one entry for each name"),
+        ("nv_{cpu,gpu}_utilization", "a glob knows * and ? alone; write one entry for each name"),
+        ("nv_cpu_utilization,nv_gpu_utilization", "write one entry for each name"),
+        ("!nv_cpu_*", "has no exclusions; take it out"),
+        ("-nv_cpu_utilization", "has no exclusions; take it out"),
+        ("rate(nv_inference_count[1m])", 'name the metric, or the series that a recording rule makes of it; did you mean "nv_inference_count_irate"?'),
+        ('nv_inference_count{model=~"a|b"}', 'without labels; did you mean "nv_inference_count"?'),
         ("n" * (NAME_LIMIT + 1), f"a name of {NAME_LIMIT + 1} characters; Application Insights takes {NAME_LIMIT}"),
         ("good", ', "good": the same as customMetrics[0]; take one of them out'),
     ],
@@ -207,6 +222,11 @@ def test_the_longest_name_is_taken() -> None:
         ("nv_inference_requests_success", 'did you mean "nv_inference_request_success"?'),
         ("nv_cpu_utilisation", 'did you mean "nv_cpu_utilization"?'),
         ("nv_inference_request_success_rate", 'did you mean "nv_inference_request_success_irate"?'),
+        ("nv_inferense_*", 'fits no metric of Triton; did you mean "nv_inference_*"?'),
+        ("nv_gpus_*", 'fits no metric of Triton; did you mean "nv_gpu_*"?'),
+        ("NV_GPU_*", 'fits no metric of Triton; did you mean "nv_gpu_*"?'),
+        ("NV_CPU_Utilization", 'names are case-sensitive; did you mean "nv_cpu_utilization"?'),
+        ("nv_inference_first_response_histogram_ms", "is a histogram, whose series are"),
         ("nv inference count", 'can only be a name of Prometheus 3 or newer; did you mean "nv_inference_count"?'),
         ("http.server.duration", '"http.server.duration" can only be a name of Prometheus 3 or newer'),
     ],
@@ -218,13 +238,28 @@ def test_a_name_that_looks_misspelt_is_a_suspicion(entry: str, said: str) -> Non
     assert said in suspicion
 
 
+@pytest.mark.parametrize("entry", ["nv{}", "nv_[cg]pu", "rate(x[1m])", "a b", "a\tb", "nv", "!nv_cpu_utilization", "-nv_*", "(", "^$", "//", "a|b", "\u202e"])  # fmt: skip
+def test_a_suggestion_is_a_metric_or_none_is_made(entry: str) -> None:
+    """Neither a fragment of a name nor a function of PromQL, nor the opposite of what is meant."""
+    assert better(entry) in {"", "x"}
+
+
+@pytest.mark.parametrize("entry", ["http.server.*", "process/cpu", "dots.?", "go.*"])
+def test_dotted_names_and_globs_of_them_are_no_regular_expressions(entry: str) -> None:
+    """Prometheus 3 takes them, OpenTelemetry sends them."""
+    assert [found.name for found in names(entry).entries] == [entry]
+
+
 def test_right_names_and_foreign_names_are_no_suspicion() -> None:
     """Triton's own, recorded ones, globs and other people's metrics pass in silence."""
     wanted = names(
         "nv_inference_count",
         "nv_inference_count_irate",
         "nv_inference_request_summary_us_sum_irate",
-        "nv_inferense_*",
+        "nv_*_irate",
+        "NODE_LOAD",
+        "nv_trt_llm_*",
+        "nv_my_own_total",
         "node_load1",
         "up",
     )
