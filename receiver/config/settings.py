@@ -3,16 +3,17 @@
 In: flags given and the environment. Out: a frozen `Settings`, and for each value
 where it came from. Reads no files but metrics.json, in `load_allowlist`.
 
-`SETTINGS` is the one list: the flags, `check`'s output and README's table follow it.
+The fields of `Settings` are the one list, each with its variable, flag, default and meaning:
+the flags, `check`'s output and README's table follow them.
 """
 
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from receiver.azure import connection_string as connection
 from receiver.config.plain_file import read_plain
@@ -21,6 +22,7 @@ from receiver.intake import metrics_json as allowlist
 from receiver.text import printable
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+Value = TypeVar("Value")
 _SIZES = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -122,80 +124,71 @@ def _outbox_directory(given: str, environment: Mapping[str, str]) -> Path:
         raise SettingsError(f"{error}, in RECEIVER_OUTBOX_DIR or --outbox-dir") from error
 
 
-SETTINGS = (
-    Setting("connection_string", "APPLICATIONINSIGHTS_CONNECTION_STRING", "--connection-string", "", str.strip, "Connection string of the Application Insights resource.", secret=True),
-    Setting("instrumentation_key", "INSTRUMENTATION_KEY", "", "", str.strip, "The older way: a bare key, for the global endpoint. The connection string wins.", secret=True),
-    Setting("authentication_string", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "--authentication-string", "", str.strip, "Authorization=AAD, with ;ClientId=… behind it or not: sign in with Microsoft Entra ID (needs the entra extra)."),
-    Setting("listen", "RECEIVER_LISTEN", "--listen", "127.0.0.1:9201", read_address, "Address for Prometheus' remote_write and for the receiver's own pages."),
-    Setting("metrics_json", "RECEIVER_METRICS_JSON", "--metrics-json", "", str.strip, "File that names the metrics to send; without it the packaged three."),
-    Setting("cloud_role", "RECEIVER_CLOUD_ROLE", "--cloud-role", "", str.strip, "Role name of all items (cloud_RoleName); without it each series' job label."),
-    Setting("cloud_role_instance", "RECEIVER_CLOUD_ROLE_INSTANCE", "--cloud-role-instance", "", str.strip, "Role instance of all items (cloud_RoleInstance); without it each series' instance label, or this host's name where that is loopback."),
-    Setting("outbox_dir", "RECEIVER_OUTBOX_DIR", "--outbox-dir", "", str.strip, "Directory of the outbox; without it appinsights-receiver under XDG_STATE_HOME."),
-    Setting("outbox_max_bytes", "RECEIVER_OUTBOX_MAX_BYTES", "--outbox-max-bytes", "1GiB", read_size, "Compressed bytes that may wait for delivery; past it the receiver answers 503 and Prometheus keeps the data."),
-    Setting("body_max_bytes", "RECEIVER_BODY_MAX_BYTES", "--body-max-bytes", "16MiB", read_size, "Largest request body, compressed."),
-    Setting("decoded_max_bytes", "RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body once decompressed."),
-    Setting("parsed_max_bytes", "RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Memory that a request may take once parsed, by an estimate made before."),
-    Setting("rendered_max_bytes", "RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Memory that a request's selected samples may take, each rendered with its labels."),
-    Setting("series_max", "RECEIVER_SERIES_MAX", "--series-max", "20000", read_count, "Series in one request."),
-    Setting("labels_max", "RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused."),
-    Setting("label_max_bytes", "RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused."),
-    Setting("requests_max", "RECEIVER_REQUESTS_MAX", "--requests-max", "256", read_count, "Requests at work at once, from decoding to the disk; one more is answered 503."),
-    Setting("in_flight_max_bytes", "RECEIVER_IN_FLIGHT_MAX_BYTES", "--in-flight-max-bytes", "128MiB", read_size, "Bytes of all requests under way; past it they are answered 503 before they are decoded."),
-    Setting("connections_max", "RECEIVER_CONNECTIONS_MAX", "--connections-max", "512", read_count, "Connections at once; past it a newcomer takes the place of one that waits, longest first."),
-    Setting("headers_seconds", "RECEIVER_HEADERS_TIMEOUT", "--headers-timeout", "10s", read_seconds, "How long a request's headers, or a TLS handshake, may take."),
-    Setting("body_seconds", "RECEIVER_BODY_TIMEOUT", "--body-timeout", "30s", read_seconds, "How long a request's body may take."),
-    Setting("idle_seconds", "RECEIVER_IDLE_TIMEOUT", "--idle-timeout", "120s", read_seconds, "How long a connection may wait between requests."),
-    Setting("web_config_file", "RECEIVER_WEB_CONFIG_FILE", "--web.config.file", "", str.strip, "File in Prometheus' web configuration format: TLS, client certificates, users; without it, none (needs the access extra)."),
-    Setting("bearer_token_file", "RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization has to send; without it, none."),
-    Setting("series_cache_bytes", "RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "256MiB", read_size, "Memory for what was learnt of each selected series."),
-    Setting("senders", "RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once."),
-    Setting("send_timeout_seconds", "RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take."),
-    Setting("retry_max_seconds", "RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer."),
-    Setting("items_per_second", "RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "TokenBucket of delivery; Application Insights takes 32,000 a second for one resource."),
-    Setting("shutdown_seconds", "RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way."),
-    Setting("price_per_gb", "RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none."),
-    Setting("sandbox_listen", "RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts."),
-)  # fmt: skip
-"""Every setting; an empty default means that `meaning` says what stands in."""
+def _setting(
+    environment: str,
+    flag: str,
+    default: str,
+    read: Callable[[str], Value],
+    meaning: str,
+    *,
+    secret: bool = False,
+) -> Value:
+    """Make a field of `Settings`; its name is the setting's, and `read` gives its type."""
+    row = (environment, flag, default, read, meaning, secret)
+    return cast("Value", field(metadata={"setting": row}))
 
 
-@dataclass(frozen=True, slots=True)
+_read_text_for_now: Callable[[str], Any] = str.strip
+"""The outbox' default hangs on the environment: `resolve` makes the path."""
+
+
+# fmt: off
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The values of all settings, read and checked. Sizes in bytes, times in seconds."""
 
-    connection_string: str
-    instrumentation_key: str
-    authentication_string: str
-    listen: Address
-    metrics_json: str
-    cloud_role: str
-    cloud_role_instance: str
-    outbox_dir: Path
-    outbox_max_bytes: int
-    body_max_bytes: int
-    decoded_max_bytes: int
-    parsed_max_bytes: int
-    rendered_max_bytes: int
-    series_max: int
-    labels_max: int
-    label_max_bytes: int
-    requests_max: int
-    in_flight_max_bytes: int
-    connections_max: int
-    headers_seconds: float
-    body_seconds: float
-    idle_seconds: float
-    web_config_file: str
-    bearer_token_file: str
-    series_cache_bytes: int
-    senders: int
-    send_timeout_seconds: float
-    retry_max_seconds: float
-    items_per_second: int
-    shutdown_seconds: float
-    price_per_gb: float
-    sandbox_listen: Address
+    connection_string: str = _setting("APPLICATIONINSIGHTS_CONNECTION_STRING", "--connection-string", "", str.strip, "Connection string of the Application Insights resource.", secret=True)
+    instrumentation_key: str = _setting("INSTRUMENTATION_KEY", "", "", str.strip, "The older way: a bare key, for the global endpoint. The connection string wins.", secret=True)
+    authentication_string: str = _setting("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "--authentication-string", "", str.strip, "Authorization=AAD, with ;ClientId=… behind it or not: sign in with Microsoft Entra ID (needs the entra extra).")
+    listen: Address = _setting("RECEIVER_LISTEN", "--listen", "127.0.0.1:9201", read_address, "Address for Prometheus' remote_write and for the receiver's own pages.")
+    metrics_json: str = _setting("RECEIVER_METRICS_JSON", "--metrics-json", "", str.strip, "File that names the metrics to send; without it the packaged three.")
+    cloud_role: str = _setting("RECEIVER_CLOUD_ROLE", "--cloud-role", "", str.strip, "Role name of all items (cloud_RoleName); without it each series' job label.")
+    cloud_role_instance: str = _setting("RECEIVER_CLOUD_ROLE_INSTANCE", "--cloud-role-instance", "", str.strip, "Role instance of all items (cloud_RoleInstance); without it each series' instance label, or this host's name where that is loopback.")
+    outbox_dir: Path = _setting("RECEIVER_OUTBOX_DIR", "--outbox-dir", "", _read_text_for_now, "Directory of the outbox; without it appinsights-receiver under XDG_STATE_HOME.")
+    outbox_max_bytes: int = _setting("RECEIVER_OUTBOX_MAX_BYTES", "--outbox-max-bytes", "1GiB", read_size, "Compressed bytes that may wait for delivery; past it the receiver answers 503 and Prometheus keeps the data.")
+    body_max_bytes: int = _setting("RECEIVER_BODY_MAX_BYTES", "--body-max-bytes", "16MiB", read_size, "Largest request body, compressed.")
+    decoded_max_bytes: int = _setting("RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body once decompressed.")
+    parsed_max_bytes: int = _setting("RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Memory that a request may take once parsed, by an estimate made before.")
+    rendered_max_bytes: int = _setting("RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Memory that a request's selected samples may take, each rendered with its labels.")
+    series_max: int = _setting("RECEIVER_SERIES_MAX", "--series-max", "20000", read_count, "Series in one request.")
+    labels_max: int = _setting("RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused.")
+    label_max_bytes: int = _setting("RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused.")
+    requests_max: int = _setting("RECEIVER_REQUESTS_MAX", "--requests-max", "256", read_count, "Requests at work at once, from decoding to the disk; one more is answered 503.")
+    in_flight_max_bytes: int = _setting("RECEIVER_IN_FLIGHT_MAX_BYTES", "--in-flight-max-bytes", "128MiB", read_size, "Bytes of all requests under way; past it they are answered 503 before they are decoded.")
+    connections_max: int = _setting("RECEIVER_CONNECTIONS_MAX", "--connections-max", "512", read_count, "Connections at once; past it a newcomer takes the place of one that waits, longest first.")
+    headers_seconds: float = _setting("RECEIVER_HEADERS_TIMEOUT", "--headers-timeout", "10s", read_seconds, "How long a request's headers, or a TLS handshake, may take.")
+    body_seconds: float = _setting("RECEIVER_BODY_TIMEOUT", "--body-timeout", "30s", read_seconds, "How long a request's body may take.")
+    idle_seconds: float = _setting("RECEIVER_IDLE_TIMEOUT", "--idle-timeout", "120s", read_seconds, "How long a connection may wait between requests.")
+    web_config_file: str = _setting("RECEIVER_WEB_CONFIG_FILE", "--web.config.file", "", str.strip, "File in Prometheus' web configuration format: TLS, client certificates, users; without it, none (needs the access extra).")
+    bearer_token_file: str = _setting("RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization has to send; without it, none.")
+    series_cache_bytes: int = _setting("RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "256MiB", read_size, "Memory for what was learnt of each selected series.")
+    senders: int = _setting("RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once.")
+    send_timeout_seconds: float = _setting("RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take.")
+    retry_max_seconds: float = _setting("RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer.")
+    items_per_second: int = _setting("RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "TokenBucket of delivery; Application Insights takes 32,000 a second for one resource.")
+    shutdown_seconds: float = _setting("RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way.")
+    price_per_gb: float = _setting("RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none.")
+    sandbox_listen: Address = _setting("RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts.")
     host: str
+# fmt: on
+
+
+SETTINGS = tuple(
+    Setting(each.name, *each.metadata["setting"])
+    for each in fields(Settings)
+    if "setting" in each.metadata
+)
+"""Every setting; an empty default means that `meaning` says what stands in."""
 
 
 @dataclass(frozen=True, slots=True)
