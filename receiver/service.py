@@ -24,7 +24,7 @@ from receiver.config.selection import selector
 from receiver.config.settings import Settings, load_allowlist
 from receiver.delivery.sender import Delivery
 from receiver.delivery.setup import open_delivery
-from receiver.errors import SettingsError
+from receiver.events import Events
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.pipeline import Pipeline
@@ -35,7 +35,6 @@ from receiver.server.server import Server
 from receiver.server.write_handler import WriteHandler
 from receiver.status.monitor import Monitor
 from receiver.status.pages import make_pages
-from receiver.status.recent_errors import RecentErrors
 from receiver.status.sampling import Sampling
 from receiver.status.snapshot import Observer
 
@@ -73,19 +72,20 @@ async def running(
     """
     key = connection.instrumentation_key
     outbox = Outbox(settings.outbox_dir, settings.outbox_max_bytes, key, clock)
-    committer = Committer(outbox)
+    events, batches_changed = Events(clock), asyncio.Event()
+    committer = Committer(outbox, events, batches_changed)
     committer.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
-        delivery = open_delivery(settings, connection, committer, stack, clock)
-        committer.on_batches = delivery.wake
+        delivery = open_delivery(
+            settings, connection, committer, stack, clock, events, batches_changed
+        )
         metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
         select = selector(settings, key, metadata)
-        write_handler = WriteHandler(select(allowlist), committer)
-        observation, recent_errors = Sampling(clock), RecentErrors(clock)
-        write_handler.on_request = observation.saw
-        watch = _watch(settings, write_handler, select, recent_errors, clock)
-        server = Server(settings, write_handler)
+        observation = Sampling(clock)
+        write_handler = WriteHandler(select(allowlist), committer, observation.saw)
+        watch = _watch(settings, write_handler, select, events, clock)
+        server = Server(settings, write_handler, events)
         stack.push_async_callback(server.close)
         observer = Observer(
             committer,
@@ -98,11 +98,11 @@ async def running(
             asyncio.get_running_loop().time,
             server.arrivals,
             watch,
+            events,
         )
-        monitor = Monitor(observer, observation, recent_errors, settings.price_per_gb)
-        committer.on_trouble = delivery.on_trouble = recent_errors.note
+        monitor = Monitor(observer, observation, settings.price_per_gb)
         await monitor.begin()
-        url = await server.open(make_pages(monitor, watch), recent_errors.note)
+        url = await server.open(make_pages(monitor, watch))
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         looking = _watched(monitor.run(), "monitor", broken)
         sending = _watched(delivery.run(), "delivery", broken)
@@ -134,7 +134,7 @@ def _watch(
     settings: Settings,
     write_handler: WriteHandler,
     select: Callable[[Allowlist], Pipeline],
-    recent_errors: RecentErrors,
+    events: Events,
     clock: Callable[[], float],
 ) -> Watch:
     """Make what follows metrics.json."""
@@ -142,16 +142,7 @@ def _watch(
     def use(wanted: Allowlist) -> None:
         write_handler.pipeline = select(wanted)
 
-    def load() -> Allowlist:
-        try:
-            return load_allowlist(settings)
-        except SettingsError as error:
-            recent_errors.note(
-                "metrics.json", str(error), "The list before is kept: mend the file."
-            )
-            raise
-
-    return Watch(settings.metrics_json, load, use, clock)
+    return Watch(settings.metrics_json, lambda: load_allowlist(settings), use, clock, events)
 
 
 async def _stop(

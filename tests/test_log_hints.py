@@ -12,7 +12,7 @@ SPEAK_FOR_THEMSELVES = {
 }
 
 
-def recent_errors() -> Iterator[tuple[str, ast.Call]]:
+def warnings() -> Iterator[tuple[str, ast.Call]]:
     """Find each call of the log that warns, and where it is."""
     for path in sorted(RECEIVER.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -25,8 +25,8 @@ def recent_errors() -> Iterator[tuple[str, ast.Call]]:
 
 def test_each_trouble_has_a_hint() -> None:
     """Read from the source: a line without one would be found at three in the morning."""
-    found = dict(recent_errors())
-    assert len(found) > 10
+    found = dict(warnings())
+    assert found  # most are events, which cannot be without
     without = [
         place
         for place, call in found.items()

@@ -18,9 +18,13 @@ from typing import NoReturn
 import structlog
 
 from receiver.errors import SettingsError
+from receiver.events import Events, Kind
 from receiver.intake.metrics_json import Allowlist
 
 POLL_SECONDS = 1.0
+UNUSABLE = Kind(
+    "metrics.json", "metrics.json cannot be used, the list before is kept", apart_seconds=0.0
+)
 
 log = structlog.get_logger()
 
@@ -46,6 +50,7 @@ class Watch:
         load: Callable[[], Allowlist],
         use: Callable[[Allowlist], None],
         clock: Callable[[], float],
+        events: Events,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """Watch `path`, an empty one for a list that has no file; `load` read it just now."""
@@ -53,6 +58,7 @@ class Watch:
         self._load = load
         self._use = use
         self._clock = clock
+        self._events = events
         self._poll_seconds = poll_seconds
         self._seen = self._look()
         self._asked = asyncio.Event()
@@ -82,11 +88,8 @@ class Watch:
         except SettingsError as error:
             self.state.successful = False
             self.state.error = str(error)
-            log.error(  # noqa: TRY400 - an operator has no use for our stack
-                "metrics.json cannot be used, the list before is kept",
-                error=str(error),
-                hint="Mend the file; it is read again as soon as it changes.",
-            )
+            hint = "Mend the file; it is read again as soon as it changes."
+            self._events.happened(UNUSABLE, error.reason, str(error), hint)
             return
         for suspicion in allowlist.suspicions():
             log.warning("metrics.json looks misspelt", entry=suspicion)

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
-import structlog
-
 from receiver.azure.verdict import DAMAGED, REJECT_REASONS, Action, verdict
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_client import Answer
@@ -27,6 +25,7 @@ from receiver.delivery.rate_limit import TokenBucket
 from receiver.delivery.settlement import settlement
 from receiver.delivery.transport import Transport
 from receiver.errors import Damaged, NotCommitted, Unreachable
+from receiver.events import Events, Kind
 from receiver.latency import Latency
 from receiver.outbox.batch import Batch, DeadLetter, Settlement, compress, unpack
 from receiver.outbox.committer import Committer
@@ -37,7 +36,8 @@ DISK_RETRY_SECONDS = 1.0
 _ABOUT_THE_BODY = frozenset({400, 413, 415, 422, 500})
 """Statuses that may mean that the service could not read the body."""
 
-log = structlog.get_logger()
+FAILED = Kind("delivery", "delivery waits", apart_seconds=3600.0)
+REJECTED = Kind("rejected", "items rejected")
 
 
 @dataclass(slots=True)
@@ -63,8 +63,13 @@ class Delivery:
         instrumentation_key: str,
         senders: int,
         wall_clock: Callable[[], float],
+        events: Events,
+        changed: asyncio.Event,
     ) -> None:
-        """Wire it up; `run` starts it. At most `senders` batches are under way at once."""
+        """Wire it up; `run` starts it. At most `senders` batches are under way at once.
+
+        `changed` is set, by whoever commits, when there may be batches.
+        """
         self._committer = committer
         self._transport = transport
         self.gate = gate
@@ -74,13 +79,13 @@ class Delivery:
         self._wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
         self._under_way: set[int] = set()
-        self._changed = asyncio.Event()
+        self._events = events
+        self._changed = changed
         self._stopping = False
         self._fresh: deque[tuple[float, int]] = deque()
         self._service_clock_offset: float | None = None
         self.counts = DeliveryCounts()
         self.last_rejection = ""
-        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
 
     @property
     def clock_ahead_seconds(self) -> float | None:
@@ -180,9 +185,9 @@ class Delivery:
             self.counts.attempts["unreachable"] += 1
             self._transport.route.forget()
             self._failed(Action.RETRY, started_at, None, error.cause, error.hint)
-        except Exception as error:
-            log.exception("delivery failed", hint="A defect of the receiver: please report it.")
-            self._failed(Action.RETRY, started_at, None, str(error), "See the log.")
+        except Exception as error:  # noqa: BLE001 - an event, with its traceback
+            hint = "A defect of the receiver: please report it."
+            self._failed(Action.RETRY, started_at, None, str(error), hint, error)
         finally:
             seconds = self._loop.time() - started_at
             self.counts.seconds += seconds
@@ -208,7 +213,7 @@ class Delivery:
             wait = found.retry_after_seconds
             self._failed(Action.RETRY, started_at, wait, found.reason, found.hint)
         elif self.gate.succeeded():
-            log.info("delivery goes on")
+            self._events.is_over(FAILED, "delivery goes on")
         await self._settle(settlement(batch, found))
         if (
             found.action is Action.SETTLE
@@ -219,31 +224,30 @@ class Delivery:
             self.counts.unconfirmed_items += batch.items
 
     def _failed(
-        self, action: Action, started_at: float, wait: float | None, reason: str, hint: str
+        self,
+        action: Action,
+        started_at: float,
+        wait: float | None,
+        reason: str,
+        hint: str,
+        defect: Exception | None = None,
     ) -> None:
-        self.on_trouble("delivery", reason, hint)
         now = self._loop.time()
-        if self.gate.failed(action, now, started_at, wait, reason, hint):
-            seconds = round(self.gate.state.until - now, 1)
-            log.warning(
-                "delivery waits", state=action.value, reason=reason, hint=hint, wait_seconds=seconds
-            )
+        self.gate.failed(action, now, started_at, wait, reason, hint)
+        seconds = round(self.gate.state.until - now, 1)
+        self._events.happened(
+            FAILED, action.value, reason, hint, defect=defect, wait_seconds=seconds
+        )
 
     async def _settle(self, outcome: Settlement) -> None:
         """Write an outcome down, however long the disk takes to let us: else it is sent twice."""
         if outcome.rejected:
             letter = next(iter(outcome.dead_letters), None)
             self.last_rejection = letter.message if letter else ""
-            for reason in outcome.rejected:
-                self.on_trouble(
-                    "rejected", self.last_rejection or reason, REJECT_REASONS[reason][1]
-                )
-            log.warning(
-                "items rejected",
-                reasons=dict(outcome.rejected),
-                message=letter.message if letter else "",
-                hint="appinsights-receiver dead-letters shows them.",
-            )
+            for reason, items in outcome.rejected.items():
+                words = self.last_rejection or reason
+                hint = f"{REJECT_REASONS[reason][1]} appinsights-receiver dead-letters shows them."
+                self._events.happened(REJECTED, reason, words, hint, times=items)
         while True:
             try:
                 return await self._committer.settle(outcome)

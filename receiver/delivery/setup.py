@@ -21,6 +21,7 @@ from receiver.delivery.http_client import Client
 from receiver.delivery.rate_limit import TokenBucket
 from receiver.delivery.sender import Delivery
 from receiver.delivery.transport import Send, Token, Transport, through
+from receiver.events import Events
 from receiver.outbox.committer import Committer
 
 
@@ -58,6 +59,8 @@ def open_delivery(
     committer: Committer,
     stack: AsyncExitStack,
     clock: Callable[[], float],
+    events: Events,
+    changed: asyncio.Event,
 ) -> Delivery:
     """Make what delivers; `stack` closes its connections. Raises: SettingsError."""
     send = open_sender(settings.senders, stack)
@@ -76,4 +79,6 @@ def open_delivery(
         connection.instrumentation_key,
         settings.senders,
         clock,
+        events,
+        changed,
     )

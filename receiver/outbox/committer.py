@@ -17,9 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import structlog
-
 from receiver.errors import NotCommitted, ReceiverError
+from receiver.events import Events, Kind
 from receiver.outbox.batch import BATCH_ITEMS, Append, Settlement, Totals, seal
 from receiver.outbox.store import Outbox
 
@@ -30,7 +29,7 @@ FLUSH_SECONDS = 10.0
 Answer = TypeVar("Answer")
 Question = Callable[[Any], object]
 
-log = structlog.get_logger()
+FAILING = Kind("outbox", "outbox cannot be written", apart_seconds=3600.0)
 
 
 class Store(Protocol):
@@ -60,15 +59,21 @@ class _Job:
 class Committer:
     """The outbox, as the event loop sees it."""
 
-    def __init__(self, outbox: Store, flush_seconds: float = FLUSH_SECONDS) -> None:
+    def __init__(
+        self,
+        outbox: Store,
+        events: Events,
+        changed: asyncio.Event,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
         """Take an open outbox. Counts wait at most `flush_seconds` for a transaction to join.
 
-        `on_batches` is called in the loop when batches may have come, `on_trouble`
-        in the thread for each failure: where, its words, a hint.
+        `changed` is set when batches may have come.
         """
         self._outbox = outbox
         self._flush_seconds = flush_seconds
-        self.on_batches: Callable[[], None] = lambda: None
+        self._events = events
+        self._batches_changed = changed
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._jobs: list[_Job] = []
@@ -77,7 +82,6 @@ class Committer:
         self._stopping = False
         self._failing = False
         self.error = ""
-        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
         self.delivery_busy = False
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -192,18 +196,17 @@ class Committer:
         return [next(answers) if isinstance(job.work, Append) else None for job in writes]
 
     def _note_failure(self, error: Exception | None) -> None:
-        if error and not self._failing:
-            expected = isinstance(error, sqlite3.Error | OSError | ReceiverError)
-            log.error(
-                "outbox cannot be written",
-                error=str(error),
-                hint=NotCommitted.hint,
-                exc_info=None if expected else error,
-            )
-        elif self._failing and not error:
-            log.info("outbox can be written again")
         if error:
-            self.on_trouble("outbox", str(error), NotCommitted.hint)
+            expected = isinstance(error, sqlite3.Error | OSError | ReceiverError)
+            self._events.happened(
+                FAILING,
+                type(error).__name__,
+                str(error),
+                NotCommitted.hint,
+                defect=None if expected else error,
+            )
+        elif self._failing:
+            self._events.is_over(FAILING, "outbox can be written again")
         self.error = str(error or "")
         self._failing = error is not None
 
@@ -225,4 +228,4 @@ class Committer:
             else:
                 job.future.set_result(result)
         if any(isinstance(job.work, Append) for job, _ in results):
-            self.on_batches()
+            self._batches_changed.set()

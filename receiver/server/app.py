@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -27,10 +26,10 @@ from receiver.errors import (
     Unauthorized,
     WrongAddress,
 )
+from receiver.events import Events, Kind
 from receiver.intake.decode import Message
 from receiver.server.admission import Admission, Lease
 from receiver.server.auth import Access
-from receiver.server.log_throttle import Throttle
 from receiver.server.negotiation import negotiate
 from receiver.server.write_handler import TEXT_LIMIT, Reply, WriteHandler
 from receiver.text import printable
@@ -43,8 +42,8 @@ RETRY_AFTER_SECONDS = 5
 RETRY_AFTER_LIMIT_SECONDS = 80
 OPEN_PATHS = ("/-/healthy", "/-/ready")
 """What may be asked without credentials: whoever watches over processes has none."""
-
-log = structlog.get_logger()
+REFUSED = Kind("request", "request refused")
+FAILED = Kind("request", "request failed")
 
 Page = Callable[[], Awaitable[bytes]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -81,6 +80,7 @@ class App:
         access: Access,
         admission: Admission,
         limits: BodyLimits,
+        events: Events,
     ) -> None:
         """Make the application; nothing listens yet. `guard_of` is set by who listens.
 
@@ -96,8 +96,7 @@ class App:
         self.draining = False
         self._in_flight = 0
         self._drained = asyncio.Event()
-        self.on_trouble: Callable[[str, str, str], None] = lambda *_: None
-        self._throttle = Throttle(time.monotonic)
+        self._events = events
         self.application = web.Application(middlewares=[self._let_in])
         routes = [
             web.post(WRITE_PATH, self._write, expect_handler=_expect),
@@ -152,10 +151,11 @@ class App:
             response = _response(await self._take(request, message), message)
         except RequestRefused as error:
             response = self._refuse(error, message, request)
-        except Exception as error:
-            log.exception("request failed", hint="A defect of the receiver: please report it.")
-            text = f"internal error: {type(error).__name__}\n"
-            response = web.Response(status=500, text=text)
+        except Exception as error:  # noqa: BLE001 - an event, with its traceback
+            kind = type(error).__name__
+            hint = "A defect of the receiver: please report it."
+            self._events.happened(FAILED, kind, f"500 {kind}: {error}", hint, defect=error)
+            response = web.Response(status=500, text=f"internal error: {kind}\n")
         finally:
             self._in_flight -= 1
             if self.draining and not self._in_flight:
@@ -210,18 +210,13 @@ class App:
     def _refuse(
         self, error: RequestRefused, message: Message | None, request: web.Request
     ) -> web.Response:
-        self._reception.counts.refused_requests[error.reason] += 1
-        self.on_trouble("request", f"{error.status} {error}", error.hint)
-        if times := self._throttle.due(error.reason):
-            log.warning(
-                "request refused",
-                status=error.status,
-                reason=error.reason,
-                times=times,
-                error=str(error),
-                hint=error.hint,
-                sender=request.headers.get("User-Agent", "")[:100],
-            )
+        self._events.happened(
+            REFUSED,
+            error.reason,
+            f"{error.status} {error}",
+            error.hint,
+            sender=request.headers.get("User-Agent", ""),
+        )
         if isinstance(error, Unauthorized):
             challenge = {"WWW-Authenticate": self._access.rules.challenge}
             return web.Response(status=error.status, text="Unauthorized\n", headers=challenge)

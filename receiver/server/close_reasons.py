@@ -1,5 +1,8 @@
 """Why the receiver closed a connection, and what to do about it. Pure values."""
 
+from receiver.events import Kind
+
+CLOSED = Kind("connection", "connection closed")
 CLOSE_REASONS = {
     "crowded_out": ("All connections were taken, and a newer one got its place.", "If senders reconnect for it, raise RECEIVER_CONNECTIONS_MAX."),
     "no_place": ("All connections were taken by requests at work, so it was not let in.", "The sender comes again; if it lasts, raise RECEIVER_CONNECTIONS_MAX."),

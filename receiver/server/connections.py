@@ -10,23 +10,20 @@ else idle, else for its body: a crowd that waits cannot lock out those that writ
 import asyncio
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
-import structlog
-
 from receiver.config.settings import Address
-from receiver.server.close_reasons import CLOSE_REASONS
+from receiver.events import Events, Kind
+from receiver.server.close_reasons import CLOSE_REASONS, CLOSED
 from receiver.server.file_descriptors import allow, room_for
 from receiver.server.listen import address_of, listen
-from receiver.server.log_throttle import Throttle
 
 ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
 
-log = structlog.get_logger()
+NOT_ACCEPTED = Kind("connection", "connections cannot be accepted")
 
 
 class State(Enum):
@@ -53,7 +50,6 @@ class ConnectionCounts:
 
     connections: int = 0
     accepted: int = 0
-    closed: Counter[str] = field(default_factory=Counter)
 
 
 class Listener:
@@ -65,6 +61,7 @@ class Listener:
         tls: Callable[[], ssl.SSLContext | None],
         limits: ConnectionLimits,
         counts: ConnectionCounts,
+        events: Events,
     ) -> None:
         """Prepare to serve each connection with a protocol of `serve`; `tls` is asked for each."""
         self._serve = serve
@@ -76,7 +73,7 @@ class Listener:
         self._coming: dict[asyncio.Task[None], None] = {}
         self._guards: dict[State, dict[ConnectionGuard, None]] = {state: {} for state in State}
         self._by_transport: dict[asyncio.BaseTransport, ConnectionGuard] = {}
-        self._throttle = Throttle(self._loop.time)
+        self._events = events
         self.counts = counts
 
     @property
@@ -115,11 +112,8 @@ class Listener:
             try:
                 connection, _ = await self._loop.sock_accept(listener)
             except OSError as error:
-                if count := self._throttle.due("accept"):
-                    hint = "Raise the limit on open files (ulimit -n); what waits is accepted then."
-                    log.warning(
-                        "connections cannot be accepted", error=str(error), hint=hint, times=count
-                    )
+                hint = "Raise the limit on open files (ulimit -n); what waits is accepted then."
+                self._events.happened(NOT_ACCEPTED, type(error).__name__, str(error), hint)
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             self.counts.accepted += 1
@@ -167,20 +161,15 @@ class Listener:
         task.cancel()
 
     def note(self, reason: str, error: Exception | None = None) -> None:
-        """Count a connection that was closed, and log it once in a while."""
-        self.counts.closed[reason] += 1
-        if count := self._throttle.due(reason):
-            meaning, hint = CLOSE_REASONS[reason]
-            extra = {"error": str(error)[:200]} if error else {}
-            log.warning(
-                "connection closed",
-                reason=reason,
-                meaning=meaning,
-                hint=hint,
-                connections=self.connections,
-                times=count,
-                **extra,
-            )
+        """Take note of a connection that was closed; one that was idle is no error."""
+        if reason == "idle":
+            self._events.count(CLOSED, reason)
+            return
+        meaning, hint = CLOSE_REASONS[reason]
+        cause = str(error or "")
+        self._events.happened(
+            CLOSED, reason, meaning, hint, connections=self.connections, cause=cause
+        )
 
     def entered(self, guard: "ConnectionGuard", transport: asyncio.BaseTransport) -> None:
         """Take up a connection that is ready."""

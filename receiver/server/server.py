@@ -5,12 +5,12 @@ in, and an end in two steps: new requests are refused first, connections are clo
 """
 
 import asyncio
-from collections.abc import Callable
 
 from aiohttp import web
 
 from receiver.config.settings import Settings
 from receiver.errors import SettingsError
+from receiver.events import Events
 from receiver.server.admission import Admission
 from receiver.server.aiohttp_log import Noise
 from receiver.server.app import App, BodyLimits, Handler, Pages
@@ -23,11 +23,12 @@ from receiver.server.write_handler import WriteHandler
 class Server:
     """Takes requests."""
 
-    def __init__(self, settings: Settings, write_handler: WriteHandler) -> None:
+    def __init__(self, settings: Settings, write_handler: WriteHandler, events: Events) -> None:
         """Prepare. Raises: SettingsError."""
         loop_clock = asyncio.get_running_loop().time
         self._settings = settings
         self._reception = write_handler
+        self._events = events
         self._admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
         self._counts = ConnectionCounts()
         self._access = Access(settings.web_config_file, settings.bearer_token_file, loop_clock)
@@ -35,15 +36,12 @@ class Server:
         self._door: Listener | None = None
         self._runner: web.AppRunner | None = None
 
-    async def open(
-        self, pages: Pages | Handler, on_trouble: Callable[[str, str, str], None]
-    ) -> str:
+    async def open(self, pages: Pages | Handler) -> str:
         """Listen; returns the address. Raises: SettingsError."""
         settings = self._settings
         limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
-        self._web = App(self._reception, pages, self._access, self._admission, limits)
-        self._web.on_trouble = on_trouble
-        noise = Noise()
+        self._web = App(self._reception, pages, self._access, self._admission, limits, self._events)
+        noise = Noise(self._events)
         runner = web.AppRunner(
             self._web.application,
             access_log=None,
@@ -57,9 +55,8 @@ class Server:
         door_limits = ConnectionLimits(
             settings.connections_max, settings.headers_seconds, settings.idle_seconds
         )
-        door = Listener(runner.server, self._access.tls, door_limits, self._counts)
+        door = Listener(runner.server, self._access.tls, door_limits, self._counts, self._events)
         self._web.guard_of = door.guard
-        noise.on_no_http = lambda error: door.note("not_http", error)
         try:
             address = door.listen(settings.listen)
         except SettingsError:

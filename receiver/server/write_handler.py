@@ -38,7 +38,6 @@ class WriteCounts:
     """What was received since this process began, beside what the ledger counts."""
 
     replies: Counter[str] = field(default_factory=Counter)
-    refused_requests: Counter[str] = field(default_factory=Counter)
     refused_series: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
     labels_cut: int = 0
@@ -50,11 +49,16 @@ class WriteCounts:
 class WriteHandler:
     """Takes requests. `pipeline` may be exchanged at any time, between two requests."""
 
-    def __init__(self, pipeline: Pipeline, committer: Committer) -> None:
-        """Wire the stages; `on_request` is told of each request that was taken, once."""
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        committer: Committer,
+        take_note: Callable[[Outcome, bytes, Message], None] = lambda *_: None,
+    ) -> None:
+        """Wire the stages; `take_note` gets each request that was taken, once."""
         self.pipeline = pipeline
         self._committer = committer
-        self.on_request: Callable[[Outcome, bytes, Message], None] = lambda *_: None
+        self._take_note = take_note
         self.counts = WriteCounts()
 
     async def take(
@@ -91,7 +95,7 @@ class WriteHandler:
         self.counts.refused_series.update(outcome.refused)
         self.counts.labels_cut += outcome.labels_cut
         self.counts.labels_left_out += outcome.labels_left_out
-        self.on_request(outcome, raw, message)
+        self._take_note(outcome, raw, message)
         return reply
 
 

@@ -47,7 +47,7 @@ def point_of(found: Snapshot) -> Point:
         outbox_bytes=found.outbox.size_bytes,
         oldest_seconds=found.oldest_seconds,
         replies=dict(found.write_handler.replies),
-        refused=dict(found.write_handler.refused_requests),
+        refused=dict(found.refused),
     )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 
 from receiver.errors import NotCommitted
+from receiver.events import Events
 from receiver.intake.metrics_json import Allowlist
 from receiver.status.cost import Cost, estimate
 from receiver.status.diagnosis import Diagnosis, Facts, diagnose
 from receiver.status.history import STEP_SECONDS, Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
-from receiver.status.recent_errors import RecentErrors
 from receiver.status.sampling import LOOK_SECONDS, MetricSeen, Sampling
 from receiver.status.snapshot import Observer, Snapshot, to_document
 from receiver.status.verdicts import Severity
@@ -50,7 +50,6 @@ class Monitor:
         self,
         observer: Observer,
         observation: Sampling,
-        recent_errors: RecentErrors,
         price_per_gb: float,
     ) -> None:
         """Take the parts."""
@@ -63,7 +62,7 @@ class Monitor:
         self._names_at = self._selected_at = 0.0
         self._last: Snapshot | None = None
         self.observation = observation
-        self.recent_errors = recent_errors
+        self.events = observer.events
         self.history = History()
 
     async def begin(self) -> None:
@@ -220,7 +219,7 @@ class Monitor:
         }
 
 
-def to_status(view: View, recent_errors: RecentErrors, costs: list[Cost]) -> dict[str, Any]:
+def to_status(view: View, events: Events, costs: list[Cost]) -> dict[str, Any]:
     """Spell a view: the body of GET /api/v1/status, described in docs/http-api.md."""
     found, flow = view.diagnosis, view.flow
     return {
@@ -255,7 +254,7 @@ def to_status(view: View, recent_errors: RecentErrors, costs: list[Cost]) -> dic
                 "first_at": round(each.first_at, 3),
                 "last_at": round(each.last_at, 3),
             }
-            for each in recent_errors.latest()
+            for each in events.latest()
         ],
         "cost": [
             {

@@ -32,7 +32,7 @@ def make_pages(monitor: Monitor, watch: Watch) -> Pages:
 
     async def status() -> bytes:
         view = await monitor.view()
-        document = to_status(view, monitor.recent_errors, monitor.cost(view))
+        document = to_status(view, monitor.events, monitor.cost(view))
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:

@@ -12,12 +12,15 @@ from receiver import __version__
 from receiver.config.reload import ReloadState, Watch
 from receiver.delivery.backoff import State
 from receiver.delivery.sender import Delivery, DeliveryCounts
+from receiver.events import Events
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.outbox.batch import Statistics
 from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
 from receiver.server.admission import AdmissionStatistics
+from receiver.server.app import REFUSED
+from receiver.server.close_reasons import CLOSED
 from receiver.server.connections import ConnectionCounts
 from receiver.server.counts import ServerCounts
 from receiver.server.write_handler import WriteCounts, WriteHandler
@@ -84,6 +87,8 @@ class Snapshot:
     started_at: float
     now: float
     reload: ReloadState = field(default_factory=ReloadState)
+    refused: Mapping[str, int] = field(default_factory=dict)
+    closed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def oldest_seconds(self) -> float:
@@ -105,6 +110,7 @@ class Observer:
     loop_clock: Callable[[], float]
     arrivals: Callable[[], ServerCounts]
     watch: Watch
+    events: Events
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -122,6 +128,8 @@ class Observer:
             cache=arrivals.cache,
             admission=arrivals.admission,
             door=arrivals.door,
+            refused=self.events.counts(REFUSED),
+            closed=self.events.counts(CLOSED),
             metadata_families=len(self.write_handler.pipeline.metadata),
             metrics_json=self.metrics_json,
             metric_names=tuple(e.name for e in self.write_handler.pipeline.allowlist.entries),
@@ -167,7 +175,7 @@ def to_document(found: Snapshot) -> dict[str, Any]:
         },
         "requests": {
             "replies": dict(found.write_handler.replies),
-            "refused": dict(found.write_handler.refused_requests),
+            "refused": dict(found.refused),
             "repeated": found.write_handler.repeated,
             "last_at": found.write_handler.last_request_at,
             "metadata_families": found.metadata_families,
@@ -177,7 +185,7 @@ def to_document(found: Snapshot) -> dict[str, Any]:
         "connections": {
             "open": found.door.connections,
             "accepted": found.door.accepted,
-            "closed": dict(found.door.closed),
+            "closed": dict(found.closed),
         },
         "metrics_json": {"file": found.metrics_json, "names": found.metric_names},
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from receiver.config.reload import ReloadState, Watch
+from receiver.events import Events
 from receiver.intake.metrics_json import Allowlist, parse
 
 ONE, TWO = '{"customMetrics": ["one"]}', '{"customMetrics": ["two"]}'
@@ -26,6 +27,7 @@ class Watched:
             ),
             self._use,
             lambda: float(next(times)),
+            Events(),
             poll_seconds=0.01,
         )
 
@@ -88,7 +90,7 @@ def test_who_asks_gets_it_read_at_once(tmp_path: Path) -> None:
 
     async def asked(path: str, load: Callable[[], Allowlist]) -> int:
         used: list[Allowlist] = []
-        watch = Watch(path, load, used.append, lambda: 0.0, poll_seconds=30)
+        watch = Watch(path, load, used.append, lambda: 0.0, Events(), poll_seconds=30)
         running = asyncio.create_task(watch.run())
         await asyncio.sleep(0)
         watch.ask()

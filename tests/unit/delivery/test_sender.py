@@ -8,6 +8,7 @@ from receiver.azure.verdict import Action
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_client import Answer
 from receiver.delivery.sender import Delivery
+from receiver.events import Events
 from receiver.outbox.batch import Batch, compress
 from tests.integration.waiting import in_loop
 
@@ -24,7 +25,18 @@ class Parts:
         self.delivery_busy = False
         self.gate = Backoff(lambda: 0.5)
         self.waiting = list(BATCHES)
-        self.delivery = Delivery(self, self, self.gate, self, "key", 4, lambda: 0.0)  # type: ignore[arg-type]
+        changed = asyncio.Event()
+        self.delivery = Delivery(
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            self.gate,
+            self,  # type: ignore[arg-type]
+            "key",
+            4,
+            lambda: 0.0,
+            Events(),
+            changed,
+        )
         self._between = between
 
     async def ask(self, _: object) -> list[Batch]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from receiver.errors import NotCommitted, OutboxFull
+from receiver.events import Events
 from receiver.outbox import committer as commit
 from receiver.outbox.batch import Append, Batch, Settlement, cut, unpack
 from receiver.outbox.committer import Committer
@@ -29,8 +30,8 @@ class Bench:
 
     directory: Path
     committer: Committer
+    changed: asyncio.Event
     statements: list[str] = field(default_factory=list)
-    woken: int = 0
 
     @property
     def transactions(self) -> int:
@@ -84,15 +85,11 @@ def run(
 
     async def main() -> None:
         outbox = Outbox(directory, max_bytes, KEY)
-        committer = Committer(outbox)
-        bench = Bench(directory, committer)
+        changed = asyncio.Event()
+        committer = Committer(outbox, Events(), changed)
+        bench = Bench(directory, committer, changed)
         outbox._database.set_trace_callback(bench.statements.append)
         committer.start()
-
-        def wake() -> None:
-            bench.woken += 1
-
-        committer.on_batches = wake
         try:
             async with asyncio.timeout(30):
                 await test(bench)
@@ -125,7 +122,7 @@ def test_submit_returns_when_it_is_on_disk(tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
         assert await bench.committer.submit(submission(items("a", 3))) is None
         assert bench.on_disk() == items("a", 3)
-        assert bench.woken == 1
+        assert bench.changed.is_set()
 
     run(tmp_path, test)
 
@@ -387,9 +384,10 @@ def test_only_new_items_wake_delivery(tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
         await bench.committer.submit(submission(items("a")))
         batch = await first_batch(bench)
-        woken = bench.woken
+        assert bench.changed.is_set()
+        bench.changed.clear()
         await bench.committer.settle(Settlement(batch, accepted=1))
-        assert bench.woken == woken == 1
+        assert not bench.changed.is_set()
 
     run(tmp_path, test)
 

@@ -4,7 +4,6 @@ import pytest
 
 from receiver.errors import Overloaded
 from receiver.server.admission import Admission
-from receiver.server.log_throttle import Throttle
 
 
 def nothing() -> None:
@@ -55,12 +54,3 @@ def test_the_largest_body_that_still_comes_goes_first() -> None:
         assert room.statistics().size_bytes == 80
         with pytest.raises(Overloaded):
             small.grow(30)
-
-
-def test_a_kind_is_logged_once_in_an_interval_with_its_count() -> None:
-    """What happened meanwhile is counted into the next line."""
-    now = [0.0]
-    throttle = Throttle(lambda: now[0], 60.0)
-    assert [throttle.due("a"), throttle.due("a"), throttle.due("b"), throttle.due("a")] == [1, 0, 1, 0]  # fmt: skip
-    now[0] = 60.0
-    assert throttle.due("a") == 3

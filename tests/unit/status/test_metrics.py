@@ -30,7 +30,6 @@ SNAPSHOT = Snapshot(
     outbox_failing=True,
     write_handler=WriteCounts(
         replies=Counter({"204": 7, "503": 2}),
-        refused_requests=Counter({"outbox_full": 2}),
         refused_series=Counter({"no_name": 4}),
         repeated=2,
         labels_cut=8,
@@ -47,7 +46,7 @@ SNAPSHOT = Snapshot(
     gate_wait_seconds=12.5,
     cache=CacheStatistics(10, 2000, 4000, 11),
     admission=AdmissionStatistics(3, 4, 500),
-    door=ConnectionCounts(6, 12, Counter({"idle": 2})),
+    door=ConnectionCounts(6, 12),
     metadata_families=21,
     metrics_json="metrics.json",
     metric_names=("a",),
@@ -55,6 +54,8 @@ SNAPSHOT = Snapshot(
     started_at=NOW - 60,
     now=NOW,
     reload=ReloadState(successful=False, succeeded_at=NOW - 30),
+    refused={"outbox_full": 2},
+    closed={"idle": 2},
 )
 
 

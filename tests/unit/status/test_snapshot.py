@@ -1,6 +1,5 @@
 """The ledger is ordered, and the status page says all of it."""
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +31,6 @@ def snapshot(**changes: Any) -> Snapshot:
     """Make a snapshot of a receiver that is half through an outage."""
     write_handler = WriteCounts(repeated=2, last_request_at=NOW - 3)
     write_handler.replies.update({"204": 7, "400": 1})
-    write_handler.refused_requests.update({"undecodable": 1})
     delivery = DeliveryCounts(unconfirmed_items=1, seconds=2.5, sent_bytes=999)
     delivery.attempts.update({"200": 3, "unreachable": 4})
     made = Snapshot(
@@ -45,13 +43,15 @@ def snapshot(**changes: Any) -> Snapshot:
         gate_wait_seconds=12.34,
         cache=CacheStatistics(10, 2000, 4000, 11),
         admission=AdmissionStatistics(3, 4, 500),
-        door=ConnectionCounts(6, 12, Counter({"idle": 2})),
+        door=ConnectionCounts(6, 12),
         metadata_families=21,
         metrics_json="metrics.json",
         metric_names=("a", "b*"),
         endpoint="https://host/v2.1/track",
         started_at=NOW - 60,
         now=NOW,
+        refused={"undecodable": 1},
+        closed={"idle": 2},
     )
     return replace(made, **changes)
 
