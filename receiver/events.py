@@ -1,7 +1,7 @@
 """One event, one function: its count, its entry among the recent errors and its log line.
 
 In: what happened, from any thread. Out: counts by reason, at most `LIMIT` recent errors
-(two are one when they differ in digits alone), and one log line in a while for each
+(two of one reason are one when they differ in digits alone), and one log line in a while for each
 reason. The three are made by one call, so that they cannot disagree.
 """
 
@@ -72,7 +72,7 @@ class Events:
         self._ticks = ticks
         self._lock = threading.Lock()
         self._counts: dict[Kind, Counter[str]] = {}
-        self._recent: dict[tuple[str, str], RecentError] = {}
+        self._recent: dict[tuple[str, str, str], RecentError] = {}
         self._lines: dict[tuple[Kind, str], _Line] = {}
 
     def count(self, kind: Kind, reason: str, times: int = 1) -> None:
@@ -137,7 +137,7 @@ class Events:
         fields: dict[str, object],
     ) -> None:
         now = self._clock()
-        key = kind.where, _DIGITS.sub("0", words)
+        key = kind.where, reason, _DIGITS.sub("0", words)
         error = self._recent.pop(key, None)
         if error is None:
             error = RecentError(kind.where, reason, words, hint, now, now)
