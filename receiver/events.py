@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import structlog
 
@@ -35,6 +36,7 @@ class Kind:
     where: str
     line: str
     apart_seconds: float = 60.0
+    level: Literal["warning", "error"] = "warning"
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ class Events:
             self._remember(kind, reason, words, hint, times, fields)
             since = self._due(kind, reason, times)
         if since:
-            write = log.error if defect else log.warning
+            write = log.error if defect or kind.level == "error" else log.warning
             more = fields | ({"exc_info": defect} if defect else {})
             write(kind.line, reason=reason, error=words, hint=hint, times=since, **more)
 

@@ -23,7 +23,7 @@ from receiver.intake.metrics_json import Allowlist
 
 POLL_SECONDS = 1.0
 UNUSABLE = Kind(
-    "metrics.json", "metrics.json cannot be used, the list before is kept", apart_seconds=0.0
+    "metrics.json", "metrics.json cannot be used, the list before is kept", 0.0, "error"
 )
 
 log = structlog.get_logger()

@@ -29,7 +29,7 @@ FLUSH_SECONDS = 10.0
 Answer = TypeVar("Answer")
 Question = Callable[[Any], object]
 
-FAILING = Kind("outbox", "outbox cannot be written", apart_seconds=3600.0)
+FAILING = Kind("outbox", "outbox cannot be written", 3600.0, "error")
 
 
 class Store(Protocol):
