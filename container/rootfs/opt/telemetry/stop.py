@@ -13,6 +13,7 @@ Standard library only; s6's programs say what runs. Source: s6-svc(8), s6-svstat
 """
 
 import http.client
+import json
 import os
 import re
 import socketserver
@@ -63,9 +64,7 @@ def last_words(drain_limit_seconds: float) -> None:
     """Stop Triton and have Prometheus scrape the last that it said."""
     if not is_up("triton"):
         return
-    port, http_port, grpc_port = (
-        int((STATE / f"{name}-port").read_text()) for name in ("metrics", "http", "grpc")
-    )
+    port, http_port, grpc_port = ports()
     began = time.monotonic()
     page = Page()
     page.read(port)
@@ -94,6 +93,16 @@ def last_words(drain_limit_seconds: float) -> None:
         limit_seconds = began + LAST_SCRAPE_LIMIT_SECONDS - time.monotonic()
         scraped = proxy.last_scrape(max(limit_seconds, 2 * LAST_SCRAPE_SECONDS))
         say("Prometheus made its last scrape" if scraped else "Prometheus made no last scrape")
+
+
+def ports() -> tuple[int, int, int]:
+    """Read where Triton has its metrics, HTTP and gRPC, or take its defaults (prepare.py)."""
+    try:
+        triton = json.loads((STATE / "triton.json").read_text())
+        metrics, http_, grpc = (int(triton[f"{name}_port"]) for name in ("metrics", "http", "grpc"))
+    except (OSError, ValueError, LookupError, TypeError):
+        return 8002, 8000, 8001
+    return metrics, http_, grpc
 
 
 def has_socket(port: int, state: str) -> bool:
