@@ -44,9 +44,8 @@ docs: .venv/ready ## Renew the tables in README and docs/ from the code
 
 lock: .venv/ready ## Bring the lock files up to pyproject.toml (UPGRADE=--upgrade: everything)
 	@$(BIN)/pip install --quiet 'uv>=0.8'
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements-dev.lock
-	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements-receiver.lock
+	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements-dev.lock
+	@$(BIN)/uv pip compile pyproject.toml --constraint requirements-dev.lock --no-annotate --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements-receiver.lock
 	@echo 'hatchling>=1.27,<2' | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet $(UPGRADE) --output-file requirements-build.lock
 
 image: ## Build the image (NAME=name VERSION=version)

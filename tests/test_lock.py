@@ -11,15 +11,10 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
-EXTRAS = [
-    Requirement(text)
-    for texts in PROJECT["project"].get("optional-dependencies", {}).values()
-    for text in texts
-]
 DEVELOP = [Requirement(text) for text in PROJECT["dependency-groups"]["dev"]]
 LOCKS = {
-    "requirements.lock": RUN + EXTRAS,
-    "requirements-dev.lock": RUN + EXTRAS + DEVELOP,
+    "requirements-receiver.lock": RUN,
+    "requirements-dev.lock": RUN + DEVELOP,
 }
 
 
@@ -58,7 +53,7 @@ def test_every_dependency_is_in_the_lock_at_a_version_that_it_allows(lock: str) 
 def test_both_locks_agree() -> None:
     """What is tested is what is shipped."""
     develop = entries("requirements-dev.lock")
-    for name, pins in entries("requirements.lock").items():
+    for name, pins in entries("requirements-receiver.lock").items():
         assert {str(pinned.specifier) for pinned, _ in pins} == {
             str(pinned.specifier) for pinned, _ in develop[name]
         }
@@ -66,7 +61,7 @@ def test_both_locks_agree() -> None:
 
 def test_what_is_shipped_is_bounded() -> None:
     """A next major version, unseen, does not break an installation from the index."""
-    for wanted in RUN + EXTRAS:
+    for wanted in RUN:
         operators = {each.operator for each in wanted.specifier}
         assert operators & {"<", "~=", "=="}, str(wanted)
         assert operators & {">=", "~=", "=="}, str(wanted)

@@ -2,7 +2,7 @@
 
 In: `APPLICATIONINSIGHTS_AUTHENTICATION_STRING`. Out: a token for each POST, renewed
 ahead of its end, and at once after the service has refused one. Who we are comes
-from the `azure-identity` package (the `entra` extra): workload identity where
+from the `azure-identity` package: workload identity where
 Kubernetes has set it up, the managed identity that ClientId names, else the default
 chain. The identity needs the role Monitoring Metrics Publisher on the resource.
 """
@@ -68,16 +68,12 @@ def credential_maker(
 ) -> "Callable[[], AsyncTokenCredential]":
     """Choose the kind of credential.
 
-    Raises: SettingsError where the `entra` extra is not installed, or a token would
-    cross a network in clear.
+    Raises: SettingsError where a token would cross a network in clear.
     """
     if connection.is_plain:
         raise SettingsError(f"{connection.endpoint} is not https: a token is not sent there")
-    try:
-        from azure.identity import aio  # noqa: PLC0415 - an extra: only who signs in needs it
-    except ImportError as error:
-        message = f"{SOURCE} is set, but azure-identity is missing: pip install 'appinsights-receiver[entra]'"
-        raise SettingsError(message) from error
+    from azure.identity import aio  # noqa: PLC0415 - half a second, and 30 MB, for who signs in
+
     client_id = authentication.client_id
     if os.environ.get("AZURE_FEDERATED_TOKEN_FILE"):
         return lambda: aio.WorkloadIdentityCredential(

@@ -30,7 +30,7 @@ def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         example="Example: appinsights-receiver check --prometheus /etc/prometheus/prometheus.yml",
         exits=EXITS,
     )
-    parser.add_argument("--prometheus", metavar="FILE", help="a prometheus.yml to check as well (needs the prometheus extra)")  # fmt: skip
+    parser.add_argument("--prometheus", metavar="FILE", help="a prometheus.yml to check as well")  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=run)
 

@@ -7,10 +7,11 @@ nothing else. Rules: Prometheus' configuration reference, remote_write and relab
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from glob import glob
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import yaml
 
 from receiver.cli.findings import Finding, Mark
 from receiver.config.settings import Address
@@ -27,21 +28,17 @@ _RULES_HINT = (
 
 def check_prometheus(path: str, listen: Address, allowlist: Allowlist | None) -> list[Finding]:
     """Look at a configuration and its rules; what cannot be read is a finding too."""
-    try:
-        yaml = import_module("yaml")
-    except ImportError:
-        return [Finding("yaml", Mark.FAIL, "PyYAML is not installed", "pip install 'appinsights-receiver[prometheus]'")]  # fmt: skip
-    config, problem = _load(yaml, Path(path))
+    config, problem = _load(Path(path))
     if problem := problem or _misshapen(config, path):
         return [Finding("file", Mark.FAIL, problem, "promtool check config says more.")]
     names = [] if allowlist is None else [each.name for each in allowlist.entries]
     findings = list(_check_remote_write(config, listen, names))
     findings += _check_scrape(config)
-    findings += _check_rules(yaml, config, Path(path), names)
+    findings += _check_rules(config, Path(path), names)
     return findings
 
 
-def _load(yaml: Any, path: Path) -> tuple[dict[str, Any], str]:
+def _load(path: Path) -> tuple[dict[str, Any], str]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -126,14 +123,12 @@ def _check_scrape(config: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("scrape", Mark.OK, f"jobs: {', '.join(named)}")
 
 
-def _check_rules(
-    yaml: Any, config: Mapping[str, Any], path: Path, names: Sequence[str]
-) -> Iterator[Finding]:
+def _check_rules(config: Mapping[str, Any], path: Path, names: Sequence[str]) -> Iterator[Finding]:
     patterns = config.get("rule_files") or []
     files = sorted({file for each in patterns for file in glob(str(path.parent / each))})  # noqa: PTH207 - a pattern may be absolute
     recorded: dict[str, str] = {}
     for file in files:
-        rules, problem = _load(yaml, Path(file))
+        rules, problem = _load(Path(file))
         groups = rules.get("groups")
         if not problem and not (_is_list(groups, dict) and all(_is_list(each.get("rules"), dict) for each in groups or [])):  # fmt: skip
             problem = f"{file}: groups is no list of groups of rules"

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bcrypt
+
 from receiver.config.settings import Address, place
 from receiver.errors import Forbidden, Overloaded, SettingsError, Unauthorized
 from receiver.server.file_cache import Reread
@@ -64,8 +66,6 @@ def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, lis
     if web_config_file:
         path = place(web_config_file)
         web = parse(_text(path), path)
-        if web.users:
-            _bcrypt()
         if web.tls:
             context = make_context(web.tls, str(path))
             files += web.tls.files
@@ -99,16 +99,6 @@ def _text(path: Path) -> str:
         raise SettingsError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not UTF-8") from None
-
-
-def _bcrypt() -> Any:
-    try:
-        import bcrypt  # noqa: PLC0415 - in the `access` extra
-    except ImportError as error:
-        raise SettingsError(
-            "basic_auth_users need the access extra: pip install 'appinsights-receiver[access]'"
-        ) from error
-    return bcrypt
 
 
 class Access:
@@ -181,7 +171,7 @@ class Access:
 
 def _matches(password: bytes, hashed: bytes) -> bool:
     try:
-        return bool(_bcrypt().checkpw(password[:BCRYPT_BYTES], hashed))
+        return bool(bcrypt.checkpw(password[:BCRYPT_BYTES], hashed))
     except ValueError:
         return False
 

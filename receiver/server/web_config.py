@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from receiver.errors import SettingsError
 
 CLIENT_AUTH = {
@@ -131,12 +133,6 @@ class _Reader:
         return SettingsError(f"{self._source}: {text}")
 
     def document(self, text: str) -> dict[str, Any]:
-        try:
-            import yaml  # noqa: PLC0415 - in the `access` extra
-        except ImportError as error:
-            raise SettingsError(
-                "a web.config.file needs the access extra: pip install 'appinsights-receiver[access]'"
-            ) from error
         try:
             document = yaml.safe_load(text)
         except yaml.YAMLError as error:
