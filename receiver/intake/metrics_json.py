@@ -1,47 +1,31 @@
-"""metrics.json says which series are wanted.
+"""metrics.json says which series are wanted, and what becomes of them.
 
 In: the file's text. Out: an `Allowlist` that answers whether a series' name is
-wanted. Reads no files and keeps no clock.
+wanted, and which entries it falls under. Reads no files and keeps no clock.
 
-The format: {"customMetrics": ["name", "glob_*", ...]}. A name selects the series
-of exactly that name, as Prometheus shows it; `*` stands for any run of characters
-and `?` for one.
+The format: {"customMetrics": ["name", "glob_*", {"name": ..., "as": ...}, ...]}. A name
+selects the series of exactly that name, as Prometheus shows it; `*` stands for any run
+of characters and `?` for one. `receiver.intake.entry_reader` has the keys of an object.
 """
 
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from receiver.errors import SettingsError
+from receiver.intake.entries import Entry, glob_pattern
+from receiver.intake.entry_reader import Mistake, kind, read_entry, short
 from receiver.intake.name_mistakes import NAME_LIMIT, did_you_mean, impossible, suspicion
-from receiver.text import printable
 
 __all__ = ["KEY", "NAME_LIMIT", "Allowlist", "Entry", "parse"]
 
 KEY = "customMetrics"
+SCHEMA_KEY = "$schema"
+"""Names the JSON Schema for an editor; it is not looked at."""
 REMEMBERED_BYTES = 256
 """A longer name is looked up anew each time: what is remembered is bounded in bytes too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the list: the series' name, or a glob of names."""
-
-    name: str
-
-    @property
-    def is_glob(self) -> bool:
-        """Whether the name stands for many."""
-        return "*" in self.name or "?" in self.name
-
-    def fits(self, name: str) -> bool:
-        """Whether this entry selects the series called `name`."""
-        if not self.is_glob:
-            return self.name == name
-        return re.fullmatch(_glob_pattern(self.name), name, re.DOTALL) is not None
 
 
 class Allowlist:
@@ -54,8 +38,10 @@ class Allowlist:
     def __init__(self, entries: Sequence[Entry], remembered_limit: int = 100_000) -> None:
         """Take the entries as they are; `parse` checks them."""
         self.entries = tuple(entries)
-        self._exact = frozenset(entry.name for entry in entries if not entry.is_glob)
-        globs = [_glob_pattern(entry.name) for entry in entries if entry.is_glob]
+        self._denominators = frozenset(name for entry in entries for name in entry.per)
+        exact = frozenset(entry.name for entry in entries if not entry.is_glob)
+        self._exact = exact | self._denominators
+        globs = [glob_pattern(entry.name) for entry in entries if entry.is_glob]
         self._globs = re.compile("|".join(globs), re.DOTALL) if globs else None
         self._remembered: dict[bytes, bool] = {}
         self._remembered_limit = remembered_limit
@@ -70,6 +56,26 @@ class Allowlist:
             if len(name) <= REMEMBERED_BYTES:
                 self._remembered[name] = known
         return known
+
+    def matches(self, name: str) -> tuple[Entry, ...]:
+        """Give the entries that count for the series called `name`.
+
+        Of entries whose items would have one name, and of those that make an item of each
+        sample, one counts: the exact name, else the first.
+        """
+        chosen: dict[str, Entry] = {}
+        fitting = [entry for entry in self.entries if entry.fits(name)]
+        for entry in sorted(fitting, key=lambda entry: entry.is_glob):
+            outlet = entry.item_name(name)
+            if outlet not in chosen and (
+                entry.is_folded or all(other.is_folded for other in chosen.values())
+            ):
+                chosen[outlet] = entry
+        return tuple(chosen.values())
+
+    def folds(self, name: str) -> bool:
+        """Say whether an entry folds the series called `name`, or counts its events by it."""
+        return name in self._denominators or any(entry.is_folded for entry in self.matches(name))
 
     def names_seen(self) -> dict[bytes, bool]:
         """Give the names that were asked for so far, and the answers; a copy."""
@@ -104,7 +110,7 @@ def parse(text: str | bytes, source: str) -> Allowlist:
     except ValueError as error:  # a number with thousands of digits
         raise SettingsError(f"{source}: not JSON that anyone would write: {error}") from error
     if not isinstance(document, _Pairs):
-        message = f'{source}: the file holds {_kind(document)}, not an object like {{"{KEY}": ["name", …]}}'
+        message = f'{source}: the file holds {kind(document)}, not an object like {{"{KEY}": ["name", …]}}'
         raise SettingsError(message)
     entries = _entries_of(document.pairs, source)
     return Allowlist(list(_checked(entries, source, lines)))
@@ -120,14 +126,16 @@ class _Pairs:
 def _entries_of(pairs: Iterable[tuple[str, Any]], source: str) -> list[Any]:
     entries: list[Any] | None = None
     for key, value in pairs:
+        if key == SCHEMA_KEY and isinstance(value, str):
+            continue
         if key != KEY:
             near = difflib.get_close_matches(key.lower(), [KEY.lower()], cutoff=0.5)
             hint = f'; did you mean "{KEY}"?' if near else f'; the one key is "{KEY}"'
-            raise SettingsError(f'{source}: unknown key "{_short(key)}"{hint}')
+            raise SettingsError(f'{source}: unknown key "{short(key)}"{hint}')
         if entries is not None:
             raise SettingsError(f'{source}: the key "{KEY}" occurs twice; join its lists into one')
         if not isinstance(value, list):
-            raise SettingsError(f'{source}: "{KEY}" is {_kind(value)}, not a list of names')
+            raise SettingsError(f'{source}: "{KEY}" is {kind(value)}, not a list of names')
         entries = value
     if not entries:
         what = f'the key "{KEY}" is missing' if entries is None else f'"{KEY}" is empty'
@@ -137,57 +145,100 @@ def _entries_of(pairs: Iterable[tuple[str, Any]], source: str) -> list[Any]:
 
 
 def _checked(entries: Sequence[Any], source: str, text: str) -> Iterator[Entry]:
-    first: dict[str, int] = {}
-    for index, name in enumerate(entries):
-        place = f"{source}{_line_of(entries, index, text)}: {KEY}[{index}]"
-        if not isinstance(name, str):
-            raise SettingsError(f"{place} is {_kind(name)}, not a metric's name in quotes")
-        if problem := impossible(name):
-            raise SettingsError(f'{place}, "{_short(name)}": {problem}{did_you_mean(name)}')
-        if name in first:
-            message = f'{place}, "{name}": the same as {KEY}[{first[name]}]; take one of them out'
-            raise SettingsError(message)
-        first[name] = index
-        yield Entry(name)
+    outlets: dict[tuple[str, str], int] = {}
+    for index, value in enumerate(entries):
+        try:
+            if isinstance(value, str):
+                if problem := impossible(value):
+                    raise Mistake(f"{problem}{did_you_mean(value)}")
+                entry = Entry(value)
+            elif isinstance(value, _Pairs):
+                entry = read_entry(_fields(value), _impossible_with_hint)
+            else:
+                raise Mistake(f"is {kind(value)}, not a metric's name in quotes")
+            if other := _clash(entry, outlets):
+                raise Mistake(other)
+        except Mistake as mistake:
+            raise SettingsError(_spell(mistake, index, value, source, text)) from mistake
+        outlets[entry.name, entry.item_name(entry.name)] = index
+        yield entry
 
 
-def _line_of(entries: Sequence[Any], index: int, text: str) -> str:
-    """Find an entry's line: the n-th occurrence of its JSON, n by its equals before it."""
-    token = json.dumps(entries[index], ensure_ascii=False, default=lambda each: dict(each.pairs))
-    place = -1
-    for _ in range(1 + sum(entry == entries[index] for entry in entries[:index])):
-        place = text.find(token, place + 1)
-    return f":{text.count(chr(10), 0, place) + 1}" if place >= 0 else ""
+def _fields(pairs: _Pairs) -> Mapping[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs.pairs:
+        if key in fields:
+            raise Mistake("is there twice; say it once", key)
+        fields[key] = value
+    return fields
 
 
-def _glob_pattern(glob: str) -> str:
-    """Write a glob as an expression that tries each place of a name once.
+def _clash(entry: Entry, outlets: Mapping[tuple[str, str], int]) -> str:
+    """Say which entry before makes the same items; empty for none."""
+    outlet = entry.item_name(entry.name)
+    for (name, other), index in outlets.items():
+        if other != outlet:
+            continue
+        if name == entry.name:
+            more = "take one of them out" if not entry.rename else "change one of them"
+            if entry.is_folded and not entry.rename:
+                more += ', or give it another name with "rename"'
+            return f"the same as {KEY}[{index}]; {more}"
+        return f'its items are called "{short(outlet)}", as those of {KEY}[{index}]; give them a name of their own'
+    return ""
 
-    The first place where the text between two stars fits is as good as any later one, so it
-    is kept (an atomic group): a sender's long name cannot have the places multiplied.
+
+def _spell(mistake: Mistake, index: int, value: Any, source: str, text: str) -> str:
+    """Spell a mistake with its file, line and place."""
+    line = _lines(text).get((index, *mistake.place)) or _lines(text).get((index,), 0)
+    place = f"{KEY}[{index}]"
+    for step in mistake.place:
+        place += f"[{step}]" if isinstance(step, int) else f".{short(step)}"
+    where = f"{source}:{line}: {place}" if line else f"{source}: {place}"
+    if isinstance(value, str):
+        return f'{where}, "{short(value)}": {mistake.problem}'
+    if mistake.place or mistake.problem.startswith(("is ", "has ")):
+        return f"{where} {mistake.problem}"
+    return f"{where}: {mistake.problem}"
+
+
+def _impossible_with_hint(name: str) -> str:
+    problem = impossible(name)
+    return f'"{short(name)}": {problem}{did_you_mean(name)}' if problem else ""
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
+
+
+def _lines(text: str) -> dict[tuple[str | int, ...], int]:
+    """Find the line of each entry, of each of its keys' values and of their elements.
+
+    The text is JSON already; this reads its tokens alone.
     """
-    first, *rest = ("".join("." if c == "?" else re.escape(c) for c in part) for part in glob.split("*"))  # fmt: skip
-    if not rest:
-        return first
-    between = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
-    return f"{first}{between}.*{rest[-1]}"
-
-
-def _short(name: str) -> str:
-    """Spell a name for a message: not too long, and printable whatever it holds."""
-    return printable(name if len(name) <= 80 else name[:80] + "…")
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
-        case list():
-            return "a list"
-    return "an object"
+    lines: dict[tuple[str | int, ...], int] = {}
+    path: list[str | int] = []  # keys and indices down to the value that comes next
+    opened: list[str] = []
+    line, place, expects_key, key = 1, 0, False, ""
+    for token in _TOKEN.finditer(text):
+        line += text.count("\n", place, token.start())
+        place = token.start()
+        sign = token[0]
+        if sign == ":":
+            path[-1] = key
+        elif sign == ",":
+            if opened[-1] == "[" and isinstance(path[-1], int):
+                path[-1] += 1
+            expects_key = opened[-1] == "{"
+        elif sign in "]}":
+            path.pop()
+            opened.pop()
+        elif expects_key:
+            key, expects_key = json.loads(sign), False
+        else:
+            if path[:1] == [KEY]:
+                lines.setdefault(tuple(path[1:]), line)
+            if sign in "[{":
+                path.append(0 if sign == "[" else "")
+                opened.append(sign)
+                expects_key = sign == "{"
+    return lines

@@ -1,0 +1,133 @@
+"""What an entry of metrics.json says: which series, and what becomes of their samples.
+
+In: nothing but values that `receiver.intake.metrics_json` has checked. Out: `Entry`, which
+answers for a series' name whether it applies and what its items are called. Pure.
+
+A string in the file is an entry whose samples are items, one each. An object may fold
+them: one item a window says what the samples of that window mean together.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+EVERY_SECONDS = 60
+"""A window's length where an entry says nothing: the metrics store's own resolution."""
+TARGET_LABELS = ("job", "instance")
+"""Name the target of a series. In folded items they are role and role instance alone."""
+
+
+class As(StrEnum):
+    """What becomes of a series' samples."""
+
+    SAMPLES = "samples"
+    LAST = "last"
+    AGGREGATE = "aggregate"
+    DELTA = "delta"
+    MEAN = "mean"
+
+
+class First(StrEnum):
+    """What the first sample of an unseen counter counts."""
+
+    AUTO = "auto"
+    ZERO = "zero"
+    BASELINE = "baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the list; `name` is a series' name, or a glob of names.
+
+    `keep` is None where all labels stay. `quiet_seconds` is 0 where each window has its item.
+    """
+
+    name: str
+    as_: As = As.SAMPLES
+    per: tuple[str, ...] = ()
+    every_seconds: int = EVERY_SECONDS
+    keep: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
+    rename: str = ""
+    quiet_seconds: int = 0
+    first: First = First.AUTO
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether the name stands for many."""
+        return "*" in self.name or "?" in self.name
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether its series become one item a window."""
+        return self.as_ is not As.SAMPLES
+
+    @property
+    def keeps_all_labels(self) -> bool:
+        """Whether no label is taken off."""
+        return self.keep is None and not self.drop
+
+    def fits(self, name: str) -> bool:
+        """Whether this entry selects the series called `name`."""
+        if not self.is_glob:
+            return self.name == name
+        return re.fullmatch(glob_pattern(self.name), name, re.DOTALL) is not None
+
+    def item_name(self, name: str) -> str:
+        """Name the items of a series that it selects."""
+        if "*" not in self.rename:
+            return self.rename or name
+        before, after = (re.escape(part).replace(r"\?", ".") for part in self.name.split("*"))
+        found = re.fullmatch(f"{before}(.*){after}", name, re.DOTALL)
+        return self.rename.replace("*", found[1] if found else name)
+
+    def keeps(self, label: str) -> bool:
+        """Whether a label stays on its items."""
+        return label in self.keep if self.keep is not None else label not in self.drop
+
+    def sentence(self) -> str:
+        """Say what it does, in one sentence."""
+        every = _minutes(self.every_seconds)
+        what = {
+            As.SAMPLES: "every sample is an item",
+            As.LAST: f"the last value of each {every}",
+            As.AGGREGATE: f"sum, count, least and greatest value of each {every}",
+            As.DELTA: f"what the counter grew in each {every}",
+            As.MEAN: f"mean over {' + '.join(self.per)} of each {every}: "
+            "Avg is the mean, Count the events, Sum the total",
+        }[self.as_]
+        parts = [f"{self.name}: {what}"]
+        if self.rename:
+            parts.append(f"called {self.rename}")
+        if self.keep is not None:
+            parts.append(
+                f"by {', '.join(self.keep)}" if self.keep else "all series of a target joined"
+            )
+        if self.drop:
+            parts.append(f"without {', '.join(self.drop)}")
+        if self.quiet_seconds:
+            parts.append(f"unchanged at most every {_minutes(self.quiet_seconds)}")
+        if self.first is First.ZERO:
+            parts.append("an unseen series counts whole")
+        elif self.first is First.BASELINE:
+            parts.append("an unseen series counts from its second sample")
+        return ", ".join(parts)
+
+
+def glob_pattern(glob: str) -> str:
+    """Write a glob as an expression that tries each place of a name once.
+
+    The first place where the text between two stars fits is as good as any later one, so it
+    is kept (an atomic group): a sender's long name cannot have the places multiplied.
+    """
+    first, *rest = ("".join("." if c == "?" else re.escape(c) for c in part) for part in glob.split("*"))  # fmt: skip
+    if not rest:
+        return first
+    between = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
+    return f"{first}{between}.*{rest[-1]}"
+
+
+def _minutes(seconds: int) -> str:
+    if seconds % 3600 == 0:
+        return "hour" if seconds == 3600 else f"{seconds // 3600} hours"
+    return "minute" if seconds == 60 else f"{seconds // 60} minutes"

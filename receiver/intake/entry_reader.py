@@ -1,0 +1,233 @@
+"""An object in metrics.json becomes an `Entry`, or a sentence about what is wrong with it.
+
+In: the keys and values of one object, checked as JSON. Out: an `Entry`. Each mistake is a
+`Mistake` with the key that it is about and, where there is one, the nearest right spelling.
+Pure. `receiver/config/metrics.schema.json` says the same to editors; a test holds the two together.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from receiver.intake.entries import EVERY_SECONDS, TARGET_LABELS, As, Entry, First
+from receiver.text import printable
+
+EVERY_MAX_SECONDS = 3600
+QUIET_MAX_SECONDS = 24 * 3600
+LABELS_MAX = 64
+KEYS = ("name", "as", "per", "every", "keep", "drop", "rename", "quiet", "first")
+_MEANT = {
+    "raw": "samples", "sample": "samples", "gauge": "last", "value": "last", "latest": "last",
+    "sum": "aggregate", "min": "aggregate", "max": "aggregate", "summary": "aggregate", "stats": "aggregate",
+    "rate": "delta", "irate": "delta", "increase": "delta", "counter": "delta", "difference": "delta",
+    "ratio": "mean", "average": "mean", "avg": "mean",
+}  # fmt: skip
+"""Words that people write for one of `As`."""
+_KEYS_MEANT = {"metric": "name", "type": "as", "kind": "as", "interval": "every", "window": "every", "labels": "keep",
+               "by": "keep", "without": "drop", "denominator": "per", "divide": "per", "alias": "rename"}  # fmt: skip
+
+_NO_LABEL = re.compile(r"[\x00-\x1f\x7f{}\"=,\ud800-\udfff]")
+
+Choice = TypeVar("Choice", As, First)
+
+
+class Mistake(Exception):
+    """What is wrong with an entry; `place` leads to it inside the entry: a key, an index."""
+
+    def __init__(self, problem: str, *place: str | int) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.place = place
+
+
+def read_entry(fields: Mapping[str, Any], impossible: Callable[[str], str]) -> Entry:
+    """Make an entry of an object's fields; `impossible` says why a name cannot be one, or nothing.
+
+    Raises: Mistake.
+    """
+    for key in fields:
+        if key not in KEYS:
+            raise Mistake(f'unknown key "{short(key)}"{_near(key, KEYS, _KEYS_MEANT)}')
+    if "name" not in fields:
+        raise Mistake('has no "name"; write {"name": "a_metric", "as": "delta"}')
+    name = _name(fields, "name", impossible)
+    as_ = _choice(fields, "as", As.SAMPLES, _MEANT)
+    _check_together(fields, as_)
+    every = _duration(fields, "every", EVERY_MAX_SECONDS) or EVERY_SECONDS
+    quiet = _duration(fields, "quiet", QUIET_MAX_SECONDS)
+    if 0 < quiet < every:
+        raise Mistake("is shorter than a window, so it would do nothing; make it longer", "quiet")
+    return Entry(
+        name,
+        as_,
+        _per(fields, impossible),
+        every,
+        _labels(fields, "keep", as_) if "keep" in fields else None,
+        _labels(fields, "drop", as_) if "drop" in fields else (),
+        _rename(fields, name, impossible),
+        quiet,
+        _choice(fields, "first", First.AUTO, {}),
+    )
+
+
+def _check_together(fields: Mapping[str, Any], as_: As) -> None:
+    """Refuse keys that do nothing, or contradict each other."""
+    if as_ is As.MEAN and "per" not in fields:
+        raise Mistake('"as": "mean" needs "per": the counter of the events, as nv_inference_request_success')  # fmt: skip
+    if as_ is not As.MEAN and "per" in fields:
+        raise Mistake(f'"per" goes with "as": "mean" alone, not with "{as_}"', "per")
+    if "keep" in fields and "drop" in fields:
+        raise Mistake('"keep" and "drop" are both there; say one of them', "drop")
+    if as_ is As.SAMPLES:
+        for key in ("every", "quiet"):
+            if key in fields:
+                message = f'"{key}" needs "as": last, aggregate, delta or mean: a sample is an item at once'
+                raise Mistake(message, key)
+    if "first" in fields and as_ not in {As.DELTA, As.MEAN}:
+        raise Mistake(f'"first" goes with "as": "delta" or "mean", not with "{as_}"', "first")
+
+
+def _name(
+    fields: Mapping[str, Any], key: str, impossible: Callable[[str], str], *place: int
+) -> str:
+    value = fields[key][place[0]] if place else fields[key]
+    if not isinstance(value, str):
+        raise Mistake(f"is {kind(value)}, not a metric's name in quotes", key, *place)
+    if problem := impossible(value):
+        raise Mistake(problem, key, *place)
+    return value
+
+
+def _per(fields: Mapping[str, Any], impossible: Callable[[str], str]) -> tuple[str, ...]:
+    if "per" not in fields:
+        return ()
+    value = fields["per"]
+    if isinstance(value, list):
+        names = tuple(_name(fields, "per", impossible, place) for place in range(len(value)))
+    else:
+        names = (_name(fields, "per", impossible),)
+    if not names:
+        raise Mistake("is an empty list; name the counter of the events", "per")
+    for place, name in enumerate(names):
+        where = (place,) if isinstance(value, list) else ()
+        if "*" in name or "?" in name:
+            raise Mistake(f'"{short(name)}" stands for many; name each metric', "per", *where)
+        if name in names[:place]:
+            raise Mistake(f'"{short(name)}" is there twice', "per", *where)
+    return names
+
+
+def _labels(fields: Mapping[str, Any], key: str, as_: As) -> tuple[str, ...]:
+    value = fields[key]
+    if isinstance(value, str):
+        raise Mistake(f'is a text, not a list of labels; did you mean ["{short(value)}"]?', key)
+    if not isinstance(value, list):
+        raise Mistake(f"is {kind(value)}, not a list of labels", key)
+    if not value and key == "drop":
+        raise Mistake('is an empty list, which drops nothing; leave "drop" out', key)
+    if len(value) > LABELS_MAX:
+        raise Mistake(f"has {len(value)} labels, more than the {LABELS_MAX} that may be", key)
+    for place, label in enumerate(value):
+        if problem := _wrong_label(label, as_) or (
+            "is there twice" if label in value[:place] else ""
+        ):
+            shown = f'"{short(label)}" ' if isinstance(label, str) else ""
+            raise Mistake(f"{shown}{problem}", key, place)
+    return tuple(value)
+
+
+def _wrong_label(label: object, as_: As) -> str:
+    """Say why a label cannot be named here; empty where it can."""
+    if not isinstance(label, str):
+        return f"is {kind(label)}, not a label's name in quotes"
+    if not label or label != label.strip() or _NO_LABEL.search(label):
+        return "is no label's name"
+    if label == "__name__":
+        return 'is the name itself; "rename" changes it'
+    if as_ is not As.SAMPLES and label in TARGET_LABELS:
+        where = "role" if label == "job" else "role instance"
+        return f"is every folded item's {where}, and no dimension; take it out"
+    return ""
+
+
+def _rename(fields: Mapping[str, Any], name: str, impossible: Callable[[str], str]) -> str:
+    if "rename" not in fields:
+        return ""
+    rename = _name(fields, "rename", impossible)
+    if "?" in rename:
+        raise Mistake('a new name cannot hold "?"', "rename")
+    if rename.count("*") > 1:
+        raise Mistake('a new name can hold one "*"', "rename")
+    if "*" in rename and name.count("*") != 1:
+        raise Mistake(f'"*" stands for what one "*" of the name stood for, and "{short(name)}" has {name.count("*")}', "rename")  # fmt: skip
+    if "*" not in rename and ("*" in name or "?" in name):
+        raise Mistake(f'would give all series of "{short(name)}" one name; put the "*" into it', "rename")  # fmt: skip
+    if rename == name:
+        raise Mistake("is the name itself; leave it out", "rename")
+    return rename
+
+
+def _choice(
+    fields: Mapping[str, Any], key: str, default: Choice, meant: Mapping[str, str]
+) -> Choice:
+    if key not in fields:
+        return default
+    value = fields[key]
+    words = tuple(type(default))
+    if isinstance(value, str) and value in words:
+        return type(default)(value)
+    choices = ", ".join(f'"{word}"' for word in words)
+    if not isinstance(value, str):
+        raise Mistake(f"is {kind(value)}; it is one of {choices}", key)
+    hint = _near(value, words, meant)
+    raise Mistake(f'"{short(value)}" is none of {choices}{hint}', key)
+
+
+def _duration(fields: Mapping[str, Any], key: str, most_seconds: int) -> int:
+    """Read a length of time in whole minutes; 0 where it is not there."""
+    if key not in fields:
+        return 0
+    value = fields[key]
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most_seconds // 60:
+        raise Mistake(f'is a number without a unit; did you mean "{value}m"?', key)
+    found = re.fullmatch(r"([0-9]{1,6})([smh])", value) if isinstance(value, str) else None
+    if not found:
+        shown = f'"{short(value)}"' if isinstance(value, str) else kind(value)
+        raise Mistake(f'{shown} is no length of time; write it like "5m" or "1h"', key)
+    seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    nearest = min(max(60, round(seconds / 60) * 60), most_seconds)
+    if found[2] == "s" or not 60 <= seconds <= most_seconds:
+        longest = f"{most_seconds // 3600}h"
+        message = f'"{value}" is not whole minutes between "1m" and "{longest}"; did you mean "{nearest // 60}m"?'
+        raise Mistake(message, key)
+    return seconds
+
+
+def _near(word: str, words: tuple[str, ...], meant: Mapping[str, str]) -> str:
+    lower = word.lower().strip()
+    if better := meant.get(lower):
+        return f'; did you mean "{better}"?'
+    near = difflib.get_close_matches(lower, words, n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(words)}"
+
+
+def short(name: str) -> str:
+    """Spell a name for a message: not too long, and printable whatever it holds."""
+    return printable(name if len(name) <= 80 else name[:80] + "…")
+
+
+def kind(value: object) -> str:
+    """Name what a JSON value is, for a message."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+    return "an object"
