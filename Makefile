@@ -2,8 +2,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Most tests wait for another process, not for a core.
+PROCESSES ?= 6
+QUICK_TESTS := tests/unit tests/property tests/conformance tests/test_architecture.py tests/test_docs.py tests/test_log_hints.py tests/test_proto.py
 
-.PHONY: help setup run test storm check format kernel proto docs lock image image-test bench clean
+.PHONY: help setup run test test-quick coverage storm check format kernel proto docs lock image image-test bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,9 +19,16 @@ setup: .venv/ready ## Make .venv, with everything that the other targets need
 run: .venv/ready ## Triton, Prometheus and the receiver on this machine (MODELS=dir, PORT_OFFSET=n)
 	@exec $(BIN)/python -m demo.run
 
-test: .venv/ready ## Everything, end to end included
+test: .venv/ready ## Everything, end to end included (ARGS="tests/e2e -n 0")
 	@sh tests/setup.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup $(ARGS)
+
+test-quick: .venv/ready ## Half a minute: what needs no network, no Triton and no Prometheus
+	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(QUICK_TESTS) $(ARGS)
+
+coverage: .venv/ready ## Lines and branches that the quick tests reach, against the least that may be
+	@$(BIN)/coverage run -m pytest -q -p no:randomly $(QUICK_TESTS) $(ARGS)
+	@$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
 
 storm: .venv/ready ## Kill, break and fill for two minutes, and account for each sample (ARGS="--seed N")
 	@$(BIN)/python -m tests.storm --seconds 120 $(ARGS)

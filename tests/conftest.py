@@ -1,9 +1,21 @@
-"""What every test leaves behind: nothing."""
+"""What holds for every test: what it leaves behind (nothing), and beside which others it runs."""
 
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+TOGETHER = ("tests/e2e/", "tests/prometheus/", "tests/test_package.py")
+"""Files whose tests share something that is slow to make: each file's run in one process."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of such a file together where the suite runs in several processes."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        if file.startswith(TOGETHER):
+            item.add_marker(pytest.mark.xdist_group(file))
 
 
 @pytest.fixture(autouse=True)

@@ -484,7 +484,7 @@ async def test_a_batch_of_the_broken_database_is_not_taken_for_a_new_one(tmp_pat
         serve(Sandbox()) as server,
         receiving(tmp_path, server.connection_string, senders="1") as receiver,
     ):
-        script(server, {"kind": "delay", "delay_seconds": 10})
+        script(server, {"kind": "delay", "delay_seconds": 20})
         stream = Stream(receiver.session, receiver.url, incompressible=True)
         assert await stream.write() == 204
         await until(lambda: delivered(server.sandbox), "a batch under way")
@@ -501,7 +501,9 @@ async def test_a_batch_of_the_broken_database_is_not_taken_for_a_new_one(tmp_pat
         requests = server.sandbox.ledger.requests
         assert not any(each["fault"] == "delay" for each in requests(999)), "still under way"
         await until(
-            lambda: any(each["fault"] == "delay" for each in requests(999)), "the first answer"
+            lambda: any(each["fault"] == "delay" for each in requests(999)),
+            "the first answer",
+            within_seconds=40,
         )
         await receiver.idle()
         assert set(stream.acknowledged[before:]) <= set(delivered(server.sandbox))
