@@ -42,6 +42,7 @@ class WriteCounts:
     repeated: int = 0
     labels_cut: int = 0
     labels_left_out: int = 0
+    lost_bytes: int = 0
     last_request_at: float = 0.0
     latency: Latency = field(default_factory=Latency)
 

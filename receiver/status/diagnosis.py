@@ -107,10 +107,10 @@ def _clock(facts: Facts) -> Iterator[Diagnosis]:
         yield Diagnosis(State.CLOCK, detail, "Set the clock (chronyc makestep, timedatectl); look at the host's of a container.")  # fmt: skip
         return
     hint = "Set the clock of the machine that Prometheus runs on: a sample's time is its."
-    if facts.flow.rejected.get("too_new"):
-        count = facts.flow.rejected["too_new"]
+    if facts.flow.ledger.rejected.get("too_new"):
+        count = facts.flow.ledger.rejected["too_new"]
         yield Diagnosis(State.CLOCK, f"{_items(count)} rejected: more than 2 hours in the future by Application Insights' clock", hint)  # fmt: skip
-    elif facts.newest_sample_at and facts.flow.committed:
+    elif facts.newest_sample_at and facts.flow.ledger.committed:
         age = now - facts.newest_sample_at
         if age > OLD_SAMPLES_SECONDS or age < -CLOCK_SECONDS:
             side = "old" if age > 0 else "in the future"
@@ -176,7 +176,7 @@ def _receiving(facts: Facts) -> Iterator[Diagnosis]:
 
 def _selecting(facts: Facts) -> Iterator[Diagnosis]:
     found, flow = facts.snapshot, facts.flow
-    if not flow.received or flow.received > flow.unselected:
+    if not flow.ledger.received or flow.ledger.received > flow.ledger.unselected:
         return
     names = found.metric_names
     only_irates = all(name.endswith("_irate") for name in names)
@@ -186,7 +186,7 @@ def _selecting(facts: Facts) -> Iterator[Diagnosis]:
         yield Diagnosis(State.WAITING, detail)
         return
     arriving = f" of {facts.names_seen} metrics that arrive" if facts.names_seen else ""
-    detail = f"0{arriving} are selected ({flow.received} samples in {span(flow.seconds)})"
+    detail = f"0{arriving} are selected ({flow.ledger.received} samples in {span(flow.seconds)})"
     if facts.absences:
         first = facts.absences[0]
         detail += f". {first.name}: {first.why}"
@@ -197,24 +197,24 @@ def _selecting(facts: Facts) -> Iterator[Diagnosis]:
 
 def _rejecting(facts: Facts) -> Iterator[Diagnosis]:
     flow = facts.flow
-    rejected = {reason: n for reason, n in flow.rejected.items() if reason != "too_new"}
+    rejected = {reason: n for reason, n in flow.ledger.rejected.items() if reason != "too_new"}
     if count := sum(rejected.values()):
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(rejected.items()))
         words = f": {facts.last_rejection[:WORDS_LIMIT]}" if facts.last_rejection else ""
         detail = f"{_items(count)} rejected in {span(flow.seconds)} ({reasons}){words}"
         yield Diagnosis(State.REJECTED, detail, "appinsights-receiver dead-letters shows them.")
-    if flow.expired:
-        detail = f"{_items(flow.expired)} expired ({TOO_OLD}): older than the 48 hours that Application Insights takes"
+    if flow.ledger.expired:
+        detail = f"{_items(flow.ledger.expired)} expired ({TOO_OLD}): older than the 48 hours that Application Insights takes"
         yield Diagnosis(State.DROPPING, detail, "After an outage of two days this is its end; otherwise look at Prometheus' clock.")  # fmt: skip
 
 
 def _dropping(facts: Facts) -> Iterator[Diagnosis]:
     flow = facts.flow
-    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(flow.dropped.items()))
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(flow.ledger.dropped.items()))
     hint = "docs/metrics.md explains each reason."
-    if any(reason not in HARMLESS_DROPS for reason in flow.dropped):
+    if any(reason not in HARMLESS_DROPS for reason in flow.ledger.dropped):
         yield Diagnosis(State.DROPPING, f"samples without a way to be sent in {span(flow.seconds)}: {reasons}", hint)  # fmt: skip
-    elif flow.dropped and not flow.committed:
+    elif flow.ledger.dropped and not flow.ledger.committed:
         yield Diagnosis(State.DROPPING, f"none of the selected samples is a number: {reasons}", "Quantiles are not numbers while no request comes: send Triton traffic, or select more.")  # fmt: skip
 
 
@@ -232,7 +232,7 @@ def _configured(facts: Facts) -> Iterator[Diagnosis]:
 
 def _complete(facts: Facts) -> Iterator[Diagnosis]:
     found = facts.snapshot
-    if not facts.first_received_at or facts.flow.received <= facts.flow.unselected:
+    if not facts.first_received_at or facts.flow.ledger.received <= facts.flow.ledger.unselected:
         return
     waited = found.now - facts.first_received_at
     late = [
@@ -249,9 +249,9 @@ def _complete(facts: Facts) -> Iterator[Diagnosis]:
 def _fine(facts: Facts) -> Iterator[Diagnosis]:
     found, flow = facts.snapshot, facts.flow
     if flow.seconds < 60:  # too short to speak of a pace
-        delivered = f"{_items(flow.accepted)} delivered since the start"
+        delivered = f"{_items(flow.ledger.accepted)} delivered since the start"
     else:
-        delivered = f"{round(60 * flow.accepted / flow.seconds)} items a minute delivered"
+        delivered = f"{round(60 * flow.ledger.accepted / flow.seconds)} items a minute delivered"
     last = span(max(0.0, found.now - found.write_handler.last_request_at))
     detail = f"{delivered}, {found.ledger.pending} waiting, last request {last} ago"
     yield Diagnosis(State.OK, detail)

@@ -1,13 +1,13 @@
 """The last hour, in points ten seconds apart, and what went on between two of them.
 
-In: snapshots. Out: a `Flow`, whose numbers add up, and columns for plots. Kept in
-memory alone: a restart begins a new hour.
+In: snapshots. Out: a `Flow`, whose numbers add up, and columns for plots.
 """
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from receiver.ledger import Ledger, more
 from receiver.status.snapshot import Snapshot
 
 STEP_SECONDS = 10.0
@@ -19,83 +19,57 @@ class Point:
     """The counts at one moment; `at` in seconds since the epoch."""
 
     at: float
-    received: int
-    unselected: int
-    dropped: Mapping[str, int]
-    accepted: int
-    rejected: Mapping[str, int]
-    expired: int
-    pending: int
-    outbox_bytes: int
-    oldest_seconds: float
-    replies: Mapping[str, int]
-    refused: Mapping[str, int]
+    ledger: Ledger
+    outbox_bytes: int = 0
+    oldest_seconds: float = 0.0
+    replies: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
+    lost_bytes: int = 0
 
 
-def point_of(found: Snapshot) -> Point:
+def point_of(snapshot: Snapshot) -> Point:
     """Take from a snapshot what the hour keeps."""
-    ledger = found.ledger
     return Point(
-        at=found.now,
-        received=ledger.received,
-        unselected=ledger.unselected,
-        dropped=ledger.dropped,
-        accepted=ledger.accepted,
-        rejected=ledger.rejected,
-        expired=ledger.expired,
-        pending=ledger.pending,
-        outbox_bytes=found.outbox.size_bytes,
-        oldest_seconds=found.oldest_seconds,
-        replies=dict(found.write_handler.replies),
-        refused=dict(found.refused),
+        at=snapshot.now,
+        ledger=snapshot.ledger,
+        outbox_bytes=snapshot.outbox.size_bytes,
+        oldest_seconds=snapshot.oldest_seconds,
+        replies=dict(snapshot.write_handler.replies),
+        refused=dict(snapshot.refused),
+        lost_bytes=snapshot.write_handler.lost_bytes,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What went on in `seconds`, in samples.
+    """What went on in `seconds`: the ledger's difference, and requests.
 
-    received = unselected + dropped + committed, and
-    committed = accepted + rejected + expired + waiting, which is negative while
-    more is delivered than arrives.
+    `ledger.pending` is what more waits, below 0 while more is delivered than arrives;
+    `outbox_bytes` likewise. `lost_bytes` are those of requests refused for good.
     """
 
     seconds: float
-    received: int
-    unselected: int
-    dropped: Mapping[str, int]
-    committed: int
-    accepted: int
-    rejected: Mapping[str, int]
-    expired: int
-    waiting: int
-    requests: int
-    refused: Mapping[str, int]
+    ledger: Ledger
+    requests: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    lost_bytes: int = 0
+    outbox_bytes: int = 0
+
+    def a_minute(self, count: float) -> float:
+        """Turn a count into a pace; 0 where no time has gone by."""
+        return 60 * count / self.seconds if self.seconds else 0.0
 
 
 def flow_between(before: Point, after: Point) -> Flow:
     """Say what went on between two moments."""
-    dropped = _more(before.dropped, after.dropped)
-    received = after.received - before.received
-    unselected = after.unselected - before.unselected
     return Flow(
         seconds=max(0.0, after.at - before.at),
-        received=received,
-        unselected=unselected,
-        dropped=dropped,
-        committed=received - unselected - sum(dropped.values()),
-        accepted=after.accepted - before.accepted,
-        rejected=_more(before.rejected, after.rejected),
-        expired=after.expired - before.expired,
-        waiting=after.pending - before.pending,
-        requests=sum(_more(before.replies, after.replies).values()),
-        refused=_more(before.refused, after.refused),
+        ledger=after.ledger - before.ledger,
+        requests=sum(more(before.replies, after.replies).values()),
+        refused=more(before.refused, after.refused),
+        lost_bytes=after.lost_bytes - before.lost_bytes,
+        outbox_bytes=after.outbox_bytes - before.outbox_bytes,
     )
-
-
-def _more(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    more = {reason: count - before.get(reason, 0) for reason, count in after.items()}
-    return {reason: count for reason, count in more.items() if count}
 
 
 class History:
@@ -108,10 +82,11 @@ class History:
 
     def add(self, point: Point) -> None:
         """Take the next point."""
+        received = point.ledger.received
         if self._points and not self.first_received_at:
-            if point.received > self._points[0].received:
+            if received > self._points[0].ledger.received:
                 self.first_received_at = point.at
-        elif self._points and point.received < self._points[-1].received:
+        elif self._points and received < self._points[-1].ledger.received:
             self._points.clear()  # the outbox was made anew, and its ledger with it
         self._points.append(point)
 
@@ -119,7 +94,7 @@ class History:
         """Say what went on in the last `seconds`, or since the first point if that is later."""
         before = now
         for point in reversed(self._points):
-            if point.received > now.received:
+            if point.ledger.received > now.ledger.received:
                 break
             before = point
             if now.at - point.at >= seconds:
@@ -129,15 +104,10 @@ class History:
     def columns(self, after: float) -> dict[str, list[float]]:
         """Give the points later than `after`, column by column."""
         points = [point for point in self._points if point.at > after]
+        words = [point.ledger.columns() for point in points]
         return {
             "at": [round(point.at, 1) for point in points],
-            "received": [point.received for point in points],
-            "unselected": [point.unselected for point in points],
-            "dropped": [sum(point.dropped.values()) for point in points],
-            "accepted": [point.accepted for point in points],
-            "rejected": [sum(point.rejected.values()) for point in points],
-            "expired": [point.expired for point in points],
-            "pending": [point.pending for point in points],
+            **{word: [counts[word] for counts in words] for word in Ledger().columns()},
             "outbox_bytes": [point.outbox_bytes for point in points],
             "oldest_seconds": [round(point.oldest_seconds, 1) for point in points],
         }

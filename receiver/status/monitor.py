@@ -13,14 +13,14 @@ from typing import Any
 import structlog
 
 from receiver.errors import NotCommitted
-from receiver.events import Events
 from receiver.intake.metrics_json import Allowlist
+from receiver.status import document
 from receiver.status.cost import Cost, estimate
 from receiver.status.diagnosis import Diagnosis, Facts, diagnose
 from receiver.status.history import STEP_SECONDS, Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
 from receiver.status.sampling import LOOK_SECONDS, MetricSeen, Sampling
-from receiver.status.snapshot import Observer, Snapshot, to_document
+from receiver.status.snapshot import Observer, Snapshot
 from receiver.status.verdicts import Severity
 
 NAMES_SECONDS = 2.0
@@ -169,10 +169,10 @@ class Monitor:
         flow = self.history.flow(point_of(view.snapshot), HOUR_SECONDS)
         if flow.seconds < FLOW_SECONDS:
             return []
-        pace = flow.committed / flow.seconds
+        pace = flow.ledger.committed / flow.seconds
         return estimate(pace, self.observation.bytes_per_item, self._price_per_gb)
 
-    def metrics(self, fits: Callable[[str], bool], limit: int) -> dict[str, Any]:
+    def metrics(self, fits: Callable[[str], bool], limit: int) -> Any:
         """List the metrics that are selected, those that are missing, and those nobody asked for."""
         self.observation.watch()
         seen = self.names_seen()
@@ -180,24 +180,15 @@ class Monitor:
         rows = [self._row(name) for name in sorted(seen) if seen[name] and fits(name)]
         unselected = [name for name in seen if not seen[name] and fits(name)]
         unselected.sort(key=lambda name: (-shares.get(name, 0.0), name))
-        found = self.observation
-        return {
-            "selected": {"names": len(rows), "rows": rows[:limit]},
-            "never_seen": [
-                {"name": each.name, "why": each.why, "nearest": each.nearest}
-                for each in self.absences()
-                if fits(each.name)
-            ],
-            "unselected": {
-                "names": len(unselected),
-                "rows": [
-                    {"name": name, "share": round(shares.get(name, 0.0), 6)}
-                    for name in unselected[: min(limit, SHOWN_NAMES)]
-                ],
-            },
-            "share_seen": round(found.share_seen, 4),
-            "series_are_all_counted": found.series_are_all_counted,
-        }
+        return document.metrics(
+            rows,
+            [missing for missing in self.absences() if fits(missing.name)],
+            [(name, shares.get(name, 0.0)) for name in unselected],
+            limit,
+            min(limit, SHOWN_NAMES),
+            share_seen=self.observation.share_seen,
+            series_are_all_counted=self.observation.series_are_all_counted,
+        )
 
     def _row(self, name: str) -> dict[str, Any]:
         now = self._observer.clock()
@@ -217,53 +208,3 @@ class Monitor:
             "per_minute": round(self.observation.per_minute(metric), 2),
             "means": metric.means(now) if metric.seen_at else [],
         }
-
-
-def to_status(view: View, events: Events, costs: list[Cost]) -> dict[str, Any]:
-    """Spell a view: the body of GET /api/v1/status, described in docs/http-api.md."""
-    found, flow = view.diagnosis, view.flow
-    return {
-        "verdict": {
-            "state": found.state.value,
-            "severity": found.severity.value,
-            "line": found.line,
-            "hint": found.hint,
-            "runbook": found.runbook,
-            "also": found.also,
-        },
-        **to_document(view.snapshot),
-        "flow": {
-            "seconds": round(flow.seconds, 1),
-            "received": flow.received,
-            "unselected": flow.unselected,
-            "dropped": flow.dropped,
-            "committed": flow.committed,
-            "accepted": flow.accepted,
-            "rejected": flow.rejected,
-            "expired": flow.expired,
-            "waiting": flow.waiting,
-            "requests": flow.requests,
-            "refused": flow.refused,
-        },
-        "errors": [
-            {
-                "where": each.where,
-                "words": each.words,
-                "hint": each.hint,
-                "count": each.count,
-                "first_at": round(each.first_at, 3),
-                "last_at": round(each.last_at, 3),
-            }
-            for each in events.latest()
-        ],
-        "cost": [
-            {
-                "span": each.span,
-                "items": each.items,
-                "json_gb": each.json_gb,
-                "billed_gb": each.billed_gb,
-                "money": each.money,
-            }
-            for each in costs
-        ],
-    }

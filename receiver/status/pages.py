@@ -20,8 +20,9 @@ from aiohttp import web
 from receiver.config.reload import Watch
 from receiver.errors import NotCommitted
 from receiver.server.app import Pages
+from receiver.status import document
 from receiver.status.metrics import to_text
-from receiver.status.monitor import Monitor, to_status
+from receiver.status.monitor import Monitor
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 200, 5_000
 TAP_LIMIT = 500
@@ -32,8 +33,8 @@ def make_pages(monitor: Monitor, watch: Watch) -> Pages:
 
     async def status() -> bytes:
         view = await monitor.view()
-        document = to_status(view, monitor.events, monitor.cost(view))
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        body = document.status(view, monitor.events.latest(), monitor.cost(view))
+        return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:
         return to_text((await monitor.view()).snapshot)
@@ -100,7 +101,7 @@ class _Shown:
             if len(items) == TAP_LIMIT:
                 break
             last = each.number
-            item = spell_item(each.line)
+            item = document.item(each.line)
             if fits(item["name"]):
                 items.append(item)
         return _json({"after": last, "items": items})
@@ -116,18 +117,6 @@ def matcher(text: str) -> Callable[[str], bool]:
     return lambda name: all(word in name.lower() for word in words)
 
 
-def spell_item(line: bytes) -> dict[str, Any]:
-    """Take from an item what a person reads."""
-    item = orjson.loads(line)
-    data = item["data"]["baseData"]
-    return {
-        "time": item["time"],
-        "name": data["metrics"][0]["name"],
-        "value": data["metrics"][0]["value"],
-        "labels": data.get("properties", {}),
-    }
-
-
 def _number(request: web.Request, name: str, default: float) -> float:
     text = request.query.get(name, "")
     try:
@@ -139,8 +128,8 @@ def _number(request: web.Request, name: str, default: float) -> float:
     return number
 
 
-def _json(document: Any) -> web.Response:
-    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+def _json(content: Any) -> web.Response:
+    body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
     headers = {"Cache-Control": "no-store"}
     return web.Response(body=body, content_type="application/json", headers=headers)
 

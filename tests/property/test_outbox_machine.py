@@ -15,10 +15,10 @@ from hypothesis.stateful import (
 )
 
 from receiver.errors import OutboxFull
+from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, Batch, Settlement, cut, seal, unpack
 from receiver.outbox.dedup import REMEMBER_SECONDS
 from receiver.outbox.store import Outbox
-from receiver.status.snapshot import read_ledger
 
 NOW_MS = 1_800_000_000_000
 BAD = seal(Append(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))

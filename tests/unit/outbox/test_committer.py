@@ -13,12 +13,12 @@ import pytest
 
 from receiver.errors import NotCommitted, OutboxFull
 from receiver.events import Events
+from receiver.ledger import read_ledger
 from receiver.outbox import committer as commit
 from receiver.outbox.batch import Append, Batch, Settlement, cut, unpack
 from receiver.outbox.committer import Committer
 from receiver.outbox.schema import FILE_NAME
 from receiver.outbox.store import Outbox
-from receiver.status.snapshot import read_ledger
 
 KEY = "11111111-2222-3333-4444-555555555555"
 NOW_MS = 1_800_000_000_000

@@ -10,11 +10,11 @@ import pytest
 
 from receiver.cli.rejected_items import read_dead_letters
 from receiver.errors import OutboxError, OutboxFull
+from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, Batch, DeadLetter, Settlement, cut, seal, unpack
 from receiver.outbox.dead_letters import KEPT
 from receiver.outbox.schema import FILE_NAME
 from receiver.outbox.store import EXPIRY_MS, Outbox
-from receiver.status.snapshot import read_ledger
 
 KEY = "11111111-2222-3333-4444-555555555555"
 NOW = 1_800_000_000.0

@@ -10,6 +10,7 @@ from receiver.azure.verdict import Action
 from receiver.delivery.backoff import State as Backoff
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
+from receiver.ledger import WORDS, Ledger
 from receiver.outbox.batch import Statistics
 from receiver.outbox.schema import GONE
 from receiver.server.admission import AdmissionStatistics
@@ -18,14 +19,14 @@ from receiver.server.write_handler import WriteCounts
 from receiver.status.diagnosis import Facts, diagnose
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
-from receiver.status.snapshot import Ledger, Snapshot
+from receiver.status.snapshot import Snapshot
 from receiver.status.verdicts import MEANINGS, Severity, State, anchor
 from receiver.text import size, span
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
-FLOW = Flow(130.0, 420, 300, {}, 120, 120, {}, 0, 0, 9, {})
+FLOW = Flow(130.0, Ledger(420, 300, rendered=120, accepted=120), 9)
 SNAPSHOT = Snapshot(
-    ledger=Ledger(420, 300, {}, 120, {}, 0, 0),
+    ledger=Ledger(420, 300, rendered=120, accepted=120),
     outbox=Statistics(0, 0, 0, 1_000_000_000, 0, 0),
     outbox_failing=False,
     write_handler=WriteCounts(replies=Counter({"204": 9}), last_request_at=NOW - 4),
@@ -45,15 +46,22 @@ SNAPSHOT = Snapshot(
 FACTS = Facts(SNAPSHOT, FLOW, names_seen=42, newest_sample_at=NOW - 4, first_received_at=NOW - 3900)
 PENDING: dict[str, Any] = {
     "outbox": Statistics(900, 3, 41_000_000, 1_000_000_000, int((NOW - 540) * 1000), 0),
-    "ledger": Ledger(420, 0, {}, 0, {}, 0, 420),
+    "ledger": Ledger(420, rendered=420, pending=420),
 }
+
+
+def changed_flow(changes: dict[str, Any]) -> Flow:
+    """Change a flow, or words of its ledger."""
+    words = {name: value for name, value in changes.items() if name in WORDS}
+    rest = {name: value for name, value in changes.items() if name not in WORDS}
+    return replace(FLOW, ledger=replace(FLOW.ledger, **words), **rest)
 
 
 def facts(*, flow: dict[str, Any] | None = None, facts: dict[str, Any] | None = None, **snapshot: Any) -> Facts:  # fmt: skip
     """Make the facts of a healthy receiver, some of them changed."""
     changed: dict[str, Any] = {
         "snapshot": replace(SNAPSHOT, **snapshot),
-        "flow": replace(FLOW, **(flow or {})),
+        "flow": changed_flow(flow or {}),
     }
     return replace(FACTS, **changed, **(facts or {}))
 
@@ -62,7 +70,7 @@ def gate(action: Action, reason: str, hint: str = "", failures: int = 3) -> dict
     return {"gate": Backoff(action, 0.0, 0.0, failures, reason, hint), "gate_wait_seconds": 2840.0}
 
 
-NOTHING_SELECTED = {"unselected": 420, "committed": 0, "accepted": 0}
+NOTHING_SELECTED = {"unselected": 420, "rendered": 0, "accepted": 0}
 NO_REQUEST: dict[str, Any] = {"write_handler": WriteCounts()}
 
 CASES: dict[str, tuple[Facts, str]] = {
@@ -161,7 +169,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         "DROPPING: samples without a way to be sent in 2 min: 4 infinite",
     ),
     "only not-numbers": (
-        facts(flow={"dropped": {"nan": 120}, "committed": 0}),
+        facts(flow={"dropped": {"nan": 120}, "rendered": 0}),
         "DROPPING: none of the selected samples is a number: 120 nan",
     ),
     "some not-numbers are usual": (facts(flow={"dropped": {"nan": 4, "stale": 1}}), "OK:"),

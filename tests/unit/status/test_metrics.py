@@ -15,15 +15,16 @@ from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.latency import Latency
+from receiver.ledger import Ledger
 from receiver.outbox.batch import Statistics
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts
 from receiver.status.metrics import METRICS, SelfMetric, to_text
-from receiver.status.snapshot import Ledger, Snapshot
+from receiver.status.snapshot import Snapshot
 
 NOW = 1_800_000_000.0
-LEDGER = Ledger(100, 40, {"nan": 3, "stale": 2}, 30, {"other": 1, "too_long": 4}, 5, 15)
+LEDGER = Ledger(100, 40, {"nan": 3, "stale": 2}, 5, 50, 5, 30, {"other": 1, "too_long": 4}, 5, 15)
 SNAPSHOT = Snapshot(
     ledger=LEDGER,
     outbox=Statistics(15, 2, 1234, 9999, round(NOW * 1000) - 90_500, 1),
@@ -160,17 +161,12 @@ def test_the_ledger_can_be_summed_from_the_metrics() -> None:
         return sum(value for (each, _), value in found.items() if each == name)
 
     assert total("receiver_samples_received_total") == sum(
-        map(
-            total,
-            (
-                "receiver_samples_unselected_total",
-                "receiver_samples_dropped_total",
-                "receiver_items_accepted_total",
-                "receiver_items_rejected_total",
-                "receiver_items_expired_total",
-                "receiver_items_pending",
-            ),
-        )
+        total(f"receiver_samples_{word}_total")
+        for word in ("unselected", "dropped", "folded", "rendered")
+    )
+    assert total("receiver_samples_rendered_total") + total("receiver_items_flushed_total") == (
+        sum(total(f"receiver_items_{word}_total") for word in ("accepted", "rejected", "expired"))
+        + total("receiver_items_pending")
     )
 
 
@@ -181,7 +177,7 @@ def test_a_ledger_that_does_not_add_up_is_told() -> None:
 
 def test_every_drop_reason_is_there_from_the_start() -> None:
     """A rate needs the nought before the one."""
-    found = samples(ledger=Ledger(0, 0, {}, 0, {}, 0, 0))
+    found = samples(ledger=Ledger())
 
     assert {label for name, label in found if name == "receiver_samples_dropped_total"} == set(
         DROP_REASONS

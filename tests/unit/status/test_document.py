@@ -1,4 +1,4 @@
-"""The ledger is ordered, and the status page says all of it."""
+"""GET /api/v1/status says all of a snapshot."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,17 +9,24 @@ from receiver.azure.verdict import Action
 from receiver.delivery.backoff import State
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
+from receiver.ledger import Ledger
 from receiver.outbox.batch import Statistics
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts
-from receiver.status.snapshot import Ledger, Snapshot, read_ledger, to_document
+from receiver.status import document as api
+from receiver.status.diagnosis import Diagnosis
+from receiver.status.history import Flow
+from receiver.status.monitor import View
+from receiver.status.snapshot import Snapshot
+from receiver.status.verdicts import State as Verdict
 
 NOW = 1_800_000_000.0
 LEDGER = Ledger(
     received=100,
     unselected=40,
     dropped={"nan": 3, "stale": 2},
+    rendered=55,
     accepted=30,
     rejected={"other": 1, "too_long": 4},
     expired=5,
@@ -58,44 +65,7 @@ def snapshot(**changes: Any) -> Snapshot:
 
 def document(found: Snapshot) -> Any:
     """Spell a snapshot and read it back."""
-    return to_document(found)
-
-
-def test_the_outbox_s_totals_become_the_ledger() -> None:
-    """Reasons by name; what is nought is not shown."""
-    totals = {
-        ("received", ""): 100,
-        ("unselected", ""): 40,
-        ("dropped", "stale"): 2,
-        ("dropped", "nan"): 3,
-        ("dropped", "infinite"): 0,
-        ("accepted", ""): 30,
-        ("rejected", "too_long"): 4,
-        ("rejected", "other"): 1,
-        ("expired", ""): 5,
-        ("pending", ""): 15,
-    }
-
-    ledger = read_ledger(totals)
-
-    assert ledger == LEDGER
-    assert list(ledger.dropped) == ["nan", "stale"]
-    assert ledger.adds_up
-
-
-def test_an_empty_outbox_has_an_empty_ledger() -> None:
-    """And it adds up."""
-    assert read_ledger({}) == Ledger(0, 0, {}, 0, {}, 0, 0)
-    assert read_ledger({}).adds_up
-
-
-@pytest.mark.parametrize("field", ["received", "unselected", "accepted", "expired", "pending"])
-def test_one_sample_too_many_or_few_is_seen(field: str) -> None:
-    """Each part of the sum counts."""
-    for off in (-1, 1):
-        assert not replace(LEDGER, **{field: getattr(LEDGER, field) + off}).adds_up
-    assert not replace(LEDGER, dropped={"nan": 6}).adds_up
-    assert not replace(LEDGER, rejected={"other": 4}).adds_up
+    return api.status(View(found, Flow(60.0, LEDGER), Diagnosis(Verdict.OK, "fine")), [], [])
 
 
 def test_the_status_page_says_all_of_it() -> None:
@@ -103,10 +73,12 @@ def test_the_status_page_says_all_of_it() -> None:
     found = document(snapshot())
 
     assert {
-        name: found[name] for name in ("received", "unselected", "accepted", "expired", "pending")
+        name: found[name]
+        for name in ("received", "unselected", "rendered", "accepted", "expired", "pending")
     } == {
         "received": 100,
         "unselected": 40,
+        "rendered": 55,
         "accepted": 30,
         "expired": 5,
         "pending": 15,
