@@ -11,7 +11,8 @@ from pathlib import Path
 
 from receiver import errors
 from receiver.azure.verdict import REJECT_REASONS
-from receiver.cli.main import make_parser
+from receiver.cli import help_text
+from receiver.cli.verbs import PROGRAM, VERBS
 from receiver.config.settings import SETTINGS
 from receiver.intake.decode import INVALID_REASONS
 from receiver.intake.pipeline import DROP_REASONS
@@ -109,9 +110,17 @@ def verdicts() -> str:
 
 def verbs() -> str:
     """List the verbs of the command line."""
-    [actions] = (each for each in make_parser()._actions if hasattr(each, "_choices_actions"))  # noqa: SLF001
-    rows = ([f"`{each.dest}`", each.help or ""] for each in actions._choices_actions)  # noqa: SLF001
-    return table(("verb", "what it does"), rows)
+    return table(("verb", "what it does"), ([f"`{verb.name}`", verb.summary] for verb in VERBS))
+
+
+def command_line() -> str:
+    """Print each verb's help."""
+    parts = [f"```console\n$ {PROGRAM} --help\n{help_text.overview()}\n```\n"]
+    parts += [
+        f"## {verb.name}\n\n```console\n$ {PROGRAM} {verb.name} --help\n{help_text.of_verb(verb)}\n```\n"
+        for verb in VERBS
+    ]
+    return "\n".join(parts)
 
 
 def _subclasses(kind: type[errors.RequestRefused]) -> Iterator[type[errors.RequestRefused]]:
@@ -130,6 +139,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "refused-series": refused_series,
     "verdicts": verdicts,
     "verbs": verbs,
+    "command-line": command_line,
 }
 
 

@@ -15,6 +15,8 @@ import structlog
 
 from receiver.text import printable
 
+_FIRST = ("event", "reason", "error", "problem", "entry", "hint")
+
 
 class Unfailing:
     """A text file whose failures stop nothing: a full disk, a reader that is gone, a closed file.
@@ -46,30 +48,46 @@ class Unfailing:
         return False
 
 
-def configure(**always: Any) -> None:
-    """Set up structlog; called once, by the command line. Each line says what is `always` so."""
+def configure(level: str = "info", form: str = "", *, colors: bool = True, **always: Any) -> None:
+    """Set up structlog; called once, by the command line. Each line says what is `always` so.
+
+    `form` is console, json or logfmt; without it console for people and json elsewhere.
+    """
     file = Unfailing(sys.stderr)
-    people = file.isatty()
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=_printable_traceback)
-        if people
-        else structlog.processors.JSONRenderer()
-    )
+    people = form == "console" or (not form and file.isatty())
     structlog.configure(
         processors=[
             lambda _, __, event: {**always, **event},
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=not people),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
             )
             if not people
             else _printable_values,
-            renderer,
+            _in_reading_order,
+            _renderer("console" if people else form, colors=colors),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", file)),
         cache_logger_on_first_use=False,
     )
+
+
+def _renderer(form: str, *, colors: bool) -> structlog.typing.Processor:
+    match form:
+        case "console":
+            return structlog.dev.ConsoleRenderer(
+                colors=colors, sort_keys=False, exception_formatter=_printable_traceback
+            )
+        case "logfmt":
+            return structlog.processors.LogfmtRenderer()
+    return structlog.processors.JSONRenderer()
+
+
+def _in_reading_order(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Put first what a person looks for: the event, why, and what to do."""
+    return {key: event[key] for key in (*_FIRST, *event) if key in event}
 
 
 def _printable_values(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:

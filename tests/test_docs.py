@@ -9,7 +9,7 @@ import pytest
 
 from receiver import errors
 from receiver.azure.verdict import REJECT_REASONS, Action
-from receiver.cli import main as cli
+from receiver.cli.verbs import VERBS, Verb
 from receiver.config.settings import SETTINGS, Setting
 from receiver.intake import decode
 from receiver.intake.pipeline import DROP_REASONS
@@ -46,12 +46,6 @@ STATUSES = sorted({each.status for each in REFUSALS} | {204, 405})
 ROUTES = [WRITE_PATH, "/api/v1/status", "/metrics", "/-/healthy", "/-/ready"]
 
 
-def verbs() -> list[str]:
-    """List the verbs of the command line."""
-    [actions] = (each for each in cli.make_parser()._subparsers._group_actions)  # type: ignore[union-attr]
-    return list(actions.choices or ())
-
-
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_is_documented(setting: Setting) -> None:
     """Its variable, its flag, its default."""
@@ -62,12 +56,13 @@ def test_every_setting_is_documented(setting: Setting) -> None:
     assert not setting.default or setting.default in text
 
 
-@pytest.mark.parametrize("verb", verbs())
-def test_every_verb_is_documented(verb: str) -> None:
-    """By its own name, or as it is typed."""
-    text = text_of("README.md", "docs/settings.md")
-
-    assert f"appinsights-receiver {verb}" in text or f"`{verb}`" in text
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_every_verb_is_documented(verb: Verb) -> None:
+    """In README by its name, in docs/cli.md with each of its flags."""
+    assert f"`{verb.name}`" in text_of("README.md")
+    page = text_of("docs/cli.md")
+    assert f"\n## {verb.name}\n" in page
+    assert [flag.name for flag in verb.flags if not is_named(flag.name, page)] == []
 
 
 @pytest.mark.parametrize("metric", SELF_METRICS, ids=lambda metric: metric.name)

@@ -9,30 +9,12 @@ from receiver.azure import credentials as entra
 from receiver.cli.findings import Finding, Mark
 from receiver.cli.prometheus_config import check_prometheus
 from receiver.cli.run import NO_DESTINATION
-from receiver.cli.verbs import Verbs, add_json, add_verb
 from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
 from receiver.server.auth import exposure, read_rules
 
 EXITS = "Exit codes: 0 all can be used (warnings included), 2 something cannot."
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(
-        verbs,
-        "check",
-        "check what is set, offline",
-        "Check all settings, metrics.json, the connection string, and on demand a Prometheus\n"
-        "configuration: does it write to this receiver, and do its rules make the _irate names asked for?",
-        common,
-        example="Example: appinsights-receiver check --prometheus /etc/prometheus/prometheus.yml",
-        exits=EXITS,
-    )
-    parser.add_argument("--prometheus", metavar="FILE", help="a prometheus.yml to check as well")  # fmt: skip
-    add_json(parser)
-    parser.set_defaults(run=run)
 
 
 @dataclass(slots=True)

@@ -6,18 +6,8 @@ import sqlite3
 from contextlib import suppress
 
 from receiver.cli.rejected_items import read_dead_letters, to_text
-from receiver.cli.verbs import Verbs, add_json, add_verb
 from receiver.config.settings import Origin, Settings
 from receiver.errors import OutboxError
-
-SHOWN = ("outbox_dir",)
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(verbs, "dead-letters", "show rejected items", "Show the latest items that Application Insights rejected for good, with its words and what to do.\nReads the outbox's directory; the receiver may run meanwhile or not.", common, example="Example: appinsights-receiver dead-letters --json | jq .message")  # fmt: skip
-    add_json(parser, "one JSON object a line")
-    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:

@@ -16,8 +16,7 @@ from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.prometheus_config import is_ours
 from receiver.cli.receiver_api import Ask, ask_running
 from receiver.cli.run import NO_DESTINATION
-from receiver.cli.upstream import Prometheus, Triton, add_places, ask_prometheus, ask_triton
-from receiver.cli.verbs import Verbs, add_json, add_verb
+from receiver.cli.upstream import Prometheus, Triton, ask_prometheus, ask_triton
 from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist, Entry
@@ -28,33 +27,6 @@ from receiver.text import span
 BEHIND_SECONDS = 60.0
 SYMPTOMS = {State.NOT_RECEIVING, State.FILTERED_OUT, State.INCOMPLETE, State.WAITING}
 """Verdicts whose cause lies further up: what Prometheus and Triton say goes before them."""
-SHOWN = (
-    "connection_string",
-    "authentication_string",
-    "send_timeout_seconds",
-    "metrics_json",
-    "listen",
-    "web_config_file",
-    "bearer_token_file",
-)
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(
-        verbs,
-        "doctor",
-        "find out online what is wrong",
-        "Look at everything online: the endpoint (DNS, TLS, clock, one canary item), the receiver,\n"
-        "Prometheus (up, scraping, its remote_write), Triton, and whether each name of metrics.json\n"
-        "can appear. Each failure comes with its fix, and the cause stands on top.",
-        common,
-        example="Example: appinsights-receiver doctor --triton http://triton:8000 --triton-metrics http://triton:8002/metrics",
-    )
-    add_places(parser)
-    parser.add_argument("--no-canary", action="store_true", help="send nothing to Application Insights")  # fmt: skip
-    add_json(parser)
-    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:

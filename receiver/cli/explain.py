@@ -9,8 +9,7 @@ from urllib.parse import quote
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.receiver_api import Ask, ask_running
-from receiver.cli.upstream import add_places, ask_prometheus, ask_series, ask_triton
-from receiver.cli.verbs import Verbs, add_json, add_verb
+from receiver.cli.upstream import ask_prometheus, ask_series, ask_triton
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Entry
@@ -20,25 +19,6 @@ from receiver.text import span
 from receiver.triton import METRIC_NAMES, METRICS, Category, Metric, series_names
 
 LATE_SECONDS = 180.0
-SHOWN = ("metrics_json", "listen", "web_config_file", "bearer_token_file")
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(
-        verbs,
-        "explain",
-        "tell the fate of one metric",
-        "Follow one metric from Triton over Prometheus and metrics.json to its last delivery, and\n"
-        "say where it stops and why.",
-        common,
-        operands="METRIC",
-        example="Example: appinsights-receiver explain nv_inference_request_success_irate",
-    )
-    parser.add_argument("metric", help="a series' name, as Prometheus shows it")
-    add_places(parser)
-    add_json(parser)
-    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:

@@ -1,83 +1,99 @@
 """The command line: what a person types, and what it answers.
 
-Exit codes: 0 done, 1 it could not be done, 2 something that was set cannot be used.
-What each verb does is in `receiver.cli.verbs`.
+Exit codes: 0 done, 1 it could not be done, 2 something that was typed or set cannot be used.
+The verbs are in `receiver.cli.verbs`. A verb's module is loaded when it runs, so that help
+and version come at once.
 """
 
-import argparse
-import json
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from receiver import __version__, logs
-from receiver.cli import (
-    check,
-    dead_letters,
-    doctor,
-    explain,
-    relabel,
-    run,
-    sandbox,
-    suggest,
-    tap,
-    top,
-)
-from receiver.config.settings import SETTINGS, resolve
+from receiver import __version__
+from receiver.cli import help_text
+from receiver.cli.parser import HelpAsked, Mistyped, VersionAsked, read
+from receiver.cli.terminal import err, out, show_error
+from receiver.cli.verbs import PROGRAM, Verb
+from receiver.config.settings import Settings, resolve
 from receiver.errors import ReceiverError, SettingsError
 
-VERBS = (run, sandbox, check, doctor, explain, suggest, relabel, tap, top, dead_letters)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    parser = make_parser()
-    given = parser.parse_args(arguments)
-    logs.configure()
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough: head, a pager that was left
+        _drop_output()
+        return 1
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _drop_output()
+        show_error(f"standard output: {error.strerror}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        verb, given = read(arguments)
+    except HelpAsked as asked:
+        _show_help(asked.verb)
+        return 0
+    except VersionAsked:
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    except Mistyped as error:
+        show_error(str(error), f"usage: {error.usage}\n{error.help} says more.")
+        return 2
+    as_json = getattr(given, "json", False)
     try:
         settings, origins = resolve(vars(given), os.environ)
-        return int(given.run(given, settings, origins))
+        if verb.logs:
+            _start_logging(settings)
+        return int(import_module(verb.module).run(given, settings, origins))
     except SettingsError as error:
-        return _tell(error.problems, 2, as_json=getattr(given, "json", False))
+        return _fail(error.problems, "", 2, as_json=as_json)
     except ReceiverError as error:
-        return _tell([str(error)], 1, as_json=getattr(given, "json", False))
-    except (KeyboardInterrupt, BrokenPipeError):
-        return 1
+        return _fail([str(error)], error.hint, 1, as_json=as_json)
 
 
-def _tell(problems: Sequence[str], code: int, *, as_json: bool) -> int:
+def _start_logging(settings: Settings) -> None:
+    logs = import_module("receiver.logs")  # with structlog, which --help has no use for
+    logs.configure(settings.log_level, settings.log_format, colors=err().colored)
+
+
+def _show_help(verb: Verb | None) -> None:
+    printer = out()
+    width = help_text.WIDTH
+    if printer.file and printer.file.isatty():
+        width = min(width, os.get_terminal_size(printer.file.fileno()).columns)
+    paint = printer.paint if printer.colored else help_text.plain
+    text = help_text.of_verb(verb, paint, width) if verb else help_text.overview(paint, width)
+    printer.raw(text)
+
+
+def _fail(problems: Sequence[str], hint: str, code: int, *, as_json: bool) -> int:
     """Say what keeps a verb from its work: to people, and to a program that waits for JSON."""
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        show_error(problem, hint)
     if as_json:
+        import json  # noqa: PLC0415 - start of --help and --version
+
         print(json.dumps({"errors": problems}))
     return code
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of all verbs, their flags from the one list of settings."""
-    parser = argparse.ArgumentParser(
-        prog="appinsights-receiver",
-        description="Takes Prometheus' remote_write and delivers it to Azure Application Insights.",
-        epilog="Every flag has an environment variable; a flag wins. README.md lists them.",
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add(verbs, _make_common(getattr(verb, "SHOWN", ())))
-    return parser
-
-
-def _make_common(shown: Sequence[str]) -> argparse.ArgumentParser:
-    """Make the flags that every verb takes; help shows those that matter to it, or all."""
-    common = argparse.ArgumentParser(add_help=False)
-    which = "those that matter here; all others of `run` are taken too" if shown else "README.md explains each"  # fmt: skip
-    group = common.add_argument_group("settings", which)
-    for setting in SETTINGS:
-        if setting.flag:
-            default = f" (default: {setting.default})" if setting.default else ""
-            text = f"{setting.meaning}{default} [{setting.environment}]".replace("%", "%%")
-            if shown and setting.name not in shown:
-                text = argparse.SUPPRESS
-            group.add_argument(setting.flag, dest=setting.name, metavar="…", help=text)
-    return common
+def _drop_output() -> None:
+    """Let nothing more be written to a standard output that takes nothing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

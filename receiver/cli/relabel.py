@@ -4,28 +4,10 @@ import argparse
 import json
 import re
 
-from receiver.cli.verbs import Verbs, add_json, add_verb
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.intake.metrics_json import Allowlist
 
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
-SHOWN = ("metrics_json",)
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(
-        verbs,
-        "relabel",
-        "print write_relabel_configs",
-        "Print the write_relabel_configs that let Prometheus write only what metrics.json names.\n"
-        "The receiver drops the rest cheaply; this saves the network and Prometheus' own work too.\n"
-        "A change of metrics.json then needs a change of prometheus.yml as well.",
-        common,
-        example="Put it under the remote_write entry that writes to the receiver.",
-    )
-    add_json(parser)
-    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:

@@ -10,7 +10,6 @@ import structlog
 
 from receiver import sandbox, service
 from receiver.azure.connection_string import parse as parse_connection
-from receiver.cli.verbs import Verbs, add_verb
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
@@ -28,13 +27,6 @@ without Azure:
 """
 
 log = structlog.get_logger()
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(verbs, "run", "receive and deliver", "Receive remote-write requests and deliver them, until stopped.", common, example="Look at it while it runs: http://localhost:9201/")  # fmt: skip
-    parser.add_argument("--sandbox", action="store_true", help="deliver to a sandbox started inside, not to Azure")  # fmt: skip
-    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from receiver.cli.fetch import NoAnswer, exposed, get_text
 from receiver.cli.upstream import ask_vector
-from receiver.cli.verbs import Verbs, add_json, add_verb
 from receiver.config.settings import Origin, Settings, read_seconds
 from receiver.errors import ReceiverError, SettingsError
 from receiver.status.cost import LINE_BYTES, estimate
@@ -20,33 +19,12 @@ from receiver.triton import METRICS, Category, series_names
 TRITON = "http://localhost:8002/metrics"
 IRATE_SECONDS = 60.0
 ALIASES = {"count": Category.COUNT, "latency": Category.LATENCY, "summary": Category.SUMMARY, "gpu": Category.GPU, "cpu": Category.CPU, "other": Category.OTHER}  # fmt: skip
-SHOWN = ("price_per_gb",)
 
 
 class NotWritten(ReceiverError):
     """The file cannot be written; the message says why."""
 
     reason = "not_written"
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(
-        verbs,
-        "suggest",
-        "write a metrics.json from what is there",
-        "Print a metrics.json with what a live Triton or Prometheus shows, and on standard error\n"
-        "what each category costs. For a counter its _irate is taken, which charts can use as it is.",
-        common,
-        example="Example: appinsights-receiver suggest --category count,latency > metrics.json",
-    )
-    parser.add_argument("--from", dest="source", default=TRITON, metavar="URL", help=f"Triton's metrics ({TRITON}), or Prometheus (http://localhost:9090)")  # fmt: skip
-    parser.add_argument("--category", default="", metavar="LIST", help=f"of {', '.join(ALIASES)}; without it all that have series")  # fmt: skip
-    parser.add_argument("--counters", action="store_true", help="take the counters themselves too")
-    parser.add_argument("--scrape-seconds", type=read_interval, default=15.0, metavar="N", help="how often Prometheus scrapes (default: 15)")  # fmt: skip
-    parser.add_argument("--output", metavar="FILE", help="write metrics.json there; one that exists is kept")  # fmt: skip
-    add_json(parser, "print the categories and their costs as well")
-    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
@@ -56,7 +34,9 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         raise SettingsError(f"no category {', '.join(unknown)}; there are {', '.join(ALIASES)}")
     seen = _series(given.source)
     categories = {
-        name: _choose(category, seen, counters=given.counters, scrape_seconds=given.scrape_seconds)
+        name: _choose(
+            category, seen, counters=given.counters, scrape_seconds=given.scrape_seconds or 15.0
+        )
         for name, category in ALIASES.items()
     }
     chosen = [name for name in ALIASES if categories[name]["names"] and name in (wanted or ALIASES)]

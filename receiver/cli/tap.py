@@ -7,31 +7,9 @@ import time
 from urllib.parse import quote
 
 from receiver.cli.receiver_api import ask_running
-from receiver.cli.verbs import Verbs, add_json, add_verb
 from receiver.config.settings import Origin, Settings
 
 ASK_SECONDS = 1.0
-SHOWN = ("listen", "web_config_file", "bearer_token_file")
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(
-        verbs,
-        "tap",
-        "show what flows right now",
-        "Show the items that a running receiver commits, as they go by: all of them at a modest pace,\n"
-        "a sample of them past some thousand a second. Ends with Ctrl-C, --count or --seconds.",
-        common,
-        operands="[GLOB]",
-        example="Example: appinsights-receiver tap 'nv_gpu_*' --count 20",
-    )
-    parser.add_argument("glob", nargs="?", default="*", help="names to show, with * and ?")
-    parser.add_argument("--receiver", metavar="URL", help="default: where this configuration listens")  # fmt: skip
-    parser.add_argument("--count", type=int, default=0, metavar="N", help="end after so many items")
-    parser.add_argument("--seconds", type=float, default=0.0, metavar="N", help="end after so long; 1 where nothing came")  # fmt: skip
-    add_json(parser, "one JSON object a line")
-    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:

@@ -10,33 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from receiver.cli.receiver_api import ask_running
-from receiver.cli.verbs import Verbs, add_json, add_verb
 from receiver.config.settings import Origin, Settings
 from receiver.text import size, span
 
 CLEAR = "\x1b[H\x1b[2J"
 FILE_COLUMNS = 1000
 """Where no terminal sets a width: nothing is cut that somebody may look for."""
-SHOWN = ("listen", "web_config_file", "bearer_token_file")
-
-
-def add(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    """Make the verb."""
-    parser = add_verb(
-        verbs,
-        "top",
-        "watch the stages in a terminal",
-        "Watch a running receiver: the verdict, the flow of the last minute, the busiest metrics and\n"
-        "the last errors. Ends with Ctrl-C; without a terminal it shows one moment and ends.",
-        common,
-        example="Example: appinsights-receiver top --receiver http://receiver:9201 --every 5",
-        exits="Exit codes: 0 all is well, 1 the verdict is bad or nobody answers, 2 a setting cannot be used.",
-    )
-    parser.add_argument("--receiver", metavar="URL", help="default: where this configuration listens")  # fmt: skip
-    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often to look (default: 2)")  # fmt: skip
-    parser.add_argument("--once", action="store_true", help="show one moment and end")
-    add_json(parser, "one moment, as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:

@@ -1,6 +1,5 @@
 """Triton and Prometheus as `doctor` and `explain` see them. Asks; decides nothing."""
 
-import argparse
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,18 +7,7 @@ from urllib.parse import quote
 
 from receiver.cli.fetch import NoAnswer, exposed, get, get_json, get_text
 
-PROMETHEUS = "http://localhost:9090"
-TRITON = "http://localhost:8000"
-TRITON_METRICS = "http://localhost:8002/metrics"
 LATELY_SECONDS = 600
-
-
-def add_places(parser: argparse.ArgumentParser) -> None:
-    """Let a verb be told where everything is; an empty text leaves a part out."""
-    parser.add_argument("--receiver", metavar="URL", help="default: where this configuration listens")  # fmt: skip
-    parser.add_argument("--prometheus-url", default=PROMETHEUS, metavar="URL", help=f"default: {PROMETHEUS}; '' leaves it out")  # fmt: skip
-    parser.add_argument("--triton", default=TRITON, metavar="URL", help=f"Triton's HTTP port (default: {TRITON}); '' leaves it out")  # fmt: skip
-    parser.add_argument("--triton-metrics", default=TRITON_METRICS, metavar="URL", help=f"default: {TRITON_METRICS}; '' leaves it out")  # fmt: skip
 
 
 @dataclass(slots=True)

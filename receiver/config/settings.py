@@ -92,6 +92,18 @@ def read_count(text: str) -> int:
     return count
 
 
+def read_word(*words: str) -> Callable[[str], str]:
+    """Make what reads one of these words. Raises, when called: ValueError."""
+
+    def read(text: str) -> str:
+        if (word := text.strip().lower()) in words:
+            return word
+        message = f"not one of {', '.join(filter(None, words))}"
+        raise ValueError(message)
+
+    return read
+
+
 def place(text: str) -> Path:
     """Read a path, ~ expanded. Raises: SettingsError for what cannot be shown, or no such home."""
     if (shown := printable(text)) != text:
@@ -178,6 +190,8 @@ class Settings:
     items_per_second: int = _setting("RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "TokenBucket of delivery; Application Insights takes 32,000 a second for one resource.")
     shutdown_seconds: float = _setting("RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way.")
     price_per_gb: float = _setting("RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none.")
+    log_level: str = _setting("RECEIVER_LOG_LEVEL", "--log.level", "info", read_word("debug", "info", "warning", "error"), "Least severe lines of the log: debug, info, warning or error.")
+    log_format: str = _setting("RECEIVER_LOG_FORMAT", "--log.format", "", read_word("", "json", "logfmt", "console"), "Form of the log: json, logfmt, or console for people; without it console on a terminal, json elsewhere.")
     sandbox_listen: Address = _setting("RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts.")
     host: str
 # fmt: on

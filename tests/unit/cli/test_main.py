@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from receiver import __version__
-from receiver.cli.main import main, make_parser
+from receiver.cli.main import main
 from receiver.cli.top import to_lines
 from receiver.config.settings import SETTINGS
 from receiver.outbox.batch import Append, DeadLetter, Settlement, cut, seal
@@ -196,60 +195,6 @@ def test_dead_letters_of_a_file_that_is_no_database_is_an_error(
     assert "not a database" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--no-such-flag"]])
-def test_what_is_not_understood_exits_with_2(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With the usage."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-
-    assert ended.value.code == 2
-    assert "usage: appinsights-receiver" in capsys.readouterr().err
-
-
-def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
-    """One place has it."""
-    with pytest.raises(SystemExit) as ended:
-        main(["--version"])
-
-    assert ended.value.code == 0
-    assert capsys.readouterr().out.strip() == __version__
-
-
-@pytest.mark.parametrize("verb", ["run", "check"])
-def test_help_names_every_flag_with_its_variable_and_default(
-    verb: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """No need to look anywhere else."""
-    with pytest.raises(SystemExit):
-        make_parser().parse_args([verb, "--help"])
-
-    text = " ".join(capsys.readouterr().out.split())
-    for setting in SETTINGS:
-        if setting.flag:
-            assert setting.flag in text
-            assert f"[{setting.environment}]" in text.replace("[ ", "[").replace(" ]", "]")
-
-
-@pytest.mark.parametrize(
-    ("verb", "flags"),
-    [("dead-letters", ["--outbox-dir"]), ("relabel", ["--metrics-json"]), ("top", ["--listen", "--bearer-token-file"])],
-)  # fmt: skip
-def test_help_shows_what_matters_to_a_verb_and_takes_the_rest(
-    verb: str, flags: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One screen that ends in an example; a script may give every verb the same flags."""
-    with pytest.raises(SystemExit):
-        make_parser().parse_args([verb, "--help"])
-    text = capsys.readouterr().out
-    assert all(flag in text for flag in flags)
-    assert "--senders" not in text
-    assert len(text.splitlines()) < 40
-    assert "Exit codes: 0" in text
-    assert make_parser().parse_args([verb, "--senders", "3"]).senders == "3"
-
-
 def test_an_outbox_in_use_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The second service says so and exits with 1."""
     outbox = Outbox(tmp_path, 1 << 20, KEY)
@@ -269,13 +214,6 @@ def test_a_home_that_is_not_there_is_a_sentence(
     assert main(["check", flag, "~nobody-of-that-name/x"]) == 2
     out, err = capsys.readouterr()
     assert "error: ~nobody-of-that-name/x: there is no such home directory" in out + err
-
-
-def test_suggest_wants_a_time_between_scrapes(capsys: pytest.CaptureFixture[str]) -> None:
-    """None at all would be a division by zero."""
-    with pytest.raises(SystemExit):
-        main(["suggest", "--scrape-seconds", "0"])
-    assert '"0" is not a number of seconds like 15' in capsys.readouterr().err
 
 
 def test_top_cuts_tables_and_never_a_sentence() -> None:

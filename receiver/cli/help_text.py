@@ -1,0 +1,117 @@
+"""The help of the command line, written from its table. Pure.
+
+In: a verb, a width, how to paint. Out: text. docs/cli.md holds the same text.
+"""
+
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from receiver.cli.terminal import BOLD
+from receiver.cli.verbs import PROGRAM, SUMMARY, VERBS, Verb
+from receiver.config import settings as reading
+from receiver.config.settings import SETTINGS, Setting
+
+Paint = Callable[[str, str], str]
+"""Gives a text a colour, or leaves it."""
+WIDTH = 100
+INDENT = 26
+HELP = ("-h, --help", "show this and end")
+_TAKES: dict[Callable[[str], Any], str] = {
+    reading.read_address: "HOST:PORT",
+    reading.read_size: "SIZE",
+    reading.read_seconds: "SECONDS",
+    reading.read_count: "N",
+    reading.read_price: "PRICE",
+}
+_NAMED = (
+    ("_dir", "DIR"),
+    ("_file", "FILE"),
+    ("_json", "FILE"),
+    ("_string", "STRING"),
+    ("log_", "WORD"),
+)
+
+
+def plain(text: str, _: str) -> str:
+    """Paint nothing."""
+    return text
+
+
+def takes(setting: Setting) -> str:
+    """Say what a setting's flag takes: HOST:PORT, SIZE, SECONDS, N, FILE and so on."""
+    if found := _TAKES.get(setting.read):
+        return found
+    return next((word for part, word in _NAMED if part in setting.name), "NAME")
+
+
+def overview(paint: Paint = plain, width: int = WIDTH) -> str:
+    """Write the help of the program: its verbs."""
+    rows = [(verb.name, verb.summary) for verb in VERBS] + [
+        ("help [VERB]", "show this, or the help of a verb")
+    ]
+    lines = [
+        f"{paint('usage:', BOLD)} {PROGRAM} VERB [OPTION …]",
+        "",
+        SUMMARY,
+        "",
+        *_group("verbs", rows, paint, width),
+        "",
+        *_group("options", (HELP, ("--version", "show the version and end")), paint, width),
+        "",
+        f"`{PROGRAM} VERB --help` lists the flags of a verb. Every setting has a flag and an",
+        "environment variable; the flag wins. docs/cli.md has all of this on one page.",
+    ]
+    return "\n".join(lines)
+
+
+def of_verb(verb: Verb, paint: Paint = plain, width: int = WIDTH) -> str:
+    """Write the help of one verb."""
+    lines = [f"{paint('usage:', BOLD)} {verb.usage}", "", verb.description, ""]
+    if verb.operands:
+        operands = [
+            (each.name, _with_default(each.meaning, each.default)) for each in verb.operands
+        ]
+        lines += [*_group("operands", operands, paint, width), ""]
+    options = [HELP]
+    for flag in verb.flags:
+        default = flag.default if flag.takes and isinstance(flag.default, str) else None
+        text = _with_default(flag.meaning, default)
+        text += f" [{flag.environment}]" if flag.environment else ""
+        options.append((f"{flag.name} {flag.takes}".strip(), text))
+    lines += [*_group("options", options, paint, width), ""]
+    if verb.settings != ():
+        title = (
+            "settings"
+            if verb.settings is None
+            else "settings (those that matter here; all others of `run` are taken too)"
+        )
+        lines += [*_group(title, _settings(verb.settings), paint, width), ""]
+    if verb.example:
+        lines += [verb.example, ""]
+    return "\n".join([*lines, verb.exits])
+
+
+def _settings(shown: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+    for setting in SETTINGS:
+        if setting.flag and (shown is None or setting.name in shown):
+            text = _with_default(setting.meaning, setting.default)
+            yield f"{setting.flag} {takes(setting)}", f"{text} [{setting.environment}]"
+
+
+def _with_default(meaning: str, default: str | None) -> str:
+    return f"{meaning} (default: {default})" if default else meaning
+
+
+def _group(title: str, rows: Iterable[tuple[str, str]], paint: Paint, width: int) -> Iterator[str]:
+    yield paint(f"{title}:", BOLD)
+    for name, text in rows:
+        lines = textwrap.wrap(text, max(width, INDENT + 20) - INDENT, break_on_hyphens=False) or [
+            ""
+        ]
+        head = f"  {name}"
+        if len(head) > INDENT - 2:
+            yield head
+        else:
+            yield f"{head:<{INDENT}}{lines.pop(0)}"
+        yield from (f"{'':<{INDENT}}{line}" for line in lines)

@@ -1,0 +1,75 @@
+"""What goes to a person: printable lines, in colour where a terminal and its user want that.
+
+Rules: no-color.org (NO_COLOR), bixense.com/clicolors (CLICOLOR, CLICOLOR_FORCE). All texts of
+others pass `printable`, so that nothing which a sender named can move the cursor.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from receiver.text import printable
+
+BOLD, RED, GREEN, YELLOW, DIM = "1", "31", "32", "33", "2"
+COLORS = {
+    "ok": GREEN, "warn": YELLOW, "fail": f"{BOLD};{RED}", "skip": DIM,
+    "good": GREEN, "bad": f"{BOLD};{RED}",
+}  # fmt: skip
+"""The colour of each mark of a finding and each severity of a verdict."""
+
+
+def wants_color(is_terminal: bool, environment: Mapping[str, str]) -> bool:  # noqa: FBT001 - a fact
+    """Whether colours are wanted: NO_COLOR before CLICOLOR_FORCE before what the terminal is."""
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("CLICOLOR_FORCE", "0") not in {"", "0"}:
+        return True
+    return is_terminal and environment.get("CLICOLOR") != "0" and environment.get("TERM") != "dumb"
+
+
+@dataclass(frozen=True, slots=True)
+class Printer:
+    """Prints lines for people to `file`; None where the process has no such file."""
+
+    file: TextIO | None
+    colored: bool
+
+    def paint(self, text: str, color: str) -> str:
+        """Give printable text a colour."""
+        shown = printable(text)
+        return f"\x1b[{color}m{shown}\x1b[0m" if self.colored and color and shown else shown
+
+    def line(self, text: str = "", color: str = "") -> None:
+        """Print one line, whatever is in the text."""
+        self.raw(self.paint(text, color))
+
+    def raw(self, text: str) -> None:
+        """Print a line that was made of painted parts, or that a program reads."""
+        if self.file is not None:
+            print(text, file=self.file)
+
+
+def on(file: TextIO | None) -> Printer:
+    """Make what prints to a file."""
+    terminal = file is not None and file.isatty()
+    return Printer(file, wants_color(terminal, os.environ))
+
+
+def out() -> Printer:
+    """Make what prints to standard output, as it is now."""
+    return on(sys.stdout)
+
+
+def err() -> Printer:
+    """Make what prints to standard error, as it is now."""
+    return on(sys.stderr)
+
+
+def show_error(problem: str, hint: str = "") -> None:
+    """Say on standard error what keeps a verb from its work."""
+    printer = err()
+    printer.raw(f"{printer.paint('error:', COLORS['fail'])} {printable(problem)}")
+    for text in hint.splitlines():
+        printer.line(f"  {text}")

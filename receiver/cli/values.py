@@ -1,0 +1,44 @@
+"""Values that flags of the verbs take, read and checked.
+
+In: what was typed. Out: the value, or ValueError with what it should have been.
+"""
+
+import math
+
+MOST_SECONDS = 366 * 86400.0
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text.strip().removesuffix("s"))
+    except ValueError:
+        return math.nan
+    return number if number <= MOST_SECONDS else math.nan
+
+
+def at_least_one(text: str) -> int:
+    """Read a whole number of at least 1. Raises: ValueError."""
+    if text.strip().isdecimal() and 0 < (count := int(text)) < 10**9:
+        return count
+    raise ValueError("not a whole number of at least 1")
+
+
+def some_seconds(text: str) -> float:
+    """Read a span of time above 0, an s behind it or not. Raises: ValueError."""
+    if (number := _number(text)) > 0:
+        return number
+    raise ValueError("not a number of seconds above 0, like 30 or 0.5s")
+
+
+def pause(text: str) -> float:
+    """Read the time between two looks: at least 0.2 s. Raises: ValueError."""
+    if (number := _number(text)) >= 0.2:
+        return number
+    raise ValueError("not a number of seconds of at least 0.2")
+
+
+def scrape_interval(text: str) -> float:
+    """Read the time between two scrapes. Raises: ValueError."""
+    if (number := _number(text)) > 0:
+        return number
+    raise ValueError("not a number of seconds like 15")
