@@ -19,15 +19,14 @@ import structlog
 
 from receiver import allocator
 from receiver.azure.connection_string import Connection
-from receiver.config.reload import Watch
+from receiver.config.followed_file import FollowedFile, Watch
 from receiver.config.selection import selector
-from receiver.config.settings import Settings, load_allowlist
+from receiver.config.settings import Settings, load_allowlist, place
 from receiver.delivery.sender import Delivery
 from receiver.delivery.setup import open_delivery
 from receiver.events import Events
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
-from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
@@ -39,6 +38,8 @@ from receiver.status.sampling import Sampling
 from receiver.status.snapshot import Observer
 
 DEFECT = "A defect of the receiver: please report it. It ends, and loses nothing: start it again."
+
+SUSPICIONS_LOGGED = 10
 
 log = structlog.get_logger()
 
@@ -63,7 +64,6 @@ class Receiver:
 async def running(
     settings: Settings,
     connection: Connection,
-    allowlist: Allowlist,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Receiver]:
     """Run a receiver for as long as the context lasts. `clock` is in seconds since the epoch.
@@ -83,9 +83,15 @@ async def running(
         metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
         select = selector(settings, key, metadata)
         observation = Sampling(clock)
-        write_handler = WriteHandler(select(allowlist), committer, observation.saw)
-        watch = _watch(settings, write_handler, select, events, clock)
+
+        def use(allowlist: Allowlist) -> None:
+            warn_of_suspicions(allowlist)
+            write_handler.pipeline = select(allowlist)
+
+        metrics_json = _follow_metrics_json(settings, use, clock)
+        write_handler = WriteHandler(select(metrics_json.value), committer, observation.saw)
         server = Server(settings, write_handler, events)
+        watch = Watch([metrics_json, server.access_rules], events)
         stack.push_async_callback(server.close)
         observer = Observer(
             committer,
@@ -130,19 +136,19 @@ def _watched(
     return task
 
 
-def _watch(
-    settings: Settings,
-    write_handler: WriteHandler,
-    select: Callable[[Allowlist], Pipeline],
-    events: Events,
-    clock: Callable[[], float],
-) -> Watch:
-    """Make what follows metrics.json."""
+def _follow_metrics_json(
+    settings: Settings, use: Callable[[Allowlist], None], clock: Callable[[], float]
+) -> FollowedFile[Allowlist]:
+    """Read metrics.json, and follow it where there is such a file. Raises: SettingsError."""
+    files = [place(settings.metrics_json)] if settings.metrics_json else []
+    return FollowedFile("metrics.json", lambda: (load_allowlist(settings), files), clock, use)
 
-    def use(wanted: Allowlist) -> None:
-        write_handler.pipeline = select(wanted)
 
-    return Watch(settings.metrics_json, lambda: load_allowlist(settings), use, clock, events)
+def warn_of_suspicions(allowlist: Allowlist) -> None:
+    """Warn of entries that look misspelt, the first few by name."""
+    suspicions = list(allowlist.suspicions())
+    for suspicion in suspicions[:SUSPICIONS_LOGGED]:
+        log.warning("metrics.json looks misspelt", entry=suspicion, of=len(suspicions))
 
 
 async def _stop(
@@ -163,14 +169,14 @@ async def _stop(
         await asyncio.wait({sending})
 
 
-async def serve(settings: Settings, connection: Connection, allowlist: Allowlist) -> int:
+async def serve(settings: Settings, connection: Connection) -> int:
     """Run until SIGTERM or SIGINT (0), or a part fails (1).
 
     A second signal ends the process at once, and loses nothing.
     """
     stop = stop_on_signals()
     allocator.tune_malloc()
-    async with running(settings, connection, allowlist) as receiver:
+    async with running(settings, connection) as receiver:
         allocator.freeze_gc()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
         log.info(
@@ -179,7 +185,7 @@ async def serve(settings: Settings, connection: Connection, allowlist: Allowlist
             write=f"{receiver.url}/api/v1/write",
             loops="compiled" if IS_COMPILED else "python",
             delivers_to=connection.endpoint,
-            metrics=[entry.name for entry in allowlist.entries],
+            entries=len(receiver.observer.write_handler.pipeline.allowlist.entries),
             outbox=str(settings.outbox_dir),
         )
         stopping = asyncio.create_task(stop.wait(), name="stop")

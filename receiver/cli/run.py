@@ -12,7 +12,6 @@ from receiver import sandbox, service
 from receiver.azure.connection_string import parse as parse_connection
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
-from receiver.intake.metrics_json import Allowlist
 from receiver.server.auth import exposure, read_rules
 
 NO_DESTINATION = """\
@@ -31,28 +30,26 @@ log = structlog.get_logger()
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Run it."""
-    allowlist = load_allowlist(settings)
-    for suspicion in allowlist.suspicions():
-        log.warning("metrics.json looks misspelt", entry=suspicion)
+    service.warn_of_suspicions(load_allowlist(settings))
     rules = read_rules(settings.web_config_file, settings.bearer_token_file)[0]
     if warning := exposure(settings.listen, rules):
         log.warning("setting", problem=warning)
     if given.sandbox:
-        return asyncio.run(_run_with_sandbox(settings, allowlist))
+        return asyncio.run(_run_with_sandbox(settings))
     connection, warnings = find_connection(settings)
     for warning in warnings:
         log.warning("setting", problem=warning)
     if connection is None:
         print(NO_DESTINATION, file=sys.stderr)
         return 2
-    return asyncio.run(service.serve(settings, connection, allowlist))
+    return asyncio.run(service.serve(settings, connection))
 
 
-async def _run_with_sandbox(settings: Settings, allowlist: Allowlist) -> int:
+async def _run_with_sandbox(settings: Settings) -> int:
     async with sandbox_at(settings.sandbox_listen) as server:
         log.info("sandbox listens", address=server.url)
         connection = parse_connection(server.connection_string)
-        return await service.serve(settings, connection, allowlist)
+        return await service.serve(settings, connection)
 
 
 @asynccontextmanager

@@ -21,13 +21,13 @@ def read_plain(path: Path, limit_bytes: int = LIMIT_BYTES) -> bytes:
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(mode := os.fstat(number).st_mode):
-            raise OSError(0, f"is {_kind(mode)}, not a file")
+            raise OSError(0, f"is {_kind(mode)}, not a file", str(path))
         with os.fdopen(number, "rb", closefd=False) as file:
             content = file.read(limit_bytes + 1)
     finally:
         os.close(number)
     if len(content) > limit_bytes:
-        raise OSError(0, f"holds more than {limit_bytes >> 20} MiB")
+        raise OSError(0, f"holds more than {limit_bytes >> 20} MiB", str(path))
     return content
 
 

@@ -23,9 +23,10 @@ from typing import Any
 
 import bcrypt
 
+from receiver.config.followed_file import FollowedFile
+from receiver.config.plain_file import read_plain
 from receiver.config.settings import Address, place
 from receiver.errors import Forbidden, Overloaded, SettingsError, Unauthorized
-from receiver.server.file_cache import Reread
 from receiver.server.tls import make_context
 from receiver.server.web_config import WebConfig, parse
 
@@ -92,9 +93,43 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def refuse_weaker(new: Rules, old: Rules) -> None:
+    """Refuse rules that ask senders for less than those in force.
+
+    A file that an editor, a full disk or `cp` has emptied or cut off reads as rules that ask
+    for less; somebody who means it can restart the receiver.
+
+    Raises: SettingsError, which says what would no longer be asked for.
+    """
+    if lost := _asked_no_more(new, old):
+        raise SettingsError(
+            f"asks for less than the rules in force: {lost}; if that is meant, restart the receiver"
+        )
+
+
+def _asked_no_more(new: Rules, old: Rules) -> str:
+    if old.ask_credentials and not new.ask_credentials:
+        return "no users and no token"
+    if old.token != new.token and new.token and old.token.startswith(new.token):
+        return "the token is a part of the one before"
+    if old.web.tls is None:
+        return ""
+    if new.web.tls is None:
+        return "no TLS"
+    before, after = old.web.tls, new.web.tls
+    kinds = ("none", "optional", "required")
+    if kinds.index(after.client_auth) < kinds.index(before.client_auth):
+        return "no client certificate" if after.client_auth == "none" else "client certificates are optional"  # fmt: skip
+    if before.client_allowed_sans and not after.client_allowed_sans:
+        return "any name in a client certificate"
+    if after.min_version < before.min_version:
+        return f"TLS from {after.min_version} on"
+    return ""
+
+
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_plain(path).decode()
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError:
@@ -107,8 +142,13 @@ class Access:
     def __init__(
         self, web_config_file: str, bearer_token_file: str, clock: Callable[[], float]
     ) -> None:
-        """Read the files. Raises: SettingsError."""
-        self._rules = Reread(lambda: read_rules(web_config_file, bearer_token_file), clock)
+        """Read the files. `clock` is in seconds since the epoch. Raises: SettingsError."""
+        self.file = FollowedFile(
+            "web.config.file" if web_config_file else "the token's file",
+            lambda: read_rules(web_config_file, bearer_token_file),
+            clock,
+            lambda new: refuse_weaker(new, self.rules),
+        )
         self._secret = os.urandom(32)
         self._right: dict[bytes, None] = {}
         self._waiting = 0
@@ -116,8 +156,8 @@ class Access:
 
     @property
     def rules(self) -> Rules:
-        """The rules, of the files as they are now."""
-        return self._rules.get()
+        """The rules in force."""
+        return self.file.value
 
     def tls(self) -> ssl.SSLContext | None:
         """Return the context for a new connection; None for plain HTTP."""

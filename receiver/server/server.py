@@ -4,17 +4,18 @@ In: settings, a write_handler, and the pages to show. Out: an address, the count
 in, and an end in two steps: new requests are refused first, connections are closed then.
 """
 
-import asyncio
+import time
 
 from aiohttp import web
 
+from receiver.config.followed_file import FollowedFile
 from receiver.config.settings import Settings
 from receiver.errors import SettingsError
 from receiver.events import Events
 from receiver.server.admission import Admission
 from receiver.server.aiohttp_log import Noise
 from receiver.server.app import App, BodyLimits, Handler, Pages
-from receiver.server.auth import Access
+from receiver.server.auth import Access, Rules
 from receiver.server.connections import ConnectionCounts, ConnectionLimits, Listener
 from receiver.server.counts import ServerCounts
 from receiver.server.write_handler import WriteHandler
@@ -25,16 +26,20 @@ class Server:
 
     def __init__(self, settings: Settings, write_handler: WriteHandler, events: Events) -> None:
         """Prepare. Raises: SettingsError."""
-        loop_clock = asyncio.get_running_loop().time
         self._settings = settings
         self._reception = write_handler
         self._events = events
         self._admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
         self._counts = ConnectionCounts()
-        self._access = Access(settings.web_config_file, settings.bearer_token_file, loop_clock)
+        self._access = Access(settings.web_config_file, settings.bearer_token_file, time.time)
         self._web: App | None = None
         self._door: Listener | None = None
         self._runner: web.AppRunner | None = None
+
+    @property
+    def access_rules(self) -> FollowedFile[Rules]:
+        """What is asked of requests, followed on disk."""
+        return self._access.file
 
     async def open(self, pages: Pages | Handler) -> str:
         """Listen; returns the address. Raises: SettingsError."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from receiver.config.plain_file import read_plain
 from receiver.errors import SettingsError
 from receiver.server.web_config import Pem, TlsConfig
 
@@ -47,11 +48,12 @@ def _load(context: ssl.SSLContext, config: TlsConfig) -> None:
     with ExitStack() as stack:
         certificate = stack.enter_context(_file(config.certificate))
         key = stack.enter_context(_file(config.key))
-        for path in (certificate, key):
-            path.open("rb").close()  # whose error, unlike ssl's, names the file
+        client_ca = stack.enter_context(_file(config.client_ca)) if config.client_ca else None
+        for path in filter(None, (certificate, key, client_ca)):
+            read_plain(path)  # whose error, unlike ssl's, names the file; a pipe does not block it
         context.load_cert_chain(certificate, key, password=_no_password)
-        if config.client_ca:
-            context.load_verify_locations(stack.enter_context(_file(config.client_ca)))
+        if client_ca:
+            context.load_verify_locations(client_ca)
             context.verify_mode = _CLIENT_AUTH[config.client_auth]
 
 

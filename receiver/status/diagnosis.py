@@ -226,7 +226,7 @@ def _behind(facts: Facts) -> Iterator[Diagnosis]:
 
 def _configured(facts: Facts) -> Iterator[Diagnosis]:
     if facts.config_error:
-        detail = f"the old selection stays: {facts.config_error}"
+        detail = f"what was in force before stays: {facts.config_error}"
         yield Diagnosis(State.CONFIG, detail, "Mend the file; it is read again when it changes.")
 
 

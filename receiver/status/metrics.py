@@ -45,7 +45,7 @@ METRICS = (
     SelfMetric("receiver_build_info", "gauge", "Always 1; the version is the label.", lambda _: {__version__: 1}, "version"),
     SelfMetric("receiver_loops_compiled", "gauge", "1 where the loops that decode and render are compiled (receiver/kernel.c); 0 where they run in Python, at two to three times the CPU.", lambda _: float(IS_COMPILED)),
     SelfMetric("receiver_start_time_seconds", "gauge", "When this process began, in seconds since the epoch.", lambda s: s.started_at),
-    SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while the metrics.json in force is the one on disk; 0 after one that cannot be used.", lambda s: float(s.reload.successful)),
+    SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while what is in force is what is on disk (metrics.json, web.config.file, token, certificates); 0 after a change that cannot be used.", lambda s: float(s.reload.successful)),
     SelfMetric("receiver_config_last_reload_success_timestamp_seconds", "gauge", "When the metrics.json in force was read, in seconds since the epoch.", lambda s: s.reload.succeeded_at),
     SelfMetric("receiver_requests_total", "counter", "Write requests answered, by HTTP status, since this process began.", lambda s: s.write_handler.replies, "code"),
     SelfMetric("receiver_request_duration_seconds", "histogram", "How long write requests took, from their headers to their answer.", lambda s: s.write_handler.latency),

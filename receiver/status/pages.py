@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from receiver.config.reload import Watch
+from receiver.config.followed_file import Watch
 from receiver.errors import NotCommitted
 from receiver.server.app import Pages
 from receiver.status import document
@@ -62,7 +62,6 @@ def _page_routes(monitor: Monitor, watch: Watch) -> list[web.RouteDef]:
         """Read metrics.json again, now; a page of another site cannot ask for it."""
         if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
             return web.Response(status=403, text="Not from another site.\n")
-        watch.ask()
         watch.look_again()
         if watch.state.error:
             return web.Response(status=422, text=f"{watch.state.error}. The list before is kept.\n")

@@ -4,9 +4,9 @@ In: the parts that count. Out: a frozen `Snapshot`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from receiver.config.reload import ReloadState, Watch
+from receiver.config.followed_file import ReloadState, Watch
 from receiver.delivery.backoff import State
 from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.events import Events
@@ -93,5 +93,5 @@ class Observer:
             endpoint=self.endpoint,
             started_at=self.started_at,
             now=self.clock(),
-            reload=replace(self.watch.state),
+            reload=self.watch.state,
         )

@@ -52,7 +52,7 @@ MEANINGS = {
     State.REJECTED: (Severity.BAD, "Application Insights rejects items for good."),
     State.DROPPING: (Severity.BAD, "Selected samples cannot be sent."),
     State.BEHIND: (Severity.WARN, "Delivery goes on, but is late."),
-    State.CONFIG: (Severity.WARN, "A new metrics.json cannot be used; the old selection stays."),
+    State.CONFIG: (Severity.WARN, "A changed metrics.json, web.config.file, token or certificate cannot be used; what was in force before stays."),
     State.INCOMPLETE: (Severity.WARN, "Some metrics of metrics.json have never been seen."),
     State.WAITING: (Severity.GOOD, "Started a moment ago; nothing to say yet."),
     State.OK: (Severity.GOOD, "Samples arrive, are selected, and are delivered."),

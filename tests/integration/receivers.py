@@ -16,7 +16,7 @@ from typing import Any, Self
 import aiohttp
 
 from demo.child import Child, last_lines
-from receiver.config.settings import find_connection, load_allowlist, resolve
+from receiver.config.settings import find_connection, resolve
 from receiver.sandbox import Sandbox, Server
 from receiver.sandbox.faults import parse as parse_faults
 from receiver.service import running
@@ -84,7 +84,7 @@ async def receiving(folder: Path, connection_string: str, **flags: str) -> Async
     connection, _ = find_connection(settings)
     assert connection
     async with (
-        running(settings, connection, load_allowlist(settings)) as receiver,
+        running(settings, connection) as receiver,
         aiohttp.ClientSession() as session,
     ):
         yield Running(receiver.url, session)

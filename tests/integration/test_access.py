@@ -16,7 +16,7 @@ import yaml
 
 from receiver.errors import SettingsError
 from receiver.sandbox import Sandbox, serve
-from tests.integration.receivers import receiving
+from tests.integration.receivers import Running, receiving
 from tests.integration.remote_write import HEADERS, encode, numbered
 from tests.integration.waiting import in_loop, until
 
@@ -325,6 +325,44 @@ async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
 
         await until(taken, "the newcomer's password")
         assert (await status_of(receiver.url, basic("prom", PASSWORD)))[0] == 401
+
+
+@pytest.mark.parametrize("keep", [0, 1], ids=["emptied", "cut after TLS"])
+@in_loop()
+async def test_a_file_that_loses_its_rules_opens_nothing(tmp_path: Path, keep: int) -> None:
+    """As an editor, `cp` or a full disk leaves it: what was asked for is asked for, and said."""
+    pki = Pki(tmp_path)
+    parts: dict[str, object] = {"tls_server_config": TLS, "basic_auth_users": {"prom": HASH}}
+    config = write_config(tmp_path, **parts)
+    async with (
+        serve(Sandbox()) as server,
+        receiving(tmp_path, server.connection_string, web_config_file=config) as receiver,
+    ):
+        write_config(tmp_path, **dict(list(parts.items())[:keep]))
+
+        async def noticed() -> str:
+            return (await _verdict(receiver, pki)).partition("asks for less")[1]
+
+        await until(noticed, "the verdict")
+        plain = receiver.url.replace("https", "http")
+        with pytest.raises(aiohttp.ClientError):
+            await status_of(plain, {})
+        assert (await status_of(receiver.url, {}, pki.client()))[0] == 401
+        write_config(tmp_path, **parts)
+
+        async def mended() -> bool:
+            return "asks for less" not in await _verdict(receiver, pki)
+
+        await until(mended, "the verdict to be good again")
+
+
+async def _verdict(receiver: Running, pki: Pki) -> str:
+    """All that the receiver says is wrong."""
+    async with receiver.session.get(
+        f"{receiver.url}/api/v1/status", headers=basic("prom", PASSWORD), ssl=pki.client()
+    ) as answer:
+        verdict = (await answer.json())["verdict"]
+    return " ".join([verdict["line"], *verdict["also"]])
 
 
 def checked(folder: Path, *flags: str) -> tuple[int, str]:

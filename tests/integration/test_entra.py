@@ -19,9 +19,9 @@ from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection, parse
 from receiver.config.settings import resolve
 from receiver.errors import SettingsError, Unreachable
-from receiver.intake.metrics_json import parse as parse_allowlist
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.sandbox import Sandbox, serve
+from tests.integration.receivers import metrics_json
 
 
 @dataclass
@@ -100,9 +100,8 @@ async def receiving(directory: Path, connection: Connection) -> AsyncIterator[se
         "listen": "127.0.0.1:0",
         "authentication_string": "Authorization=AAD;ClientId=11111111-0000-0000-0000-000000000000",
     }
-    settings, _ = resolve(flags, {})
-    allowlist = parse_allowlist('{"customMetrics": ["nv_*"]}', "test")
-    async with service.running(settings, connection, allowlist) as receiver:
+    settings, _ = resolve(flags | {"metrics_json": str(metrics_json(directory.parent))}, {})
+    async with service.running(settings, connection) as receiver:
         yield receiver
 
 

@@ -10,10 +10,15 @@ import aiohttp
 import structlog
 
 from receiver.config.settings import find_connection, resolve
-from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.sandbox import Sandbox, Server, serve
 from receiver.service import running
-from tests.integration.receivers import ReceiverProcess, delivered, read_status, script
+from tests.integration.receivers import (
+    ReceiverProcess,
+    delivered,
+    metrics_json,
+    read_status,
+    script,
+)
 from tests.integration.remote_write import Point, encode, half_sent, numbered, post
 from tests.integration.waiting import in_loop, until
 
@@ -167,13 +172,16 @@ async def test_a_part_that_fails_is_told_and_not_gone_on_without(tmp_path: Path)
         return time.time()
 
     async with serve(Sandbox()) as server:
-        given = {"outbox_dir": str(tmp_path), "listen": "127.0.0.1:0"}
+        given = {
+            "outbox_dir": str(tmp_path / "outbox"),
+            "listen": "127.0.0.1:0",
+            "metrics_json": str(metrics_json(tmp_path)),
+        }
         settings, _ = resolve(given | {"connection_string": server.connection_string}, {})
         connection, _ = find_connection(settings)
         assert connection
-        allowlist = Allowlist([Entry("nv_*")])
         with structlog.testing.capture_logs() as log:
-            async with running(settings, connection, allowlist, clock) as receiver:
+            async with running(settings, connection, clock) as receiver:
                 broken.set()
                 async with asyncio.timeout(20):
                     assert str(await receiver.broken) == "the clock broke"

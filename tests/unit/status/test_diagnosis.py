@@ -176,7 +176,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     "behind": (facts(**PENDING), "BEHIND: 41.0 MB wait, oldest 9 min"),
     "broken metrics.json": (
         facts(facts={"config_error": "metrics.json:3: not JSON"}),
-        "CONFIG: the old selection stays: metrics.json:3: not JSON",
+        "CONFIG: what was in force before stays: metrics.json:3: not JSON",
     ),
     "one never seen": (
         facts(facts={"absences": [MissingMetric("nv_b", "there is no GPU")]}),

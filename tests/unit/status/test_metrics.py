@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import __version__
 from receiver.azure.verdict import Action
-from receiver.config.reload import ReloadState
+from receiver.config.followed_file import ReloadState
 from receiver.delivery.backoff import State
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
