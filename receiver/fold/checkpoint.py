@@ -1,0 +1,128 @@
+"""The fold's state as bytes, and back. Pure.
+
+What the entries and the series decide is not in it: `receiver.fold.plan` makes the same
+outputs of the same series again. Their columns are there to be compared: a receiver whose
+plan is another one keeps what it knows of the series, and no windows.
+"""
+
+import json
+import zlib
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from isal import isal_zlib
+
+from receiver.fold.plan import Plan
+from receiver.fold.windows import Window, Windows
+from receiver.intake.entries import As, Entry, First
+
+VERSION = 1
+_SERIES = ("time_ms", "value")
+_WINDOWS = (
+    "start_ms", "total", "count", "least", "most", "touched_ms", "until_ms",
+    "left_total", "left_count", "said", "said_ms",
+)  # fmt: skip
+_PLAN = ("kind", "entry", "target", "name", "labels", "every_ms")
+_SCRAPES = ("time_ms", "total", "count")
+
+
+class Unusable(Exception):
+    """The bytes are no checkpoint of this version."""
+
+
+def encode(entries: Sequence[Entry], upto: int, windows: Windows) -> bytes:
+    """Write all down; `upto` is the highest number of a series, `entries` are the whole list's."""
+    state = windows.state
+    older = [
+        [output, window.start_ms, window.total, window.count, window.least, window.most,
+         window.touched_ms, [[at, *both] for at, both in window.scrapes.items()]]
+        for output, behind in windows.older.items()
+        for window in behind
+    ]  # fmt: skip
+    columns: list[array[Any]] = [
+        *(getattr(state.series, name) for name in _SERIES),
+        *(getattr(state.outputs, name) for name in (*_PLAN, *_WINDOWS)),
+        *(getattr(state.scrapes, name) for name in _SCRAPES),
+        state.targets.first_ms,
+    ]
+    header = {
+        "version": VERSION,
+        "entries": [asdict(entry) for entry in entries],
+        "upto": upto,
+        "older": older,
+        "columns": [[column.typecode, len(column)] for column in columns],
+    }
+    text = json.dumps(header).encode()
+    parts = [len(text).to_bytes(8, "little"), text, *(column.tobytes() for column in columns)]
+    return isal_zlib.compress(b"".join(parts), 1)
+
+
+def header(body: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Read the header; returns it and the columns' bytes. Raises: Unusable."""
+    try:
+        raw = memoryview(zlib.decompress(body))
+        size = int.from_bytes(raw[:8], "little")
+        document: dict[str, Any] = json.loads(bytes(raw[8 : 8 + size]))
+    except (zlib.error, ValueError, KeyError) as error:
+        raise Unusable(str(error)) from error
+    if document["version"] != VERSION:
+        raise Unusable(f"version {document['version']}")
+    return document, raw[8 + size :]
+
+
+def entries_of(document: Mapping[str, Any]) -> list[Entry]:
+    """Read the entries under which it was written."""
+    return [
+        Entry(
+            **{
+                **fields,
+                "as_": As(fields["as_"]),
+                "first": First(fields["first"]),
+                "per": tuple(fields["per"]),
+                "drop": tuple(fields["drop"]),
+                "keep": None if fields["keep"] is None else tuple(fields["keep"]),
+            }
+        )
+        for fields in document["entries"]
+    ]
+
+
+def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: Windows) -> bool:
+    """Fill the columns of a plan that has the same series; False where it made other outputs.
+
+    Then the series' last values are there, and no windows.
+    """
+    columns = list(_read(document, raw))
+    state = plan.state
+    series, columns = columns[: len(_SERIES)], columns[len(_SERIES) :]
+    for name, column in zip(_SERIES, series, strict=True):
+        mine = getattr(state.series, name)
+        mine[: len(column)] = column
+    if any(getattr(state.outputs, name) != column for name, column in zip(_PLAN, columns, strict=False)):  # fmt: skip
+        return False
+    columns = columns[len(_PLAN) :]
+    for name, column in zip(_WINDOWS, columns, strict=False):
+        getattr(state.outputs, name)[:] = column
+    for name, column in zip(_SCRAPES, columns[len(_WINDOWS) :], strict=False):
+        getattr(state.scrapes, name)[:] = column
+    state.targets.first_ms[:] = columns[-1]
+    for output, start_ms, total, count, least, most, touched_ms, scrapes in document["older"]:
+        moments = {at: [value, events] for at, value, events in scrapes}
+        window = Window(start_ms, total, count, least, most, touched_ms, moments)
+        windows.older.setdefault(output, []).append(window)
+        windows.older_count += 1
+    return True
+
+
+def _read(document: Mapping[str, Any], raw: memoryview) -> "Sequence[array[Any]]":
+    columns = []
+    place = 0
+    for typecode, length in document["columns"]:
+        column: array[Any] = array(typecode)
+        size = length * column.itemsize
+        column.frombytes(raw[place : place + size])
+        place += size
+        columns.append(column)
+    return columns

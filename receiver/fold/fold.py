@@ -1,0 +1,194 @@
+"""The fold of one metrics.json: samples in, items out, and a checkpoint between them. Pure.
+
+It is a function of what was committed: the same series, the same records with the same
+times of commit make the same items. So memory is a copy of what is on disk, which may be
+thrown away and read again at any time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from receiver.azure.envelope import Identity, TimeTexts
+from receiver.azure.folded_item import (
+    item_head,
+    item_line,
+    item_name,
+    item_properties,
+    many_values,
+    one_value,
+)
+from receiver.fold import checkpoint
+from receiver.fold.plan import Plan
+from receiver.fold.state import NEVER, NONE, Kind
+from receiver.fold.windows import Closed, Windows
+from receiver.intake.entries import Entry
+from receiver.intake.metrics_json import Allowlist
+
+OLDER_MAX = 100_000
+"""Windows open behind the newest of their outputs; past it the oldest are closed before their time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Items in lines, with the span of their times (0, 0 for none)."""
+
+    lines: Sequence[bytes]
+    oldest_ms: int
+    newest_ms: int
+
+
+class Fold:
+    """The series and windows of one metrics.json."""
+
+    def __init__(self, allowlist: Allowlist, identity: Identity) -> None:
+        """Begin without series."""
+        self.allowlist = allowlist
+        self.upto = 0
+        self._identity = identity
+        self.plan = Plan(allowlist, item_properties)
+        self.windows = Windows(self.plan.state, self.plan.entries)
+        self._times = TimeTexts()
+        self._heads: list[bytes] = []
+        self._names: list[bytes] = []
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """All entries of the list, not only those that fold."""
+        return self.allowlist.entries
+
+    def add_series(self, number: int, labels: bytes) -> None:
+        """Take in a series; numbers rise. `labels` is JSON."""
+        self.plan.add_series(number, orjson.loads(labels))
+        self.upto = number
+
+    def take(self, records: bytes, now_ms: int) -> None:
+        """Take samples that are committed, `receiver.fold.windows.RECORD` each."""
+        self.windows.take(records, now_ms)
+
+    def is_due(self, now_ms: int) -> bool:
+        """Say whether there are items to be made."""
+        return self.windows.older_count > OLDER_MAX or self.windows.is_due(now_ms)
+
+    def close(self, now_ms: int) -> Items:
+        """Make items of the windows that are over."""
+        closed = [*self.windows.close(now_ms), *self.windows.close_oldest(OLDER_MAX // 2)]
+        return self._render(closed)
+
+    def encode(self) -> bytes:
+        """Write the state down."""
+        return checkpoint.encode(self.entries, self.upto, self.windows)
+
+    @classmethod
+    def decode(
+        cls, body: bytes, identity: Identity, series: Iterable[tuple[int, bytes]]
+    ) -> "tuple[Fold, bool]":
+        """Read it again, under its own entries; `series` are those that it knew. False: its windows are lost.
+
+        Raises: checkpoint.Unusable.
+        """
+        document, raw = checkpoint.header(body)
+        fold = cls(Allowlist(checkpoint.entries_of(document)), identity)
+        for number, labels in series:
+            if number <= document["upto"]:
+                fold.add_series(number, labels)
+        fold.upto = document["upto"]
+        fold.plan.state.series.grow(fold.upto)
+        is_whole = checkpoint.restore(document, raw, fold.plan, fold.windows)
+        return fold, is_whole
+
+    def dead(self) -> set[int]:
+        """Name the series that are forgotten."""
+        series = self.plan.state.series
+        return {n for n, time_ms in enumerate(series.time_ms) if time_ms == NEVER and series.target[n] != NONE}  # fmt: skip
+
+    def changed_to(
+        self, allowlist: Allowlist, series: Iterable[tuple[int, bytes]], now_ms: int
+    ) -> "tuple[Fold, Items]":
+        """Go on under another list; returns the new fold, and the items of what ends with the old one.
+
+        `series` are those that stay. Each keeps its last value. A window whose entry is the same
+        goes on; of all others the items are made. Targets count as not yet watched, unless the
+        list is the same: series that were not selected before are not born now.
+        """
+        new = Fold(allowlist, self._identity)
+        for number, labels in series:
+            new.add_series(number, labels)
+        new.upto = max(new.upto, self.upto)
+        state, mine = new.plan.state, self.plan.state
+        state.series.grow(new.upto)
+        for number in range(len(mine.series.time_ms)):
+            if state.series.target[number] != NONE:
+                state.series.time_ms[number] = mine.series.time_ms[number]
+                state.series.value[number] = mine.series.value[number]
+        if list(allowlist.entries) == list(self.entries):
+            watched = dict(zip(self.plan.targets, mine.targets.first_ms, strict=True))
+            for number, target in enumerate(new.plan.targets):
+                state.targets.first_ms[number] = watched.get(target, NEVER)
+        heirs = self._heirs(new)
+        closed = self.windows.close(now_ms, of=lambda output: output not in heirs)
+        items = self._render(list(closed))
+        self._hand_over(new, heirs)
+        new.windows.counts = self.windows.counts
+        return new, items
+
+    def _heirs(self, new: "Fold") -> dict[int, int]:
+        """Find the outputs of the new fold that go on with one of this: the same item of the same entry."""
+        theirs = {}
+        for output in range(len(new.plan.state.outputs)):
+            theirs[new.identity_of(output)] = output
+        mine = range(len(self.plan.state.outputs))
+        return {each: theirs[key] for each in mine if (key := self.identity_of(each)) in theirs}
+
+    def identity_of(self, output: int) -> tuple[bytes, Entry]:
+        """Tell an output from all others: what its items are called, and the entry that makes them."""
+        return self.plan.item(output), self.plan.entries[self.plan.state.outputs.entry[output]]
+
+    def _hand_over(self, new: "Fold", heirs: Mapping[int, int]) -> None:
+        """Give the windows to those who go on, and to all the end of what has its item already."""
+        mine, theirs = self.plan.state, new.plan.state
+        until: dict[bytes, int] = {}
+        for output in range(len(mine.outputs)):
+            item = self.plan.item(output)
+            until[item] = max(until.get(item, NEVER), mine.outputs.until_ms[output])
+        for output in range(len(theirs.outputs)):
+            theirs.outputs.until_ms[output] = until.get(new.plan.item(output), NEVER)
+        columns = ("start_ms", "total", "count", "least", "most", "touched_ms", "left_total", "left_count", "said", "said_ms")  # fmt: skip
+        for output, heir in heirs.items():
+            for name in columns:
+                getattr(theirs.outputs, name)[heir] = getattr(mine.outputs, name)[output]
+            first, second = mine.outputs.scrapes[output], theirs.outputs.scrapes[heir]
+            if first != NONE:
+                new.windows.put_scrapes(second, self.windows.scrapes_at(first))
+            if behind := self.windows.older.get(output):
+                new.windows.older[heir] = behind
+                new.windows.older_count += len(behind)
+
+    def _render(self, closed: Sequence[Closed]) -> Items:
+        self._render_texts()
+        state, labels = self.plan.state.outputs, self.plan.labels.texts
+        lines = []
+        spans = []
+        for each in closed:
+            time_text = self._times.get(each.start_ms)
+            if time_text is None:
+                continue  # a time that no calendar has is dropped before it comes here
+            kind = state.kind[each.output]
+            if kind in {Kind.AGGREGATE, Kind.MEAN}:
+                numbers = many_values(each.value, each.count, each.least, each.most)
+            else:
+                numbers = one_value(each.value)
+            head = self._heads[state.target[each.output]]
+            properties = labels[state.labels[each.output]]
+            name = self._names[state.name[each.output]]
+            lines.append(item_line(time_text, head, properties, name, numbers))
+            spans.append(each.start_ms)
+        return Items(lines, min(spans, default=0), max(spans, default=0))
+
+    def _render_texts(self) -> None:
+        """Render what is new among the parts that items share."""
+        for job, instance in self.plan.targets[len(self._heads) :]:
+            self._heads.append(item_head(job, instance, self._identity))
+        for name in self.plan.names.texts[len(self._names) :]:
+            self._names.append(item_name(name.decode()))

@@ -1,0 +1,162 @@
+"""Which series feed which outputs, as the entries of metrics.json say. Pure.
+
+In: numbered series with their labels, one after the other. Out: columns of
+`receiver.fold.state` with their links. The same series in the same order make the same
+outputs, so nothing of this is written down.
+
+Series of one output have the same target (job, instance), the same item's name and, of the
+labels, the same after keep and drop. A mean's value and count meet by target and labels.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from receiver.fold.state import NEVER, NONE, Kind, Part, State
+from receiver.intake.entries import TARGET_LABELS, As, Entry
+from receiver.intake.metrics_json import Allowlist
+
+_KINDS = {
+    As.LAST: Kind.LAST,
+    As.AGGREGATE: Kind.AGGREGATE,
+    As.DELTA: Kind.DELTA,
+    As.MEAN: Kind.MEAN,
+}
+Properties = Callable[[Mapping[str, str]], bytes]
+"""Renders the labels of an item as its properties."""
+
+
+@dataclass(slots=True)
+class _Meeting:
+    """Where the values and the counts of a mean meet: those with the same target and labels."""
+
+    counts: list[int] = field(default_factory=list)
+    outputs: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Names:
+    """Texts by number."""
+
+    texts: list[bytes] = field(default_factory=list)
+    numbers: dict[bytes, int] = field(default_factory=dict)
+
+    def number(self, text: bytes) -> int:
+        """Give a text's number; the next for a new one."""
+        found = self.numbers.get(text)
+        if found is None:
+            found = self.numbers[text] = len(self.texts)
+            self.texts.append(text)
+        return found
+
+
+class Plan:
+    """The outputs of one metrics.json, and the series that feed them."""
+
+    def __init__(self, allowlist: Allowlist, properties: Properties) -> None:
+        """Begin without series."""
+        self.entries: Sequence[Entry] = [e for e in allowlist.entries if e.is_folded]
+        self.state = State()
+        self.names = _Names()
+        self.labels = _Names()
+        self.targets: list[tuple[str, str]] = []
+        self.refused = 0
+        self._allowlist = allowlist
+        self._properties = properties
+        self._target_numbers: dict[tuple[str, str], int] = {}
+        self._joined: dict[tuple[int, int, int, int], int] = {}
+        self._meetings: dict[tuple[int, int, int], _Meeting] = {}
+        self._roles: dict[str, tuple[list[tuple[int, int]], list[int]]] = {}
+
+    def add_series(self, number: int, labels: Mapping[str, str]) -> None:
+        """Link a series to what it feeds; `labels` has the name under `__name__`."""
+        series = self.state.series
+        series.grow(number)
+        target = self._target(labels)
+        series.target[number] = target
+        as_values, as_counts = self._roles_of(labels["__name__"])
+        rendered: dict[tuple[str, ...] | None, int] = {}  # entries often keep the same labels
+        for entry, name in as_values:
+            kept = self._kept(self.entries[entry], labels, rendered)
+            self._link_value(number, entry, target, name, kept)
+        for entry in as_counts:
+            kept = self._kept(self.entries[entry], labels, rendered)
+            self._link_count(number, entry, target, kept)
+
+    def _target(self, labels: Mapping[str, str]) -> int:
+        job, instance = (labels.get(label, "") for label in TARGET_LABELS)
+        number = self._target_numbers.get((job, instance))
+        if number is None:
+            number = self._target_numbers[job, instance] = len(self.targets)
+            self.targets.append((job, instance))
+            self.state.targets.first_ms.append(NEVER)
+        return number
+
+    def _roles_of(self, name: str) -> tuple[list[tuple[int, int]], list[int]]:
+        """Give the entries of which a series is the value, with its item's name, and the count."""
+        roles = self._roles.get(name)
+        if roles is None:
+            counting = [n for n, entry in enumerate(self.entries) if name in entry.per]
+            values = [
+                (self.entries.index(entry), self.names.number(entry.item_name(name).encode()))
+                for entry in self._allowlist.matches(name)
+                if entry.is_folded
+            ]
+            roles = self._roles[name] = values, counting
+        return roles
+
+    def _kept(
+        self,
+        entry: Entry,
+        labels: Mapping[str, str],
+        rendered: dict[tuple[str, ...] | None, int],
+    ) -> int:
+        kept = tuple(
+            label
+            for label in labels
+            if label != "__name__" and label not in TARGET_LABELS and entry.keeps(label)
+        )
+        if kept not in rendered:
+            text = self._properties({label: labels[label] for label in kept})
+            rendered[kept] = self.labels.number(text)
+        return rendered[kept]
+
+    def _link_value(self, number: int, entry: int, target: int, name: int, kept: int) -> None:
+        what = self.entries[entry]
+        key = entry, target, name, kept
+        output = NONE if what.as_ is not As.MEAN and what.keeps_all_labels else self._joined.get(key, NONE)  # fmt: skip
+        if output != NONE and what.as_ is As.LAST:
+            self.refused += 1
+            return
+        if output == NONE:
+            output = self.state.outputs.add(_KINDS[what.as_], *key, what.every_seconds * 1000)
+            if what.as_ is As.MEAN:
+                self.state.outputs.scrapes[output] = self.state.scrapes.add()
+                meeting = self._meeting(entry, target, kept)
+                meeting.outputs[name] = output
+                for other in meeting.counts:
+                    self._link(other, output, Part.COUNT)
+            if what.as_ is As.MEAN or not what.keeps_all_labels:
+                self._joined[key] = output
+        self._link(number, output, Part.VALUE)
+
+    def _link_count(self, number: int, entry: int, target: int, kept: int) -> None:
+        meeting = self._meeting(entry, target, kept)
+        meeting.counts.append(number)
+        for output in meeting.outputs.values():
+            self._link(number, output, Part.COUNT)
+
+    def _meeting(self, entry: int, target: int, kept: int) -> _Meeting:
+        return self._meetings.setdefault((entry, target, kept), _Meeting())
+
+    def _link(self, number: int, output: int, part: Part) -> None:
+        self.state.links.add(self.state.series, number, self.state.outputs, output, part)
+
+    def item(self, output: int) -> bytes:
+        """Tell an output's items from all others: by name, target and labels."""
+        outputs = self.state.outputs
+        job, instance = self.targets[outputs.target[output]]
+        told = hashlib.blake2b(digest_size=8)
+        for text in (self.names.texts[outputs.name[output]], job.encode(), instance.encode(), self.labels.texts[outputs.labels[output]]):  # fmt: skip
+            told.update(b"%d:" % len(text) + text)
+        return told.digest()

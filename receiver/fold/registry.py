@@ -1,0 +1,80 @@
+"""Which number a folded series has: the event loop's part of the fold.
+
+In: the labels of a series that is not known. Out: its number, the same for as long as the
+series is remembered; numbers are never given twice. Numbers that are not on disk yet wait
+here, and any next transaction with samples writes them first.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+SERIES_OVERHEAD_BYTES = 600
+"""What a series takes in memory beside its labels: its number, its columns, its output (measured)."""
+
+
+@dataclass(slots=True)
+class Registry:
+    """The numbers. `max_bytes` bounds what series may take in memory."""
+
+    max_bytes: int
+    size_bytes: int = 0
+    refused: int = 0
+    _next: int = 1
+    _numbers: dict[bytes, int] = field(default_factory=dict)
+    _unsaved: list[tuple[int, bytes]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def number_of(self, labels: Mapping[str, str]) -> int:
+        """Give the number of a series, a new one where it has none; 0 where there is no room."""
+        text = orjson.dumps(labels, option=orjson.OPT_SORT_KEYS)
+        key = _key(text)
+        number = self._numbers.get(key)
+        if number is None:
+            size = len(text) + SERIES_OVERHEAD_BYTES
+            if self.size_bytes + size > self.max_bytes:
+                self.refused += 1
+                return 0
+            with self._lock:
+                number = self._numbers[key] = self._next
+                self._next += 1
+                self.size_bytes += size
+                self._unsaved.append((number, text))
+        return number
+
+    def unsaved(self) -> Sequence[tuple[int, bytes]]:
+        """Give the numbers that are to be written, with their labels."""
+        with self._lock:
+            return list(self._unsaved)
+
+    def saved(self, count: int) -> None:
+        """Take note that the first of them are on disk."""
+        with self._lock:
+            del self._unsaved[:count]
+
+    def load(self, series: Iterable[tuple[int, bytes]], upto: int) -> None:
+        """Know these from the disk; numbers go on behind `upto`."""
+        with self._lock:
+            for number, text in series:
+                self._numbers[_key(text)] = number
+                self.size_bytes += len(text) + SERIES_OVERHEAD_BYTES
+                upto = max(upto, number)
+            self._next = max(self._next, upto + 1)
+
+    def forget(self, series: Iterable[tuple[int, bytes]]) -> None:
+        """Let go of series; should one come again, it has a new number."""
+        with self._lock:
+            for number, text in series:
+                if self._numbers.get(_key(text)) == number:
+                    del self._numbers[_key(text)]
+                    self.size_bytes -= len(text) + SERIES_OVERHEAD_BYTES
+
+
+def _key(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).digest()

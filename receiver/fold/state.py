@@ -1,0 +1,172 @@
+"""What the fold knows, as columns: series, links, outputs.
+
+A series is a source: its last time and value. An output is what items are made of: the
+window that is open and what it holds. A link says that a series feeds an output, as its
+value or as its count. Columns of numbers, not objects: 200,000 series fit in memory, a
+checkpoint is their bytes, and `receiver.fold.apply` can be compiled.
+
+Nothing is removed: a number stays what it is until the whole is built anew.
+"""
+
+from array import array
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+NEVER = -(1 << 63)
+"""No time: a series that was not seen, a window that is not open."""
+NONE = -1
+SCRAPES = 4
+"""Scrapes of which a mean still waits for samples: they come in several requests."""
+
+
+class Kind(IntEnum):
+    """How an output takes a sample; also in the compiled loop."""
+
+    LAST = 0
+    AGGREGATE = 1
+    DELTA = 2
+    MEAN = 3
+
+
+class Part(IntEnum):
+    """What a series is to an output."""
+
+    VALUE = 0
+    COUNT = 1
+
+
+@dataclass(slots=True)
+class Series:
+    """Sources, by number. `link` leads to the first of a series' links."""
+
+    time_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    value: "array[float]" = field(default_factory=lambda: array("d"))
+    target: "array[int]" = field(default_factory=lambda: array("i"))
+    link: "array[int]" = field(default_factory=lambda: array("i"))
+
+    def grow(self, number: int) -> None:
+        """Have a place for this number."""
+        more = number + 1 - len(self.time_ms)
+        if more > 0:
+            self.time_ms.extend([NEVER] * more)
+            self.value.extend([0.0] * more)
+            self.target.extend([NONE] * more)
+            self.link.extend([NONE] * more)
+
+
+@dataclass(slots=True)
+class Links:
+    """Which series feeds which output. `next` is the series' next link, `beside` the output's."""
+
+    output: "array[int]" = field(default_factory=lambda: array("i"))
+    part: "array[int]" = field(default_factory=lambda: array("b"))
+    next: "array[int]" = field(default_factory=lambda: array("i"))
+    series: "array[int]" = field(default_factory=lambda: array("i"))
+    beside: "array[int]" = field(default_factory=lambda: array("i"))
+
+    def add(self, series: Series, number: int, outputs: "Outputs", output: int, part: Part) -> None:
+        """Have a series feed an output."""
+        place = len(self.output)
+        self.output.append(output)
+        self.part.append(part)
+        self.next.append(series.link[number])
+        self.series.append(number)
+        self.beside.append(outputs.link[output])
+        series.link[number] = outputs.link[output] = place
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What items are made of, by number.
+
+    `start_ms` is the open window's, NEVER where none is open; of windows before it that are
+    open too `receiver.fold.windows` keeps the rest. `total`, `count`, `least` and `most` are
+    what it holds so far. `touched_ms` is when (this machine's clock) a sample last came.
+    `until_ms` is the end of the last window that has its item: nothing is added before it.
+    `left_total` and `left_count` wait for the next item. `said` and `said_ms` are the value and
+    the window of the last item. `scrapes` is the place of a mean's scrapes.
+    """
+
+    kind: "array[int]" = field(default_factory=lambda: array("b"))
+    entry: "array[int]" = field(default_factory=lambda: array("i"))
+    target: "array[int]" = field(default_factory=lambda: array("i"))
+    name: "array[int]" = field(default_factory=lambda: array("i"))
+    labels: "array[int]" = field(default_factory=lambda: array("i"))
+    link: "array[int]" = field(default_factory=lambda: array("i"))
+    every_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    scrapes: "array[int]" = field(default_factory=lambda: array("i"))
+    start_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    total: "array[float]" = field(default_factory=lambda: array("d"))
+    count: "array[float]" = field(default_factory=lambda: array("d"))
+    least: "array[float]" = field(default_factory=lambda: array("d"))
+    most: "array[float]" = field(default_factory=lambda: array("d"))
+    touched_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    until_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    left_total: "array[float]" = field(default_factory=lambda: array("d"))
+    left_count: "array[float]" = field(default_factory=lambda: array("d"))
+    said: "array[float]" = field(default_factory=lambda: array("d"))
+    said_ms: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def add(
+        self, kind: Kind, entry: int, target: int, name: int, labels: int, every_ms: int
+    ) -> int:
+        """Make one that has no window yet; returns its number."""
+        self.kind.append(kind)
+        self.entry.append(entry)
+        self.target.append(target)
+        self.name.append(name)
+        self.labels.append(labels)
+        self.link.append(NONE)
+        self.every_ms.append(every_ms)
+        self.scrapes.append(NONE)
+        for times in (self.start_ms, self.touched_ms, self.until_ms, self.said_ms):
+            times.append(NEVER)
+        for values in (self.total, self.count, self.left_total, self.left_count, self.said):
+            values.append(0.0)
+        self.least.append(float("inf"))
+        self.most.append(float("-inf"))
+        return len(self.kind) - 1
+
+
+@dataclass(slots=True)
+class Scrapes:
+    """What means know of their last scrapes, SCRAPES a mean, one after the other."""
+
+    time_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    total: "array[float]" = field(default_factory=lambda: array("d"))
+    count: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self) -> int:
+        """Make the places of one mean; returns the first."""
+        place = len(self.time_ms)
+        self.time_ms.extend([NEVER] * SCRAPES)
+        self.total.extend([0.0] * SCRAPES)
+        self.count.extend([0.0] * SCRAPES)
+        return place
+
+    def clear(self, place: int) -> None:
+        """Forget the scrapes of one mean."""
+        for each in range(place, place + SCRAPES):
+            self.time_ms[each] = NEVER
+            self.total[each] = self.count[each] = 0.0
+
+
+@dataclass(slots=True)
+class Targets:
+    """What is scraped, by number: since when it was watched under this metrics.json."""
+
+    first_ms: "array[int]" = field(default_factory=lambda: array("q"))
+
+
+@dataclass(slots=True)
+class State:
+    """All columns together."""
+
+    series: Series = field(default_factory=Series)
+    links: Links = field(default_factory=Links)
+    outputs: Outputs = field(default_factory=Outputs)
+    scrapes: Scrapes = field(default_factory=Scrapes)
+    targets: Targets = field(default_factory=Targets)

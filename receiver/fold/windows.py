@@ -1,0 +1,425 @@
+"""Samples go into windows, and windows that are over come out. Pure: the clock is an argument.
+
+In: records (series' number, time, value), in the order in which they were committed. Out:
+`Closed` windows. The rules, of which the deltas' is the invariant that tests hold: for each
+series the deltas add up to the sum over its consecutive samples of v - last, or of v
+where v < last (a reset).
+
+* A sample that is not newer than its series' last is ignored: replays change nothing.
+* Staleness markers and NaN do not come here: a gap is one delta, where the next sample is.
+* A series' first sample counts nothing (its growth began before we looked), unless its
+  target was watched at an earlier time: then it was born since, at 0, and counts whole.
+* A window is an entry's `every`, aligned to the epoch, by the sample's time. It is over when
+  all its series that are alive have a newer sample, or two minutes after its end and its last
+  sample. What comes for one that is over goes into the next: a window has one item.
+* A mean without an event has no item; what it held waits for the next one.
+"""
+
+import struct
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+
+from receiver.fold.state import NEVER, NONE, SCRAPES, Kind, Part, State
+from receiver.intake.entries import Entry, First
+
+RECORD = struct.Struct("<Iqd")
+"""A sample on its way: the series' number, milliseconds, value."""
+FUTURE_MS = 3_600_000
+"""A sample this far ahead of our clock would deafen its series until then; it is left out."""
+GRACE_MS = 120_000
+"""A window whose series have ended is over this long after its end and its last sample."""
+FORGET_MS = 48 * 3_600_000
+"""A series that was not seen for so long is unseen: the service takes nothing that old."""
+COUNT_MAX = 2**31 - 1
+"""The service's count is an int32. Source: the DataPoint schema."""
+
+REPEATED = "repeated"
+FUTURE = "future"
+LATE = "late"
+BASELINE = "baseline"
+RESET = "reset"
+WOULD_JOIN = "would_join"
+UNKNOWN = "unknown"
+SPLIT = "count_split"
+OVERFLOW = "overflow"
+EVENTS = {
+    REPEATED: "Samples not newer than their series' last: replays, duplicates. Ignored.",
+    FUTURE: "Samples more than an hour ahead of this machine's clock. Ignored; the next one makes up for it.",
+    LATE: "Samples whose window had its item already; they count in the next window.",
+    BASELINE: "First samples that count nothing, since the counter's growth began before we looked.",
+    RESET: "Counters that fell: a process or a model began anew. The new value counts whole.",
+    WOULD_JOIN: 'Series that `"as": "last"` would have to join with another; they are left out.',
+    UNKNOWN: "Samples of series that were forgotten meanwhile. Ignored.",
+    SPLIT: "Items whose count went beyond int32; the rest went into the next window.",
+    OVERFLOW: "Items whose value no JSON number can hold. Left out.",
+}
+"""What happened to samples and items in the fold; the closed set of `receiver_fold_events_total{event}`."""
+
+
+@dataclass(slots=True)
+class Window:
+    """A window that is open behind the newest one of its output."""
+
+    start_ms: int
+    total: float = 0.0
+    count: float = 0.0
+    least: float = float("inf")
+    most: float = float("-inf")
+    touched_ms: int = NEVER
+    scrapes: dict[int, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What one item says."""
+
+    output: int
+    start_ms: int
+    value: float
+    count: int
+    least: float
+    most: float
+
+
+Loop = Callable[["Windows", bytes, int], None]
+
+
+class Windows:
+    """The windows over a state. `entries` are what the outputs' `entry` counts in."""
+
+    def __init__(self, state: State, entries: Sequence[Entry]) -> None:
+        """Begin without any window behind the newest."""
+        self.state = state
+        self.entries = entries
+        self.older: dict[int, list[Window]] = {}
+        self.older_count = 0
+        self.counts: Counter[str] = Counter()
+
+    def take(self, records: bytes, now_ms: int) -> None:
+        """Take samples in their order, one by one."""
+        for number, time_ms, value in RECORD.iter_unpack(records):
+            self.take_one(number, time_ms, value, now_ms)
+
+    def take_one(self, number: int, time_ms: int, value: float, now_ms: int) -> None:
+        """Take one sample, whatever it is."""
+        series = self.state.series
+        if number >= len(series.time_ms) or series.target[number] == NONE:
+            self.counts[UNKNOWN] += 1
+            return
+        if time_ms > now_ms + FUTURE_MS:
+            self.counts[FUTURE] += 1
+            return
+        last_ms = series.time_ms[number]
+        if time_ms <= last_ms:
+            self.counts[REPEATED] += 1
+            return
+        first_ms = self.state.targets.first_ms[series.target[number]]
+        if first_ms == NEVER:
+            self.state.targets.first_ms[series.target[number]] = time_ms
+        last = series.value[number]
+        series.time_ms[number], series.value[number] = time_ms, value
+        if last_ms == NEVER:
+            is_born = first_ms != NEVER and time_ms > first_ms
+            self._take_first(number, time_ms, value, now_ms, is_born=is_born)
+            return
+        is_counter = False
+        for output, part in self._links(number):
+            kind = self.state.outputs.kind[output]
+            if kind <= Kind.AGGREGATE:
+                self._add(output, part, time_ms, value, now_ms)
+            else:
+                is_counter = True
+                grown = value - last if value >= last else value
+                self._add(output, part, time_ms, grown, now_ms)
+        if is_counter and value < last:
+            self.counts[RESET] += 1
+
+    def _take_first(
+        self, number: int, time_ms: int, value: float, now_ms: int, *, is_born: bool
+    ) -> None:
+        outputs = self.state.outputs
+        is_baseline = False
+        for output, part in self._links(number):
+            first = self.entries[outputs.entry[output]].first
+            counts = first is First.ZERO or (first is First.AUTO and is_born)
+            if outputs.kind[output] <= Kind.AGGREGATE or counts:
+                self._add(output, part, time_ms, value, now_ms)
+            else:
+                is_baseline = True
+                self._add(output, part, time_ms, 0.0, now_ms)
+        if is_baseline:
+            self.counts[BASELINE] += 1
+
+    def _links(self, number: int) -> Iterator[tuple[int, int]]:
+        links = self.state.links
+        place = self.state.series.link[number]
+        while place != NONE:
+            yield links.output[place], links.part[place]
+            place = links.next[place]
+
+    def _add(self, output: int, part: int, time_ms: int, amount: float, now_ms: int) -> None:
+        """Add to the window of a time; where that has its item already, to the next."""
+        outputs = self.state.outputs
+        every_ms = outputs.every_ms[output]
+        start_ms = time_ms - time_ms % every_ms
+        newest_ms = outputs.start_ms[output]
+        if start_ms < outputs.until_ms[output]:
+            self.counts[LATE] += 1
+            if older := self.older.get(output):
+                start_ms = older[0].start_ms
+            elif newest_ms != NEVER:
+                start_ms = newest_ms
+            else:
+                start_ms = -(-outputs.until_ms[output] // every_ms) * every_ms
+        if start_ms < newest_ms:
+            self._add_to_older(output, part, time_ms, start_ms, amount, now_ms)
+            return
+        if start_ms > newest_ms:
+            if newest_ms != NEVER:
+                self._put_behind(output)
+            outputs.start_ms[output] = start_ms
+        outputs.touched_ms[output] = now_ms
+        self._add_to_newest(output, part, time_ms, amount)
+
+    def _add_to_newest(self, output: int, part: int, time_ms: int, amount: float) -> None:
+        outputs = self.state.outputs
+        kind = outputs.kind[output]
+        if kind == Kind.LAST:
+            outputs.total[output] = amount
+        elif part == Part.VALUE:
+            outputs.total[output] += amount
+        else:
+            outputs.count[output] += amount
+        if kind == Kind.AGGREGATE:
+            outputs.count[output] += 1
+            outputs.least[output] = min(outputs.least[output], amount)
+            outputs.most[output] = max(outputs.most[output], amount)
+        elif kind == Kind.MEAN:
+            self._add_to_scrape(output, part, time_ms, amount)
+
+    def _add_to_scrape(self, output: int, part: int, time_ms: int, amount: float) -> None:
+        """Keep value and count of the same moment together; the oldest makes room, with its mean."""
+        outputs, scrapes = self.state.outputs, self.state.scrapes
+        first = outputs.scrapes[output]
+        places = range(first, first + SCRAPES)
+        place = next((each for each in places if scrapes.time_ms[each] == time_ms), NONE)
+        if place == NONE:
+            place = min(places, key=scrapes.time_ms.__getitem__)
+            if scrapes.count[place] > 0:
+                mean = scrapes.total[place] / scrapes.count[place]
+                outputs.least[output] = min(outputs.least[output], mean)
+                outputs.most[output] = max(outputs.most[output], mean)
+            scrapes.time_ms[place] = time_ms
+            scrapes.total[place] = scrapes.count[place] = 0.0
+        if part == Part.VALUE:
+            scrapes.total[place] += amount
+        else:
+            scrapes.count[place] += amount
+
+    def _put_behind(self, output: int) -> None:
+        """Put the newest window behind the one that comes."""
+        self.older.setdefault(output, []).append(self._pop_newest(output))
+        self.older_count += 1
+
+    def scrapes_at(self, first: int) -> dict[int, list[float]]:
+        """Read the scrapes that a mean knows."""
+        scrapes = self.state.scrapes
+        return {
+            scrapes.time_ms[place]: [scrapes.total[place], scrapes.count[place]]
+            for place in range(first, first + SCRAPES)
+            if scrapes.time_ms[place] != NEVER
+        }
+
+    def put_scrapes(self, first: int, known: Mapping[int, Sequence[float]]) -> None:
+        """Have a mean know these scrapes."""
+        scrapes = self.state.scrapes
+        for place, (time_ms, (total, count)) in enumerate(known.items(), first):
+            scrapes.time_ms[place], scrapes.total[place] = time_ms, total
+            scrapes.count[place] = count
+
+    def _pop_newest(self, output: int) -> Window:
+        outputs, scrapes = self.state.outputs, self.state.scrapes
+        window = Window(
+            outputs.start_ms[output],
+            outputs.total[output],
+            outputs.count[output],
+            outputs.least[output],
+            outputs.most[output],
+            outputs.touched_ms[output],
+        )
+        if (first := outputs.scrapes[output]) != NONE:
+            window.scrapes = self.scrapes_at(first)
+            scrapes.clear(first)
+        outputs.start_ms[output] = outputs.touched_ms[output] = NEVER
+        outputs.total[output] = outputs.count[output] = 0.0
+        outputs.least[output], outputs.most[output] = float("inf"), float("-inf")
+        return window
+
+    def _add_to_older(
+        self, output: int, part: int, time_ms: int, start_ms: int, amount: float, now_ms: int
+    ) -> None:
+        windows = self.older.setdefault(output, [])
+        place = bisect_left(windows, start_ms, key=lambda window: window.start_ms)
+        if place == len(windows) or windows[place].start_ms != start_ms:
+            windows.insert(place, Window(start_ms))
+            self.older_count += 1
+        window = windows[place]
+        window.touched_ms = now_ms
+        kind = self.state.outputs.kind[output]
+        if kind == Kind.LAST:
+            window.total = amount
+        elif part == Part.VALUE:
+            window.total += amount
+        else:
+            window.count += amount
+        if kind == Kind.AGGREGATE:
+            window.count += 1
+            window.least, window.most = min(window.least, amount), max(window.most, amount)
+        elif kind == Kind.MEAN:
+            window.scrapes.setdefault(time_ms, [0.0, 0.0])[part] += amount
+
+    def is_due(self, now_ms: int) -> bool:
+        """Say whether a window is over."""
+        return any(self._is_over(output, self._first(output), now_ms) for output in self._open())
+
+    def close(self, now_ms: int, *, of: Callable[[int], bool] | None = None) -> Iterator[Closed]:
+        """Close the windows that are over; with `of` all windows of the outputs that it names.
+
+        A window that says nothing has no `Closed`, and is closed all the same.
+        """
+        for output in list(self._open()):
+            if of and not of(output):
+                continue
+            while (window := self._first(output)) and (of or self._is_over(output, window, now_ms)):
+                behind = self.older.get(output)
+                if behind:
+                    del behind[0]
+                    self.older_count -= 1
+                    if not behind:
+                        del self.older[output]
+                else:
+                    window = self._pop_newest(output)
+                if closed := self._say(output, window):
+                    yield closed
+
+    def close_oldest(self, most_older: int) -> Iterator[Closed]:
+        """Close windows before their time until at most so many are open behind the newest."""
+        starts = sorted(window.start_ms for each in self.older.values() for window in each)
+        if len(starts) <= most_older:
+            return
+        last_ms = starts[len(starts) - most_older - 1]
+        for output in list(self.older):
+            while (windows := self.older.get(output)) and windows[0].start_ms <= last_ms:
+                window = windows.pop(0)
+                self.older_count -= 1
+                if not windows:
+                    del self.older[output]
+                if closed := self._say(output, window):
+                    yield closed
+
+    def _open(self) -> Iterator[int]:
+        start_ms = self.state.outputs.start_ms
+        return (output for output in range(len(start_ms)) if start_ms[output] != NEVER or output in self.older)  # fmt: skip
+
+    def _first(self, output: int) -> Window | None:
+        """Find the output's oldest open window; one that stands for the newest is a copy."""
+        if behind := self.older.get(output):
+            return behind[0]
+        outputs = self.state.outputs
+        if outputs.start_ms[output] == NEVER:
+            return None
+        return Window(outputs.start_ms[output], touched_ms=outputs.touched_ms[output])
+
+    def _is_over(self, output: int, window: Window | None, now_ms: int) -> bool:
+        if not window:
+            return False
+        end_ms = window.start_ms + self.state.outputs.every_ms[output]
+        if now_ms >= max(end_ms, window.touched_ms) + GRACE_MS:
+            return True
+        # A series of the output that had no sample in the window before either has ended.
+        alive_ms = window.start_ms - self.state.outputs.every_ms[output]
+        links, time_ms = self.state.links, self.state.series.time_ms
+        place = self.state.outputs.link[output]
+        is_over = False
+        while place != NONE:
+            newest_ms = time_ms[links.series[place]]
+            if alive_ms <= newest_ms < end_ms:
+                return False
+            is_over |= newest_ms >= end_ms
+            place = links.beside[place]
+        return is_over
+
+    def _say(self, output: int, window: Window) -> Closed | None:
+        """Say what a window's item says, None for one that has none; the output then looks ahead."""
+        outputs = self.state.outputs
+        outputs.until_ms[output] = window.start_ms + outputs.every_ms[output]
+        total, count = window.total, 1
+        if outputs.kind[output] == Kind.MEAN:
+            total, count = self._divide(output, window)
+            if not count:
+                return None
+        elif outputs.kind[output] == Kind.AGGREGATE:
+            count = round(window.count)
+        else:
+            window.least = window.most = total
+        quiet_ms = self.entries[outputs.entry[output]].quiet_seconds * 1000
+        if quiet_ms and self._says_nothing_new(output, window, quiet_ms):
+            return None
+        if not isfinite(total):
+            self.counts[OVERFLOW] += 1
+            return None
+        is_one = window.least == window.most
+        outputs.said[output] = window.least if is_one else float("nan")
+        outputs.said_ms[output] = window.start_ms
+        return Closed(output, window.start_ms, total, count, window.least, window.most)
+
+    def _says_nothing_new(self, output: int, window: Window, quiet_ms: int) -> bool:
+        outputs = self.state.outputs
+        if outputs.said_ms[output] == NEVER or outputs.kind[output] == Kind.MEAN:
+            return False
+        if window.start_ms - outputs.said_ms[output] >= quiet_ms:
+            return False
+        same = 0.0 if outputs.kind[output] == Kind.DELTA else outputs.said[output]
+        return window.least == window.most == same
+
+    def _divide(self, output: int, window: Window) -> tuple[float, int]:
+        """Give a mean's total and its whole events; what does not make one waits."""
+        outputs = self.state.outputs
+        for total, count in window.scrapes.values():
+            if count > 0:
+                window.least = min(window.least, total / count)
+                window.most = max(window.most, total / count)
+        total = window.total + outputs.left_total[output]
+        events = window.count + outputs.left_count[output]
+        outputs.left_total[output], outputs.left_count[output] = 0.0, 0.0
+        if not isfinite(total + events):
+            return float("inf"), 1
+        whole = int(events)
+        if whole < 1:
+            outputs.left_total[output], outputs.left_count[output] = total, events
+            return 0.0, 0
+        sent = total
+        if whole > COUNT_MAX:
+            self.counts[SPLIT] += 1
+            sent, whole = total * (COUNT_MAX / events), COUNT_MAX
+        outputs.left_total[output], outputs.left_count[output] = total - sent, events - whole
+        # What waited belongs to no scrape of this window: the mean is between least and most.
+        window.least = min(window.least, sent / whole)
+        window.most = max(window.most, sent / whole)
+        return sent, whole
+
+    def forget(self, now_ms: int) -> None:
+        """Let go of what series had that were not seen for two days; their targets with the last."""
+        series, first_ms = self.state.series, self.state.targets.first_ms
+        alive = set()
+        for number, time_ms in enumerate(series.time_ms):
+            if time_ms < now_ms - FORGET_MS:
+                series.time_ms[number] = NEVER
+            else:
+                alive.add(series.target[number])
+        for target in range(len(first_ms)):
+            if target not in alive:
+                first_ms[target] = NEVER

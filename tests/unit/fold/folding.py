@@ -1,0 +1,78 @@
+"""A fold to play with: series by name, samples by the second."""
+
+import json
+from typing import Any
+
+import orjson
+
+from receiver.azure.envelope import Identity
+from receiver.fold.fold import Fold
+from receiver.fold.windows import RECORD
+from receiver.intake.metrics_json import Allowlist, parse
+
+T0_MS = 1_800_000_000_000
+"""A full hour, and so a full minute."""
+IDENTITY = Identity("key", "host")
+Labels = dict[str, str]
+
+
+def listed(*entries: object) -> Allowlist:
+    """Read a metrics.json of these entries."""
+    return parse(json.dumps({"customMetrics": entries}), "metrics.json")
+
+
+class Player:
+    """Sends samples to a fold and reads its items."""
+
+    def __init__(self, *entries: object) -> None:
+        self.fold = Fold(listed(*entries), IDENTITY)
+        self.series: list[tuple[int, bytes]] = []
+
+    def number(self, name: str, **labels: str) -> int:
+        """Give a series' number; of a target t, h:1 unless said otherwise."""
+        told = {"__name__": name, "job": "t", "instance": "h:1", **labels}
+        text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+        for number, known in self.series:
+            if known == text:
+                return number
+        self.series.append((len(self.series) + 1, text))
+        self.fold.add_series(*self.series[-1])
+        return len(self.series)
+
+    def send(self, second: float, name: str, value: float, *, now: float | None = None, **labels: str) -> None:  # fmt: skip
+        """Send one sample; it is committed at the same second unless said otherwise."""
+        number = self.number(name, **labels)
+        record = RECORD.pack(number, T0_MS + round(second * 1000), value)
+        self.fold.take(record, T0_MS + round((second if now is None else now) * 1000))
+
+    def close(self, second: float) -> list[dict[str, Any]]:
+        """Close what is over at this second of our clock; returns items, short."""
+        return items(self.fold.close(T0_MS + round(second * 1000)).lines)
+
+    def restart(self) -> None:
+        """Go on with what the checkpoint has."""
+        self.fold, is_whole = Fold.decode(self.fold.encode(), IDENTITY, self.series)
+        assert is_whole
+
+    def change(self, second: float, *entries: object) -> list[dict[str, Any]]:
+        """Go on under another list; returns the items of what ended."""
+        self.fold, ended = self.fold.changed_to(
+            listed(*entries), self.series, T0_MS + round(second * 1000)
+        )
+        return items(ended.lines)
+
+    def event(self, name: str) -> int:
+        """Count what happened."""
+        return self.fold.windows.counts[name]
+
+
+def items(lines: Any) -> list[dict[str, Any]]:
+    """Read lines: the second of the window, the metric's fields, the labels."""
+    read = []
+    for line in lines:
+        item = orjson.loads(line)
+        data = item["data"]["baseData"]
+        (metric,) = data["metrics"]
+        minute, second = item["time"][14:19].split(":")
+        read.append({"at": 60 * int(minute) + int(second), **metric, **data.get("properties", {})})
+    return read
