@@ -27,8 +27,8 @@ test-quick: .venv/ready ## Half a minute: what needs no network, no Triton and n
 	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(QUICK_TESTS) $(ARGS)
 
 coverage: .venv/ready ## Lines and branches that the quick tests reach, against the least that may be
-	@$(BIN)/coverage run -m pytest -q -p no:randomly $(QUICK_TESTS) $(ARGS)
-	@$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
+	@$(BIN)/coverage run -m pytest -q $(QUICK_TESTS) $(ARGS)
+	@$(BIN)/coverage report
 
 storm: .venv/ready ## Kill, break and fill for two minutes, and account for each sample (ARGS="--seed N")
 	@$(BIN)/python -m tests.storm --seconds 120 $(ARGS)
