@@ -1,7 +1,8 @@
 """Everything that an operator may set: flag over environment over default.
 
 In: flags given and the environment. Out: a frozen `Settings`, and for each value
-where it came from. Reads no files but metrics.json, in `load_allowlist`.
+where it came from. Reads no files but those of secrets (`NAME_FILE`), and metrics.json in
+`load_allowlist`.
 
 The fields of `Settings` are the one list, each with its variable, flag, default and meaning:
 the flags, `check`'s output and README's table follow them.
@@ -229,9 +230,14 @@ def resolve(
     Raises: SettingsError for all that cannot be read; it names the flag or the variable, never a
     secret's value.
     """
-    origins = [_origin(setting, flags, environment) for setting in SETTINGS]
+    origins: list[Origin] = []
     values: dict[str, Any] = {}
     problems: list[str] = []
+    for setting in SETTINGS:
+        try:
+            origins.append(_origin(setting, flags, environment))
+        except SettingsError as error:
+            problems += error.problems
     for origin in origins:
         try:
             values[origin.setting.name] = origin.setting.read(origin.text)
@@ -250,9 +256,28 @@ def _origin(
     given = flags.get(setting.name)
     if given is not None:
         return Origin(setting, setting.flag, given)
-    if text := environment.get(setting.environment, "").strip():
+    text = environment.get(setting.environment, "").strip()
+    name = f"{setting.environment}_FILE"
+    if setting.secret and (file := environment.get(name, "").strip()):
+        if text:
+            raise SettingsError(f"{setting.environment} and {name} are both set: leave out one")
+        return Origin(setting, name, _read_secret(file, name))
+    if text:
         return Origin(setting, setting.environment, text)
     return Origin(setting, "default", setting.default)
+
+
+def _read_secret(file: str, name: str) -> str:
+    """Read a secret that is kept in a file: Docker's, Kubernetes' and systemd's way."""
+    try:
+        text = read_plain(place(file)).decode().strip()
+    except OSError as error:
+        raise SettingsError(f"{printable(file)}: {error.strerror}; {name} names it") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"{printable(file)}: not UTF-8; {name} names it") from None
+    if not text:
+        raise SettingsError(f"{printable(file)}: the file is empty; {name} names it")
+    return text
 
 
 def find_connection(settings: Settings) -> tuple[connection.Connection | None, list[str]]:

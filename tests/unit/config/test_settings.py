@@ -170,6 +170,48 @@ def test_secrets_are_not_shown() -> None:
     assert shown["outbox_max_bytes"] == "1GiB"
 
 
+def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:
+    """As Docker, Kubernetes and systemd hand them over: with a line's end, and not in the environment."""
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n")
+
+    found, origins = resolve({}, {"INSTRUMENTATION_KEY_FILE": str(file)})
+
+    assert found.instrumentation_key == KEY
+    [origin] = [each for each in origins if each.setting.name == "instrumentation_key"]
+    assert (origin.source, origin.shown) == ("INSTRUMENTATION_KEY_FILE", "(set)")
+
+
+@pytest.mark.parametrize(
+    ("content", "variables", "words"),
+    [
+        (b"  \n", {}, "the file is empty; INSTRUMENTATION_KEY_FILE names it"),
+        (b"\xff", {}, "not UTF-8; INSTRUMENTATION_KEY_FILE names it"),
+        (None, {}, "No such file or directory; INSTRUMENTATION_KEY_FILE names it"),
+        (b"a", {"INSTRUMENTATION_KEY": KEY}, "are both set: leave out one"),
+        (b"a", {"RECEIVER_SENDERS": "many"}, "RECEIVER_SENDERS"),
+    ],
+)
+def test_a_secret_s_file_that_cannot_be_used_is_named(
+    tmp_path: Path, content: bytes | None, variables: dict[str, str], words: str
+) -> None:
+    """And never quoted; what else is wrong is said with it."""
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(SettingsError) as caught:
+        resolve({}, {"INSTRUMENTATION_KEY_FILE": str(file), **variables})
+
+    assert words in "; ".join(caught.value.problems)
+    assert KEY not in str(caught.value)
+
+
+def test_only_secrets_are_read_from_files(tmp_path: Path) -> None:
+    """RECEIVER_LISTEN_FILE means nothing, and reads nothing."""
+    assert settings(RECEIVER_LISTEN_FILE=str(tmp_path / "missing")).listen.port == 9201
+
+
 def test_nothing_set_is_nowhere_to_deliver() -> None:
     """`run` then says how to try without."""
     assert find_connection(settings()) == (None, [])
