@@ -51,6 +51,7 @@ proto: .venv/ready ## Generate receiver/intake/wire from proto/
 
 docs: .venv/ready ## Renew the tables in README and docs/ from the code
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python deploy/generate.py
 
 lock: .venv/ready ## Bring the lock files up to pyproject.toml (UPGRADE=--upgrade: everything)
 	@$(BIN)/pip install --quiet 'uv>=0.8'

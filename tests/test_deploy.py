@@ -63,7 +63,7 @@ def test_the_sidecar_is_valid_once_it_is_in_a_deployment(version: str) -> None:
 
 def test_a_broken_manifest_is_seen() -> None:
     """The check can fail."""
-    broken = copy.deepcopy(resources()[0])
+    [broken] = documents(BASE / "statefulset.yaml")
     broken["spec"]["replica"] = 1
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, NEWEST, strict=True)
@@ -87,18 +87,15 @@ def test_all_selectors_find_the_pods() -> None:
     ]
 
 
-def test_copies_are_what_they_were_copied_from() -> None:
-    """Kustomize reads no file outside its folder, so some are there twice."""
+def test_the_default_metrics_and_intervals_are_everywhere_the_same() -> None:
+    """In the package, in the ConfigMap, in Compose."""
     default = (ROOT / "receiver/config/default_metrics.json").read_text()
-    rules = (ROOT / "prometheus/rules/triton_irate.yml").read_text()
-    config = (ROOT / "prometheus/prometheus.yml").read_text()
-    assert (BASE / "metrics.json").read_text() == default
-    assert (SIDECAR / "metrics.json").read_text() == default
-    assert (SIDECAR / "triton_irate.yml").read_text() == rules
-    assert (SIDECAR / "prometheus.yml").read_text() == config.replace("rules/triton", "triton")
+    [config] = documents(BASE / "configmap.yaml")
+    assert config["data"]["metrics.json"] == default
     compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
     inner = yaml.safe_load(compose["configs"]["prometheus"]["content"])
-    assert inner["global"] == yaml.safe_load(config)["global"]
+    shipped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
+    assert inner["global"] == shipped["global"]
 
 
 def test_scripts_are_clean() -> None:

@@ -9,9 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from receiver import share
 from receiver.intake.recogniser import IS_COMPILED
 
 ROOT = Path(__file__).parent.parent
+EXAMPLES = {
+    "prometheus": "prometheus/prometheus.yml",
+    "compose": "deploy/compose.yaml",
+    "systemd": "deploy/systemd/appinsights-receiver.service",
+    "kubernetes": "deploy/kubernetes/base/kustomization.yaml",
+    "grafana": "deploy/grafana/receiver.json",
+    "metrics": "receiver/config/default_metrics.json",
+    "schema": "receiver/config/metrics.schema.json",
+}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
@@ -45,6 +55,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, kernel: str) 
         "receiver/config/default_metrics.json",
         "receiver/sandbox/page.html",
         "receiver/intake/wire/remote_write_v2_pb2.py",
+        "receiver/py.typed",
+        "receiver/config/metrics.schema.json",
+        "receiver/share/runbook.md",
+        "receiver/share/rules/triton_irate.yml",
+        "receiver/share/rules/receiver_alerts.yml",
     ):
         assert name in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {
@@ -77,3 +92,11 @@ def test_the_wheel_runs(wheel: Path, kernel: str, tmp_path: Path) -> None:
     assert ran.stdout.strip() == str(kernel == "require")
     assert receiver("--version").strip().replace("-", "_").replace(" ", "-") in wheel.name
     assert "nv_inference_request_success" in receiver("check")
+    assert receiver("rules") == (ROOT / "prometheus/rules/triton_irate.yml").read_text()
+    for kind, start in EXAMPLES.items():
+        assert receiver("example", kind).startswith((ROOT / start).read_text()[:100]), kind
+    for name, place in share.FILES.items():
+        shipped, source = tmp_path / "receiver/share" / name, ROOT / place
+        for path in [source] if source.is_file() else source.iterdir():
+            copy = shipped if source.is_file() else shipped / path.name
+            assert copy.read_bytes() == path.read_bytes(), name

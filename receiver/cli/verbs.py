@@ -192,6 +192,34 @@ VERBS = (
         example="Put it under the remote_write entry that writes to the receiver.",
     ),
     Verb(
+        "rules",
+        "print Prometheus' rules",
+        "Print the recording rules that make Triton's _irate series (irate), or the alerts on the\n"
+        "receiver's own metrics (alerts): a file for Prometheus' rule_files.",
+        "receiver.cli.rules",
+        (_JSON,),
+        (Operand("KIND", "irate or alerts", "irate", ("irate", "alerts")),),
+        settings=(),
+        example="Example: appinsights-receiver rules > /etc/prometheus/rules/triton_irate.yml",
+    ),
+    Verb(
+        "example",
+        "print a configuration to begin with",
+        "Print a whole file, which its first lines tell how to use:\n\n"
+        "  prometheus  a prometheus.yml, each choice explained\n"
+        "  metrics     a metrics.json, with the names that are sent without one\n"
+        "  schema      metrics.json's JSON Schema, for an editor\n"
+        "  compose     Triton, Prometheus and the receiver for docker compose\n"
+        "  systemd     a unit for a machine without containers\n"
+        "  kubernetes  the receiver in a cluster, for kubectl apply\n"
+        "  grafana     a dashboard of the receiver's own metrics",
+        "receiver.cli.example",
+        (_JSON,),
+        (Operand("KIND", "one of the above", choices=("prometheus", "metrics", "schema", "compose", "systemd", "kubernetes", "grafana")),),
+        settings=(),
+        example="Example: appinsights-receiver example systemd",
+    ),
+    Verb(
         "tap",
         "show what flows right now",
         "Show the items that a running receiver commits, as they go by: all of them at a modest pace,\n"
