@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from benchmarks.payloads import SELECTED_PREFIX, Workload, endless, make_requests
 from receiver.azure.envelope import Identity
+from receiver.azure.limits import EXPIRY_MS
 from receiver.intake.decode import Message, decompress
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
@@ -46,7 +47,7 @@ def _stages(workload: Workload) -> dict[str, float]:
     allowlist = Allowlist([Entry(f"{SELECTED_PREFIX}*")])
     selection = Pipeline(allowlist, Identity("key", "host"), LIMIT_BYTES)
     with tempfile.TemporaryDirectory() as folder:
-        outbox = Outbox(Path(folder), 1 << 40, "key")
+        outbox = Outbox(Path(folder), 1 << 40, "key", EXPIRY_MS)
         samples = 0
         clock = _Clock()
         for number in range(WARM + COUNTED):

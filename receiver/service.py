@@ -19,11 +19,13 @@ import structlog
 
 from receiver import allocator
 from receiver.azure.connection_string import Connection
+from receiver.azure.limits import EXPIRY_MS
 from receiver.config.followed_file import FollowedFile, Watch
 from receiver.config.selection import selector
 from receiver.config.settings import Settings, load_allowlist, place
 from receiver.delivery.sender import Delivery
 from receiver.delivery.setup import open_delivery
+from receiver.errors import ReceiverError
 from receiver.events import Events
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
@@ -37,6 +39,9 @@ from receiver.status.pages import make_pages
 from receiver.status.sampling import Sampling
 from receiver.status.snapshot import Observer
 
+OPENING_SECONDS = 1.0
+"""How long a start waits for the outbox to open before it listens without."""
+PROGRESS_SECONDS = 10.0
 DEFECT = "A defect of the receiver: please report it. It ends, and loses nothing: start it again."
 
 SUSPICIONS_LOGGED = 10
@@ -71,12 +76,15 @@ async def running(
     Raises: OutboxError, SettingsError where it cannot start.
     """
     key = connection.instrumentation_key
-    outbox = Outbox(settings.outbox_dir, settings.outbox_max_bytes, key, clock)
+    outbox = Outbox(settings.outbox_dir, settings.outbox_max_bytes, key, EXPIRY_MS, clock)
     events, batches_changed = Events(clock), asyncio.Event()
     committer = Committer(outbox, events, batches_changed)
     committer.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(committer.stop)
+        await asyncio.wait({committer.opened}, timeout=OPENING_SECONDS)
+        if committer.opened.done():
+            committer.opened.result()  # an outbox that cannot be opened is no start
         delivery = open_delivery(
             settings, connection, committer, stack, clock, events, batches_changed
         )
@@ -110,15 +118,32 @@ async def running(
         await monitor.begin()
         url = await server.open(make_pages(monitor, watch))
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        opening = _watched(_until_open(committer), "outbox", broken)
         looking = _watched(monitor.run(), "monitor", broken)
         sending = _watched(delivery.run(), "delivery", broken)
         watching = _watched(watch.run(), "watch", broken)
         try:
             yield Receiver(url, broken, delivery, observer, watch, monitor)
         finally:
-            looking.cancel()
-            watching.cancel()
+            for task in (opening, looking, watching):
+                task.cancel()
             await _stop(server, delivery, sending, settings.shutdown_seconds)
+
+
+async def _until_open(committer: Committer) -> None:
+    """Say, while the disk takes its time to open the outbox, that it does. Raises: OutboxError."""
+    loop_time = asyncio.get_running_loop().time
+    began_at, was_slow = loop_time(), not committer.opened.done()
+    while not committer.opened.done():
+        log.warning(
+            "outbox is being opened",
+            seconds=round(loop_time() - began_at + OPENING_SECONDS, 1),
+            hint="Requests are answered 503 until it is open; the disk of the outbox is slow.",
+        )
+        await asyncio.wait({committer.opened}, timeout=PROGRESS_SECONDS)
+    committer.opened.result()
+    if was_slow:
+        log.info("outbox is open", seconds=round(loop_time() - began_at + OPENING_SECONDS, 1))
 
 
 def _watched(
@@ -128,7 +153,11 @@ def _watched(
 
     def look(task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) and not broken.done():
-            log.error("a part has failed", part=name, hint=DEFECT, exc_info=error)
+            if isinstance(error, ReceiverError):  # an outbox that could not be opened in time
+                hint = "It ends, and loses nothing: the error says what to do."
+                log.error("the receiver cannot go on", part=name, error=str(error), hint=hint)
+            else:
+                log.error("a part has failed", part=name, hint=DEFECT, exc_info=error)
             broken.set_result(error)
 
     task = asyncio.create_task(work, name=name)

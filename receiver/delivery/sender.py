@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
+from receiver.azure.limits import EXPIRY_MS
 from receiver.azure.verdict import DAMAGED, REJECT_REASONS, Action, verdict
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_client import Answer
@@ -29,7 +30,7 @@ from receiver.events import Events, Kind
 from receiver.latency import Latency
 from receiver.outbox.batch import Batch, DeadLetter, Settlement, compress, unpack
 from receiver.outbox.committer import Committer
-from receiver.outbox.store import EXPIRY_MS, Outbox
+from receiver.outbox.store import Outbox
 
 FRESH_SECONDS = 60.0
 DISK_RETRY_SECONDS = 1.0
@@ -152,7 +153,8 @@ class Delivery:
             batches = await self._committer.ask(lambda outbox: self._pick(outbox, busy, room))
             self._committer.delivery_busy = bool(batches or self._under_way)
             if not batches and not self._under_way:
-                await self._committer.ask(Outbox.compact)
+                while await self._committer.ask(Outbox.compact):
+                    pass  # step by step, so that requests get their turn
         except NotCommitted:  # the disk fails; the committer has said so
             await asyncio.sleep(DISK_RETRY_SECONDS)
             self.wake()
@@ -258,9 +260,9 @@ class Delivery:
 
     def _body(self, batch: Batch) -> bytes:
         """Return the body to send: its items' key is the one that is configured now."""
-        if batch.instrumentation_key == self._key:
+        if batch.destination == self._key:
             return batch.body
-        old = f'"iKey":"{batch.instrumentation_key}"'.encode()
+        old = f'"iKey":"{batch.destination}"'.encode()
         new = f'"iKey":"{self._key}"'.encode()
         return compress([line.replace(old, new, 1) for line in unpack(batch.body)])
 

@@ -79,14 +79,14 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One POST: `body` is the gzip of `items` lines. Times in milliseconds."""
+    """One POST: `body` is the gzip of `items` lines, rendered for `destination`. Times in ms."""
 
     id: int
     body: bytes
     items: int
     oldest_ms: int
     newest_ms: int
-    instrumentation_key: str
+    destination: str
 
 
 @dataclass(frozen=True, slots=True)

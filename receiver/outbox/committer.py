@@ -6,6 +6,9 @@ transaction, so that under load many requests share one sync to disk; it compres
 them first, while the event loop goes on. While
 delivery is busy with earlier batches it lingers some milliseconds for company,
 since a full batch costs little more to send than a small one.
+
+The thread opens the outbox too, since a disk may take its time for that. Until it is open
+counts are kept, and all else is answered NotCommitted at once.
 """
 
 import asyncio
@@ -16,6 +19,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+import structlog
 
 from receiver.errors import NotCommitted, ReceiverError
 from receiver.events import Events, Kind
@@ -29,11 +34,20 @@ FLUSH_SECONDS = 10.0
 Answer = TypeVar("Answer")
 Question = Callable[[Any], object]
 
+OPENING = "the outbox is being opened"
+STOP_SECONDS = 5.0
+"""How long a stop waits for the disk: what was acknowledged is on it, the rest may be left."""
 FAILING = Kind("outbox", "outbox cannot be written", 3600.0, "error")
 
 
+log = structlog.get_logger()
+
+
 class Store(Protocol):
-    """What the thread writes to: the outbox, or one that is elsewhere."""
+    """What the thread writes to: an outbox."""
+
+    def open(self) -> None:
+        """Begin. Raises: OutboxError."""
 
     def apply(
         self, submissions: Sequence[Append], settlements: Sequence[Settlement]
@@ -65,16 +79,21 @@ class Committer:
         events: Events,
         changed: asyncio.Event,
         flush_seconds: float = FLUSH_SECONDS,
+        linger_seconds: float = LINGER_SECONDS,
     ) -> None:
-        """Take an open outbox. Counts wait at most `flush_seconds` for a transaction to join.
+        """Take an outbox. Counts wait at most `flush_seconds` for a transaction to join.
 
-        `changed` is set when batches may have come.
+        `changed` is set when batches may have come. `opened` is done when the outbox is
+        open, or has the OutboxError that says why it cannot be.
         """
         self._outbox = outbox
         self._flush_seconds = flush_seconds
+        self._linger_seconds = linger_seconds
         self._events = events
         self._batches_changed = changed
         self._loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._changed = threading.Condition()
         self._jobs: list[_Job] = []
         self._waiting_items = 0
@@ -94,12 +113,17 @@ class Committer:
         """Start the thread."""
         self._thread.start()
 
-    async def stop(self) -> None:
-        """Write what waits, and end the thread; the outbox is closed."""
+    async def stop(self, within_seconds: float = STOP_SECONDS) -> None:
+        """Write what waits, close the outbox and end the thread; or leave it to a disk that hangs."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.wait({self._ended}, timeout=within_seconds)
+        if not self._ended.done():
+            log.warning(
+                "stopped while the outbox's disk does not answer",
+                hint="What was acknowledged is on the disk. Is the disk slow, or failing?",
+            )
 
     async def submit(self, submission: Append) -> bytes | None:
         """Commit a request's items; returns when they are on disk.
@@ -145,6 +169,8 @@ class Committer:
         with self._changed:
             if self._stopping:
                 future.set_exception(NotCommitted("the receiver is stopping"))
+            elif not self.opened.done():
+                future.set_exception(NotCommitted(OPENING))
             else:
                 self._jobs.append(_Job(work, future))
                 self._waiting_items += items
@@ -152,11 +178,32 @@ class Committer:
         return future
 
     def _run(self) -> None:
+        try:
+            self._outbox.open()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer of `opened`
+            self._tell(self.opened, error)
+        else:
+            self._tell(self.opened)
+            self._serve()
+        self._outbox.close()
+        self._tell(self._ended)
+
+    def _tell(self, future: "asyncio.Future[None]", error: Exception | None = None) -> None:
+        """Finish a future of the event loop, if anybody still waits for it."""
+
+        def finish() -> None:
+            if not future.done():
+                future.set_exception(error) if error else future.set_result(None)
+
+        with suppress(RuntimeError):  # the loop is closed: it did not wait for a slow disk
+            self._loop.call_soon_threadsafe(finish)
+
+    def _serve(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs or self._stopping, self._flush_seconds)
                 if self.delivery_busy and not self._stopping:
-                    self._changed.wait_for(self._enough, LINGER_SECONDS)
+                    self._changed.wait_for(self._enough, self._linger_seconds)
                 jobs, self._jobs = self._jobs, []
                 loose, self._loose = self._loose, Counter()
                 self._waiting_items = 0
@@ -164,7 +211,6 @@ class Committer:
             self._work(jobs, loose)
             if last:
                 break
-        self._outbox.close()
 
     def _enough(self) -> bool:
         return self._stopping or self._waiting_items >= BATCH_ITEMS
@@ -177,7 +223,8 @@ class Committer:
         for job in jobs:
             if not isinstance(job.work, Append | Settlement):
                 results.append((job, self._answer(job.work)))
-        self._loop.call_soon_threadsafe(self._resolve, results)
+        with suppress(RuntimeError):  # the loop is closed: it did not wait for a slow disk
+            self._loop.call_soon_threadsafe(self._resolve, results)
 
     def _write(self, writes: list[_Job], loose: Counter[tuple[str, str]]) -> list[object]:
         submissions = [seal(job.work) for job in writes if isinstance(job.work, Append)]
@@ -187,7 +234,7 @@ class Committer:
             if self._failing:  # else nobody would know that it can be written again
                 self._outbox.probe()
             answers = iter(self._outbox.apply(submissions + extra, settlements))
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+        except Exception as error:  # noqa: BLE001 - whatever it is, no caller may wait for ever
             with self._changed:
                 self._loose.update(loose)
             self._note_failure(error)
@@ -222,7 +269,7 @@ class Committer:
     def _resolve(self, results: list[tuple[_Job, object]]) -> None:
         for job, result in results:
             if job.future.done():
-                continue  # whoever asked has gone away; what was committed stays committed
+                continue  # the caller has gone away; what was committed stays committed
             if isinstance(result, BaseException):
                 job.future.set_exception(result)
             else:

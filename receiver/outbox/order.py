@@ -10,7 +10,7 @@ from collections.abc import Collection
 from receiver.outbox.batch import Batch
 
 _ID_LIMIT = 2**63 - 1
-_SELECT = "SELECT id, body, items, oldest_ms, newest_ms, instrumentation_key FROM batches"
+_SELECT = "SELECT id, body, items, oldest_ms, newest_ms, destination FROM batches"
 
 
 def next_batches(

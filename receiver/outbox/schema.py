@@ -1,22 +1,19 @@
 """The outbox's file: its tables, its versions, and what is done with a broken one.
 
-A directory belongs to one service at a time: an exclusive lock on `outbox.lock`,
-which the system lets go when the process ends, however it ends. A database that
-SQLite cannot read is set aside under a name that says so, and a new one is begun.
+Opening it costs the same whatever waits in it: nothing is read but what SQLite needs (its
+log, after a crash), and what waits is counted in a row of its own. Damage is met where a
+damaged page is read. A database that SQLite cannot read is set aside under a name that
+says so, and a new one is begun.
 """
 
-import fcntl
 import os
 import sqlite3
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 from receiver.errors import OutboxError
 
 FILE_NAME = "outbox.db"
-LOCK_NAME = "outbox.lock"
 
 _VERSION_1 = """
 CREATE TABLE batches (
@@ -49,46 +46,28 @@ CREATE TABLE dead_letters (
 );
 """
 GONE = "outbox.db was removed or replaced while the receiver runs: restart the receiver"
+_NO_SHARED_MEMORY = (
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+)
 RESERVE_BYTES = 16 << 20
 """Space on the disk that new items must leave: to write down what became of the old ones,
 which frees theirs, takes some first (SQLite's log, a few MiB)."""
-MIGRATIONS = (_VERSION_1,)
+_VERSION_2 = """
+ALTER TABLE batches RENAME COLUMN instrumentation_key TO destination;
+CREATE INDEX batches_by_size ON batches (size_bytes);
+CREATE INDEX batches_by_newest ON batches (newest_ms);
+CREATE TABLE waiting (batches INTEGER NOT NULL, size_bytes INTEGER NOT NULL);
+INSERT INTO waiting SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches;
+"""
+"""What waits is counted in one row, and found by size and age without reading all of it."""
+MIGRATIONS = (_VERSION_1, _VERSION_2)
 """Statements that lead from version N to N + 1; a file's version is its `user_version`."""
-
-
-class Damaged(sqlite3.DatabaseError):
-    """SQLite's own check has found the file damaged."""
-
-
-def take_directory(directory: Path) -> TextIO:
-    """Make the directory, and lock it for this service; closing the file lets it go.
-
-    Raises: OutboxError, which says what to do.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (directory / LOCK_NAME).open("a+")
-    except OSError as error:
-        message = (
-            f"the outbox directory {directory} cannot be written: {error.strerror}; "
-            "make it writable, or name another with RECEIVER_OUTBOX_DIR"
-        )
-        raise OutboxError(message) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
-        lock.close()
-        message = (
-            f"the outbox directory {directory} is in use by another receiver (process {owner}); "
-            "stop that one, or name another directory with RECEIVER_OUTBOX_DIR"
-        )
-        raise OutboxError(message) from error
-    lock.truncate(0)
-    with suppress(OSError):  # on a full disk its name is not known, but the lock holds
-        os.write(lock.fileno(), f"{os.getpid()}\n".encode())
-    return lock
 
 
 def identity(directory: Path) -> tuple[int, int] | None:
@@ -116,9 +95,7 @@ def open_database(directory: Path) -> sqlite3.Connection:
         connection.execute(
             "PRAGMA secure_delete=OFF"
         )  # Debian's default writes zeros over what is sent
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise Damaged(verdict)
+        connection.execute("PRAGMA cell_size_check=ON")  # each page is checked as it is read
         _migrate(connection, directory)
     except BaseException:
         connection.close()
@@ -152,7 +129,18 @@ def short_of_space(directory: Path) -> str:
 def is_broken(error: sqlite3.Error) -> bool:
     """Whether an error says that the file is damaged, not that the disk is full or slow."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return isinstance(error, Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def why_not_opened(error: sqlite3.Error) -> str:
+    """Say what to do about a database that cannot be opened and is not damaged."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in _NO_SHARED_MEMORY or code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL):
+        return (
+            "SQLite's locks or shared memory do not work there: network and FUSE file systems often "
+            "have none; name a directory on a local disk with RECEIVER_OUTBOX_DIR"
+        )
+    return "is the disk full, or the directory not writable?"
 
 
 def set_aside(directory: Path) -> Path:

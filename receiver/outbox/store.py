@@ -24,15 +24,18 @@ from pathlib import Path
 
 import structlog
 
-from receiver.errors import OutboxError, OutboxFull
+from receiver.errors import Damaged, OutboxError, OutboxFull
 from receiver.outbox import order as turn
 from receiver.outbox import schema
 from receiver.outbox.batch import Append, Batch, PackedBatch, Settlement, Statistics, compress, pack
 from receiver.outbox.dead_letters import bury
 from receiver.outbox.dedup import Repeats
+from receiver.outbox.directory import DirectoryLock
 
-EXPIRY_MS = 48 * 3600 * 1000
-"""Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
+EXPIRE_BATCHES = 64
+"""Batches that one transaction gives up for their age: more would keep requests waiting."""
+COMPACT_PAGES = 4096
+"""Pages that are given back to the disk at a time, for the same reason."""
 
 log = structlog.get_logger()
 
@@ -44,16 +47,21 @@ class Outbox:
         self,
         directory: Path,
         max_bytes: int,
-        instrumentation_key: str,
+        destination: str,
+        lifetime_ms: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the directory for this service alone, and open the database or make it.
+        """Take the directory for this service alone; `open`, or the first use, opens the database.
+
+        New batches are for `destination`, a text that is kept with them. A batch whose newest
+        sample is older than `lifetime_ms` is worth nothing to whom it is for.
 
         Raises: OutboxError, which says what to do.
         """
         self._directory = directory
         self._max_bytes = max_bytes
-        self._key = instrumentation_key
+        self._destination = destination
+        self._lifetime_ms = lifetime_ms
         self._clock = clock
         self._repeats = Repeats(clock)
         self._set_aside = 0
@@ -61,19 +69,8 @@ class Outbox:
         self._last_id = 0
         self._open_database: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
-        self._lock = schema.take_directory(directory)
-        try:
-            self._open()
-        except sqlite3.Error as error:
-            self._lock.close()
-            message = (
-                f"the outbox in {directory} cannot be opened: {error}; "
-                "is the disk full, or the directory not writable?"
-            )
-            raise OutboxError(message) from error
-        except BaseException:
-            self._lock.close()
-            raise
+        self._lock = DirectoryLock(directory)
+        self._pending = self._lock.items_left or 0
 
     @property
     def _database(self) -> sqlite3.Connection:
@@ -83,22 +80,71 @@ class Outbox:
         assert self._open_database
         return self._open_database
 
+    def open(self) -> None:
+        """Open the database, or make it; a directory where that fails is let go.
+
+        Raises: OutboxError, which says what to do.
+        """
+        try:
+            if self._open_database is None:
+                self._open()
+        except OutboxError:
+            self.close()
+            raise
+        except sqlite3.Error as error:
+            self.close()
+            message = (
+                f"the outbox in {self._directory} cannot be opened: {error}; "
+                f"{schema.why_not_opened(error)}"
+            )
+            raise OutboxError(message) from error
+
     def _open(self) -> None:
         try:
-            database = schema.open_database(self._directory)
+            database = self._opened()
         except sqlite3.Error as error:
             if not schema.is_broken(error):
                 raise
             self._put_aside(error)
-            database = schema.open_database(self._directory)
+            database = self._opened()
         self._open_database = database
         self._identity = schema.identity(self._directory)
         self._waits_for_disk = True  # as it was opened
-        if self._last_id > self.newest_id():  # batches of the damaged one may be under way
+
+    def _opened(self) -> sqlite3.Connection:
+        database = schema.open_database(self._directory)
+        try:
+            self._begin(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _begin(self, database: sqlite3.Connection) -> None:
+        """Read what waits; where that is less than was left, account for the rest."""
+        newest_id = turn.newest_id(database)
+        if not newest_id and self._pending:
+            self._account_for_loss(database)
+        if self._last_id > newest_id:  # batches of the damaged one may be under way
             insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
             database.execute(insert, (self._last_id,))
-        row = database.execute("SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches")
-        self._batches, self._size_bytes = row.fetchone()
+        self._batches, self._size_bytes = database.execute("SELECT * FROM waiting").fetchone()
+        row = database.execute("SELECT samples FROM totals WHERE outcome = 'pending'").fetchone()
+        self._pending = row[0] if row else 0
+
+    def _account_for_loss(self, database: sqlite3.Connection) -> None:
+        """Count, in a ledger that begins anew, the items that waited in a database that is gone."""
+        lost = self._pending
+        totals = ("received", "", lost), ("rejected", Damaged.reason, lost)
+        insert = "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        database.executemany(insert, totals)
+        log.error(
+            "outbox was lost",
+            items=lost,
+            directory=str(self._directory),
+            hint=f"{schema.FILE_NAME} was damaged, emptied or removed: what waited in it is not "
+            "delivered, and counts as damaged. A new one is begun.",
+        )
 
     def _put_aside(self, error: sqlite3.Error) -> None:
         kept = schema.set_aside(self._directory)
@@ -144,17 +190,19 @@ class Outbox:
 
     def _sync(self, *, wait: bool) -> None:
         """Say whether the next transaction waits for the disk."""
+        database = self._database  # which, where it is opened only now, waits
         if wait is not self._waits_for_disk:
-            self._database.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            database.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
             self._waits_for_disk = wait
 
     @contextmanager
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
         """Run one transaction; what is counted in the yielded totals is part of it."""
         database = self._database
+        self._lock.check()
         if schema.identity(self._directory) != self._identity:
             raise OutboxError(schema.GONE)  # what is written to it now would go with this process
-        before = self._batches, self._size_bytes
+        before = self._batches, self._size_bytes, self._pending
         totals: Counter[tuple[str, str]] = Counter()
         try:
             database.execute("BEGIN IMMEDIATE")
@@ -165,11 +213,16 @@ class Outbox:
                 " ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
                 [(*key, samples) for key, samples in totals.items() if samples],
             )
+            waiting = self._batches, self._size_bytes
+            if waiting != before[:2]:
+                self._database.execute("UPDATE waiting SET batches = ?, size_bytes = ?", waiting)
+            self._pending += totals["pending", ""]
             self._database.execute("COMMIT")
         except BaseException as error:
-            self._batches, self._size_bytes = before
+            self._batches, self._size_bytes, self._pending = before
             self._undo(error)
             raise
+        self._lock.note(self._pending)
 
     def _undo(self, error: BaseException) -> None:
         database = self._open_database
@@ -194,7 +247,7 @@ class Outbox:
                 self._repeats.remember(self._database, submission)
             results.append(result)
         for parcel in pack(taken):
-            self._insert(parcel, self._key)
+            self._insert(parcel, self._destination)
         return results
 
     def _why_full(self) -> str:
@@ -203,11 +256,18 @@ class Outbox:
             return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
         return schema.short_of_space(self._directory)
 
-    def _insert(self, parcel: PackedBatch, key: str) -> None:
+    def _insert(self, parcel: PackedBatch, destination: str) -> None:
         added = self._database.execute(
-            "INSERT INTO batches (items, oldest_ms, newest_ms, instrumentation_key, size_bytes, body)"
+            "INSERT INTO batches (items, oldest_ms, newest_ms, destination, size_bytes, body)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (parcel.items, parcel.oldest_ms, parcel.newest_ms, key, len(parcel.body), parcel.body),
+            (
+                parcel.items,
+                parcel.oldest_ms,
+                parcel.newest_ms,
+                destination,
+                len(parcel.body),
+                parcel.body,
+            ),
         )
         self._last_id = max(self._last_id, added.lastrowid or 0)
         self._batches += 1
@@ -227,7 +287,7 @@ class Outbox:
             totals["rejected", reason] += items
         for lines in settlement.again:
             parcel = PackedBatch(compress(lines), len(lines), batch.oldest_ms, batch.newest_ms)
-            self._insert(parcel, batch.instrumentation_key)
+            self._insert(parcel, batch.destination)
         bury(self._database, settlement.dead_letters, self._clock())
 
     def _expire_when_full(
@@ -241,15 +301,14 @@ class Outbox:
         newest_ms = max((each.newest_ms for each in submissions if each.pieces), default=0)
         if not newest_ms or not self._why_full():
             return
-        cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - EXPIRY_MS
-        batches, items, size_bytes = self._database.execute(
-            "SELECT COUNT(*), IFNULL(SUM(items), 0), IFNULL(SUM(size_bytes), 0) FROM batches"
-            " WHERE newest_ms < ?",
-            (cutoff_ms,),
-        ).fetchone()
-        if batches:
-            self._database.execute("DELETE FROM batches WHERE newest_ms < ?", (cutoff_ms,))
-            self._batches -= batches
+        cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - self._lifetime_ms
+        expired = self._database.execute(
+            "SELECT id, items, size_bytes FROM batches WHERE newest_ms < ? ORDER BY newest_ms LIMIT ?",
+            (cutoff_ms, EXPIRE_BATCHES),
+        ).fetchall()
+        for batch_id, items, size_bytes in expired:
+            self._database.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
+            self._batches -= 1
             self._size_bytes -= size_bytes
             totals["pending", ""] -= items
             totals["expired", ""] += items
@@ -261,11 +320,16 @@ class Outbox:
         self._database.execute(f"PRAGMA user_version={version}")
 
     def next_batches(self, busy: Collection[int], fresh_from_id: int, most: int) -> list[Batch]:
-        """Fetch the batches to send next, as `receiver.outbox.order` says."""
+        """Fetch the batches to send next, as `receiver.outbox.order` says.
+
+        Raises: OutboxError where another receiver has the directory: it sends them.
+        """
+        self._lock.check()
         return turn.next_batches(self._database, busy, fresh_from_id, most)
 
     def smallest_batch(self) -> list[Batch]:
-        """Fetch the batch with the fewest bytes, if there is one: a cheap probe."""
+        """Fetch the batch with the fewest bytes, if there is one: a cheap probe. Raises: as above."""
+        self._lock.check()
         return turn.smallest_batch(self._database)
 
     def newest_id(self) -> int:
@@ -291,10 +355,12 @@ class Outbox:
             full=self._why_full(),
         )
 
-    def compact(self) -> None:
-        """Give the disk back what an emptied outbox no longer needs."""
+    def compact(self) -> bool:
+        """Give the disk back some of what an emptied outbox no longer needs; says if there is more."""
         (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
-        if not self._batches and (free > 1024 or schema.short_of_space(self._directory)):
-            self._database.executescript(  # execute() would free one page and think it done
-                "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);"
-            )
+        if self._batches or (free <= 1024 and not schema.short_of_space(self._directory)):
+            return False
+        self._database.executescript(  # execute() would free one page and think it done
+            f"PRAGMA incremental_vacuum({COMPACT_PAGES}); PRAGMA wal_checkpoint(TRUNCATE);"
+        )
+        return bool(free > COMPACT_PAGES)

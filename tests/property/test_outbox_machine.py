@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from receiver.azure.limits import EXPIRY_MS
 from receiver.errors import OutboxFull
 from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, Batch, Settlement, cut, seal, unpack
@@ -48,7 +49,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def opened(self) -> Outbox:
         """Open it."""
-        return Outbox(Path(self.directory.name), self.max_bytes, "key", lambda: self.now)
+        return Outbox(Path(self.directory.name), self.max_bytes, "key", EXPIRY_MS, lambda: self.now)
 
     def teardown(self) -> None:
         """Leave nothing behind."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from receiver.azure.limits import EXPIRY_MS
 from receiver.cli.main import main
 from receiver.cli.top import to_lines
 from receiver.config.settings import SETTINGS
@@ -170,7 +171,7 @@ def test_dead_letters_are_shown_as_text_and_as_json(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """For people, and one JSON object a line for programs."""
-    outbox = Outbox(tmp_path, 1 << 20, KEY, lambda: 1_800_000_000.0)
+    outbox = Outbox(tmp_path, 1 << 20, KEY, EXPIRY_MS, lambda: 1_800_000_000.0)
     outbox.apply([seal(Append(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
     [batch] = outbox.next_batches([], 0, 2)
     assert batch
@@ -197,7 +198,8 @@ def test_dead_letters_of_a_file_that_is_no_database_is_an_error(
 
 def test_an_outbox_in_use_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The second service says so and exits with 1."""
-    outbox = Outbox(tmp_path, 1 << 20, KEY)
+    outbox = Outbox(tmp_path, 1 << 20, KEY, EXPIRY_MS)
+    outbox.open()
 
     assert main(["run", "--connection-string", CONNECTION, "--outbox-dir", str(tmp_path)]) == 1
     assert "in use by another receiver" in capsys.readouterr().err

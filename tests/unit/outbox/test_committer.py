@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from receiver.errors import NotCommitted, OutboxFull
+from receiver.azure.limits import EXPIRY_MS
+from receiver.errors import NotCommitted, OutboxError, OutboxFull
 from receiver.events import Events
 from receiver.ledger import read_ledger
-from receiver.outbox import committer as commit
 from receiver.outbox.batch import Append, Batch, Settlement, cut, unpack
-from receiver.outbox.committer import Committer
+from receiver.outbox.committer import LINGER_SECONDS, OPENING, Committer
 from receiver.outbox.schema import FILE_NAME
 from receiver.outbox.store import Outbox
+from tests.integration.waiting import in_loop
 
 KEY = "11111111-2222-3333-4444-555555555555"
 NOW_MS = 1_800_000_000_000
@@ -79,17 +81,21 @@ class Bench:
 
 
 def run(
-    directory: Path, test: Callable[[Bench], Coroutine[Any, Any, None]], max_bytes: int = 1 << 30
+    directory: Path,
+    test: Callable[[Bench], Coroutine[Any, Any, None]],
+    max_bytes: int = 1 << 30,
+    linger_seconds: float = LINGER_SECONDS,
 ) -> None:
     """Run a test in a loop of its own, on an outbox of its own."""
 
     async def main() -> None:
-        outbox = Outbox(directory, max_bytes, KEY)
+        outbox = Outbox(directory, max_bytes, KEY, EXPIRY_MS)
         changed = asyncio.Event()
-        committer = Committer(outbox, Events(), changed)
+        committer = Committer(outbox, Events(), changed, linger_seconds=linger_seconds)
         bench = Bench(directory, committer, changed)
         outbox._database.set_trace_callback(bench.statements.append)
         committer.start()
+        await committer.opened
         try:
             async with asyncio.timeout(30):
                 await test(bench)
@@ -370,7 +376,7 @@ def test_stopping_writes_what_waits_and_refuses_what_comes(tmp_path: Path) -> No
         await stopping
 
         assert bench.on_disk() == items("a")
-        again = Outbox(tmp_path, 1, KEY)
+        again = Outbox(tmp_path, 1, KEY, EXPIRY_MS)
         assert again.totals()["received", ""] == 4
         assert read_ledger(again.totals()).adds_up
         again.close()
@@ -392,11 +398,8 @@ def test_only_new_items_wake_delivery(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
-def test_a_full_batch_does_not_linger_for_company(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_batch_does_not_linger_for_company(tmp_path: Path) -> None:
     """While delivery is busy the thread waits for more, but not when a thousand items wait."""
-    monkeypatch.setattr(commit, "LINGER_SECONDS", 3600.0)
 
     async def test(bench: Bench) -> None:
         bench.committer.delivery_busy = True
@@ -408,4 +411,78 @@ def test_a_full_batch_does_not_linger_for_company(
         await asyncio.gather(*waiting)
         assert len(bench.on_disk()) == 2000
 
-    run(tmp_path, test)
+    run(tmp_path, test, linger_seconds=3600.0)
+
+
+@dataclass
+class SlowOutbox:
+    """An outbox on a disk that takes its time, or fails in the end."""
+
+    go: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+    closed: threading.Event = field(default_factory=threading.Event)
+    applied: list[Append] = field(default_factory=list)
+
+    def open(self) -> None:
+        assert self.go.wait(10)
+        if self.error:
+            raise self.error
+
+    def apply(
+        self, submissions: Sequence[Append], _settlements: Sequence[Settlement]
+    ) -> list[None]:
+        self.applied += submissions
+        return [None] * len(submissions)
+
+    def probe(self) -> None: ...
+
+    def replace_if_broken(self, _: BaseException) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@in_loop()
+async def test_a_slow_disk_keeps_nobody_waiting() -> None:
+    """While the outbox is being opened requests are refused at once, and counts are kept."""
+    outbox = SlowOutbox()
+    committer = Committer(outbox, Events(), asyncio.Event())
+    committer.start()
+    committer.count({("received", ""): 3})
+    for attempt in (committer.submit(submission(items("a"))), committer.ask(Outbox.totals)):
+        with pytest.raises(NotCommitted, match=OPENING):
+            await attempt
+    outbox.go.set()
+    await committer.opened
+    await committer.submit(submission(items("a")))
+    await committer.stop()
+    assert [one.totals["received", ""] for one in outbox.applied] == [1, 3]
+    assert outbox.closed.is_set()
+
+
+@in_loop()
+async def test_an_outbox_that_cannot_be_opened_is_told_to_who_waits_for_it() -> None:
+    """And it is closed: the directory is free again."""
+    outbox = SlowOutbox(error=OutboxError("made by a newer receiver"))
+    committer = Committer(outbox, Events(), asyncio.Event())
+    committer.start()
+    outbox.go.set()
+    with pytest.raises(OutboxError, match="newer"):
+        await committer.opened
+    await committer.stop()
+    assert outbox.closed.is_set()
+
+
+@in_loop()
+async def test_a_disk_that_hangs_does_not_hold_up_the_stop() -> None:
+    """The thread is left behind, and what it says later disturbs nobody."""
+    outbox = SlowOutbox()
+    committer = Committer(outbox, Events(), asyncio.Event())
+    committer.start()
+    with structlog.testing.capture_logs() as log:
+        await committer.stop(within_seconds=0.05)
+    assert [line["event"] for line in log] == ["stopped while the outbox's disk does not answer"]
+    assert not outbox.closed.is_set()
+    outbox.go.set()
+    assert await asyncio.to_thread(outbox.closed.wait, 10)

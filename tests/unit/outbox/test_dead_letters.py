@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.azure.limits import EXPIRY_MS
 from receiver.azure.verdict import REJECT_REASONS
 from receiver.cli.rejected_items import RejectedItem, read_dead_letters, to_text
 from receiver.outbox.batch import Append, DeadLetter, Settlement, cut, seal
@@ -15,7 +16,7 @@ TOO_OLD = "103: Field 'time' on type 'Envelope' is older than the allowed min da
 
 def fill(directory: Path, *letters: DeadLetter) -> Outbox:
     """Make an outbox with dead letters in it, and leave it open."""
-    outbox = Outbox(directory, 1 << 30, "key", lambda: 1_800_000_000.0)
+    outbox = Outbox(directory, 1 << 30, "key", EXPIRY_MS, lambda: 1_800_000_000.0)
     outbox.apply([seal(Append(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
     [batch] = outbox.next_batches([], 0, 2)
     assert batch

@@ -1,10 +1,6 @@
-"""The outbox's file: made once, locked for one, set aside when it is broken."""
+"""The outbox's file: made once, brought to its newest version, set aside when it is broken."""
 
-import errno
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +9,11 @@ from receiver.errors import OutboxError
 from receiver.outbox import schema
 from receiver.outbox.schema import (
     FILE_NAME,
-    LOCK_NAME,
     MIGRATIONS,
-    Damaged,
     is_broken,
     open_database,
     set_aside,
-    take_directory,
+    why_not_opened,
 )
 
 
@@ -73,27 +67,6 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     database.close()
 
 
-def test_the_lock_says_who_has_it(tmp_path: Path) -> None:
-    """So that the operator knows which process to stop."""
-    lock = take_directory(tmp_path)
-
-    with pytest.raises(OutboxError, match=rf"another receiver \(process {os.getpid()}\)"):
-        take_directory(tmp_path)
-    lock.close()
-    take_directory(tmp_path).close()
-
-
-def test_the_lock_goes_with_the_process_however_it_ends(tmp_path: Path) -> None:
-    """A file left by one that was killed does not lock anybody out."""
-    code = f"import os; from pathlib import Path; from receiver.outbox.schema import take_directory; lock = take_directory(Path({str(tmp_path)!r})); os._exit(9)"
-    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
-    assert (tmp_path / LOCK_NAME).read_text().strip().isdecimal()
-
-    lock = take_directory(tmp_path)
-    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
-    lock.close()
-
-
 def test_files_set_aside_never_overwrite_each_other(tmp_path: Path) -> None:
     """Damage twice in a second leaves two files, each with its log beside it."""
     kept = []
@@ -136,15 +109,37 @@ def test_only_damage_counts_as_broken(code: int | None, broken: bool) -> None:  
     assert is_broken(error) is broken
 
 
-def test_what_the_check_finds_is_damage() -> None:
-    """SQLite's quick_check tells it in a row, not in an error."""
-    assert is_broken(Damaged("row 3 missing from index"))
+def test_a_file_of_the_first_version_is_counted(tmp_path: Path) -> None:
+    """What waited before the upgrade still waits, and what it is for is kept."""
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    database.executescript(f"{MIGRATIONS[0]} PRAGMA user_version=1;")
+    for number in range(3):
+        row = 2, 0, 0, f"key {number}", 100 + number, b"x"
+        database.execute("INSERT INTO batches VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
+    database.commit()
+    database.close()
+
+    database = open_database(tmp_path)
+
+    assert database.execute("SELECT * FROM waiting").fetchall() == [(3, 303)]
+    assert database.execute("SELECT destination FROM batches WHERE id = 2").fetchone() == ("key 1",)
+    database.close()
 
 
-def test_a_directory_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
-    """The system's own words, and the setting."""
-    (tmp_path / "file").write_text("")
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (sqlite3.SQLITE_IOERR_SHMMAP, "local disk"),
+        (sqlite3.SQLITE_IOERR_LOCK, "local disk"),
+        (sqlite3.SQLITE_BUSY, "local disk"),
+        (sqlite3.SQLITE_PROTOCOL, "local disk"),
+        (sqlite3.SQLITE_IOERR, "disk full"),
+        (sqlite3.SQLITE_CANTOPEN, "not writable"),
+    ],
+)
+def test_a_file_system_without_locks_is_not_a_full_disk(code: int, said: str) -> None:
+    """NFS, SMB and FUSE often have neither locks nor shared memory, which the log needs."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
 
-    with pytest.raises(OutboxError, match=os.strerror(errno.ENOTDIR)) as refused:
-        take_directory(tmp_path / "file" / "below")
-    assert "RECEIVER_OUTBOX_DIR" in str(refused.value)
+    assert said in why_not_opened(error)

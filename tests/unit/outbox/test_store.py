@@ -1,20 +1,24 @@
 """What is in the outbox stays there until it has an end, and every sample has exactly one."""
 
+import fcntl
 import random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import structlog
 
+from receiver.azure.limits import EXPIRY_MS
 from receiver.cli.rejected_items import read_dead_letters
 from receiver.errors import OutboxError, OutboxFull
 from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, Batch, DeadLetter, Settlement, cut, seal, unpack
 from receiver.outbox.dead_letters import KEPT
+from receiver.outbox.directory import LOCK_NAME
 from receiver.outbox.schema import FILE_NAME
-from receiver.outbox.store import EXPIRY_MS, Outbox
+from receiver.outbox.store import EXPIRE_BATCHES, Outbox
 
 KEY = "11111111-2222-3333-4444-555555555555"
 NOW = 1_800_000_000.0
@@ -43,7 +47,8 @@ class Box:
 
     def open(self, key: str = KEY) -> Outbox:
         """Open it, for the first time or again."""
-        self.outbox = Outbox(self.directory, self.max_bytes, key, self.clock)
+        self.outbox = Outbox(self.directory, self.max_bytes, key, EXPIRY_MS, self.clock)
+        self.outbox.open()
         return self.outbox
 
     def close(self) -> None:
@@ -129,7 +134,7 @@ def test_what_is_committed_waits(box: Box) -> None:
     assert box.lines() == items(3, "a") + items(2, "b")
     [batch] = box.batches()
     assert (batch.items, batch.oldest_ms, batch.newest_ms) == (5, NOW_MS, NOW_MS)
-    assert batch.instrumentation_key == KEY
+    assert batch.destination == KEY
     assert box.total("received") == 12
     assert box.total("unselected") == 5
     assert box.total("dropped", "nan") == 2
@@ -211,7 +216,7 @@ def test_what_goes_back_keeps_its_key(box: Box) -> None:
         [submission(items(1, "new"))], [Settlement(batch, again=(unpack(batch.body),))]
     )
 
-    assert [each.instrumentation_key[0] for each in box.batches()] == ["1", "9"]
+    assert [each.destination[0] for each in box.batches()] == ["1", "9"]
 
 
 def test_a_body_seen_again_is_not_committed_again(box: Box) -> None:
@@ -462,7 +467,7 @@ def test_a_second_service_is_told_so(box: Box) -> None:
     with pytest.raises(
         OutboxError, match=r"in use by another receiver \(process \d+\); stop that one"
     ):
-        Outbox(box.directory, 1, KEY)
+        Outbox(box.directory, 1, KEY, EXPIRY_MS)
 
     box.apply([submission(items(1))])
 
@@ -520,7 +525,7 @@ def scribbled(content: bytes) -> bytes:
 def test_a_damaged_file_is_set_aside_and_the_service_goes_on(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    """Under a name that says so, whole, and counted; the new one works."""
+    """Under a name that says so, whole, and counted; the new one works, and accounts for what waited."""
     box = Box(tmp_path)
     for _ in range(20):
         box.apply([submission(items(500, size=300))])
@@ -530,6 +535,12 @@ def test_a_damaged_file_is_set_aside_and_the_service_goes_on(
     path.write_bytes(damaged)
 
     box.open()
+    with suppress(sqlite3.DatabaseError):  # as damaged pages are read: at once, or later
+        box.batches()
+    if not box.outbox._set_aside:
+        with pytest.raises(sqlite3.DatabaseError) as found:
+            box.batches()
+        assert box.outbox.replace_if_broken(found.value)
 
     [kept] = tmp_path.glob("outbox.db.corrupt-*")
     assert kept.read_bytes()[4096:] == damaged[4096:]
@@ -537,6 +548,7 @@ def test_a_damaged_file_is_set_aside_and_the_service_goes_on(
     box.check()
     box.apply([submission(items(2))])
     assert box.lines() == items(2)
+    assert (box.total("rejected", "damaged"), box.total("received")) == (10_000, 10_002)
     box.close()
 
 
@@ -545,8 +557,125 @@ def test_an_empty_file_is_a_new_outbox(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"")
     box = Box(tmp_path)
 
-    assert box.apply([submission(items(2))]) == [None]
+    with structlog.testing.capture_logs() as log:
+        assert box.apply([submission(items(2))]) == [None]
     assert box.outbox.statistics().set_aside == 0
+    assert not log
+    box.close()
+
+
+@pytest.mark.parametrize("lost", ["emptied", "removed"])
+def test_a_database_that_vanished_is_accounted_for(tmp_path: Path, lost: str) -> None:
+    """Nothing is left that says what was in it, but the number beside it: logged, and counted."""
+    box = Box(tmp_path)
+    box.apply([submission(items(1505))])
+    box.close()
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    if lost == "emptied":
+        (tmp_path / FILE_NAME).touch()
+
+    with structlog.testing.capture_logs() as log:
+        box.open()
+        box.check()
+
+    [line] = log
+    assert (line["event"], line["items"], line["log_level"]) == ("outbox was lost", 1505, "error")
+    assert box.total("rejected", "damaged") == box.total("received") == 1505
+    box.close()
+    with structlog.testing.capture_logs() as log:
+        box.open()
+        box.check()
+    assert not log, "once"
+    assert box.total("rejected", "damaged") == 1505
+    box.close()
+
+
+def test_a_stop_with_nothing_waiting_is_no_loss(tmp_path: Path) -> None:
+    """Whoever removes an emptied database has lost nothing."""
+    box = Box(tmp_path)
+    box.apply([submission(items(3))])
+    box.apply([], [Settlement(batch, accepted=3) for batch in box.batches()])
+    box.close()
+    (tmp_path / FILE_NAME).unlink()
+
+    with structlog.testing.capture_logs() as log:
+        box.open()
+        box.check()
+    assert not log
+    box.close()
+
+
+def test_the_start_reads_nothing_of_what_waits(tmp_path: Path) -> None:
+    """A gibibyte on a slow disk must not keep the receiver deaf: the file's start is all that is read."""
+    box = Box(tmp_path)
+    for number in range(40):
+        box.outbox.apply([submission(unlike_each_other(500, number))], [])
+    box.close()
+    assert (tmp_path / FILE_NAME).stat().st_size > 8 << 20
+    before = _bytes_read()
+    box.outbox = Outbox(tmp_path, box.max_bytes, KEY, EXPIRY_MS, box.clock)
+
+    box.outbox.open()
+    found = box.outbox.statistics()
+
+    assert _bytes_read() - before < 200_000
+    assert (found.batches, found.items) == (40, 20_000)
+    box.close()
+
+
+def _bytes_read() -> int:
+    """Say what this process has read by system calls."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_who_has_lost_the_directory_sends_nothing(tmp_path: Path) -> None:
+    """Another receiver sends it: the same items twice is what the lock is against."""
+    box = Box(tmp_path)
+    box.apply([submission(items(1))])
+    (tmp_path / LOCK_NAME).unlink()
+    with (tmp_path / LOCK_NAME).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for use in (
+            box.batches,
+            box.outbox.smallest_batch,
+            lambda: box.apply([submission(items(1))]),
+        ):
+            with pytest.raises(OutboxError, match="another receiver"):
+                use()
+    box.check()
+    box.close()
+
+
+def test_expiry_of_much_is_done_in_steps(tmp_path: Path) -> None:
+    """Days of it, given up in one transaction, would keep the requests waiting that need the room."""
+    box = Box(tmp_path)
+    for _ in range(EXPIRE_BATCHES + 10):
+        box.outbox.apply([submission(items(1))], [])
+    box.close()
+    box.max_bytes = 100
+    box.open()
+    box.clock.now += EXPIRY_MS / 1000 + 1
+    fresh_ms = round(box.clock.now * 1000)
+
+    box.apply([submission(items(1), at_ms=fresh_ms)])
+    assert box.total("expired") == EXPIRE_BATCHES
+    assert box.apply([submission(items(1), at_ms=fresh_ms)]) == [None]
+    assert box.total("expired") == EXPIRE_BATCHES + 10
+    box.close()
+
+
+def test_a_batch_expires_by_its_newest_sample(tmp_path: Path) -> None:
+    """One young item in it, and the service takes that: it stays."""
+    box = Box(tmp_path, max_bytes=100)
+    late_ms = NOW_MS + EXPIRY_MS
+    box.apply([submission(items(200)), submission(items(1), at_ms=late_ms)])
+    box.clock.now += EXPIRY_MS / 1000 + 1
+
+    [refused] = box.apply([submission(items(1), at_ms=late_ms)])
+
+    assert isinstance(refused, OutboxFull)
+    assert (box.total("expired"), box.total("pending")) == (0, 201)
     box.close()
 
 
@@ -587,10 +716,10 @@ def test_a_directory_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
     """A file where the directory should be; a directory where the database should be."""
     (tmp_path / "file").write_text("")
     with pytest.raises(OutboxError, match="RECEIVER_OUTBOX_DIR"):
-        Outbox(tmp_path / "file" / "outbox", 1, KEY)
+        Outbox(tmp_path / "file" / "outbox", 1, KEY, EXPIRY_MS)
     (tmp_path / "odd" / FILE_NAME).mkdir(parents=True)
     with pytest.raises(OutboxError, match="cannot be opened"):
-        Outbox(tmp_path / "odd", 1, KEY)
+        Outbox(tmp_path / "odd", 1, KEY, EXPIRY_MS).open()
 
 
 def test_the_directory_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -634,7 +763,7 @@ def test_a_file_that_was_taken_away_is_not_written(tmp_path: Path, instead: str)
 
 def test_only_what_was_acknowledged_waits_for_the_disk(tmp_path: Path) -> None:
     """A submission is synced (FULL, 2), whatever came before; its settlement need not be (NORMAL, 1)."""
-    outbox = Outbox(tmp_path, 1 << 20, "key")
+    outbox = Outbox(tmp_path, 1 << 20, "key", EXPIRY_MS)
 
     def synchronous() -> int:
         (level,) = outbox._database.execute("PRAGMA synchronous").fetchone()

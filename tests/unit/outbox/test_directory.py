@@ -1,0 +1,110 @@
+"""The outbox's directory: for one receiver at a time, whatever is done to its lock."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from receiver.errors import OutboxError
+from receiver.outbox.directory import LOCK_NAME, DirectoryLock
+
+
+def test_the_lock_says_who_has_it(tmp_path: Path) -> None:
+    """So that the operator knows which process to stop."""
+    lock = DirectoryLock(tmp_path)
+
+    with pytest.raises(OutboxError, match=rf"another receiver \(process {os.getpid()}\)"):
+        DirectoryLock(tmp_path)
+    lock.close()
+    DirectoryLock(tmp_path).close()
+
+
+def test_the_lock_goes_with_the_process_however_it_ends(tmp_path: Path) -> None:
+    """A file left by one that was killed does not lock anybody out."""
+    code = f"import os; from pathlib import Path; from receiver.outbox.directory import DirectoryLock; lock = DirectoryLock(Path({str(tmp_path)!r})); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert (tmp_path / LOCK_NAME).read_text().strip().isdecimal()
+
+    lock = DirectoryLock(tmp_path)
+    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+    lock.close()
+
+
+def test_a_directory_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
+    """The system's own words, and the setting."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(OutboxError, match=os.strerror(errno.ENOTDIR)) as refused:
+        DirectoryLock(tmp_path / "file" / "below")
+    assert "RECEIVER_OUTBOX_DIR" in str(refused.value)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a file"])
+def test_a_removed_lock_lets_nobody_in(tmp_path: Path, instead: str) -> None:
+    """The directory itself is locked, and the one who has it makes the lock again."""
+    lock = DirectoryLock(tmp_path)
+    lock.note(3)
+    (tmp_path / LOCK_NAME).unlink()
+    if instead == "a file":
+        (tmp_path / LOCK_NAME).touch()
+
+    with pytest.raises(OutboxError, match="in use by another receiver"):
+        DirectoryLock(tmp_path)
+    lock.check()
+
+    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n3\n"
+    with (tmp_path / LOCK_NAME).open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock.close()
+
+
+def test_a_directory_that_another_has_taken_is_not_used(tmp_path: Path) -> None:
+    """Where directories cannot be locked, the one whose lock was removed notices, and stops."""
+    lock = DirectoryLock(tmp_path)
+    (tmp_path / LOCK_NAME).unlink()
+    with (tmp_path / LOCK_NAME).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for _ in range(2):
+            with pytest.raises(OutboxError, match="in use by another receiver"):
+                lock.check()
+    lock.check()
+    lock.close()
+
+
+def test_what_waits_is_noted_for_the_next(tmp_path: Path) -> None:
+    """A database that is gone does not say what was in it."""
+    first = DirectoryLock(tmp_path)
+    assert first.items_left is None
+    first.note(1505)
+    first.note(7)
+    first.close()
+
+    second = DirectoryLock(tmp_path)
+    assert second.items_left == 7
+    second.close()
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """Whoever can write to the directory must not have another file of ours cut."""
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / "outbox").mkdir()
+    (tmp_path / "outbox" / LOCK_NAME).symlink_to(target)
+
+    with pytest.raises(OutboxError, match="cannot be written"):
+        DirectoryLock(tmp_path / "outbox")
+    assert target.read_text() == "precious"
+
+
+def test_the_lock_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Whatever the umask is."""
+    before = os.umask(0)
+    try:
+        DirectoryLock(tmp_path).close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / LOCK_NAME).stat().st_mode & 0o077 == 0
