@@ -13,7 +13,7 @@ help: ## List the targets
 
 setup: .venv/ready ## Make .venv, with everything that the other targets need
 
-.venv/ready: requirements-dev.lock pyproject.toml hatch_build.py receiver/kernel.c
+.venv/ready: requirements-dev.lock pyproject.toml hatch_build.py $(wildcard receiver/native/*)
 	@PYTHON="$(PYTHON)" sh demo/setup.sh
 
 run: .venv/ready ## Triton, Prometheus and the receiver on this machine (MODELS=dir, PORT_OFFSET=n)
@@ -43,7 +43,7 @@ format: .venv/ready ## Put the code into its format
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-kernel: .venv/ready ## Compile receiver/kernel.c again (CFLAGS="-g")
+kernel: .venv/ready ## Compile receiver/native again (CFLAGS="-g")
 	@$(BIN)/python hatch_build.py $(CFLAGS)
 
 proto: .venv/ready ## Generate receiver/intake/wire from proto/

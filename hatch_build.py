@@ -1,8 +1,8 @@
-"""Compiles receiver/kernel.c where a package is built: a hook of hatchling, or `python hatch_build.py`.
+"""Compiles receiver/native where a package is built: a hook of hatchling, or `python hatch_build.py`.
 
-Without a C compiler or Python's headers the package is built without it, and runs its
-loops in Python (receiver/intake/fastpath.py). RECEIVER_KERNEL=require makes that an error,
-RECEIVER_KERNEL=off leaves it out.
+Without a C compiler or Python's headers the package is built without the kernel, and the
+full parser takes everything. RECEIVER_KERNEL=require makes that an error, RECEIVER_KERNEL=off
+leaves it out.
 """
 
 import os
@@ -14,7 +14,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-SOURCE = "receiver/kernel.c"
+SOURCES = "receiver/native"
 FLAGS = (
     "-O2",
     "-fno-strict-aliasing",
@@ -24,7 +24,7 @@ FLAGS = (
     "-Wl,--build-id=none",
     "-s",
 )
-HINT = "it works all the same and costs two to three times the CPU; for Debian: apt-get install gcc libc6-dev python3-dev"
+HINT = "it works all the same and costs some twenty times the CPU a selected sample; for Debian: apt-get install gcc libc6-dev python3-dev"
 
 
 class NotBuilt(Exception):
@@ -41,7 +41,7 @@ def build(root: Path, *flags: str) -> Path:
         raise NotBuilt(f"Python's headers are not in {headers}")
     made = root / "receiver" / f"kernel{sysconfig.get_config_var('EXT_SUFFIX')}"
     fresh = made.with_suffix(f".{os.getpid()}")
-    command = [*compiler, *FLAGS, *flags, f"-I{headers}", SOURCE, "-o", str(fresh)]
+    command = [*compiler, *FLAGS, *flags, f"-I{headers}", *sorted(map(str, (root / SOURCES).glob("*.c"))), "-o", str(fresh)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotBuilt(f"{compiler[0]} failed:\n{done.stderr}")
@@ -59,7 +59,7 @@ def build_if_wanted(root: Path) -> Path | None:
     except NotBuilt as why:
         if wanted == "require":
             raise
-        print(f"receiver/kernel.c is not compiled: {why}; {HINT}", file=sys.stderr)
+        print(f"the kernel (receiver/native) is not compiled: {why}; {HINT}", file=sys.stderr)
         return None
 
 
@@ -67,7 +67,7 @@ if __name__ == "__main__":
     try:
         print(build(Path(__file__).parent, *sys.argv[1:]))
     except NotBuilt as why:
-        sys.exit(f"receiver/kernel.c is not compiled: {why}")
+        sys.exit(f"the kernel (receiver/native) is not compiled: {why}")
 else:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 

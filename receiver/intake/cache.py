@@ -6,7 +6,7 @@ has asked for since, is forgotten when both together are full, and no sooner. Ea
 step is O(1); what is used in every scrape stays.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -40,13 +40,6 @@ class BoundedCache(Generic[Key, Value]):
         """Return the value, or None for a key that is not, or no longer, here."""
         found = self._young.get(key)
         return self._get_old(key) if found is None else found
-
-    def peek(self, keys: Iterable[Key]) -> list[Value | None]:
-        """Return the value of each key that is young, None for the others: those are to be got.
-
-        No Python runs for each key, and a key made on the way is gone again at once.
-        """
-        return list(map(self._young.get, keys))
 
     def put(self, key: Key, value: Value) -> None:
         """Keep a value; one larger than half the limit is not kept at all."""

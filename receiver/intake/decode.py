@@ -102,6 +102,10 @@ class Series:
             raise InvalidSeries(LABELS_TOO_LONG, message)
         return pairs
 
+    def start_ms(self) -> int:
+        """Return the start timestamp of the first sample, of remote-write 2.0; 0 where it has none."""
+        return next((getattr(sample, "start_timestamp", 0) for sample in self.samples), 0)
+
     def check_histograms(self) -> None:
         """Look into the native histograms. Raises: InvalidSeries for one that cannot be."""
         for raw in self._message.histograms:

@@ -1,9 +1,9 @@
-"""A request becomes an intake: the items to commit, and an account of every sample.
+"""A request becomes its outcome: the items to commit, the records to fold, an account of every sample.
 
-In: a decompressed body. Out: an `Outcome`. Wires the pure stages decode, select and
-render, names first: a series that nobody wants is never opened. What was learnt of
-a wanted series, its template, is kept for the next scrape. `receiver.intake.fastpath` takes
-what it recognises; what is here takes all the rest, and could take everything.
+In: a decompressed body. Out: an `Outcome`. `receiver.intake.recogniser` hands back what it knows and
+the places of what it does not; one loop here learns the latter and gives each its place;
+`receiver.azure.renderer` turns the rows into lines. Without a kernel, and for a request that
+is unusual as a whole, the full parser takes all series in the same way, one by one.
 
 This is also where each sample that does not go on gets its reason.
 """
@@ -11,31 +11,33 @@ This is also where each sample that does not go on gets its reason.
 import math
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import orjson
-
-from receiver.azure.envelope import Identity, Template, TimeTexts, common_start, line, make_template
-from receiver.errors import InvalidSeries
-from receiver.intake.cache import BoundedCache, CacheStatistics
+from receiver.azure.envelope import Identity
+from receiver.azure.renderer import PlainRows, Renderer, Rows, Sample
+from receiver.errors import InvalidSeries, TooMuchToRender, Undecodable
+from receiver.intake.cache import CacheStatistics
 from receiver.intake.decode import (
     DEFAULT_LIMITS,
     Message,
-    Sample,
     Series,
     decode,
     decode_series,
     read_labels,
 )
-from receiver.intake.fastpath import FastPath
-from receiver.intake.learn import LINE_OVERHEAD_BYTES, Found, check_rendered
+from receiver.intake.ends import Selection
 from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
-from receiver.intake.metrics_json import Allowlist
 from receiver.intake.parse_cost import check_parts, check_series_parts
-from receiver.intake.recogniser import IS_COMPILED, CompiledPath
-from receiver.outbox.batch import Chunk, cut, lines_of
+from receiver.intake.recogniser import (
+    IS_COMPILED,
+    Known,
+    KnownSeries,
+    PlainKnownSeries,
+    Recogniser,
+)
+from receiver.outbox.batch import Chunk, lines_of
 
 STALE = "stale"
 NAN = "nan"
@@ -56,26 +58,26 @@ DROP_REASONS = {
 """Why a sample was dropped here: the closed set of `receiver_samples_dropped_total{reason}`."""
 
 _STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
-TEMPLATE_OVERHEAD_BYTES = 220
-"""What a cached template costs beside its bytes: two objects, and its share of a dictionary."""
-LABEL_OVERHEAD_BYTES = 45
-"""What each text of a key costs that is made of several."""
-
-Key = bytes | tuple[bytes, ...]
-"""A series, in the templates' cache: by its bytes in `receiver.intake.fastpath`, by its label pairs here."""
+LINE_OVERHEAD_BYTES = 150
+"""What a rendered sample costs beside its series' part: time, value, objects."""
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of one request.
 
-    `chunks` hold the items to commit, a line each, in the order sent; their times span
-    `oldest_ms` to `newest_ms`. In samples: received = unselected + dropped + lines.
-    `refused` holds a few of the series that were refused; `written_*` count what a
-    remote-write 2.0 answer has to tell.
+    `chunks` hold the items to commit, `rendered` lines in the order sent; their times span
+    `oldest_ms` to `newest_ms`. `folded` holds the records for the fold, `azure.renderer.RECORD`
+    each; a sample that is rendered too counts as rendered, so `folded_samples` are the others.
+    In samples: received = unselected + dropped + folded_samples + rendered. `refused_examples`
+    holds a few of the series that were refused; `written_*` count what a remote-write 2.0
+    answer says.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
+    rendered: int = 0
+    folded: bytes = b""
+    folded_samples: int = 0
     oldest_ms: int = 0
     newest_ms: int = 0
     received: int = 0
@@ -89,31 +91,23 @@ class Outcome:
     written_histograms: int = 0
     written_exemplars: int = 0
     rendered_bytes: int = 0
-    has_times: bool = False
-
-    def span(self, timestamp_ms: int) -> None:
-        """Take note of a line's time."""
-        if timestamp_ms > self.newest_ms or not self.has_times:
-            self.newest_ms = timestamp_ms
-        if timestamp_ms < self.oldest_ms or not self.has_times:
-            self.oldest_ms = timestamp_ms
-        self.has_times = True
+    rows: Rows = field(default_factory=PlainRows, compare=False)
 
     @property
     def lines(self) -> list[bytes]:
-        """The items one by one, for whoever has time."""
+        """The items one by one."""
         return [line for chunk in self.chunks for line in lines_of(chunk, chunk.items)]
 
 
 class Pipeline:
     """What is wanted and how it is rendered: one metrics.json with one identity.
 
-    It remembers templates, so a new metrics.json means a new Pipeline.
+    It remembers what series are for, so a new metrics.json means a new Pipeline.
     """
 
     def __init__(
         self,
-        allowlist: Allowlist,
+        allowlist: Selection,
         identity: Identity,
         cache_bytes: int,
         limits: Limits = DEFAULT_LIMITS,
@@ -121,28 +115,17 @@ class Pipeline:
         *,
         compiled: bool = IS_COMPILED,
     ) -> None:
-        """Start with nothing remembered; `cache_bytes` bounds the templates.
+        """Start with nothing known; `cache_bytes` bounds the known series.
 
-        `compiled` chooses between `receiver.intake.recogniser` and `receiver.intake.fastpath`.
+        Without `compiled` the full parser takes everything.
         """
         self.allowlist = allowlist
         self.limits = limits
         self.metadata = MetadataBook() if metadata is None else metadata
         self.identity = identity
-        self._fast: FastPath | CompiledPath
-        if compiled:  # it keeps what it knows itself; the odd series keep to a quarter
-            self._fast = CompiledPath(
-                allowlist,
-                cache_bytes * 3 // 4,
-                self._make_template,
-                common_start(identity),
-                limits,
-            )
-            cache_bytes //= 4
-        self.templates: BoundedCache[Key, bytes] = BoundedCache(cache_bytes, _measure)
-        if not compiled:
-            self._fast = FastPath(allowlist, self.templates, self._make_template, limits)
-        self._times = TimeTexts()
+        self._renderer = Renderer(identity)
+        self._recogniser = Recogniser(cache_bytes) if compiled else None
+        self._series: KnownSeries = self._recogniser or PlainKnownSeries(cache_bytes)
 
     def take(self, raw: bytes, message: Message) -> Outcome:
         """Decode, select and render one request.
@@ -150,8 +133,34 @@ class Pipeline:
         Raises: Undecodable for a body that is not the message that it claims to be;
         TooLarge for one over the limits.
         """
-        found = self._fast.read(raw, message)
-        return self._join(found, message) if found else self.take_slowly(raw, message)
+        recogniser = self._recogniser
+        reading = recogniser.read(raw, message, self.limits.series) if recogniser else None
+        if recogniser is None or reading is None:
+            return self.take_slowly(raw, message)
+        series, unselected, known, rendered, template_bytes = reading.counts()
+        outcome = Outcome(received=unselected + known, unselected=unselected)
+        outcome.written_samples = outcome.received
+        self._charge(rendered, template_bytes, outcome)
+        symbols: Sequence[bytes] = reading.symbols() if series > outcome.received else ()
+        for place in reading.unrecognised():
+            text, name, labels_size, key = reading.look(place)
+            if name and (key or message is Message.V1) and not self.allowlist.wants(name):
+                recogniser.unwanted.put(name)
+                reading.drop(place)
+                outcome.received += 1
+                outcome.unselected += 1
+                outcome.written_samples += 1
+                continue
+            if key and (learnt := self._learn(key, text[:labels_size], message, symbols, outcome)):
+                reading.put(place, learnt.template, learnt.fold_number)
+                outcome.received += 1
+                outcome.written_samples += 1
+                self._charge(bool(learnt.template), len(learnt.template), outcome)
+                continue
+            check_series_parts(text, message, self.limits)
+            if taken := self._take_series(decode_series(text, message, symbols, self.limits), outcome):
+                reading.put(place, *taken)
+        return self._finish(reading.rows(), outcome)
 
     def take_slowly(self, raw: bytes, message: Message) -> Outcome:
         """Do what `take` does by the full parser alone: the same, but for damaged unselected series.
@@ -160,117 +169,135 @@ class Pipeline:
         TooLarge for one over the limits.
         """
         check_parts(raw, message, self.limits)
-        intake, lines = Outcome(), list[bytes]()
+        outcome, rows = Outcome(), PlainRows()
         for series in decode(raw, message, self.limits, self.metadata.put):
-            self._take_or_refuse(series, intake, lines)
-        intake.chunks = cut(lines)
-        return intake
+            if taken := self._take_series(series, outcome):
+                rows.put(*taken)
+        return self._finish(rows, outcome)
+
+    def forget_series(self) -> None:
+        """Forget what all series are for: it is decided anew when they come again."""
+        self._series.clear()
 
     def statistics(self) -> CacheStatistics:
-        """Count the templates that are known."""
-        known = self.templates.statistics()
-        if isinstance(self._fast, CompiledPath):
-            more = self._fast.statistics()
-            known = CacheStatistics(
-                *(sum(each) for each in zip(astuple(known), astuple(more), strict=True))
-            )
+        """Count the series that are known."""
+        return self._series.statistics()
+
+    def _finish(self, rows: Rows, outcome: Outcome) -> Outcome:
+        """Render, and account for what the rows hold."""
+        for value in rows.not_finite():
+            outcome.dropped[_why_not_finite(value)] += 1
+        if times := rows.times():
+            outcome.oldest_ms, outcome.newest_ms = min(times), max(times)
+        outcome.chunks = self._renderer.render(rows)
+        outcome.folded, outcome.folded_samples = rows.folded()
+        outcome.rendered = len(rows)
+        outcome.rows = rows
+        return outcome
+
+    # A series that the recogniser did not know, of the usual shape
+
+    def _learn(
+        self, key: bytes, section: bytes, message: Message, symbols: Sequence[bytes], outcome: Outcome
+    ) -> Known | None:
+        """Decide what a series is for from its label section alone, and keep it by its key.
+
+        None leaves the series to the full parser, which says what is the matter with it. A
+        section in which the full parser finds anything but labels is no key.
+        """
+        assert self._recogniser is not None
+        if known := self._recogniser.get_key(key):
+            return known
+        try:
+            series = decode_series(section, message, symbols, self.limits)
+            if series.samples or series.histograms or series.exemplars or series.metadata():
+                return None
+            if not self.allowlist.wants(series.name):
+                return None
+            known = self._decide(series.label_pairs(), 0, outcome)
+        except (InvalidSeries, Undecodable):
+            return None
+        if known.dropped:
+            return None
+        self._recogniser.put_key(key, known)
         return known
 
-    def _join(self, found: Found, message: Message) -> Outcome:
-        """Account for what was recognised, and take the odd series one by one, in their places."""
-        intake = Outcome(rendered_bytes=found.rendered_bytes)
-        odd_lines: list[list[bytes]] = []
-        for text in found.odd:
-            odd_lines.append([])
-            check_series_parts(text, message, self.limits)
-            series = decode_series(text, message, found.symbols, self.limits)
-            self._take_or_refuse(series, intake, odd_lines[-1])
-        for timestamp_ms in found.span_ms:
-            intake.span(timestamp_ms)
-        intake.chunks = found.finish(odd_lines)
-        usual = found.series - len(found.odd)
-        intake.received += usual
-        intake.unselected += found.unselected
-        intake.written_samples += usual
-        for value in found.not_finite:
-            intake.dropped[_why_not_finite(value)] += 1
-        for template in found.learnt:
-            intake.labels_cut += template.cut
-            intake.labels_left_out += template.left_out
-        return intake
+    # Any series
 
-    def _take_or_refuse(self, series: Series, intake: Outcome, lines: list[bytes]) -> None:
+    def _take_series(
+        self, series: Series, outcome: Outcome
+    ) -> tuple[bytes, int, list[Sample]] | None:
+        """Account for a series, and return its row's template, fold number and samples, if it has any."""
         samples = len(series.samples)
+        taken = None
         try:
             if series.name and not self.allowlist.wants(series.name):
-                intake.received += 1  # by its name alone, not opened: a sender puts one in each
-                intake.unselected += 1
+                outcome.received += 1  # by its name alone, not opened: a sender puts one in each
+                outcome.unselected += 1
             else:
-                self._take_series(series, intake, lines)
+                taken = self._open_series(series, outcome)
         except InvalidSeries as error:
-            _refuse(error, samples + series.histograms, intake)
+            _refuse(error, samples + series.histograms, outcome)
         else:
-            intake.written_samples += samples
-            intake.written_histograms += series.histograms
-            intake.written_exemplars += series.exemplars
+            outcome.written_samples += samples
+            outcome.written_histograms += series.histograms
+            outcome.written_exemplars += series.exemplars
+        return taken
 
-    def _take_series(self, series: Series, intake: Outcome, lines: list[bytes]) -> None:
-        middle = self._middle(series, intake)
+    def _open_series(
+        self, series: Series, outcome: Outcome
+    ) -> tuple[bytes, int, list[Sample]] | None:
+        known = self._known(series, outcome)
         if series.histograms:
             series.check_histograms()
         if metadata := series.metadata():
             self.metadata.put(metadata)
-        self._charge(len(series.samples), middle, intake)
-        intake.received += len(series.samples) + series.histograms
+        count = max(len(series.samples), 1)
+        self._charge(count * bool(known.template), count * len(known.template), outcome)
+        outcome.received += len(series.samples) + series.histograms
         if series.histograms:
-            intake.dropped[NATIVE_HISTOGRAM] += series.histograms
-        if not middle:
-            intake.dropped[NAME_TOO_LONG] += len(series.samples)
-            return
-        self._render(series.samples, middle, intake, lines)
+            outcome.dropped[NATIVE_HISTOGRAM] += series.histograms
+        if known.dropped:
+            outcome.dropped[known.dropped] += len(series.samples)
+            return None
+        samples: list[Sample] = []
+        for sample in series.samples:
+            if math.isfinite(sample.value) and not self._renderer.has_time(sample.timestamp):
+                outcome.dropped[BAD_TIMESTAMP] += 1
+            else:
+                samples.append((sample.timestamp, sample.value))
+        return known.template, known.fold_number, samples
 
-    def _charge(self, samples: int, middle: bytes, intake: Outcome) -> None:
-        """Refuse the request where few bytes of it would be rendered into very many."""
-        intake.rendered_bytes += max(samples, 1) * (len(middle) + LINE_OVERHEAD_BYTES)
-        check_rendered(intake.rendered_bytes, self.limits)
-
-    def _middle(self, series: Series, intake: Outcome) -> bytes:
+    def _known(self, series: Series, outcome: Outcome) -> Known:
         pairs = series.label_pairs()
-        middle = self.templates.get(pairs)
-        if middle is None:
-            template = self._make_template(read_labels(pairs))
-            intake.labels_cut += template.cut
-            intake.labels_left_out += template.left_out
-            middle = template.middle
-            self.templates.put(pairs, middle)
-        return middle
+        known = self._series.get(pairs)
+        if known is None:
+            known = self._decide(pairs, series.start_ms(), outcome)
+            if not known.dropped:
+                self._series.put(pairs, known)
+        return known
 
-    def _make_template(self, labels: Mapping[str, str]) -> Template:
-        return make_template(labels, self.identity)
+    def _decide(self, pairs: Sequence[bytes], start_ms: int, outcome: Outcome) -> Known:
+        """Have metrics.json say what a series is for. Raises: InvalidSeries."""
+        ends = self.allowlist.ends_of(read_labels(pairs), start_ms)
+        if ends.rendered is None:
+            return Known(b"", ends.fold_number, ends.dropped)
+        template = self._renderer.template_of(ends.rendered)
+        outcome.labels_cut += template.cut
+        outcome.labels_left_out += template.left_out
+        dropped = ends.dropped
+        if not template.middle and not ends.fold_number:
+            dropped = NAME_TOO_LONG
+        return Known(template.middle, ends.fold_number, dropped)
 
-    def _render(
-        self, samples: Sequence[Sample], middle: bytes, intake: Outcome, lines: list[bytes]
-    ) -> None:
-        for sample in samples:
-            value, timestamp_ms = sample.value, sample.timestamp
-            if not math.isfinite(value):
-                intake.dropped[_why_not_finite(value)] += 1
-                continue
-            time_text = self._times.get(timestamp_ms)
-            if time_text is None:
-                intake.dropped[BAD_TIMESTAMP] += 1
-                continue
-            intake.span(timestamp_ms)
-            lines.append(line(time_text, middle, orjson.dumps(value)))
-
-
-def _measure(key: Key, middle: bytes) -> int:
-    """Say how many bytes a template takes with all that is kept for it (measured)."""
-    if isinstance(key, bytes):
-        return len(key) + len(middle) + TEMPLATE_OVERHEAD_BYTES
-    return (
-        sum(map(len, key)) + LABEL_OVERHEAD_BYTES * len(key) + len(middle) + TEMPLATE_OVERHEAD_BYTES
-    )
+    def _charge(self, lines: int, template_bytes: int, outcome: Outcome) -> None:
+        """Refuse the request where few bytes of it would become very many. Raises: TooMuchToRender."""
+        common = len(self._renderer.common)
+        outcome.rendered_bytes += lines * (LINE_OVERHEAD_BYTES + common) + template_bytes
+        limit = self.limits.rendered_bytes
+        if outcome.rendered_bytes > limit:
+            message = f"the samples would take more than {limit} bytes, each with its labels"
+            raise TooMuchToRender(message)
 
 
 def _why_not_finite(value: float) -> str:
@@ -279,10 +306,10 @@ def _why_not_finite(value: float) -> str:
     return STALE if struct.pack("<d", value) == _STALE_BITS else NAN
 
 
-def _refuse(error: InvalidSeries, samples: int, intake: Outcome) -> None:
-    intake.received += samples
+def _refuse(error: InvalidSeries, samples: int, outcome: Outcome) -> None:
+    outcome.received += samples
     if samples:
-        intake.dropped[INVALID_SERIES] += samples
-    intake.refused[error.series_reason] += 1
-    if len(intake.refused_examples) < 3:
-        intake.refused_examples.append(str(error))
+        outcome.dropped[INVALID_SERIES] += samples
+    outcome.refused[error.series_reason] += 1
+    if len(outcome.refused_examples) < 3:
+        outcome.refused_examples.append(str(error))

@@ -1,35 +1,19 @@
-"""The fast path with its loops compiled: what receiver.intake.fastpath does, at a third of its cost.
+"""Requests are opened by the compiled kernel; what is known of their bytes is never parsed again.
 
-In: a decompressed request. Out: `Found`. `receiver.kernel` (kernel.c) opens the request,
-looks names and series up by their bytes, and joins the lines; here is what a newcomer
-costs: its name is asked for in the allowlist, its labels are parsed and its template made.
-Without a C compiler at installation there is no kernel, and receiver.intake.fastpath takes its
-place: slower, and with the same results, which tests hold the two to.
+In: a decompressed request. Out: a `kernel.Reading`: series that are known, with their
+samples, and places of those that are not, which `receiver.intake.pipeline` learns. How a
+series is recognised, and why that is sound: receiver/native/recogniser.h.
 
-A key of remote-write 1.0 is a series' label section as it is on the wire; one of 2.0 its
-labels' texts, each behind its size (4 bytes): numbers differ from request to request.
+Without a C compiler at installation there is no kernel: the full parser takes everything,
+slower, with the same results.
 """
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-import orjson
-
-from receiver.azure.envelope import LINE_END, LINE_START, Template
-from receiver.intake.cache import CacheStatistics
-from receiver.intake.decode import DEFAULT_LIMITS, Message
-from receiver.intake.learn import (
-    LINE_OVERHEAD_BYTES,
-    NAMES_LIMIT_BYTES,
-    Found,
-    Learn,
-    check_rendered,
-    learn_series,
-    only_labels,
-)
-from receiver.intake.limits import Limits
-from receiver.intake.metrics_json import Allowlist
-from receiver.outbox.batch import CHUNK_BYTES, CHUNK_ITEMS, Chunk
+from receiver.intake.cache import BoundedCache, CacheStatistics
+from receiver.intake.decode import Message
 
 try:
     from receiver import kernel
@@ -38,119 +22,112 @@ except ImportError:
 else:
     IS_COMPILED = True
 
-UNWANTED, WANTED = b"\1", b"\2"
-"""What is kept of a name; as in kernel.c."""
+WITHOUT_KERNEL = (
+    "The receiver runs without its compiled kernel: a selected sample costs some twenty times the "
+    "CPU. Install a wheel for this Python and platform, or build with a C compiler and Python's headers."
+)
+"""What an operator is told where there is none: at start, by `check`, on the page."""
+
+NAMES_LIMIT_BYTES = 4 << 20
+TEMPLATE_OVERHEAD_BYTES = 300
+"""What a known series costs in Python beside its bytes: its objects, its share of a dictionary."""
+LABEL_OVERHEAD_BYTES = 45
+"""What each text of a key in Python costs."""
 _VERSIONS = {Message.V1: 1, Message.V2: 2}
 
 
-class CompiledPath:
-    """Remembers what bytes mean, for one metrics.json: a new one needs a new CompiledPath."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a series: its template without the common start, empty where it is not
+    rendered; its number in the fold, 0 where it is not folded; why it has no end, if it has none."""  # noqa: D205,D209 - one sentence
 
-    def __init__(
-        self,
-        allowlist: Allowlist,
-        cache_bytes: int,
-        learn: Learn,
-        common: bytes,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> None:
-        """Keep at most `cache_bytes` of templates; what they all begin with, `common`, once."""
-        self._allowlist = allowlist
-        self._learn = learn
-        self._common = common
-        self._limits = limits
-        self._names = kernel.Table(NAMES_LIMIT_BYTES)
-        self._series = kernel.Table(cache_bytes)
+    template: bytes
+    fold_number: int
+    dropped: str = ""
 
-    def read(self, raw: bytes, message: Message) -> Found | None:
-        """Recognise what can be recognised; None for a request that is unusual as a whole.
 
-        Raises: TooMuchToRender.
-        """
-        reading = kernel.read(
-            raw, _VERSIONS[message], self._names, self._series, self._limits.series
-        )
-        if reading is None:
-            return None
-        learnt: list[Template] = []
-        odd = dict(self._newcomers(reading, message, learnt))
-        finite, oldest_ms, newest_ms, rendered_bytes, not_finite = reading.measure()
-        series, unselected = reading.counts()
-        rendered_bytes += (finite + len(not_finite)) * len(self._common)
-        check_rendered(rendered_bytes, self._limits)
+class KnownSeries(Protocol):
+    """What is known of series, by their label pairs: names and values in turn."""
 
-        def finish(odd_lines: Sequence[Sequence[bytes]]) -> list[Chunk]:
-            for place, lines in zip(odd, odd_lines, strict=True):
-                reading.place(place, list(lines))
-            texts = orjson.dumps(reading.values())[1:-1]
-            chunks = reading.render(
-                texts, LINE_START, self._common, LINE_END, CHUNK_ITEMS, CHUNK_BYTES
-            )
-            return [Chunk(*chunk) for chunk in chunks]
+    def get(self, pairs: tuple[bytes, ...]) -> Known | None:
+        """Return what is known."""
 
-        return Found(
-            series,
-            unselected,
-            list(odd.values()),
-            reading.symbols() if odd else (),
-            not_finite,
-            (oldest_ms, newest_ms) if finite else (),
-            rendered_bytes,
-            learnt,
-            finish,
-        )
+    def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
+        """Keep it, if there is room."""
 
-    def _newcomers(
-        self, reading: "kernel.Reading", message: Message, learnt: list[Template]
-    ) -> Iterator[tuple[int, bytes]]:
-        """Learn what can be learnt of the series that are not recognised; the others are odd.
-
-        Raises: TooMuchToRender, before all of them are there.
-        """
-        rendered_bytes = 0
-        for place in reading.strange():
-            each, name, key = reading.look(place)
-            if name and not self._wants(name) and (key or message is Message.V1):
-                reading.drop(place)
-            elif key and (middle := self._middle(key, message, learnt)):
-                rendered_bytes += len(self._common) + len(middle) + LINE_OVERHEAD_BYTES
-                check_rendered(rendered_bytes, self._limits)
-                reading.give(place, middle)
-            else:
-                yield place, each
-
-    def _wants(self, name: bytes) -> bool:
-        verdict = self._names.get(name)
-        if verdict is None:
-            verdict = WANTED if self._allowlist.wants(name) else UNWANTED
-            self._names.put(name, verdict)
-        return verdict == WANTED
-
-    def _middle(self, key: bytes, message: Message, learnt: list[Template]) -> bytes | None:
-        if middle := self._series.get(key):
-            return middle
-        if len(key) > 4 * self._limits.label_bytes:
-            return None
-        pairs = only_labels(key) if message is Message.V1 else _texts(key)
-        template = learn_series(pairs, self._allowlist, self._limits, self._learn)
-        if template is None or not template.middle.startswith(self._common):
-            return None
-        middle = template.middle.removeprefix(self._common)
-        self._series.put(key, middle)
-        learnt.append(template)
-        return middle
+    def clear(self) -> None:
+        """Forget everything."""
 
     def statistics(self) -> CacheStatistics:
-        """Count the series that are known."""
-        return CacheStatistics(*self._series.statistics())
+        """Count what is here."""
 
 
-def _texts(key: bytes) -> list[bytes]:
-    """Read the texts of a key of 2.0."""
-    texts = []
-    place = 0
-    while place < len(key):
-        (size,) = struct.unpack_from("<L", key, place)
-        texts.append(key[place + 4 : place + 4 + size])
-        place += 4 + size
-    return texts
+class PlainKnownSeries:
+    """Known series where there is no kernel."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Start empty, bounded in bytes."""
+        self._limit_bytes = limit_bytes
+        self.clear()
+
+    def get(self, pairs: tuple[bytes, ...]) -> Known | None:
+        """Return what is known."""
+        return self._cache.get(pairs)
+
+    def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
+        """Keep it, if there is room."""
+        self._cache.put(pairs, known)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._cache: BoundedCache[tuple[bytes, ...], Known] = BoundedCache(
+            self._limit_bytes, _measure
+        )
+
+    def statistics(self) -> CacheStatistics:
+        """Count what is here."""
+        return self._cache.statistics()
+
+
+def _measure(pairs: Sequence[bytes], known: Known) -> int:
+    """Say how many bytes a known series takes with all that is kept for it (measured)."""
+    texts = sum(map(len, pairs)) + LABEL_OVERHEAD_BYTES * len(pairs)
+    return texts + len(known.template) + TEMPLATE_OVERHEAD_BYTES
+
+
+class Recogniser:
+    """Opens requests, and knows series and names by their bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Start with nothing known; `limit_bytes` bounds the known series."""
+        self.unwanted = kernel.Table(NAMES_LIMIT_BYTES)
+        self.series = kernel.Table(limit_bytes)
+
+    def read(self, raw: bytes, message: Message, most_series: int) -> "kernel.Reading | None":
+        """Open a request; None for one that is unusual as a whole."""
+        return kernel.read(raw, _VERSIONS[message], self.unwanted, self.series, most_series)
+
+    def get(self, pairs: tuple[bytes, ...]) -> Known | None:
+        """Return what is known of a series by its label pairs."""
+        return self.get_key(kernel.key(pairs))
+
+    def get_key(self, key: bytes) -> Known | None:
+        """Return what is known of a series by the key that a reading gave."""
+        known = self.series.get(key)
+        return Known(*known) if known else None
+
+    def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
+        """Keep a series by its label pairs, if there is room."""
+        self.put_key(kernel.key(pairs), known)
+
+    def put_key(self, key: bytes, known: Known) -> None:
+        """Keep a series by the key that a reading gave, if there is room."""
+        self.series.put(key, known.template, known.fold_number)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.series.clear()
+
+    def statistics(self) -> CacheStatistics:
+        """Count the known series."""
+        return CacheStatistics(*self.series.statistics())

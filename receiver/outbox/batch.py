@@ -12,8 +12,10 @@ that turns out to have come before takes its pieces away with it.
 import gzip
 import struct
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from isal import isal_zlib
 
@@ -134,18 +136,23 @@ class Statistics:
     """Why nothing more is taken; empty while there is room."""
 
 
+def cut_points(ends: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut lines to chunks, in their order: each chunk's first line, and the one behind its last.
+
+    `ends` says where each line ends. One line over the bounds is a chunk of its own.
+    """
+    first = size_before = 0
+    while first < len(ends):
+        most = min(first + CHUNK_ITEMS, len(ends))
+        stop = max(first + 1, bisect_right(ends, size_before + CHUNK_BYTES, first, most))
+        yield first, stop
+        first, size_before = stop, ends[stop - 1]
+
+
 def cut(lines: Sequence[bytes]) -> list[Chunk]:
-    """Join lines to chunks, in their order. One line over the bounds is a chunk of its own."""
-    if len(lines) <= CHUNK_ITEMS and (len(text := b"".join(lines)) <= CHUNK_BYTES):
-        return [Chunk(text, len(lines))] if lines else []
-    chunks: list[Chunk] = []
-    start = size = 0
-    for place, line in enumerate(lines):
-        if place > start and (place - start == CHUNK_ITEMS or size + len(line) > CHUNK_BYTES):
-            chunks.append(Chunk(b"".join(lines[start:place]), place - start))
-            start, size = place, 0
-        size += len(line)
-    return [*chunks, Chunk(b"".join(lines[start:]), len(lines) - start)]
+    """Join lines to chunks, in their order."""
+    ends = list(accumulate(map(len, lines)))
+    return [Chunk(b"".join(lines[a:b]), b - a) for a, b in cut_points(ends)]
 
 
 def lines_of(chunk: Chunk, most: int) -> list[bytes]:

@@ -50,6 +50,16 @@ class Request(_message.Message):
     timeseries: _containers.RepeatedCompositeFieldContainer[ReferencingTimeSeries]
     def __init__(self, symbols: _Optional[_Iterable[bytes]] = ..., timeseries: _Optional[_Iterable[_Union[ReferencingTimeSeries, _Mapping]]] = ...) -> None: ...
 
+class StartedSample(_message.Message):
+    __slots__ = ("value", "timestamp", "start_timestamp")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    START_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    value: float
+    timestamp: int
+    start_timestamp: int
+    def __init__(self, value: _Optional[float] = ..., timestamp: _Optional[int] = ..., start_timestamp: _Optional[int] = ...) -> None: ...
+
 class ReferencingTimeSeries(_message.Message):
     __slots__ = ("labels_refs", "samples", "histograms", "exemplars", "metadata")
     LABELS_REFS_FIELD_NUMBER: _ClassVar[int]
@@ -58,11 +68,11 @@ class ReferencingTimeSeries(_message.Message):
     EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     labels_refs: _containers.RepeatedScalarFieldContainer[int]
-    samples: _containers.RepeatedCompositeFieldContainer[Sample]
+    samples: _containers.RepeatedCompositeFieldContainer[StartedSample]
     histograms: _containers.RepeatedScalarFieldContainer[bytes]
     exemplars: _containers.RepeatedScalarFieldContainer[bytes]
     metadata: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, labels_refs: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., histograms: _Optional[_Iterable[bytes]] = ..., exemplars: _Optional[_Iterable[bytes]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, labels_refs: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[_Union[StartedSample, _Mapping]]] = ..., histograms: _Optional[_Iterable[bytes]] = ..., exemplars: _Optional[_Iterable[bytes]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class OpaqueWriteRequest(_message.Message):
     __slots__ = ("timeseries", "metadata")

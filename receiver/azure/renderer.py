@@ -1,0 +1,155 @@
+"""Rows become lines: one renderer, whatever collected the rows.
+
+In: rows, which are a series' template, a time and a value each, in the order sent. Out:
+lines of JSON in chunks. A line is a head (its time, and what is common to all series of an
+identity), the series' template, the value, and an end. Each distinct time is spelt once,
+and all values of a request in one call.
+
+Rows are collected by `receiver.kernel` where a request was recognised, else by `PlainRows`.
+"""
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Protocol
+
+import orjson
+
+from receiver.azure.envelope import (
+    LINE_END,
+    LINE_START,
+    Identity,
+    Template,
+    TimeTexts,
+    common_start,
+    make_template,
+)
+from receiver.outbox.batch import Chunk, cut_points
+
+Sample = tuple[int, float]
+"""A time in milliseconds, and a value."""
+
+RECORD = struct.Struct("<Iqd")
+"""A sample for the fold: its series' number, its time in milliseconds, its value."""
+
+
+class Rows(Protocol):
+    """The samples of a request that have an end, in the order sent."""
+
+    def __len__(self) -> int:
+        """Count the rows that are rendered."""
+
+    def folded(self) -> tuple[bytes, int]:
+        """Return the records of samples that are folded, and how many have that end alone."""
+
+    def not_finite(self) -> list[float]:
+        """Return the values that are not finite: they have no end."""
+
+    def times(self) -> list[int]:
+        """Return the rendered rows' distinct times, in milliseconds."""
+
+    def values(self) -> list[float]:
+        """Return the rendered rows' values, in their order."""
+
+    def layout(self, heads: tuple[bytes, ...], texts: bytes, end: bytes, /) -> bytes:
+        """Say where each line ends, as 64-bit numbers.
+
+        There is a head for each of `times`; `texts` are the values', with commas between them.
+        """
+
+    def text(self, first: int, stop: int, /) -> bytes:
+        """Write the lines from `first` up to `stop`, after `layout`."""
+
+    def sample(self, first: int, count: int, /) -> list[tuple[bytes, int, float]]:
+        """Return some rendered rows, from `first` on, as template, time and value."""
+
+
+class PlainRows:
+    """Rows that the full parser collects."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._rows: list[tuple[bytes, int, float]] = []
+        self._records: list[bytes] = []
+        self._folded_alone = 0
+        self._not_finite: list[float] = []
+        self._lines: list[bytes] = []
+
+    def put(self, template: bytes, fold_number: int, samples: Sequence[Sample]) -> None:
+        """Add a series' samples; without template it is not rendered, with number 0 not folded."""
+        for time_ms, value in samples:
+            if not math.isfinite(value):
+                self._not_finite.append(value)
+                continue
+            if fold_number:
+                self._records.append(RECORD.pack(fold_number, time_ms, value))
+                self._folded_alone += not template
+            if template:
+                self._rows.append((template, time_ms, value))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def folded(self) -> tuple[bytes, int]:
+        """Return the records of samples that are folded, and how many have that end alone."""
+        return b"".join(self._records), self._folded_alone
+
+    def not_finite(self) -> list[float]:
+        """Return the values that are not finite: they have no end."""
+        return self._not_finite
+
+    def times(self) -> list[int]:
+        """Return the rendered rows' distinct times, in milliseconds."""
+        return list(dict.fromkeys(time_ms for _, time_ms, _ in self._rows))
+
+    def values(self) -> list[float]:
+        """Return the rendered rows' values, in their order."""
+        return [value for _, _, value in self._rows]
+
+    def layout(self, heads: tuple[bytes, ...], texts: bytes, end: bytes, /) -> bytes:
+        """Say where each line ends, as 64-bit numbers."""
+        head_of = dict(zip(self.times(), heads, strict=True))
+        self._lines = [
+            b"".join((head_of[time_ms], template, text, end))
+            for (template, time_ms, _), text in zip(self._rows, texts.split(b","), strict=True)
+        ]
+        ends = list(accumulate(map(len, self._lines)))
+        return struct.pack(f"={len(ends)}Q", *ends)
+
+    def text(self, first: int, stop: int, /) -> bytes:
+        """Write the lines from `first` up to `stop`, after `layout`."""
+        return b"".join(self._lines[first:stop])
+
+    def sample(self, first: int, count: int, /) -> list[tuple[bytes, int, float]]:
+        """Return some rendered rows, from `first` on, as template, time and value."""
+        return self._rows[first : first + count]
+
+
+class Renderer:
+    """Renders for one identity. A template here is without what all of them begin with."""
+
+    def __init__(self, identity: Identity) -> None:
+        """Start with no time spelt."""
+        self._identity = identity
+        self._times = TimeTexts()
+        self.common = common_start(identity)
+
+    def template_of(self, labels: Mapping[str, str]) -> Template:
+        """Make the template of a series; without `middle` it cannot be rendered."""
+        made = make_template(labels, self._identity)
+        return Template(made.middle.removeprefix(self.common), made.cut, made.left_out)
+
+    def has_time(self, time_ms: int) -> bool:
+        """Whether a time can be spelt: it is in the years 1 to 9999."""
+        return self._times.get(time_ms) is not None
+
+    def render(self, rows: Rows) -> list[Chunk]:
+        """Write all lines, in chunks. Their times are those that `has_time` allows."""
+        if not len(rows):
+            return []
+        spell, common = self._times.get, self.common
+        heads = tuple([b"".join((LINE_START, spell(time) or b"", common)) for time in rows.times()])
+        texts = orjson.dumps(rows.values())[1:-1]
+        ends = memoryview(rows.layout(heads, texts, LINE_END)).cast("Q")
+        return [Chunk(rows.text(first, stop), stop - first) for first, stop in cut_points(ends)]

@@ -1,0 +1,39 @@
+"""What a series is for: an entry of metrics.json decides it once, and it is kept with the series.
+
+A sample that is selected has one end, or two: it is rendered as an item of its own, or it
+goes to the fold under its series' number. `receiver.intake.pipeline` asks; what answers is
+made of metrics.json, and knows the rest. Adding an end touches that parser, the pipeline
+and the new stage.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What becomes of the samples of one series.
+
+    `rendered` has the labels of its items, the name under `__name__`; None where it is not
+    rendered. `fold_number` is from 1 to 2**32 - 1; 0 where it is not folded. A series that has
+    neither has the reason in `dropped`, and is asked for again at the next request.
+    """
+
+    rendered: Mapping[str, str] | None = None
+    fold_number: int = 0
+    dropped: str = ""
+
+
+class Selection(Protocol):
+    """What metrics.json says of series."""
+
+    def wants(self, name: bytes) -> bool:
+        """Say whether any entry is about the series called `name`."""
+
+    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
+        """Decide what a wanted series is for, from its labels, the name under `__name__`.
+
+        `start_ms` is the start timestamp of its first sample here, 0 where it has none. Equal
+        labels get the same number for as long as the fold knows the series.
+        """

@@ -1,0 +1,660 @@
+/* The core as the Python module receiver.kernel: arguments in, objects out, and no idea of its own.
+
+   Limited API of Python 3.11, heap types, multi-phase initialisation: one build runs on every later
+   Python. The objects are changed without a lock, so free-threading is refused: where Python has
+   no GIL, importing this turns it on again. The receiver uses them in one thread.
+*/
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#include <Python.h>
+
+#include "renderer.h"
+
+typedef struct {
+    PyTypeObject *table_type, *reading_type, *rows_type;
+    uint64_t seed[2];
+} State;
+
+typedef struct { PyObject_HEAD Table table; } TableObject;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *module, *raw; /* the items point into `raw` */
+    Reading reading;
+    int is_collected;       /* its items are final */
+} ReadingObject;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *heads, *texts, *end; /* what the lines were measured with; NULL before */
+    Rows rows;
+} RowsObject;
+
+/* ---- helpers ---- */
+
+static State *state_of(PyObject *module) { return PyModule_GetState(module); }
+
+/* The module's state, from a type's instance. */
+static State *state_from(PyObject *self) { return PyType_GetModuleState(Py_TYPE(self)); }
+
+static int span_from(PyObject *bytes, Span *span)
+{
+    char *at;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(bytes, &at, &size))
+        return -1;
+    *span = span_of(at, (size_t)size);
+    return 0;
+}
+
+static PyObject *bytes_of(Span span)
+{
+    return PyBytes_FromStringAndSize((const char *)span.at, (Py_ssize_t)left(span));
+}
+
+static void *allocate(PyTypeObject *type)
+{
+    allocfunc make = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    return make(type, 0);
+}
+
+static void deallocate(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+/* ---- Table ---- */
+
+static PyObject *table_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    Py_ssize_t limit;
+    static char *names[] = {"limit_bytes", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n", names, &limit))
+        return NULL;
+    TableObject *self = allocate(type);
+    if (!self)
+        return NULL;
+    State *state = state_from((PyObject *)self);
+    if (table_init(&self->table, limit > 0 ? (size_t)limit : 0, state->seed)) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static void table_dealloc(PyObject *self)
+{
+    table_free(&((TableObject *)self)->table);
+    deallocate(self);
+}
+
+static PyObject *table_get(PyObject *self, PyObject *arg)
+{
+    const Table *table = &((TableObject *)self)->table;
+    Span key;
+    if (span_from(arg, &key))
+        return NULL;
+    const Series *series = table_find(table, key, table_hash(table, key));
+    if (!series)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(NI)", bytes_of(template_of(series)), series->fold_number);
+}
+
+static PyObject *table_keep(PyObject *self, PyObject *args)
+{
+    PyObject *key_bytes, *template_bytes = NULL;
+    unsigned int fold_number = 0;
+    Span key, template_ = {NULL, NULL};
+    if (!PyArg_ParseTuple(args, "S|SI", &key_bytes, &template_bytes, &fold_number) ||
+        span_from(key_bytes, &key) || (template_bytes && span_from(template_bytes, &template_)))
+        return NULL;
+    if (table_put(&((TableObject *)self)->table, key, template_, fold_number))
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *table_forget(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    table_clear(&((TableObject *)self)->table);
+    Py_RETURN_NONE;
+}
+
+static PyObject *table_statistics(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Table *table = &((TableObject *)self)->table;
+    return Py_BuildValue("(nnnn)", (Py_ssize_t)table->entries, (Py_ssize_t)table->size_bytes,
+                         (Py_ssize_t)table->limit_bytes, (Py_ssize_t)table->misses);
+}
+
+static PyMethodDef table_methods[] = {
+    {"get", table_get, METH_O, "Return a series' template and fold number, or None."},
+    {"put", table_keep, METH_VARARGS,
+     "Keep a series by its key: its template, and its fold number; too large ones are not kept."},
+    {"clear", table_forget, METH_NOARGS, "Forget everything."},
+    {"statistics", table_statistics, METH_NOARGS,
+     "Return entries, their bytes, the limit, and how often something was put in."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot table_slots[] = {
+    {Py_tp_doc, "Series by key, bounded in bytes; what was not used lately is forgotten first."},
+    {Py_tp_new, table_new},
+    {Py_tp_dealloc, table_dealloc},
+    {Py_tp_methods, table_methods},
+    {0, NULL},
+};
+
+static PyType_Spec table_spec = {
+    .name = "receiver.kernel.Table",
+    .basicsize = sizeof(TableObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = table_slots,
+};
+
+/* ---- Reading ---- */
+
+static PyObject *kernel_read(PyObject *module, PyObject *args)
+{
+    State *state = state_of(module);
+    PyObject *raw, *unwanted, *series;
+    int version;
+    Py_ssize_t most;
+    Span span;
+    if (!PyArg_ParseTuple(args, "SiO!O!n", &raw, &version, state->table_type, &unwanted,
+                          state->table_type, &series, &most) ||
+        span_from(raw, &span))
+        return NULL;
+    ReadingObject *self = allocate(state->reading_type);
+    if (!self)
+        return NULL;
+    self->raw = Py_NewRef(raw);
+    self->module = Py_NewRef(module);
+    int taken = recognise(&self->reading, span, version, &((TableObject *)unwanted)->table,
+                          &((TableObject *)series)->table, most > 0 ? (size_t)most : 0);
+    if (taken == 1)
+        return (PyObject *)self;
+    Py_DECREF(self);
+    if (taken < 0)
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static void reading_dealloc(PyObject *self)
+{
+    ReadingObject *object = (ReadingObject *)self;
+    reading_free(&object->reading);
+    Py_XDECREF(object->raw);
+    Py_XDECREF(object->module);
+    deallocate(self);
+}
+
+/* The item of a place, which has to be unrecognised still. */
+static Item *unrecognised_item(PyObject *self, Py_ssize_t place)
+{
+    ReadingObject *object = (ReadingObject *)self;
+    Reading *reading = &object->reading;
+    if (PyErr_Occurred())
+        return NULL;
+    if (object->is_collected || place < 0 || (size_t)place >= reading->count ||
+        reading->items[place].kind != UNRECOGNISED) {
+        PyErr_SetString(PyExc_IndexError, "no unrecognised series has this place");
+        return NULL;
+    }
+    return &reading->items[place];
+}
+
+static PyObject *reading_counts(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Reading *reading = &((ReadingObject *)self)->reading;
+    return Py_BuildValue("(nnnnn)", (Py_ssize_t)reading->series, (Py_ssize_t)reading->unselected,
+                         (Py_ssize_t)reading->known, (Py_ssize_t)reading->known_rendered,
+                         (Py_ssize_t)reading->known_template_bytes);
+}
+
+static PyObject *reading_unrecognised(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Reading *reading = &((ReadingObject *)self)->reading;
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < reading->count; i++) {
+        if (reading->items[i].kind != UNRECOGNISED)
+            continue;
+        PyObject *number = PyLong_FromSize_t(i);
+        if (!number || PyList_Append(list, number))
+            Py_CLEAR(list);
+        Py_XDECREF(number);
+    }
+    return list;
+}
+
+static PyObject *reading_look(PyObject *self, PyObject *arg)
+{
+    const Reading *reading = &((ReadingObject *)self)->reading;
+    const Item *item = unrecognised_item(self, PyLong_AsSsize_t(arg));
+    if (!item)
+        return NULL;
+    return Py_BuildValue("(NNnN)", bytes_of(item_text(item)), bytes_of(item_name(reading, item)),
+                         (Py_ssize_t)item->labels_size, bytes_of(item_key(reading, item)));
+}
+
+static PyObject *reading_drop(PyObject *self, PyObject *arg)
+{
+    Item *item = unrecognised_item(self, PyLong_AsSsize_t(arg));
+    if (!item)
+        return NULL;
+    item_drop(&((ReadingObject *)self)->reading, item);
+    Py_RETURN_NONE;
+}
+
+/* Read a list of (time in ms, value). NULL with an exception; else for the caller to free. */
+static Sample *samples_from(PyObject *list, size_t *count)
+{
+    Py_ssize_t size = PyList_Size(list);
+    Sample *samples = size < 0 ? NULL : malloc(((size_t)size + 1) * sizeof(Sample));
+    if (!samples)
+        return size < 0 ? NULL : (Sample *)PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < size; i++) {
+        long long time_ms;
+        PyObject *pair = PyList_GetItem(list, i);
+        if (!pair || !PyTuple_Check(pair)) {
+            PyErr_SetString(PyExc_TypeError, "samples are pairs of time and value");
+            goto failed;
+        }
+        if (!PyArg_ParseTuple(pair, "Ld", &time_ms, &samples[i].value))
+            goto failed;
+        samples[i].time_ms = time_ms;
+    }
+    *count = (size_t)size;
+    return samples;
+failed:
+    free(samples);
+    return NULL;
+}
+
+static PyObject *reading_put(PyObject *self, PyObject *args)
+{
+    Reading *reading = &((ReadingObject *)self)->reading;
+    Py_ssize_t place;
+    PyObject *template_bytes, *list = NULL;
+    unsigned int fold_number;
+    Span template_;
+    Sample *samples = NULL;
+    size_t count = 0;
+    if (!PyArg_ParseTuple(args, "nSI|O!", &place, &template_bytes, &fold_number, &PyList_Type,
+                          &list) ||
+        span_from(template_bytes, &template_) || (list && !(samples = samples_from(list, &count))))
+        return NULL;
+    Item *item = unrecognised_item(self, place);
+    Series *series = item ? series_new((Span){NULL, NULL}, template_, fold_number) : NULL;
+    PyObject *result = NULL;
+    if (!item)
+        goto done;
+    if (!list && !item->key_size) {
+        PyErr_SetString(PyExc_ValueError, "this series has no sample of the usual shape");
+        goto done;
+    }
+    if (!series || (list && item_give_samples(reading, item, series, samples, count))) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (!list)
+        item_give(item, series);
+    series = NULL; /* it is the item's now */
+    result = Py_NewRef(Py_None);
+done:
+    series_release(series);
+    free(samples);
+    return result;
+}
+
+static PyObject *reading_symbols(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Reading *reading = &((ReadingObject *)self)->reading;
+    PyObject *list = PyList_New((Py_ssize_t)reading->symbol_count);
+    for (size_t i = 0; list && i < reading->symbol_count; i++) {
+        PyObject *text = bytes_of(reading->symbols[i]);
+        if (!text || PyList_SetItem(list, (Py_ssize_t)i, text))
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *reading_rows(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    ReadingObject *object = (ReadingObject *)self;
+    State *state = state_of(object->module);
+    RowsObject *made = allocate(state->rows_type);
+    if (!made)
+        return NULL;
+    if (rows_collect(&made->rows, &object->reading, state->seed)) {
+        Py_DECREF(made);
+        return PyErr_NoMemory();
+    }
+    object->is_collected = 1;
+    return (PyObject *)made;
+}
+
+static PyMethodDef reading_methods[] = {
+    {"counts", reading_counts, METH_NOARGS,
+     "Return how many series there are, how many of them nobody wants, how many are known, how many "
+     "of these are rendered, and their templates' bytes."},
+    {"unrecognised", reading_unrecognised, METH_NOARGS, "Return the unrecognised series' places."},
+    {"look", reading_look, METH_O,
+     "Return an unrecognised series' bytes, its name, how many of the bytes are labels, and its "
+     "key; empty and 0 where the shape is not the usual one."},
+    {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected."},
+    {"put", reading_put, METH_VARARGS,
+     "Give an unrecognised series its template and fold number, and its samples (pairs of time and "
+     "value) where the shape is not the usual one."},
+    {"symbols", reading_symbols, METH_NOARGS, "Return the symbols of 2.0."},
+    {"rows", reading_rows, METH_NOARGS, "Return the rows of all series that have their place."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot reading_slots[] = {
+    {Py_tp_doc, "One request, opened: made by `read`."},
+    {Py_tp_dealloc, reading_dealloc},
+    {Py_tp_methods, reading_methods},
+    {0, NULL},
+};
+
+static PyType_Spec reading_spec = {
+    .name = "receiver.kernel.Reading",
+    .basicsize = sizeof(ReadingObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = reading_slots,
+};
+
+/* ---- Rows ---- */
+
+static void rows_dealloc(PyObject *self)
+{
+    RowsObject *object = (RowsObject *)self;
+    rows_free(&object->rows);
+    Py_XDECREF(object->heads);
+    Py_XDECREF(object->texts);
+    Py_XDECREF(object->end);
+    deallocate(self);
+}
+
+static Py_ssize_t rows_length(PyObject *self)
+{
+    return (Py_ssize_t)((RowsObject *)self)->rows.count;
+}
+
+static PyObject *rows_folded(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Rows *rows = &((RowsObject *)self)->rows;
+    return Py_BuildValue("(Nn)", bytes_of(span_of(rows->folded, rows->folded_size)),
+                         (Py_ssize_t)rows->folded_alone);
+}
+
+static PyObject *floats(const double *at, size_t count, size_t stride)
+{
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list && i < count; i++) {
+        PyObject *number = PyFloat_FromDouble(*(const double *)((const char *)at + i * stride));
+        if (!number || PyList_SetItem(list, (Py_ssize_t)i, number))
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *rows_values(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Rows *rows = &((RowsObject *)self)->rows;
+    return floats(rows->count ? &rows->rows->value : NULL, rows->count, sizeof(Row));
+}
+
+static PyObject *rows_not_finite(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Rows *rows = &((RowsObject *)self)->rows;
+    return floats(rows->not_finite, rows->not_finite_count, sizeof(double));
+}
+
+static PyObject *rows_times(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Rows *rows = &((RowsObject *)self)->rows;
+    PyObject *list = PyList_New((Py_ssize_t)rows->time_count);
+    for (size_t i = 0; list && i < rows->time_count; i++) {
+        PyObject *number = PyLong_FromLongLong(rows->times[i]);
+        if (!number || PyList_SetItem(list, (Py_ssize_t)i, number))
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+/* The heads as spans, for the caller to free; NULL with an exception. */
+static Span *heads_of(PyObject *heads, size_t expected)
+{
+    if ((size_t)PyTuple_Size(heads) != expected) {
+        PyErr_SetString(PyExc_ValueError, "a head for each time");
+        return NULL;
+    }
+    Span *spans = malloc((expected + 1) * sizeof(Span));
+    if (!spans)
+        return (Span *)PyErr_NoMemory();
+    for (size_t i = 0; i < expected; i++) {
+        PyObject *head = PyTuple_GetItem(heads, (Py_ssize_t)i);
+        if (!head || span_from(head, &spans[i])) {
+            free(spans);
+            return NULL;
+        }
+    }
+    return spans;
+}
+
+static PyObject *rows_measure(PyObject *self, PyObject *args)
+{
+    RowsObject *object = (RowsObject *)self;
+    Rows *rows = &object->rows;
+    PyObject *heads, *texts, *end;
+    Span texts_span, end_span, *spans;
+    if (!PyArg_ParseTuple(args, "O!SS", &PyTuple_Type, &heads, &texts, &end) ||
+        span_from(texts, &texts_span) || span_from(end, &end_span) ||
+        !(spans = heads_of(heads, rows->time_count)))
+        return NULL;
+    PyObject *before[] = {object->heads, object->texts, object->end};
+    object->heads = object->texts = object->end = NULL;
+    int failed = rows_layout(rows, spans, texts_span, end_span);
+    free(spans);
+    if (!failed) {
+        object->heads = Py_NewRef(heads);
+        object->texts = Py_NewRef(texts);
+        object->end = Py_NewRef(end);
+    }
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(before[i]);
+    if (failed == -2)
+        PyErr_SetString(PyExc_ValueError, "the texts are not those of the values");
+    if (failed)
+        return failed == -1 ? PyErr_NoMemory() : NULL;
+    return bytes_of(span_of(rows->ends, rows->count * sizeof *rows->ends));
+}
+
+static PyObject *rows_text(PyObject *self, PyObject *args)
+{
+    RowsObject *object = (RowsObject *)self;
+    const Rows *rows = &object->rows;
+    Py_ssize_t first, stop;
+    Span texts, end, *spans;
+    if (!PyArg_ParseTuple(args, "nn", &first, &stop))
+        return NULL;
+    if (!object->heads || first < 0 || stop < first || (size_t)stop > rows->count) {
+        PyErr_SetString(PyExc_IndexError, "no such lines, or they were not measured");
+        return NULL;
+    }
+    if (span_from(object->texts, &texts) || span_from(object->end, &end) ||
+        !(spans = heads_of(object->heads, rows->time_count)))
+        return NULL;
+    size_t size = rows_size(rows, (size_t)first, (size_t)stop);
+    PyObject *text = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (text)
+        rows_write(rows, spans, texts, end, (size_t)first, (size_t)stop,
+                   (uint8_t *)PyBytes_AsString(text));
+    free(spans);
+    return text;
+}
+
+static PyObject *rows_sample(PyObject *self, PyObject *args)
+{
+    const Rows *rows = &((RowsObject *)self)->rows;
+    Py_ssize_t first, count;
+    if (!PyArg_ParseTuple(args, "nn", &first, &count))
+        return NULL;
+    PyObject *list = PyList_New(0);
+    for (size_t i = first < 0 ? rows->count : (size_t)first;
+         list && count > 0 && i < rows->count; i++, count--) {
+        const Row *row = &rows->rows[i];
+        PyObject *made = Py_BuildValue("(NLd)", bytes_of(template_of(row->series)),
+                                       (long long)rows->times[row->time], row->value);
+        if (!made || PyList_Append(list, made))
+            Py_CLEAR(list);
+        Py_XDECREF(made);
+    }
+    return list;
+}
+
+static PyMethodDef rows_methods[] = {
+    {"folded", rows_folded, METH_NOARGS,
+     "Return the records for the fold, and how many samples have that end alone."},
+    {"not_finite", rows_not_finite, METH_NOARGS, "Return the values that are not finite."},
+    {"times", rows_times, METH_NOARGS, "Return the rendered rows' distinct times in ms."},
+    {"values", rows_values, METH_NOARGS, "Return the rendered rows' values, in their order."},
+    {"layout", rows_measure, METH_VARARGS,
+     "Measure the lines, of a head for each time, the values' texts and what ends a line; return "
+     "where each line ends (u64)."},
+    {"text", rows_text, METH_VARARGS, "Write lines that were measured, from one up to another."},
+    {"sample", rows_sample, METH_VARARGS,
+     "Return some rows, from one on, as template, time and value."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot rows_slots[] = {
+    {Py_tp_doc, "What is rendered and what is folded of a request: made by `Reading.rows`."},
+    {Py_tp_dealloc, rows_dealloc},
+    {Py_tp_methods, rows_methods},
+    {Py_sq_length, rows_length},
+    {0, NULL},
+};
+
+static PyType_Spec rows_spec = {
+    .name = "receiver.kernel.Rows",
+    .basicsize = sizeof(RowsObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = rows_slots,
+};
+
+/* ---- the module ---- */
+
+/* Spell a series' label pairs as a key of 2.0, so that the full parser knows what was recognised. */
+static PyObject *kernel_key(PyObject *Py_UNUSED(module), PyObject *pairs)
+{
+    if (!PyTuple_Check(pairs)) {
+        PyErr_SetString(PyExc_TypeError, "pairs are a tuple of bytes");
+        return NULL;
+    }
+    PyObject *key = NULL;
+    size_t size = 0;
+    for (int writing = 0; writing < 2; writing++) {
+        uint8_t *to = key ? (uint8_t *)PyBytes_AsString(key) : NULL;
+        for (Py_ssize_t i = 0; i < PyTuple_Size(pairs); i++) {
+            Span text;
+            if (span_from(PyTuple_GetItem(pairs, i), &text)) {
+                Py_XDECREF(key);
+                return NULL;
+            }
+            if (left(text) > UINT32_MAX) {
+                PyErr_SetString(PyExc_OverflowError, "a label of 4 GiB");
+                return NULL;
+            }
+            size_t spelt = spell_text(text, to);
+            to = to ? to + spelt : to;
+            size += key ? 0 : spelt;
+        }
+        if (!key && !(key = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)))
+            return NULL;
+    }
+    return key;
+}
+
+static PyMethodDef kernel_functions[] = {
+    {"read", kernel_read, METH_VARARGS,
+     "Open a request (bytes, version, unwanted names, known series, most series); None for an "
+     "unusual one."},
+    {"key", kernel_key, METH_O, "Spell label pairs as a key of the known series."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int kernel_exec(PyObject *module)
+{
+    State *state = state_of(module);
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *seed = os ? PyObject_CallMethod(os, "urandom", "n", (Py_ssize_t)sizeof state->seed)
+                        : NULL;
+    Span span;
+    Py_XDECREF(os);
+    if (!seed || span_from(seed, &span) || left(span) != sizeof state->seed) {
+        Py_XDECREF(seed);
+        return -1;
+    }
+    memcpy(state->seed, span.at, sizeof state->seed);
+    Py_DECREF(seed);
+    struct { PyType_Spec *spec; PyTypeObject **type; } types[] = {
+        {&table_spec, &state->table_type},
+        {&reading_spec, &state->reading_type},
+        {&rows_spec, &state->rows_type},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
+        if (!*types[i].type || PyModule_AddType(module, *types[i].type))
+            return -1;
+    }
+    return 0;
+}
+
+static int kernel_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = state_of(module);
+    Py_VISIT(state->table_type);
+    Py_VISIT(state->reading_type);
+    Py_VISIT(state->rows_type);
+    return 0;
+}
+
+static int kernel_clear(PyObject *module)
+{
+    State *state = state_of(module);
+    Py_CLEAR(state->table_type);
+    Py_CLEAR(state->reading_type);
+    Py_CLEAR(state->rows_type);
+    return 0;
+}
+
+static PyModuleDef_Slot kernel_slots[] = {
+    {Py_mod_exec, kernel_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef kernel_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "receiver.kernel",
+    .m_doc = "Requests become rows, and rows become lines, compiled.",
+    .m_size = sizeof(State),
+    .m_methods = kernel_functions,
+    .m_slots = kernel_slots,
+    .m_traverse = kernel_traverse,
+    .m_clear = kernel_clear,
+};
+
+PyMODINIT_FUNC PyInit_kernel(void) { return PyModuleDef_Init(&kernel_module); }

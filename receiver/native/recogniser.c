@@ -1,0 +1,367 @@
+#include "recogniser.h"
+
+#define SPELT_LIMIT 4096       /* a key of 2.0: some bytes of references can name megabytes */
+#define ARENA_LIMIT (32u << 20) /* all of them, in one request */
+#define AHEAD 8                /* how far memory is asked for before it is needed */
+#define SAMPLE_SIZE 18
+#define ZERO_SIZE 9            /* of a sample whose value is 0, and so left out */
+
+enum Verdict { NOT_ASKED, UNWANTED, PERHAPS };
+
+Span item_text(const Item *item) { return (Span){item->at, item->at + item->size}; }
+
+Span item_key(const Reading *reading, const Item *item)
+{
+    if (!item->key_size)
+        return (Span){NULL, NULL};
+    return span_of(reading->version == 2 ? reading->arena + item->key_at : item->at, item->key_size);
+}
+
+void reading_free(Reading *reading)
+{
+    for (size_t i = 0; i < reading->count; i++)
+        series_release(reading->items[i].series);
+    free(reading->items);
+    free(reading->arena);
+    free(reading->symbols);
+    free(reading->verdicts);
+    free(reading->samples);
+    *reading = (Reading){0};
+}
+
+void item_give(Item *item, Series *series)
+{
+    item->kind = KNOWN;
+    item->series = series;
+}
+
+int item_give_samples(Reading *reading, Item *item, Series *series, const Sample *samples,
+                      size_t count)
+{
+    if (grow((void **)&reading->samples, &reading->sample_room, reading->sample_count + count,
+             sizeof(Sample)))
+        return -1;
+    if (count)
+        memcpy(reading->samples + reading->sample_count, samples, count * sizeof(Sample));
+    item->of.several.first = reading->sample_count;
+    item->of.several.count = count;
+    reading->sample_count += count;
+    item->kind = SEVERAL;
+    item->series = series;
+    return 0;
+}
+
+void item_drop(Reading *reading, Item *item)
+{
+    item->kind = GONE;
+    reading->unselected++;
+}
+
+/* ---- one series ---- */
+
+static enum Verdict verdict_on(const Table *unwanted, Span name)
+{
+    return left(name) && table_find(unwanted, name, table_hash(unwanted, name)) ? UNWANTED : PERHAPS;
+}
+
+/* Read the sample that `tail` begins with. Returns its size, 0 for any other shape. */
+static size_t sample_at(Span tail, Sample *sample)
+{
+    const uint8_t *at = tail.at;
+    size_t size = left(tail), time_at;
+    if (size >= SAMPLE_SIZE && at[0] == 0x12 && at[1] == 0x10 && at[2] == 0x09 && at[11] == 0x10) {
+        memcpy(&sample->value, at + 3, 8);
+        time_at = 12;
+    } else if (size >= ZERO_SIZE && at[0] == 0x12 && at[1] == 0x07 && at[2] == 0x10) {
+        sample->value = 0.0;
+        time_at = 3;
+    } else {
+        return 0;
+    }
+    uint64_t time_ms = 0;
+    for (size_t i = 0; i < 6; i++) {
+        uint8_t byte = at[time_at + i];
+        if ((byte >= 0x80) != (i < 5))
+            return 0;
+        time_ms |= (uint64_t)(byte & 0x7f) << (7 * i);
+    }
+    if (time_ms >> 35 == 0)
+        return 0; /* six bytes that could be fewer: not how anyone spells it */
+    sample->time_ms = (int64_t)time_ms;
+    return time_at + 6;
+}
+
+/* The name of a series of 1.0: 0a LL 0a 08 "__name__" 12 NN name, lengths below 80, LL = NN + 12. */
+static Span name_v1(Span series)
+{
+    static const uint8_t before[] = "\x0a\x08__name__\x12";
+    const uint8_t *at = series.at;
+    size_t size = left(series);
+    if (size < 14 || at[0] != 0x0a || at[1] >= 0x80 || memcmp(at + 2, before, 11) ||
+        at[13] >= 0x80 || at[1] != at[13] + 12 || size < (size_t)at[1] + 2)
+        return (Span){NULL, NULL};
+    return (Span){at + 14, at + 14 + at[13]};
+}
+
+/* Read a series of 1.0 from its end: its one sample, and what is before it as the key. A tail that
+   could be either kind of sample (a double whose bytes look like a zero's sample) is neither. */
+static void key_v1(Item *item)
+{
+    const uint8_t *end = item->at + item->size;
+    Sample *sample = &item->of.one.sample;
+    size_t shape = 0;
+    if (item->size > SAMPLE_SIZE && sample_at((Span){end - SAMPLE_SIZE, end}, sample) == SAMPLE_SIZE)
+        shape = SAMPLE_SIZE;
+    if (item->size > ZERO_SIZE && end[-ZERO_SIZE] == 0x12 && end[-ZERO_SIZE + 1] == 0x07)
+        shape = shape ? 0 : sample_at((Span){end - ZERO_SIZE, end}, sample);
+    if (shape && item->size - shape <= KEY_LIMIT)
+        item->key_size = item->labels_size = item->size - (uint32_t)shape;
+}
+
+static Item *add_item(Reading *reading, Span series)
+{
+    if (grow((void **)&reading->items, &reading->room, reading->count + 1, sizeof(Item)))
+        return NULL;
+    Item *item = &reading->items[reading->count++];
+    *item = (Item){.at = series.at, .size = (uint32_t)left(series)};
+    return item;
+}
+
+static int take_v1(Reading *reading, const Table *unwanted, Span series)
+{
+    Span name = name_v1(series);
+    if (verdict_on(unwanted, name) == UNWANTED) {
+        reading->unselected++;
+        return 0;
+    }
+    Item *item = add_item(reading, series);
+    if (!item)
+        return -1;
+    if (left(name))
+        key_v1(item);
+    return 0;
+}
+
+/* ---- remote-write 2.0 ---- */
+
+/* Read the section `0a LL nn …` that a series of 2.0 begins with, LL below 80. */
+static int references_of(Span series, Span *references)
+{
+    if (left(series) < 2 || series.at[0] != 0x0a || series.at[1] >= 0x80)
+        return 0;
+    series.at++;
+    return delimited(&series, references);
+}
+
+/* Find the name among the symbols, where it is the first label. Returns its number, or -1. */
+static int64_t name_number(const Reading *reading, Span references)
+{
+    uint64_t label, text;
+    if (!varint(&references, &label) || !varint(&references, &text) ||
+        label >= reading->symbol_count || text >= reading->symbol_count ||
+        left(reading->symbols[label]) != 8 || memcmp(reading->symbols[label].at, "__name__", 8) ||
+        left(reading->symbols[text]) > SPELT_LIMIT) /* no key has a longer one */
+        return -1;
+    return (int64_t)text;
+}
+
+Span item_name(const Reading *reading, const Item *item)
+{
+    if (reading->version == 1)
+        return name_v1(item_text(item));
+    Span references;
+    int64_t number = references_of(item_text(item), &references) ? name_number(reading, references) : -1;
+    return number < 0 ? (Span){NULL, NULL} : reading->symbols[number];
+}
+
+size_t spell_text(Span text, uint8_t *to)
+{
+    uint32_t size = (uint32_t)left(text);
+    if (to) {
+        memcpy(to, &size, 4);
+        if (size)
+            memcpy(to + 4, text.at, size);
+    }
+    return size + 4;
+}
+
+/* Spell the key into the arena; references that are wrong or too long leave the item without one. */
+static int spell_key(Reading *reading, Item *item, Span references)
+{
+    size_t start = reading->arena_size, count = 0;
+    for (; references.at < references.end; count++) {
+        uint64_t number;
+        if (!varint(&references, &number) || number >= reading->symbol_count)
+            goto unusual;
+        Span text = reading->symbols[number];
+        if (left(text) > SPELT_LIMIT ||
+            reading->arena_size - start + spell_text(text, NULL) > SPELT_LIMIT ||
+            reading->arena_size + spell_text(text, NULL) > ARENA_LIMIT)
+            goto unusual;
+        if (grow((void **)&reading->arena, &reading->arena_room,
+                 reading->arena_size + spell_text(text, NULL), 1))
+            return -1;
+        reading->arena_size += spell_text(text, reading->arena + reading->arena_size);
+    }
+    if (count % 2 || !count)
+        goto unusual;
+    item->key_at = start;
+    item->key_size = (uint32_t)(reading->arena_size - start);
+    return 0;
+unusual:
+    reading->arena_size = start;
+    return 0;
+}
+
+static int take_v2(Reading *reading, const Table *unwanted, Span series)
+{
+    Span references, rest = series;
+    Sample sample = {0};
+    int is_usual = 0;
+    enum Verdict verdict = PERHAPS;
+    if (references_of(series, &references)) {
+        rest.at = references.end;
+        size_t size = sample_at(rest, &sample);
+        rest.at += size;
+        /* behind the sample: nothing, or metadata without contents */
+        is_usual = size && (!left(rest) || (left(rest) == 2 && rest.at[0] == 0x2a && !rest.at[1]));
+        int64_t number = name_number(reading, references);
+        if (number >= 0) {
+            if (!reading->verdicts[number])
+                reading->verdicts[number] = (uint8_t)verdict_on(unwanted, reading->symbols[number]);
+            verdict = reading->verdicts[number];
+        }
+    }
+    if (verdict == UNWANTED && is_usual) { /* of an unusual one the samples have to be counted */
+        reading->unselected++;
+        return 0;
+    }
+    Item *item = add_item(reading, series);
+    if (!item)
+        return -1;
+    if (verdict == UNWANTED || !is_usual)
+        return 0;
+    item->labels_size = (uint32_t)(references.end - series.at);
+    item->of.one.sample = sample;
+    return spell_key(reading, item, references);
+}
+
+/* ---- a whole request ---- */
+
+/* Look all keys up. Memory is asked for some items ahead (slots in the first loop, series in the
+   second), so that its latency is not paid for each. */
+static void look_up(Reading *reading, const Table *table)
+{
+    Item *items = reading->items;
+    for (size_t i = 0; i < reading->count; i++) {
+        if (!items[i].key_size)
+            continue;
+        items[i].of.one.hash = table_hash(table, item_key(reading, &items[i]));
+        __builtin_prefetch(&table->slots[items[i].of.one.hash & table->mask]);
+    }
+    for (size_t i = 0; i < reading->count + AHEAD; i++) {
+        if (i < reading->count && items[i].key_size) {
+            const Series *soon = table->slots[items[i].of.one.hash & table->mask].series;
+            if (soon) {
+                __builtin_prefetch(soon);
+                __builtin_prefetch((const char *)soon + 64);
+                __builtin_prefetch((const char *)soon + 128);
+            }
+        }
+        if (i < AHEAD || !items[i - AHEAD].key_size)
+            continue;
+        Item *item = &items[i - AHEAD];
+        Series *series = table_find(table, item_key(reading, item), item->of.one.hash);
+        if (!series)
+            continue;
+        item_give(item, series_retain(series));
+        reading->known++;
+        reading->known_template_bytes += series->template_size;
+        reading->known_rendered += series->template_size != 0;
+    }
+}
+
+/* Step over a field that nobody needs. 0: there is none. */
+static int skip_field(Span *s, uint64_t tag)
+{
+    uint64_t skipped;
+    Span content;
+    size_t size = (tag & 7) == 1 ? 8 : 4;
+    switch (tag & 7) {
+    case 0:
+        return varint(s, &skipped);
+    case 1:
+    case 5:
+        if (left(*s) < size)
+            return 0;
+        s->at += size;
+        return 1;
+    case 2:
+        return delimited(s, &content);
+    default:
+        return 0;
+    }
+}
+
+/* Collect the symbols of 2.0: they may come behind the series that name them. */
+static int take_symbols(Reading *reading, Span s, size_t most)
+{
+    Span content;
+    while (s.at < s.end) {
+        uint64_t tag;
+        if (!short_varint(&s, &tag))
+            return 0;
+        if (tag != 0x22) {
+            if (!skip_field(&s, tag))
+                return 0;
+            continue;
+        }
+        if (!delimited(&s, &content) || reading->symbol_count == most)
+            return 0;
+        if (grow((void **)&reading->symbols, &reading->symbol_room, reading->symbol_count + 1,
+                 sizeof(Span)))
+            return -1;
+        reading->symbols[reading->symbol_count++] = content;
+    }
+    reading->verdicts = calloc(reading->symbol_count + 1, 1);
+    return reading->verdicts ? 1 : -1;
+}
+
+/* Take each series. Metadata of 1.0, and a field of another type than it should have, make the
+   request unusual. */
+static int take_series(Reading *reading, Span s, const Table *unwanted, size_t most)
+{
+    Span content;
+    uint64_t series_tag = reading->version == 1 ? 0x0a : 0x2a;
+    while (s.at < s.end) {
+        uint64_t tag;
+        if (!short_varint(&s, &tag) || tag >> 3 == 0 || tag >> 3 > 0x1fffffff)
+            return 0;
+        if (tag == series_tag) {
+            if (!delimited(&s, &content) || reading->series++ == most)
+                return 0;
+            if ((reading->version == 1 ? take_v1 : take_v2)(reading, unwanted, content))
+                return -1;
+            continue;
+        }
+        uint64_t number = tag >> 3;
+        int ours = reading->version == 1 ? number == 1 || number == 3 : number == 4 || number == 5;
+        if ((ours && !(reading->version == 2 && tag == 0x22)) || !skip_field(&s, tag))
+            return 0;
+    }
+    return reading->series > 0;
+}
+
+int recognise(Reading *reading, Span raw, int version, const Table *unwanted, const Table *series,
+              size_t most)
+{
+    *reading = (Reading){.version = version};
+    if ((version != 1 && version != 2) || left(raw) > UINT32_MAX || most > UINT32_MAX)
+        return 0;
+    int taken = version == 1 ? 1 : take_symbols(reading, raw, 24 * most + 1024);
+    if (taken == 1)
+        taken = take_series(reading, raw, unwanted, most);
+    if (taken == 1)
+        look_up(reading, series);
+    return taken;
+}

@@ -1,0 +1,85 @@
+/* A decompressed request is opened one level deep; what is known of its bytes is never parsed again.
+
+   In: a request of remote-write 1.0 or 2.0, the names that nobody wants, and the known series.
+   Out: a Reading: an Item for each series but those whose name nobody wants. An item is KNOWN,
+   with its series and its one sample, or UNRECOGNISED: the caller decides what it is for, and
+   gives it its place. Nothing here refuses a request: what is not exactly of the usual shape is
+   unrecognised, or (`recognise` returns 0) the whole request is.
+
+   Remote-write 1.0, a series with one sample; in hexadecimal, LL and NN lengths below 80:
+
+       0a LL 0a 08 "__name__" 12 NN name   0a …   12 10 09 dddddddddddddddd 10 tttttttttttt
+       \__ the first label, the name ___/  more \  \_ sample of 16 bytes     \_ time: a varint
+       \________ the label section, the key ____/    \_ its value, 8 bytes      of 6 bytes means
+                                                                                1971 to 2109
+   or, where the value is 0 and so left out:      12 07 10 tttttttttttt
+
+   Remote-write 2.0, where labels are numbers of the request's symbols; the key is their texts,
+   each behind its size (4 bytes), since numbers differ from request to request:
+
+       0a LL nn …      12 10 09 dddddddddddddddd 10 tttttttttttt 2a 00
+       \_ references   \_ the sample, as above                   \_ empty metadata, or nothing
+
+   Why it is sound. Concatenated messages parse as one merged message. A key enters the table only
+   after the full parser, given the label section alone, read a whole message of labels and nothing
+   else in it. What follows the key is exactly one sample and nothing else, so no other reading of
+   the series is possible. A name that nobody wants ends it: the series is not looked into further.
+*/
+#ifndef RECEIVER_RECOGNISER_H
+#define RECEIVER_RECOGNISER_H
+
+#include "table.h"
+
+typedef struct { int64_t time_ms; double value; } Sample;
+
+enum Kind { UNRECOGNISED, KNOWN, SEVERAL, GONE };
+
+typedef struct {
+    const uint8_t *at;         /* the series' bytes in the request */
+    uint32_t size, labels_size; /* labels_size: of these, the label section */
+    size_t key_at;             /* the key's place in the arena (2.0) */
+    uint32_t key_size;         /* 0: the shape is not the usual one */
+    uint32_t kind;
+    Series *series;            /* a reference, where it is KNOWN or SEVERAL */
+    union {
+        struct { uint64_t hash; Sample sample; } one;
+        struct { size_t first, count; } several; /* in the reading's `samples` */
+    } of;
+} Item;
+
+typedef struct {
+    int version;               /* 1 or 2: of remote-write */
+    Item *items;
+    size_t count, room;        /* of items */
+    size_t series, unselected; /* of all series */
+    size_t known, known_rendered, known_template_bytes;
+    uint8_t *arena;            /* keys of 2.0 */
+    size_t arena_size, arena_room;
+    Span *symbols;
+    uint8_t *verdicts;         /* by symbol: 0 while it was not looked up as a name */
+    size_t symbol_count, symbol_room;
+    Sample *samples;           /* of series with several, or none, or of unusual shape */
+    size_t sample_count, sample_room;
+} Reading;
+
+/* Open a request of at most `most` series. 1: done; 0: unusual as a whole; -1: no memory.
+   The request's bytes have to stay while the reading is used; `reading_free` it in every case. */
+int recognise(Reading *reading, Span raw, int version, const Table *unwanted, const Table *series,
+              size_t most);
+void reading_free(Reading *reading);
+
+Span item_text(const Item *item);
+Span item_key(const Reading *reading, const Item *item);
+Span item_name(const Reading *reading, const Item *item); /* empty: not where it should be */
+
+/* Give an unrecognised item its series (the reference goes over), with its own one sample if its
+   shape is usual, or with `count` others. Returns -1 where it has no memory, and keeps nothing. */
+void item_give(Item *item, Series *series);
+int item_give_samples(Reading *reading, Item *item, Series *series, const Sample *samples,
+                      size_t count);
+void item_drop(Reading *reading, Item *item); /* nobody wants its name */
+
+/* Spell a key of texts: each behind its size. Returns its size; writes where `to` is not NULL. */
+size_t spell_text(Span text, uint8_t *to);
+
+#endif

@@ -1,0 +1,163 @@
+#include "renderer.h"
+#include <math.h>
+
+#define AHEAD 8            /* lines; how far a template is asked for before it is copied */
+#define TEMPLATE_LINES 10  /* of the processor's cache, 64 bytes each: most templates whole */
+
+void rows_free(Rows *rows)
+{
+    for (size_t i = 0; i < rows->count; i++)
+        series_release(rows->rows[i].series);
+    free(rows->rows);
+    free(rows->times);
+    free(rows->slots);
+    free(rows->folded);
+    free(rows->not_finite);
+    free(rows->ends);
+    *rows = (Rows){0};
+}
+
+/* ---- collecting ---- */
+
+static size_t slot_of(const Rows *rows, int64_t time_ms)
+{
+    return (size_t)mix((uint64_t)time_ms ^ rows->seed[0], rows->seed[1]) & rows->slot_mask;
+}
+
+/* Make the slots anew, with room for twice as many times. */
+static int more_slots(Rows *rows)
+{
+    size_t slots = rows->slot_mask ? (rows->slot_mask + 1) * 2 : 64;
+    free(rows->slots);
+    rows->slots = calloc(slots, sizeof *rows->slots);
+    rows->slot_mask = rows->slots ? slots - 1 : 0;
+    if (!rows->slots)
+        return -1;
+    for (size_t i = 0; i < rows->time_count; i++) {
+        size_t place = slot_of(rows, rows->times[i]);
+        while (rows->slots[place])
+            place = (place + 1) & rows->slot_mask;
+        rows->slots[place] = (uint32_t)i + 1;
+    }
+    return 0;
+}
+
+/* Say the number of a time; most are that of the row before. -1: no memory. */
+static int64_t number_of(Rows *rows, int64_t time_ms)
+{
+    if (rows->count && rows->times[rows->rows[rows->count - 1].time] == time_ms)
+        return rows->rows[rows->count - 1].time;
+    if (rows->time_count * 2 >= rows->slot_mask && more_slots(rows))
+        return -1;
+    size_t place = slot_of(rows, time_ms);
+    for (; rows->slots[place]; place = (place + 1) & rows->slot_mask)
+        if (rows->times[rows->slots[place] - 1] == time_ms)
+            return rows->slots[place] - 1;
+    if (rows->time_count == UINT32_MAX - 1 ||
+        grow((void **)&rows->times, &rows->time_room, rows->time_count + 1, sizeof(int64_t)))
+        return -1;
+    rows->times[rows->time_count++] = time_ms;
+    rows->slots[place] = (uint32_t)rows->time_count;
+    return (int64_t)rows->time_count - 1;
+}
+
+static int add(Rows *rows, Series *series, Sample sample)
+{
+    if (!isfinite(sample.value)) {
+        if (grow((void **)&rows->not_finite, &rows->not_finite_room, rows->not_finite_count + 1,
+                 sizeof(double)))
+            return -1;
+        rows->not_finite[rows->not_finite_count++] = sample.value;
+        return 0;
+    }
+    if (series->fold_number) {
+        if (grow((void **)&rows->folded, &rows->folded_room, rows->folded_size + RECORD_SIZE, 1))
+            return -1;
+        uint8_t *record = rows->folded + rows->folded_size;
+        memcpy(record, &series->fold_number, 4);
+        memcpy(record + 4, &sample.time_ms, 8);
+        memcpy(record + 12, &sample.value, 8);
+        rows->folded_size += RECORD_SIZE;
+        rows->folded_alone += !series->template_size;
+    }
+    if (!series->template_size)
+        return 0;
+    int64_t time = number_of(rows, sample.time_ms);
+    if (time < 0 || grow((void **)&rows->rows, &rows->room, rows->count + 1, sizeof(Row)))
+        return -1;
+    rows->rows[rows->count++] = (Row){series_retain(series), sample.value, (uint32_t)time, 0};
+    return 0;
+}
+
+int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2])
+{
+    *rows = (Rows){.seed = {seed[0] | 1, seed[1] | 1}};
+    for (size_t i = 0; i < reading->count; i++) {
+        const Item *item = &reading->items[i];
+        if (item->kind == KNOWN && add(rows, item->series, item->of.one.sample))
+            return -1;
+        for (size_t k = 0; item->kind == SEVERAL && k < item->of.several.count; k++)
+            if (add(rows, item->series, reading->samples[item->of.several.first + k]))
+                return -1;
+    }
+    free(rows->slots);
+    rows->slots = NULL;
+    rows->slot_mask = 0;
+    return 0;
+}
+
+/* ---- writing ---- */
+
+int rows_layout(Rows *rows, const Span *heads, Span texts, Span end)
+{
+    if (left(texts) >= UINT32_MAX)
+        return -2;
+    free(rows->ends);
+    rows->ends = malloc((rows->count + 1) * sizeof *rows->ends);
+    if (!rows->ends)
+        return -1;
+    rows->texts_size = left(texts);
+    uint64_t size = 0;
+    Span rest = texts;
+    for (size_t i = 0; i < rows->count; i++) {
+        Row *row = &rows->rows[i];
+        const uint8_t *comma = left(rest) ? memchr(rest.at, ',', left(rest)) : NULL;
+        size_t text_size = comma ? (size_t)(comma - rest.at) : left(rest);
+        if (!text_size || (comma != NULL) != (i + 1 < rows->count))
+            return -2;
+        row->text_at = (uint32_t)(rest.at - texts.at);
+        rest.at = comma ? comma + 1 : rest.end;
+        size += left(heads[row->time]) + row->series->template_size + text_size + left(end);
+        rows->ends[i] = size;
+    }
+    return left(rest) ? -2 : 0;
+}
+
+size_t rows_size(const Rows *rows, size_t first, size_t stop)
+{
+    if (first >= stop)
+        return 0;
+    return (size_t)(rows->ends[stop - 1] - (first ? rows->ends[first - 1] : 0));
+}
+
+static uint8_t *append(uint8_t *to, Span text)
+{
+    memcpy(to, text.at, left(text));
+    return to + left(text);
+}
+
+void rows_write(const Rows *rows, const Span *heads, Span texts, Span end, size_t first,
+                size_t stop, uint8_t *to)
+{
+    for (size_t i = first; i < stop; i++) {
+        const Row *row = &rows->rows[i];
+        if (i + AHEAD < stop)
+            for (size_t line = 0; line < TEMPLATE_LINES; line++)
+                __builtin_prefetch(template_of(rows->rows[i + AHEAD].series).at + 64 * line);
+        size_t text_end = i + 1 < rows->count ? rows->rows[i + 1].text_at - 1 : rows->texts_size;
+        to = append(to, heads[row->time]);
+        to = append(to, template_of(row->series));
+        to = append(to, (Span){texts.at + row->text_at, texts.at + text_end});
+        to = append(to, end);
+    }
+}

@@ -1,0 +1,51 @@
+/* Rows (a series, a time, a value) become lines, and records for the fold.
+
+   In: a Reading whose items all have their place. Out: its Rows: what is rendered, in the order
+   sent, and the packed records of what is folded; values that are not finite are neither, and
+   listed. The texts of times and values are the caller's: a line is head, template, value, end,
+   and there is a head for each distinct time. A series may be rendered, folded, or both.
+*/
+#ifndef RECEIVER_RENDERER_H
+#define RECEIVER_RENDERER_H
+
+#include "recogniser.h"
+
+#define RECORD_SIZE 20 /* fold number (u32), time in ms (i64), value (double); little-endian, packed */
+
+typedef struct {
+    Series *series; /* a reference */
+    double value;
+    uint32_t time;    /* number of its time in `times` */
+    uint32_t text_at; /* where the value's text begins, after rows_layout */
+} Row;
+
+typedef struct {
+    Row *rows;
+    size_t count, room;
+    int64_t *times; /* distinct, in the order in which they came */
+    size_t time_count, time_room;
+    uint32_t *slots; /* of times, by hash: number + 1; while rows are collected */
+    size_t slot_mask;
+    uint64_t seed[2];
+    uint8_t *folded;
+    size_t folded_size, folded_room;
+    size_t folded_alone; /* samples that are folded and not rendered */
+    double *not_finite;
+    size_t not_finite_count, not_finite_room;
+    uint64_t *ends; /* of each line, after rows_layout */
+    size_t texts_size;
+} Rows;
+
+/* Collect the rows of all items. -1: no memory; `rows_free` it in every case. */
+int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2]);
+void rows_free(Rows *rows);
+
+/* Measure all lines: `heads` are as many as `times`, `texts` the values' texts with a comma between
+   two, `end` what each line ends with. -1: no memory; -2: these are not the texts of the values. */
+int rows_layout(Rows *rows, const Span *heads, Span texts, Span end);
+/* Write the lines from `first` up to `stop`, after rows_layout with the same texts. */
+size_t rows_size(const Rows *rows, size_t first, size_t stop);
+void rows_write(const Rows *rows, const Span *heads, Span texts, Span end, size_t first,
+                size_t stop, uint8_t *to);
+
+#endif
