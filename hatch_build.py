@@ -41,7 +41,15 @@ def build(root: Path, *flags: str) -> Path:
         raise NotBuilt(f"Python's headers are not in {headers}")
     made = root / "receiver" / f"kernel{sysconfig.get_config_var('EXT_SUFFIX')}"
     fresh = made.with_suffix(f".{os.getpid()}")
-    command = [*compiler, *FLAGS, *flags, f"-I{headers}", *sorted(map(str, (root / SOURCES).glob("*.c"))), "-o", str(fresh)]
+    command = [
+        *compiler,
+        *FLAGS,
+        *flags,
+        f"-I{headers}",
+        *sorted(map(str, (root / SOURCES).glob("*.c"))),
+        "-o",
+        str(fresh),
+    ]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotBuilt(f"{compiler[0]} failed:\n{done.stderr}")

@@ -29,7 +29,7 @@ from receiver.errors import ReceiverError
 from receiver.events import Events
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
-from receiver.intake.recogniser import IS_COMPILED
+from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
 from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
 from receiver.server.server import Server
@@ -217,6 +217,8 @@ async def serve(settings: Settings, connection: Connection) -> int:
             entries=len(receiver.observer.write_handler.pipeline.allowlist.entries),
             outbox=str(settings.outbox_dir),
         )
+        if not IS_COMPILED:
+            log.warning("there is no compiled kernel", hint=WITHOUT_KERNEL)
         stopping = asyncio.create_task(stop.wait(), name="stop")
         ends: set[asyncio.Future[Any]] = {stopping, receiver.broken}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -12,6 +12,7 @@ from receiver.cli.run import NO_DESTINATION
 from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
+from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
 from receiver.server.auth import exposure, read_rules
 
 EXITS = "Exit codes: 0 all can be used (warnings included), 2 something cannot."
@@ -31,6 +32,8 @@ class Checked:
 def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) -> int:
     """Check everything, and tell all of it."""
     found = Checked()
+    if not IS_COMPILED:
+        found.warnings.append(WITHOUT_KERNEL)
     allowlist = _check_metrics_json(settings, found)
     _check_connection(settings, found)
     _check_access(settings, found)

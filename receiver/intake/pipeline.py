@@ -29,6 +29,7 @@ from receiver.intake.decode import (
 from receiver.intake.ends import Selection
 from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
+from receiver.intake.metrics_json import Allowlist
 from receiver.intake.parse_cost import check_parts, check_series_parts
 from receiver.intake.recogniser import (
     IS_COMPILED,
@@ -107,19 +108,22 @@ class Pipeline:
 
     def __init__(
         self,
-        allowlist: Selection,
+        allowlist: Allowlist,
         identity: Identity,
         cache_bytes: int,
         limits: Limits = DEFAULT_LIMITS,
         metadata: MetadataBook | None = None,
         *,
+        selection: Selection | None = None,
         compiled: bool = IS_COMPILED,
     ) -> None:
         """Start with nothing known; `cache_bytes` bounds the known series.
 
-        Without `compiled` the full parser takes everything.
+        `selection` says what series are for; without it `allowlist` does. Without `compiled` the
+        full parser takes everything.
         """
         self.allowlist = allowlist
+        self._selection = allowlist if selection is None else selection
         self.limits = limits
         self.metadata = MetadataBook() if metadata is None else metadata
         self.identity = identity
@@ -144,7 +148,7 @@ class Pipeline:
         symbols: Sequence[bytes] = reading.symbols() if series > outcome.received else ()
         for place in reading.unrecognised():
             text, name, labels_size, key = reading.look(place)
-            if name and (key or message is Message.V1) and not self.allowlist.wants(name):
+            if name and (key or message is Message.V1) and not self._selection.wants(name):
                 recogniser.unwanted.put(name)
                 reading.drop(place)
                 outcome.received += 1
@@ -158,7 +162,9 @@ class Pipeline:
                 self._charge(bool(learnt.template), len(learnt.template), outcome)
                 continue
             check_series_parts(text, message, self.limits)
-            if taken := self._take_series(decode_series(text, message, symbols, self.limits), outcome):
+            if taken := self._take_series(
+                decode_series(text, message, symbols, self.limits), outcome
+            ):
                 reading.put(place, *taken)
         return self._finish(reading.rows(), outcome)
 
@@ -198,7 +204,12 @@ class Pipeline:
     # A series that the recogniser did not know, of the usual shape
 
     def _learn(
-        self, key: bytes, section: bytes, message: Message, symbols: Sequence[bytes], outcome: Outcome
+        self,
+        key: bytes,
+        section: bytes,
+        message: Message,
+        symbols: Sequence[bytes],
+        outcome: Outcome,
     ) -> Known | None:
         """Decide what a series is for from its label section alone, and keep it by its key.
 
@@ -212,7 +223,7 @@ class Pipeline:
             series = decode_series(section, message, symbols, self.limits)
             if series.samples or series.histograms or series.exemplars or series.metadata():
                 return None
-            if not self.allowlist.wants(series.name):
+            if not self._selection.wants(series.name):
                 return None
             known = self._decide(series.label_pairs(), 0, outcome)
         except (InvalidSeries, Undecodable):
@@ -231,7 +242,7 @@ class Pipeline:
         samples = len(series.samples)
         taken = None
         try:
-            if series.name and not self.allowlist.wants(series.name):
+            if series.name and not self._selection.wants(series.name):
                 outcome.received += 1  # by its name alone, not opened: a sender puts one in each
                 outcome.unselected += 1
             else:
@@ -279,7 +290,7 @@ class Pipeline:
 
     def _decide(self, pairs: Sequence[bytes], start_ms: int, outcome: Outcome) -> Known:
         """Have metrics.json say what a series is for. Raises: InvalidSeries."""
-        ends = self.allowlist.ends_of(read_labels(pairs), start_ms)
+        ends = self._selection.ends_of(read_labels(pairs), start_ms)
         if ends.rendered is None:
             return Known(b"", ends.fold_number, ends.dropped)
         template = self._renderer.template_of(ends.rendered)

@@ -43,7 +43,7 @@ def _dropped(found: Snapshot) -> dict[str, float]:
 
 METRICS = (
     SelfMetric("receiver_build_info", "gauge", "Always 1; the version is the label.", lambda _: {__version__: 1}, "version"),
-    SelfMetric("receiver_loops_compiled", "gauge", "1 where the loops that decode and render are compiled (receiver/kernel.c); 0 where they run in Python, at two to three times the CPU.", lambda _: float(IS_COMPILED)),
+    SelfMetric("receiver_loops_compiled", "gauge", "1 where requests are recognised and rendered by the compiled kernel; 0 where the full parser takes everything, at some twenty times the CPU.", lambda _: float(IS_COMPILED)),
     SelfMetric("receiver_start_time_seconds", "gauge", "When this process began, in seconds since the epoch.", lambda s: s.started_at),
     SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while what is in force is what is on disk (metrics.json, web.config.file, token, certificates); 0 after a change that cannot be used.", lambda s: float(s.reload.successful)),
     SelfMetric("receiver_config_last_reload_success_timestamp_seconds", "gauge", "When the metrics.json in force was read, in seconds since the epoch.", lambda s: s.reload.succeeded_at),

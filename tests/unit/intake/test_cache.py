@@ -83,14 +83,3 @@ def test_nothing_is_forgotten_while_there_is_room() -> None:
     for _ in range(3):
         assert [cache.get(number) for number in numbers] == ["x"] * 10
     assert cache.statistics().size_bytes == 100
-
-
-def test_peek_sees_the_young_alone_and_get_finds_the_rest() -> None:
-    """What peek misses may still be got, and is young from then on."""
-    cache = make_cache(20, size=5)
-    for number in "abcd":
-        cache.put(number, number)
-
-    assert cache.peek("abcde") == [None, None, "c", "d", None]
-    assert cache.get("a") == "a"
-    assert cache.peek("a") == ["a"]

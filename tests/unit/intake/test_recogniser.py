@@ -1,231 +1,276 @@
-"""The kernel's own promises: its table is bounded and exact, and nothing it is told crashes it."""
+"""Requests by example: what is recognised, what is left to the full parser, and why."""
 
-import random
-import shutil
 import struct
-import sysconfig
-import tracemalloc
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import snappy
 
+from receiver.azure.envelope import Identity
+from receiver.azure.renderer import RECORD
+from receiver.errors import TooMuchToRender, Undecodable
+from receiver.intake.decode import DEFAULT_LIMITS, Message
+from receiver.intake.ends import Ends
+from receiver.intake.limits import Limits
+from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
+from receiver.intake.wire import remote_write_v2_pb2 as v2
 
-if IS_COMPILED:
-    from receiver import kernel
-
-needs_kernel = pytest.mark.skipif(not IS_COMPILED, reason="the kernel is not built")
-
-TIME_MS = 1_790_000_000_000
-NAME = b"\x0a\x11\x0a\x08__name__\x12\x05metri"
-
-
-def varint(number: int) -> bytes:
-    return bytes((number >> 7 * n & 0x7F) | (0x80 if n < 5 else 0) for n in range(6))
+CAPTURES = Path(__file__).parents[2] / "data" / "remote-write"
+USUAL_MS = 1_790_000_000_000
+TIME = b"\x10" + bytes((USUAL_MS >> 7 * n & 0x7F) | (0x80 if n < 5 else 0) for n in range(6))
+DOUBLE = b"\x09" + struct.pack("<d", 1.5)
+SAMPLE = b"\x12\x10" + DOUBLE + TIME
+ZERO = b"\x12\x07" + TIME
 
 
-def series(value: float = 1.5, time_ms: int = TIME_MS, name: bytes = NAME) -> bytes:
-    inner = name + b"\x12\x10\x09" + struct.pack("<d", value) + b"\x10" + varint(time_ms)
-    return b"\x0a" + bytes([len(inner)]) + inner
+def label(name: bytes, value: bytes) -> bytes:
+    pair = b"\x0a" + bytes([len(name)]) + name + b"\x12" + bytes([len(value)]) + value
+    return b"\x0a" + bytes([len(pair)]) + pair
 
 
-def test_it_is_built_where_it_can_be() -> None:
-    """Setting up must not leave it out in silence."""
-    headers = Path(sysconfig.get_path("include"), "Python.h").exists()
-    compiler = str(sysconfig.get_config_var("CC") or "cc").split()[0]
-    assert IS_COMPILED or not (headers and shutil.which(compiler)), "python hatch_build.py"
+WANTED = label(b"__name__", b"wanted") + label(b"job", b"j")
+OTHER = label(b"__name__", b"other") + label(b"job", b"j")
 
 
-@needs_kernel
-def test_a_table_keeps_what_is_used_within_its_bytes() -> None:
-    """Like a dictionary, but for what nobody used while room was needed."""
-    table = kernel.Table(1 << 16)
-    chance = random.Random(1)
-    kept = {}
-    for number in range(5000):
-        key = b"%d-" % number + bytes(chance.randrange(40))
-        kept[key] = chance.randbytes(chance.randrange(100))
-        table.put(key, kept[key])
-        assert table.get(b"0-") in (None, kept.get(b"0-"))
-        entries, size_bytes, limit_bytes, misses = table.statistics()
-        assert size_bytes <= limit_bytes == 1 << 16
-        assert misses == number + 1
-        assert entries * 96 <= size_bytes
-    found = {key: table.get(key) for key in kept}
-    assert all(value in (None, kept[key]) for key, value in found.items())
-    assert sum(value is not None for value in found.values()) == table.statistics()[0] > 50
+def request(*series: bytes) -> bytes:
+    return b"".join(b"\x0a" + length(each) + each for each in series)
 
 
-@needs_kernel
-def test_what_is_used_all_the_time_stays() -> None:
-    """A crowd of newcomers does not push out the series of every scrape."""
-    table = kernel.Table(1 << 16)
-    table.put(b"always", b"here")
-    for number in range(20_000):
-        table.put(b"once %d" % number, b"x" * 50)
-        assert table.get(b"always") == b"here"
+def length(text: bytes) -> bytes:
+    return bytes([len(text)] if len(text) < 0x80 else [len(text) & 0x7F | 0x80, len(text) >> 7])
 
 
-@needs_kernel
-@pytest.mark.parametrize("size", [*range(40), 127, 128, 1000, 65536])
-def test_keys_of_all_sizes_are_told_apart(size: int) -> None:
-    """One bit makes another key, wherever it is."""
-    table = kernel.Table(1 << 20)
-    key = bytes(range(256)) * 257
-    table.put(key[:size], b"this")
-    assert table.get(key[:size]) == b"this"
-    assert table.get(key[: size + 1]) is None
-    for place in {0, size // 2, size - 1} & set(range(size)):
-        other = bytearray(key[:size])
-        other[place] ^= 1
-        assert table.get(bytes(other)) is None
+pytestmark = pytest.mark.skipif(not IS_COMPILED, reason="the kernel is not built")
 
 
-@needs_kernel
-@pytest.mark.parametrize("size", [65537, 1 << 20])
-def test_what_is_too_large_is_not_kept(size: int) -> None:
-    """Neither a key nor a value that would take half the room."""
-    table = kernel.Table(1 << 20)
-    table.put(b"k" * size, b"")
-    table.put(b"v", b"v" * size)
-    assert table.get(b"k" * size) is None
-    assert table.statistics()[1] <= 1 << 20
+def make_pipeline(names: Sequence[str] = ("wanted",), limits: Limits = DEFAULT_LIMITS) -> Pipeline:
+    allowlist = Allowlist([Entry(name) for name in names])
+    return Pipeline(allowlist, Identity("key", "host"), 1 << 20, limits)
 
 
-def opened(raw: bytes) -> "kernel.Reading":
-    names, known = kernel.Table(1 << 16), kernel.Table(1 << 16)
-    names.put(b"metri", b"\2")
-    known.put(NAME, b'","name":"metri","value":')
-    reading = kernel.read(raw, 1, names, known, 100)
-    assert reading is not None
-    return reading
+def unrecognised(
+    pipeline: Pipeline, raw: bytes, message: Message = Message.V1
+) -> list[bytes] | None:
+    """Read a request as the pipeline would, and list what it does not know; None: the whole."""
+    recogniser = pipeline._recogniser
+    assert recogniser is not None
+    reading = recogniser.read(raw, message, 20_000)
+    return None if reading is None else [reading.look(n)[0] for n in reading.unrecognised()]
 
 
-@needs_kernel
-def test_times_are_spelt_as_the_calendar_has_them() -> None:
-    """Each day of the years that six bytes can tell, 1971 to 2109, and the last millisecond of it."""
-    day_ms = 86_400_000
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    for first in range(398, 50_903, 100):
-        days = range(first, min(first + 100, 50_903))
-        times = [day * day_ms + (day_ms - 1 if day % 2 else day * 7919 % day_ms) for day in days]
-        raw = b"".join(series(time_ms=each) for each in times)
-        [(text, items)] = opened(raw).render(
-            b",".join([b"1.5"] * len(times)), b"", b"", b"\n", 100, 1 << 20
-        )
-        assert items == len(times)
-        spelt = [line[:24].decode() for line in text.splitlines()]
-        assert spelt == [
-            (epoch + timedelta(milliseconds=each))
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z")
-            for each in times
+@pytest.mark.parametrize("tail", [SAMPLE, ZERO], ids=["a double", "zero"])
+def test_the_usual_series_is_recognised(tail: bytes) -> None:
+    """One sample behind the labels, the name first among them: known when it comes again."""
+    raw = request(WANTED + tail, OTHER + tail)
+    pipeline = make_pipeline()
+    assert unrecognised(pipeline, raw) == [WANTED + tail, OTHER + tail]
+    first = pipeline.take(raw, Message.V1)
+    assert unrecognised(pipeline, raw) == []
+    for outcome in (first, pipeline.take(raw, Message.V1)):
+        assert (outcome.received, outcome.unselected, outcome.rendered) == (2, 1, 1)
+        assert [chunk.items for chunk in outcome.chunks] == [1]
+        assert (outcome.oldest_ms, outcome.newest_ms) == (USUAL_MS, USUAL_MS)
+
+
+SHORT_TIME = b"\x10" + TIME[1:5] + bytes([TIME[5] & 0x7F])
+LONG_TIME = TIME[:-1] + b"\xb4\x01"
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        WANTED,
+        WANTED + SAMPLE + SAMPLE,
+        WANTED + ZERO + SAMPLE,
+        WANTED + b"\x1a\x10" + DOUBLE + TIME,
+        WANTED + b"\x22\x07" + TIME,
+        WANTED + b"\x12\x0f" + DOUBLE + SHORT_TIME,
+        WANTED + b"\x12\x11" + DOUBLE + LONG_TIME,
+        WANTED + b"\x12\x09" + DOUBLE + b"\x12\x07" + TIME,
+        WANTED + b"\x12\x10" + TIME + DOUBLE,
+        WANTED + ZERO + b"\x39\x01" + TIME,  # behind the zero a field that nobody knows
+        SAMPLE + WANTED,
+        label(b"__name__", b"wanted") + label(b"__name__", b"wanted") + SAMPLE,
+        label(b"__name__", b"") + SAMPLE,
+        label(b"job", b"j") + SAMPLE,
+        SAMPLE,
+        b"\x0a\x00" + SAMPLE,
+    ],
+)
+def test_an_unusual_series_is_left_to_the_full_parser(series: bytes) -> None:
+    """Warm or not, what differs in shape is not recognised, and its outcome is the full parser's."""
+    pipeline = make_pipeline()
+    pipeline.take(request(WANTED + SAMPLE, WANTED + ZERO), Message.V1)
+    raw = request(WANTED + ZERO, series, WANTED + SAMPLE)
+    for _ in range(2):
+        assert unrecognised(pipeline, raw) in (None, [series])
+        taken = pipeline.take(raw, Message.V1)
+        expected = make_pipeline().take_slowly(raw, Message.V1)
+        assert replace(taken, written_samples=0) == replace(expected, written_samples=0)
+
+
+def test_a_time_that_is_no_varint_of_six_bytes_is_not_learnt() -> None:
+    """Where the bytes before are a field of their own, the last seven can look like a time."""
+    inner = b"\x12\x10" + DOUBLE + b"\x10" + b"\x80" * 5 + b"\x80"
+    pipeline = make_pipeline()
+    pipeline.take(request(WANTED + SAMPLE), Message.V1)
+    assert unrecognised(pipeline, request(WANTED + inner)) == [WANTED + inner]
+    with pytest.raises(Undecodable):
+        pipeline.take(request(WANTED + inner), Message.V1)
+
+
+@pytest.mark.parametrize("message", Message)
+@pytest.mark.parametrize("zeros", [b"\x80", b"\x80\x80\x80\x80\x80"], ids=["few", "many"])
+@pytest.mark.parametrize("where", ["tag", "length"])
+def test_what_the_parser_takes_for_no_varint_is_none(
+    *, message: Message, zeros: bytes, where: str
+) -> None:
+    """Tags and lengths have at most five bytes: a longer one is refused, not read."""
+    tag, size = (b"\x0a", b"\x2a")[message is Message.V2], bytes([len(WANTED + SAMPLE)])
+    raw = tag + size + WANTED + SAMPLE
+    if message is Message.V2:
+        raw = b"\x22\x08__name__\x22\x06wanted\x2a\x16\x0a\x02\x00\x01" + SAMPLE
+        size = b"\x16"
+    place = raw.rindex(tag + size) + (where == "length")
+    longer = bytes([raw[place] | 0x80]) + zeros[1:] + b"\x00"
+    raw = raw[:place] + longer + raw[place + 1 :]
+    selection = make_pipeline()
+    for _ in range(2):
+        if len(longer) > 5:
+            with pytest.raises(Undecodable):
+                selection.take(raw, message)
+        else:
+            assert len(selection.take(raw, message).lines) == 1
+
+
+def test_unrecognised_series_keep_their_places() -> None:
+    """Lines come in the order sent, whoever made them."""
+    other_job = label(b"__name__", b"wanted") + label(b"job", b"k")
+    raw = request(WANTED + SAMPLE, other_job + SAMPLE + ZERO, WANTED + ZERO, other_job + ZERO)
+    expected = make_pipeline().take_slowly(raw, Message.V1).lines
+    assert make_pipeline().take(raw, Message.V1).lines == expected
+    assert len(expected) == 5
+
+
+def test_requests_larger_than_a_chunk() -> None:
+    """Chunks are cut where the full parser cuts them."""
+    raw = request(*[(WANTED, OTHER)[n % 3 > 0] + (SAMPLE, ZERO)[n % 2] for n in range(2005)])
+    raw += request(WANTED + SAMPLE + SAMPLE)
+    taken = make_pipeline().take(raw, Message.V1)
+    expected = make_pipeline().take_slowly(raw, Message.V1)
+    assert taken.chunks == expected.chunks
+    assert len(taken.chunks) > 1
+    assert taken.received == expected.received == 2007
+
+
+def test_newcomers_are_charged_as_they_come() -> None:
+    """Few bytes that become very many are refused before all of them are there."""
+    pipeline = make_pipeline(limits=Limits(rendered_bytes=100_000))
+    jobs = (label(b"job", b"%d" % n) for n in range(6000))
+    raw = request(*(label(b"__name__", b"wanted") + job + SAMPLE for job in jobs))
+    with pytest.raises(TooMuchToRender):
+        pipeline.take(raw, Message.V1)
+    assert 0 < pipeline.statistics().entries < 500
+
+
+def test_what_is_known_is_charged_before_it_is_rendered() -> None:
+    """A known series of few bytes, named very often, is refused like any other."""
+    pipeline = make_pipeline(limits=Limits(rendered_bytes=100_000))
+    pipeline.take(request(WANTED + SAMPLE), Message.V1)
+    with pytest.raises(TooMuchToRender):
+        pipeline.take(request(*[WANTED + SAMPLE] * 500), Message.V1)
+
+
+def test_labels_that_are_cut_count_once_for_each_series() -> None:
+    """A series that is zero now and then is not learnt anew."""
+    pair = b"\x0a\x9b\x01" + b"l" * 155 + b"\x12\x01v"
+    series = label(b"__name__", b"wanted") + b"\x0a" + length(pair) + pair
+    selection = make_pipeline()
+    taken = [selection.take(request(series + tail), Message.V1) for tail in (SAMPLE, ZERO, SAMPLE)]
+    assert [len(each.lines) for each in taken] == [1, 1, 1]
+    assert [each.labels_cut for each in taken] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_outcome_for_each_capture(version: int) -> None:
+    """What Prometheus 2.42 (1.0) and 3.5 (2.0) really sent; when it comes again nothing is unknown."""
+    wanted = ["nv_*", "up", "*_irate"]
+    pipeline, message = make_pipeline(wanted), (Message.V1, Message.V2)[version - 1]
+    lines = 0
+    for path in sorted(CAPTURES.glob(f"v{version}/*.bin")):
+        raw = snappy.uncompress(path.read_bytes())
+        expected = make_pipeline(wanted).take_slowly(raw, message)
+        for _ in range(2):
+            taken = pipeline.take(raw, message)
+            if message is Message.V1:
+                expected = replace(expected, written_samples=taken.written_samples)
+            assert taken == expected
+        assert unrecognised(pipeline, raw, message) == ([] if expected.received else None)
+        lines += expected.rendered
+    assert lines > 500
+
+
+class Folding(Allowlist):
+    """Folds what is called so, and renders the rest."""
+
+    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
+        self.start_ms = start_ms
+        number = int(labels.get("fold", "0"))
+        if number == 99:
+            return Ends(dropped="no_room")
+        return Ends(labels if labels.get("raw") or not number else None, number)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "full parser"])
+def test_a_folded_series_becomes_records(*, compiled: bool) -> None:
+    """Rendered, folded, both or neither: each sample has its end, the same with a kernel and without."""
+    folding = Folding([Entry("wanted")])
+    pipeline = Pipeline(folding, Identity("key", "host"), 1 << 20, compiled=compiled)
+    raw_label, fold = label(b"raw", b"1"), [label(b"fold", b"%d" % n) for n in (7, 8, 99)]
+    nan = b"\x12\x10\x09" + struct.pack("<d", float("nan")) + TIME
+    raw = request(
+        WANTED + SAMPLE,
+        WANTED + fold[0] + SAMPLE,
+        WANTED + fold[1] + raw_label + ZERO,
+        WANTED + fold[0] + nan,
+        WANTED + fold[2] + SAMPLE,
+        WANTED + fold[0] + ZERO + SAMPLE,
+        OTHER + SAMPLE,
+    )
+    for _ in range(2):
+        outcome = pipeline.take(raw, Message.V1)
+        assert list(RECORD.iter_unpack(outcome.folded)) == [
+            (7, USUAL_MS, 1.5),
+            (8, USUAL_MS, 0.0),
+            (7, USUAL_MS, 0.0),
+            (7, USUAL_MS, 1.5),
         ]
+        assert (outcome.rendered, outcome.folded_samples, len(outcome.lines)) == (2, 3, 2)
+        assert outcome.dropped == {"nan": 1, "no_room": 1}
+        assert (outcome.received, outcome.unselected) == (8, 1)
 
 
-@needs_kernel
-@pytest.mark.parametrize("texts", [b"", b"1.5", b"1.5,", b"1.5,1.5,1.5", b",,", b"1.5,,1.5"])
-def test_texts_that_are_not_those_of_the_values_are_refused(texts: bytes) -> None:
-    """Fewer or more than there are values, or empty ones: an error, and no line that is wrong."""
-    with pytest.raises(ValueError, match="not those of the values"):
-        opened(series() * 2).render(texts, b"<", b"", b">", 10, 1000)
+def test_what_was_decided_is_forgotten_when_it_should_be() -> None:
+    """Once forgotten, a series is decided anew."""
+    folding = Folding([Entry("wanted")])
+    pipeline = Pipeline(folding, Identity("key", "host"), 1 << 20)
+    raw = request(WANTED + label(b"fold", b"7") + SAMPLE)
+    assert pipeline.take(raw, Message.V1).folded_samples == 1
+    pipeline.forget_series()
+    assert pipeline.statistics().entries == 0
+    assert pipeline.take(raw, Message.V1).folded_samples == 1
 
 
-@needs_kernel
-def test_places_that_are_none_are_refused() -> None:
-    """What is not strange cannot be settled, nor twice."""
-    reading = opened(series() + series(name=NAME[:-1] + b"x"))
-    assert reading.strange() == [1]
-    for place in (0, 2, -1, 1 << 40):
-        with pytest.raises(IndexError):
-            reading.look(place)
-    reading.drop(1)
-    with pytest.raises(IndexError):
-        reading.drop(1)
-    with pytest.raises(IndexError):
-        reading.give(1, b"x")
-    with pytest.raises(IndexError):
-        reading.place(1, [])
-    assert reading.counts() == (2, 1)
-
-
-@needs_kernel
-def test_a_series_of_another_shape_takes_no_template() -> None:
-    """It has no value to put behind it."""
-    reading = opened(series() + b"\x0a\x02\x12\x00")
-    with pytest.raises(ValueError, match="usual shape"):
-        reading.give(1, b"x")
-    with pytest.raises(TypeError):
-        reading.place(1, ["text"])  # type: ignore[list-item]
-    lines = [b"one\n", b"two\n"]
-    reading.place(1, lines)
-    lines.clear()
-    assert reading.render(b"1.5", b"<", b"", b">", 2, 1000)[-1] == (b"two\n", 1)
-
-
-@needs_kernel
-def test_what_was_read_outlives_what_is_forgotten() -> None:
-    """A reading holds its templates while the table throws all of them away."""
-    names, known = kernel.Table(1 << 16), kernel.Table(1000)
-    names.put(b"metri", b"\2")
-    known.put(NAME, b"middle")
-    reading = kernel.read(series(), 1, names, known, 10)
-    assert reading is not None
-    for number in range(1000):
-        known.put(b"other %d" % number, b"x" * 100)
-    assert known.get(NAME) is None
-    [(text, _)] = reading.render(b"1.5", b"<", b"", b">", 10, 1000)
-    assert text.endswith(b"middle1.5>")
-
-
-@needs_kernel
-def test_more_series_than_allowed_are_left_to_the_full_parser() -> None:
-    """It is the one that says so."""
-    names, known = kernel.Table(1 << 16), kernel.Table(1 << 16)
-    assert kernel.read(series() * 11, 1, names, known, 10) is None
-    assert kernel.read(series() * 10, 1, names, known, 10) is not None
-    assert kernel.read(b"", 1, names, known, 10) is None
-
-
-@needs_kernel
-@pytest.mark.parametrize(("size", "times"), [(1000, 60), (1000, 98), (1000, 2), (1 << 20, 98)])
-def test_references_to_long_texts_do_not_fill_the_memory(size: int, times: int) -> None:
-    """A byte of a series names a text of any length: what is spelt out is bounded, the rest is strange."""
-    names, known = kernel.Table(1 << 16), kernel.Table(1 << 16)
-    names.put(b"metri", b"\2")
-    sample = b"\x12\x10\x09" + struct.pack("<d", 1.5) + b"\x10" + varint(TIME_MS)
-    references = bytes([1, 2, *[3] * times])
-    inner = b"\x0a" + bytes([len(references)]) + references + sample
-    series = b"\x2a" + spelt(len(inner)) + inner
-    raw = b"\x22\x00\x22\x08__name__\x22\x05metri\x22" + spelt(size) + b"x" * size
-    raw += series * 20_000
-    tracemalloc.start()
-    reading = kernel.read(raw, 2, names, known, 20_000)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert reading is not None
-    assert len(reading.strange()) == 20_000
-    assert peak < 48 << 20
-
-
-@needs_kernel
-@pytest.mark.parametrize(("size", "is_read"), [(2000, True), (20_000, False)])
-def test_a_long_name_is_not_read_once_for_each_series(size: int, *, is_read: bool) -> None:
-    """One symbol of megabytes, named by each of many series, would be hashed and copied for minutes."""
-    names, known = kernel.Table(1 << 16), kernel.Table(1 << 16)
-    sample = b"\x12\x10\x09" + struct.pack("<d", 1.5) + b"\x10" + varint(TIME_MS)
-    raw = b"\x22\x08__name__\x22" + spelt(size) + b"x" * size
-    raw += (b"\x2a\x16\x0a\x02\x00\x01" + sample) * 3
-    reading = kernel.read(raw, 2, names, known, 10)
-    assert reading is not None
-    assert [len(reading.look(place)[1]) for place in reading.strange()] == [size * is_read] * 3
-
-
-def spelt(number: int) -> bytes:
-    """Spell a varint."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
+def test_a_start_timestamp_is_told_where_the_series_is_decided() -> None:
+    """Remote-write 2.0 has one for each sample; it is not of the usual shape."""
+    request2 = v2.Request(symbols=[b"", b"__name__", b"wanted"])
+    series = request2.timeseries.add(labels_refs=[1, 2])
+    series.samples.add(value=1.0, timestamp=USUAL_MS, start_timestamp=USUAL_MS - 5)
+    folding = Folding([Entry("wanted")])
+    pipeline = Pipeline(folding, Identity("key", "host"), 1 << 20)
+    assert pipeline.take(request2.SerializeToString(), Message.V2).rendered == 1
+    assert folding.start_ms == USUAL_MS - 5
