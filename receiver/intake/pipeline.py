@@ -217,7 +217,7 @@ class Pipeline:
         section in which the full parser finds anything but labels is no key.
         """
         assert self._recogniser is not None
-        if known := self._recogniser.get_key(key):
+        if known := self._recogniser.get_by_key(key):
             return known
         try:
             series = decode_series(section, message, symbols, self.limits)
@@ -230,7 +230,7 @@ class Pipeline:
             return None
         if known.dropped:
             return None
-        self._recogniser.put_key(key, known)
+        self._recogniser.put_by_key(key, known)
         return known
 
     # Any series

@@ -1,6 +1,6 @@
 """Requests are opened by the compiled kernel; what is known of their bytes is never parsed again.
 
-In: a decompressed request. Out: a `kernel.Reading`: series that are known, with their
+In: a decompressed request. Out: a `Reading`: series that are known, with their
 samples, and places of those that are not, which `receiver.intake.pipeline` learns. How a
 series is recognised, and why that is sound: receiver/native/recogniser.h.
 
@@ -16,8 +16,8 @@ from receiver.intake.cache import BoundedCache, CacheStatistics
 from receiver.intake.decode import Message
 
 try:
-    from receiver import kernel
-except ImportError:
+    from receiver.kernel import Reading, Table, key, read
+except ImportError:  # not built, or built of older sources
     IS_COMPILED = False
 else:
     IS_COMPILED = True
@@ -100,29 +100,29 @@ class Recogniser:
 
     def __init__(self, limit_bytes: int) -> None:
         """Start with nothing known; `limit_bytes` bounds the known series."""
-        self.unwanted = kernel.Table(NAMES_LIMIT_BYTES)
-        self.series = kernel.Table(limit_bytes)
+        self.unwanted = Table(NAMES_LIMIT_BYTES)
+        self.series = Table(limit_bytes)
 
-    def read(self, raw: bytes, message: Message, most_series: int) -> "kernel.Reading | None":
+    def read(self, raw: bytes, message: Message, most_series: int) -> "Reading | None":
         """Open a request; None for one that is unusual as a whole."""
-        return kernel.read(raw, _VERSIONS[message], self.unwanted, self.series, most_series)
+        return read(raw, _VERSIONS[message], self.unwanted, self.series, most_series)
 
     def get(self, pairs: tuple[bytes, ...]) -> Known | None:
         """Return what is known of a series by its label pairs."""
-        return self.get_key(kernel.key(pairs))
+        return self.get_by_key(key(pairs))
 
-    def get_key(self, key: bytes) -> Known | None:
+    def get_by_key(self, its_key: bytes) -> Known | None:
         """Return what is known of a series by the key that a reading gave."""
-        known = self.series.get(key)
+        known = self.series.get(its_key)
         return Known(*known) if known else None
 
     def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
         """Keep a series by its label pairs, if there is room."""
-        self.put_key(kernel.key(pairs), known)
+        self.put_by_key(key(pairs), known)
 
-    def put_key(self, key: bytes, known: Known) -> None:
+    def put_by_key(self, its_key: bytes, known: Known) -> None:
         """Keep a series by the key that a reading gave, if there is room."""
-        self.series.put(key, known.template, known.fold_number)
+        self.series.put(its_key, known.template, known.fold_number)
 
     def clear(self) -> None:
         """Forget everything."""
