@@ -57,6 +57,7 @@ lock: .venv/ready ## Bring the lock files up to pyproject.toml (UPGRADE=--upgrad
 	@$(BIN)/pip install --quiet 'uv>=0.8'
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements-dev.lock
 	@$(BIN)/uv pip compile pyproject.toml --constraint requirements-dev.lock --no-annotate --universal --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE) --output-file requirements-receiver.lock
+	@echo 'cyclonedx-bom>=7,<8' | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet $(UPGRADE) --output-file requirements-sbom.lock
 	@echo 'hatchling>=1.27,<2' | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet $(UPGRADE) --output-file requirements-build.lock
 
 image: ## Build the image (NAME=name VERSION=version)

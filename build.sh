@@ -13,6 +13,8 @@ IMAGE_NAME:latest too. No other image is touched.
   --triton IMAGE      Triton's image   (default: what container/Dockerfile says,
   --prometheus IMAGE  Prometheus' image           likewise)
   --receiver IMAGE    Debian or Ubuntu under `--target receiver`
+  --platform NAME     linux/amd64 or linux/arm64   (default: this machine's)
+  --sbom FILE         write the image's bill of materials there too (CycloneDX)
   -- ARGUMENT...      the rest goes to `docker build`, before the names
 
 For example:
@@ -21,7 +23,7 @@ For example:
   ./build.sh --triton nvcr.io/nvidia/tritonserver:26.01-py3 triton-appinsights 1.0
 
 Then: docker run --rm -p8000:8000 -p8001:8001 -p8002:8002 -p9090:9090 \
-        --env INSTRUMENTATION_KEY=YOUR_KEY IMAGE_NAME
+        --env APPLICATIONINSIGHTS_CONNECTION_STRING='InstrumentationKey=…' IMAGE_NAME
 TEXT
 }
 
@@ -30,19 +32,21 @@ fail() {
     exit 1
 }
 
-target=triton
+target=triton sbom=
 options=()
 names=()
 while (($#)); do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --target | --triton | --prometheus | --receiver)
+        --target | --triton | --prometheus | --receiver | --platform | --sbom)
             (($# > 1)) || fail "$1 wants a value"
             case $1 in
                 --target) target=$2 ;;
                 --triton) options+=(--build-arg "TRITON_IMAGE=$2") ;;
                 --prometheus) options+=(--build-arg "PROMETHEUS_IMAGE=$2") ;;
                 --receiver) options+=(--build-arg "RECEIVER_IMAGE=$2") ;;
+                --platform) options+=(--platform "$2") ;;
+                --sbom) sbom=$(realpath --canonicalize-missing "$2") ;;
             esac
             shift 2
             ;;
@@ -69,8 +73,17 @@ if [[ $revision != unknown && -n $(git status --porcelain 2>/dev/null) ]]; then
     revision+=-dirty
 fi
 
+# Where the source is, without the name and password that an address may hold.
+source=$(git remote get-url origin 2>/dev/null | sed -nE 's#^https?://([^/@]*@)?#https://#p' || true)
+
 docker build --file container/Dockerfile --target "$target" \
-    --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
+    --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --build-arg "SOURCE=$source" \
     --tag "$name:$version" --tag "$name:latest" \
     ${options[@]+"${options[@]}"} .
+if [[ -n $sbom ]]; then
+    container=$(docker create "$name:$version")
+    docker cp "$container:/usr/share/doc/appinsights-receiver/sbom.cdx.json" "$sbom" >/dev/null
+    docker rm "$container" >/dev/null
+    printf '\nIts bill of materials is in %s.\n' "$sbom"
+fi
 printf '\nBuilt %s:%s, also tagged %s:latest.\n' "$name" "$version" "$name"

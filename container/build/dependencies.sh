@@ -9,5 +9,7 @@ export PYTHONDONTWRITEBYTECODE=1
 /usr/bin/python3 -m venv --without-pip /opt/receiver
 /usr/bin/python3 -m venv /build/tools
 /build/tools/bin/pip install --quiet --no-cache-dir --require-hashes --requirement /build/requirements-build.lock
+/usr/bin/python3 -m venv /build/sbom
+/build/sbom/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes --requirement /build/requirements-sbom.lock
 /build/tools/bin/pip --python /opt/receiver/bin/python install --quiet --no-cache-dir \
     --no-compile --only-binary :all: --require-hashes --requirement /build/requirements-receiver.lock

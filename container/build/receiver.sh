@@ -15,7 +15,12 @@ rm -f /opt/receiver/lib/python3*/site-packages/*.dist-info/direct_url.json
 # Compiled by content, not by date: a read-only root file system never writes them.
 /opt/receiver/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/receiver/lib
 
-mkdir -p /out/receiver/opt /out/receiver/etc/receiver /out/receiver/usr/local/bin /out/state/var/lib/receiver
+documents=/out/receiver/usr/share/doc/appinsights-receiver
+mkdir -p /out/receiver/opt /out/receiver/etc/receiver /out/receiver/usr/local/bin "$documents" /out/state/var/lib/receiver
+cp LICENSE /build/NOTICE "$documents/"
+/build/sbom/bin/cyclonedx-py environment --output-reproducible --no-validate --sv 1.6 --output-file /build/python.cdx.json /opt/receiver/bin/python
+/build/sbom/bin/python /build/sbom.py "$documents/sbom.cdx.json"
+cp /build/healthcheck /opt/receiver/healthcheck
 cp -a /opt/receiver /out/receiver/opt/receiver
 cp receiver/config/default_metrics.json /out/receiver/etc/receiver/metrics.json
 ln -s /opt/receiver/bin/appinsights-receiver /out/receiver/usr/local/bin/appinsights-receiver

@@ -5,6 +5,9 @@
 # Triton's own packages stay as NGC made them.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2016 # dpkg's variables, not ours
+packages='${Package}\t${Version}\t${Architecture}\n'
+dpkg-query --show --showformat="$packages" >/build/packages # before ours are added: what the image has
 apt-get update
 apt-get install --yes --no-install-recommends ca-certificates gcc libc6-dev python3-dev python3-pip python3-venv
 
@@ -22,6 +25,7 @@ cd /tmp/s6
 # shellcheck disable=SC2086 # several words
 apt-get -o APT::Sandbox::User=root download s6 execline $libraries
 for package in ./*.deb; do
+    dpkg-deb --show --showformat="$packages" "$package" >>/build/s6-packages
     dpkg-deb --extract "$package" /tmp/s6/root
 done
 mkdir -p /out/s6/usr/bin /out/s6/usr/share

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from demo.debian import debian_mirror
-from demo.parts import parts_dir
+from demo.parts import REPOSITORY, parts_dir
 from demo.prometheus import install as install_prometheus
 from tests.container.engine import install
 
@@ -83,6 +83,8 @@ def _make_prometheus(environment: Mapping[str, str]) -> str:
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(found.prometheus, "bin/prometheus")
+        for name in ("LICENSE", "NOTICE"):
+            tar.add(REPOSITORY / "LICENSE", name)
         tar.add(HERE / "prometheus.Dockerfile", "Dockerfile")
     _run(
         [
