@@ -91,8 +91,8 @@ _ASKING = (
 )  # fmt: skip
 _UPSTREAM = (
     Flag("--prometheus-url", "Prometheus; '' leaves it out", "URL", PROMETHEUS, environment="RECEIVER_PROMETHEUS_URL"),
-    Flag("--triton", "Triton's HTTP port; '' leaves it out", "URL", TRITON),
-    Flag("--triton-metrics", "Triton's metrics; '' leaves them out", "URL", TRITON_METRICS),
+    Flag("--triton", "Triton's HTTP port; '' leaves it out", "URL", TRITON, environment="RECEIVER_TRITON_URL"),
+    Flag("--triton-metrics", "Triton's metrics; '' leaves them out", "URL", TRITON_METRICS, environment="RECEIVER_TRITON_METRICS_URL"),
 )  # fmt: skip
 _REACHED = ("listen", "web_config_file", "bearer_token_file")
 """The settings that say where the receiver is, and who may ask it."""
