@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from receiver import errors
-from receiver.azure.verdict import REJECT_REASONS
+from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli import help_text
 from receiver.cli.verbs import PROGRAM, VERBS
 from receiver.config.settings import SETTINGS

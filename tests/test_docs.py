@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from receiver import errors
-from receiver.azure.verdict import REJECT_REASONS, Action
+from receiver.azure.policy import Action
+from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli.verbs import VERBS, Verb
 from receiver.config.settings import SETTINGS, Setting
 from receiver.intake import decode

@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,8 +17,10 @@ import orjson
 from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
 from receiver.azure.envelope import Identity, line, make_template, spell_time
+from receiver.azure.http_date import parse_http_date
+from receiver.azure.policy import Action
 from receiver.azure.redirect import Route
-from receiver.azure.verdict import Action, verdict
+from receiver.azure.verdict import Verdict, judge
 from receiver.cli.findings import Finding, Mark
 from receiver.config.settings import Settings
 from receiver.delivery.http_client import Answer
@@ -36,6 +37,7 @@ _WHAT = {
     Action.QUOTA: "the volume is used up",
     Action.THROTTLE: "it asks to wait",
     Action.RETRY: "it has an error of its own",
+    Action.SPLIT: "it finds one item too large",
 }
 
 
@@ -63,7 +65,10 @@ async def send_canary(settings: Settings, connection: Connection) -> list[Findin
     except Unreachable as error:
         what = "tls" if error.cause.startswith("TLS") else "endpoint"
         return [Finding(what, Mark.FAIL, error.cause, error.hint)]
-    return [*_clock(answer), _judge(answer, connection)]
+    signed_in = bool(settings.authentication_string)
+    found = judge(answer.status, answer.headers, answer.body, 1, time.time(), address=connection.endpoint, signed_in=signed_in)  # fmt: skip
+    clock = _clock(answer) if found.by_the_service else ()
+    return [*clock, _judged(found, connection)]
 
 
 async def _post(settings: Settings, connection: Connection, body: bytes) -> Answer:
@@ -93,10 +98,10 @@ def _item(settings: Settings, connection: Connection) -> bytes:
 
 
 def _clock(answer: Answer) -> Iterator[Finding]:
-    try:
-        ahead = time.time() - parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
-    except (ValueError, TypeError):
+    moment = parse_http_date(answer.headers.get("Date", ""))
+    if moment is None:
         return
+    ahead = time.time() - moment
     if abs(ahead) > CLOCK_SECONDS:
         side = "ahead of" if ahead > 0 else "behind"
         detail = f"this machine's clock is {span(abs(ahead))} {side} Application Insights'"
@@ -105,13 +110,15 @@ def _clock(answer: Answer) -> Iterator[Finding]:
         yield Finding("clock", Mark.OK, f"within {max(1, round(abs(ahead)))} s of Application Insights'")  # fmt: skip
 
 
-def _judge(answer: Answer, connection: Connection) -> Finding:
-    found = verdict(answer.status, answer.headers, answer.body, 1, time.time())
-    if found.action is Action.SETTLE and found.accepted:
+def _judged(verdict: Verdict, connection: Connection) -> Finding:
+    if verdict.action is Action.SETTLE and verdict.accepted:
         return Finding("canary", Mark.OK, f"{connection.endpoint} accepted an item")
-    if found.action is Action.SETTLE:
-        words = found.rejected[0].message if found.rejected else found.reason
-        return Finding("canary", Mark.FAIL, f"the item was rejected: {words}", found.hint)
-    mark = Mark.WARN if found.action in {Action.THROTTLE, Action.RETRY} else Mark.FAIL
-    detail = f"{found.reason}: {_WHAT.get(found.action, found.action.value)}"
-    return Finding("canary", mark, detail, found.hint)
+    if verdict.action is Action.UNCONFIRMED:
+        return Finding("canary", Mark.WARN, f"{connection.endpoint}: {verdict.reason}, so whether the item was accepted is not known", verdict.hint)  # fmt: skip
+    if verdict.action is Action.SETTLE and not verdict.retry:
+        words = verdict.rejected[0].message if verdict.rejected else verdict.reason
+        return Finding("canary", Mark.FAIL, f"the item was rejected: {words}", verdict.hint)
+    action = verdict.wait if verdict.retry else verdict.action
+    mark = Mark.WARN if action in {Action.THROTTLE, Action.RETRY} else Mark.FAIL
+    detail = f"{verdict.reason}: {_WHAT.get(action, action.value)}"
+    return Finding("canary", mark, detail, verdict.hint)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from receiver.azure.verdict import REJECT_REASONS, reason_of
+from receiver.azure.rejections import REJECT_REASONS, reason_of
 from receiver.outbox.schema import FILE_NAME
 
 

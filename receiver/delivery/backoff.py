@@ -3,15 +3,15 @@
 In: successes and failures, as they are seen, with the time. Out: how long to wait,
 and how many may be under way. Pure: no clock, no waiting of its own.
 
-While all goes well the gate is open. A failure closes it for a time that grows with
+While all goes well the way is open. A failure closes it for a time that grows with
 each failure in a row; after that one batch alone tries, and its success opens the
-gate for all: an endpoint that refuses gets a handful of requests a minute.
+way for all: an endpoint that refuses gets a handful of requests a minute.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from receiver.azure.verdict import Action
+from receiver.azure.policy import Action
 
 FIRST_SECONDS = 1.0
 SHORTEST_SECONDS = 0.1
@@ -20,7 +20,11 @@ GROWTH = 3.0
 JITTER = 0.25
 """A wait is off by up to a quarter, so that receivers do not come all at once."""
 SLOW_FIRST_SECONDS = {Action.THROTTLE: 5.0, Action.BLOCKED: 60.0, Action.QUOTA: 300.0}
-"""The first wait after answers that a quick retry cannot change."""
+"""The first wait after answers that a quick retry cannot change.
+
+One batch may be refused for what is in it alone, so the slow waits of BLOCKED begin with
+the second refusal, which is another batch's wherever another one waits.
+"""
 QUOTA_LONGEST = 15
 """How many times longer the waits may be when the volume is used up, which lasts for hours."""
 
@@ -84,11 +88,13 @@ class Backoff:
         return before.action is not action
 
     def _wait_after(self, action: Action, failures: int, told: float | None) -> float:
-        growth = GROWTH ** min(failures - 1, 20)
+        first, exponent = SLOW_FIRST_SECONDS.get(action, FIRST_SECONDS), failures - 1
+        if action is Action.BLOCKED:
+            first, exponent = (first, failures - 2) if failures > 1 else (FIRST_SECONDS, 0)
+        growth = GROWTH ** min(exponent, 20)
         longest = self._longest_seconds
         if told is not None:  # as told, but no hot loop where "0" is said again and again
             return max(told, min(FIRST_SECONDS * growth, longest))
         if action is Action.QUOTA:
             longest *= QUOTA_LONGEST
-        first = SLOW_FIRST_SECONDS.get(action, FIRST_SECONDS)
         return min(first * growth, longest) * (1 - JITTER + 2 * JITTER * self._random())

@@ -1,43 +1,44 @@
 """Batches go from the outbox to the service, and their outcome comes back.
 
-In: batches. Out: settlements. Decides when to send, wait, retry and stop; what an
-answer means is `receiver.azure.verdict`'s, when the gate opens is `receiver.delivery.backoff`'s.
+In: batches. Out: settlements. Sends, and does what the verdict on an answer asks for. Which
+batch is next is `receiver.delivery.picker`'s, when one may go `receiver.delivery.backoff`'s
+and `rate_limit`'s, what an answer means `receiver.azure.destination`'s.
 
 A batch stays in the outbox until its outcome is written there. A process that dies
 between the service's answer and that write sends the batch again: the service has
 no idempotency key, so delivery is at least once.
-
-What arrived in the last minute goes before older data, so that catching up after
-an outage does not make the present late; of the older data the oldest goes first,
-since that is the next to expire.
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
-from receiver.azure.limits import EXPIRY_MS
-from receiver.azure.verdict import DAMAGED, REJECT_REASONS, Action, verdict
+from receiver.azure.destination import Destination
+from receiver.azure.policy import Action
+from receiver.azure.rejections import DAMAGED, REJECT_REASONS
+from receiver.azure.verdict import Verdict
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_client import Answer
+from receiver.delivery.picker import Picker, Stubborn
 from receiver.delivery.rate_limit import TokenBucket
-from receiver.delivery.settlement import settlement
+from receiver.delivery.service_clock import ServiceClock
+from receiver.delivery.settlement import halves, settlement
 from receiver.delivery.transport import Transport
 from receiver.errors import Damaged, NotCommitted, Unreachable
 from receiver.events import Events, Kind
 from receiver.latency import Latency
-from receiver.outbox.batch import Batch, DeadLetter, Settlement, compress, unpack
+from receiver.outbox.batch import Batch, DeadLetter, Settlement, unpack
 from receiver.outbox.committer import Committer
-from receiver.outbox.store import Outbox
 
-FRESH_SECONDS = 60.0
 DISK_RETRY_SECONDS = 1.0
-_ABOUT_THE_BODY = frozenset({400, 413, 415, 422, 500})
-"""Statuses that may mean that the service could not read the body."""
+_ABOUT_THE_RATE = (Action.THROTTLE, Action.QUOTA)
+"""Refusals that speak of how much is sent, never of the batch."""
 
 FAILED = Kind("delivery", "delivery waits", apart_seconds=3600.0)
+SET_BACK = Kind("delivery", "a batch is refused while others are accepted", apart_seconds=600.0)
+UNCONFIRMED = Kind("delivery", "items unconfirmed", apart_seconds=600.0)
 REJECTED = Kind("rejected", "items rejected")
 
 
@@ -53,47 +54,53 @@ class DeliveryCounts:
 
 
 class Delivery:
-    """Empties the outbox. `wall_clock` is in seconds since the epoch."""
+    """Empties the outbox."""
 
     def __init__(
         self,
         committer: Committer,
         transport: Transport,
+        destination: Destination,
+        picker: Picker,
         gate: Backoff,
         pace: TokenBucket,
-        instrumentation_key: str,
         senders: int,
+        service_clock: ServiceClock,
         wall_clock: Callable[[], float],
         events: Events,
         changed: asyncio.Event,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Wire it up; `run` starts it. At most `senders` batches are under way at once.
 
-        `changed` is set, by whoever commits, when there may be batches.
+        `changed` is set when there may be batches. `wall_clock` is in seconds since the epoch.
         """
         self._committer = committer
         self._transport = transport
+        self._destination = destination
+        self._picker = picker
         self.gate = gate
         self._pace = pace
-        self._key = instrumentation_key
         self._senders = senders
+        self._service_clock = service_clock
         self._wall_clock = wall_clock
-        self._loop = asyncio.get_running_loop()
-        self._under_way: set[int] = set()
         self._events = events
         self._changed = changed
+        self._sleep = sleep
+        self._loop = asyncio.get_running_loop()
         self._stopping = False
-        self._fresh: deque[tuple[float, int]] = deque()
-        self._service_clock_offset: float | None = None
         self.counts = DeliveryCounts()
         self.last_rejection = ""
 
     @property
     def clock_ahead_seconds(self) -> float | None:
         """How far our clock is ahead of the service's; None before the service told its time."""
-        if self._service_clock_offset is None:
-            return None
-        return self._wall_clock() - self._service_clock_offset - self._loop.time()
+        return self._service_clock.ahead_seconds
+
+    @property
+    def stubborn(self) -> Stubborn:
+        """Batches that are refused while others are accepted."""
+        return self._picker.stubborn
 
     async def run(self) -> None:
         """Send until `stop` is called; then return when what is under way has its outcome."""
@@ -104,23 +111,19 @@ class Delivery:
                     if self._may_still_go():
                         tasks.create_task(self._send(batch), name=f"batch {batch.id}")
                     else:
-                        self._under_way.discard(batch.id)
+                        self._picker.end(batch)
 
     def _may_still_go(self) -> bool:
-        """Whether a batch may go that has waited for its pace: the end or the gate may have come between."""
+        """Whether a batch may go that has waited for its pace: the end or a failure may have come between."""
         return (
             not self._stopping
             and not self.gate.wait_seconds(self._loop.time())
-            and len(self._under_way) <= self.gate.at_once(self._senders)
+            and self._picker.under_way <= self.gate.at_once(self._senders)
         )
 
     def stop(self) -> None:
         """Begin no further batch."""
         self._stopping = True
-        self._changed.set()
-
-    def wake(self) -> None:
-        """Say that something has changed: there may be batches, or room to send them."""
         self._changed.set()
 
     async def _next_batches(self) -> list[Batch]:
@@ -129,120 +132,173 @@ class Delivery:
             self._changed.clear()
             if self._room() and (batches := await self._choose()):
                 if batches := batches[: self._room()]:
-                    self._under_way.update(batch.id for batch in batches)
+                    for batch in batches:
+                        self._picker.begin(batch)
                     return batches
-                continue  # the gate has closed while we looked
-            wait = self.gate.wait_seconds(self._loop.time()) or None
+                continue  # the way has closed meanwhile
+            now = self._loop.time()
+            wait = self.gate.wait_seconds(now) or self._picker.wait_seconds(now)
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(wait or None):
                     await self._changed.wait()
             except TimeoutError:
-                pass  # the gate's time is over
+                pass  # the wait is over
         return []
 
     def _room(self) -> int:
         """Say how many more batches may go now."""
         if self.gate.wait_seconds(self._loop.time()):
             return 0
-        return max(0, self.gate.at_once(self._senders) - len(self._under_way))
+        return max(0, self.gate.at_once(self._senders) - self._picker.under_way)
 
     async def _choose(self) -> list[Batch]:
-        busy = frozenset(self._under_way)  # what has its outcome while we look is not ours either
-        room = self._room()
+        question = self._picker.question(self._room(), self.gate.state.action)
         try:
-            batches = await self._committer.ask(lambda outbox: self._pick(outbox, busy, room))
-            self._committer.delivery_busy = bool(batches or self._under_way)
-            if not batches and not self._under_way:
-                while await self._committer.ask(Outbox.compact):
+            picked = await self._committer.ask(question)
+            batches = self._picker.chosen(picked)
+            if picked.gone is not None:
+                self._changed.set()  # another one's turn
+            idle = not batches and not self._picker.under_way
+            self._committer.delivery_busy = not idle
+            if idle:
+                while await self._committer.ask(lambda outbox: outbox.compact()):
                     pass  # step by step, so that requests get their turn
         except NotCommitted:  # the disk fails; the committer has said so
-            await asyncio.sleep(DISK_RETRY_SECONDS)
-            self.wake()
+            await self._sleep(DISK_RETRY_SECONDS)
+            self._changed.set()
             return []
         return batches
-
-    def _pick(self, outbox: Outbox, busy: frozenset[int], most: int) -> list[Batch]:
-        """Pick the batches to send next, none of `busy`; runs in the outbox's thread."""
-        if self.gate.state.action is Action.QUOTA:
-            return outbox.smallest_batch()  # a probe; nothing else is under way
-        now = self._loop.time()
-        if not self._fresh or now - self._fresh[-1][0] > FRESH_SECONDS / 12:
-            self._fresh.append((now, outbox.newest_id()))
-        while len(self._fresh) > 1 and now - self._fresh[1][0] > FRESH_SECONDS:
-            self._fresh.popleft()
-        return outbox.next_batches(busy, self._fresh[0][1] + 1, most)
 
     async def _send(self, batch: Batch) -> None:
         started_at = self._loop.time()
         try:
-            if self._is_too_old(batch):
+            if self._service_clock.is_too_old(batch.newest_ms):
                 await self._settle(Settlement(batch, expired=batch.items))
+                self._picker.settled(batch)
             else:
-                await self._judge(batch, await self._transport.post(self._body(batch)), started_at)
+                await self._attempt(batch, started_at)
         except Damaged as error:
             letter = DeadLetter(0, str(error), "")
             rejected = {DAMAGED: batch.items}
             await self._settle(Settlement(batch, rejected=rejected, dead_letters=[letter]))
-        except Unreachable as error:
-            self.counts.attempts["unreachable"] += 1
-            self._transport.route.forget()
-            self._failed(Action.RETRY, started_at, None, error.cause, error.hint)
+            self._picker.settled(batch)
         except Exception as error:  # noqa: BLE001 - an event, with its traceback
             hint = "A defect of the receiver: please report it."
-            self._failed(Action.RETRY, started_at, None, str(error), hint, error)
+            defect = Verdict(Action.RETRY, reason=str(error), hint=hint)
+            self._wait(batch, defect, Action.RETRY, started_at, error)
         finally:
             seconds = self._loop.time() - started_at
             self.counts.seconds += seconds
             self.counts.latency.observe(seconds)
-            self._under_way.discard(batch.id)
-            self.wake()
+            self._picker.end(batch)
+            self._changed.set()
 
-    async def _judge(self, batch: Batch, answer: Answer, started_at: float) -> None:
+    async def _attempt(self, batch: Batch, started_at: float) -> None:
+        """POST a batch, and do what the answer asks for. Raises: Damaged."""
+        body = self._destination.body_for(batch.body, batch.destination)
+        try:
+            answer = await self._transport.post(body)
+        except Unreachable as error:
+            self.counts.attempts["unreachable"] += 1
+            self._transport.route.forget()
+            refusal = Verdict(Action.RETRY, reason=error.cause, hint=error.hint)
+            await self._refused(batch, refusal, started_at)
+            return
         self.counts.attempts[str(answer.status)] += 1
         self.counts.sent_bytes += len(batch.body)
-        self._learn_time(answer)
-        found = verdict(answer.status, answer.headers, answer.body, batch.items, self._wall_clock())
-        if answer.status in _ABOUT_THE_BODY:
-            unpack(batch.body)  # one that the disk has damaged would be refused for ever
-        if found.action not in (Action.SETTLE, Action.SPLIT):
-            if found.action is Action.BLOCKED:
-                self._transport.route.forget()
-            self._failed(
-                found.action, started_at, found.retry_after_seconds, found.reason, found.hint
-            )
-            return
-        if found.retry:  # before the write, so that nobody sends them again at once
-            wait = found.retry_after_seconds
-            self._failed(Action.RETRY, started_at, wait, found.reason, found.hint)
-        elif self.gate.succeeded():
-            self._events.is_over(FAILED, "delivery goes on")
-        await self._settle(settlement(batch, found))
-        if (
-            found.action is Action.SETTLE
-            and found.reason
-            and not found.retry
-            and not found.rejected
-        ):
-            self.counts.unconfirmed_items += batch.items
+        verdict = self._judge(batch, answer)
+        match verdict.action:
+            case Action.SETTLE | Action.UNCONFIRMED:
+                await self._judged(batch, verdict, started_at)
+            case _:
+                if verdict.action is Action.BLOCKED:
+                    self._transport.route.forget()
+                await self._refused(batch, verdict, started_at)
 
-    def _failed(
+    def _judge(self, batch: Batch, answer: Answer) -> Verdict:
+        parts = urlsplit(self._transport.route.url)
+        verdict = self._destination.judge(
+            answer.status,
+            answer.headers,
+            answer.body,
+            batch.items,
+            self._wall_clock(),
+            f"{parts.scheme}://{parts.netloc}",
+        )
+        if verdict.by_the_service:
+            self._service_clock.learn(answer.headers.get("Date", ""))
+        if verdict.about_the_body and verdict.accepted < batch.items:
+            unpack(batch.body)  # one that the disk has damaged would be refused for ever
+        return verdict
+
+    async def _judged(self, batch: Batch, verdict: Verdict, started_at: float) -> None:
+        """Write down what the service said of each item; those that it takes later are set back."""
+        some_are_taken = verdict.accepted >= len(verdict.retry) and verdict.wait is Action.RETRY
+        divide = False
+        if verdict.retry and not some_are_taken:
+            divide = self._wait(batch, verdict, verdict.wait, started_at)
+        else:
+            self._goes_on(batch)
+        if verdict.action is Action.UNCONFIRMED:
+            self.counts.unconfirmed_items += batch.items
+            self._events.happened(
+                UNCONFIRMED, "unconfirmed", verdict.reason, verdict.hint, times=batch.items
+            )
+        outcome = settlement(batch, verdict, divide=divide)
+        await self._put_back(batch, outcome, first=divide)
+
+    async def _refused(self, batch: Batch, verdict: Verdict, started_at: float) -> None:
+        """Keep a batch that was refused as a whole, and let others have their turn."""
+        divide = self._wait(batch, verdict, verdict.action, started_at)
+        if divide or verdict.action is Action.SPLIT:
+            await self._put_back(batch, halves(batch), first=True)
+
+    def _wait(
         self,
+        batch: Batch,
+        verdict: Verdict,
         action: Action,
         started_at: float,
-        wait: float | None,
-        reason: str,
-        hint: str,
         defect: Exception | None = None,
-    ) -> None:
-        now = self._loop.time()
-        self.gate.failed(action, now, started_at, wait, reason, hint)
+    ) -> bool:
+        """Set a batch back, and wait before the next try; says whether to send it in halves.
+
+        The wait is for this batch where others are accepted since it was last refused, and for
+        all of them where the refusal speaks of the way, or of how much is sent.
+        """
+        now, reason, hint = self._loop.time(), verdict.reason, verdict.hint
+        action = Action.RETRY if action is Action.SPLIT else action
+        alone = self._picker.is_set_back(batch) and not self.gate.state.failures
+        if alone:
+            self._picker.line.failed(action, now, started_at)
+        if alone and action not in _ABOUT_THE_RATE:
+            self._events.happened(SET_BACK, action.value, reason, hint, defect=defect)
+            return self._picker.refused(batch, reason, hint, alone=True)
+        self._picker.refused(batch, reason, hint, alone=False)
+        self.gate.failed(action, now, started_at, verdict.retry_after_seconds, reason, hint)
         seconds = round(self.gate.state.until - now, 1)
         self._events.happened(
             FAILED, action.value, reason, hint, defect=defect, wait_seconds=seconds
         )
+        return False
 
-    async def _settle(self, outcome: Settlement) -> None:
-        """Write an outcome down, however long the disk takes to let us: else it is sent twice."""
+    def _goes_on(self, batch: Batch) -> None:
+        if self.gate.succeeded():
+            self._events.is_over(FAILED, "delivery goes on")
+        if self._picker.is_set_back(batch):
+            self._picker.line.succeeded()
+
+    async def _put_back(self, batch: Batch, outcome: Settlement, *, first: bool) -> None:
+        """Settle a batch; the parts of it that go back wait in the line."""
+        numbers = await self._settle(outcome)
+        parts = dict(zip(numbers, map(len, outcome.again), strict=False))
+        self._picker.put_back(batch, parts, first=first)
+
+    async def _settle(self, outcome: Settlement) -> Sequence[int]:
+        """Write an outcome down, however long the disk takes to let us: else it is sent twice.
+
+        Returns the numbers of the batches that went back; none when stopped before it was written.
+        """
         if outcome.rejected:
             letter = next(iter(outcome.dead_letters), None)
             self.last_rejection = letter.message if letter else ""
@@ -255,32 +311,5 @@ class Delivery:
                 return await self._committer.settle(outcome)
             except NotCommitted:
                 if self._stopping:
-                    return None
-                await asyncio.sleep(DISK_RETRY_SECONDS)
-
-    def _body(self, batch: Batch) -> bytes:
-        """Return the body to send: its items' key is the one that is configured now."""
-        if batch.destination == self._key:
-            return batch.body
-        old = f'"iKey":"{batch.destination}"'.encode()
-        new = f'"iKey":"{self._key}"'.encode()
-        return compress([line.replace(old, new, 1) for line in unpack(batch.body)])
-
-    def _learn_time(self, answer: Answer) -> None:
-        try:
-            told = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
-        except (ValueError, OverflowError):
-            return
-        self._service_clock_offset = told - self._loop.time()
-
-    def _is_too_old(self, batch: Batch) -> bool:
-        """Whether the service would refuse all of it for its age, by the service's clock and ours.
-
-        Either one alone may be wrong: ours may jump, and a proxy that answers in the service's
-        place may have its own. Where they differ the service has to judge itself.
-        """
-        if self._service_clock_offset is None:
-            return False
-        service_now = self._service_clock_offset + self._loop.time()
-        now_ms = min(service_now, self._wall_clock()) * 1000
-        return batch.newest_ms < now_ms - EXPIRY_MS
+                    return ()
+                await self._sleep(DISK_RETRY_SECONDS)

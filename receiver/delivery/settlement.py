@@ -1,37 +1,56 @@
 """A verdict on a batch becomes what is written down of it. Pure.
 
-In: the batch that was sent, and what the service said of it. Out: a `Settlement`, in which
-each item has its end, or goes back; of those that were rejected for good some are kept,
-with the service's own words.
+In: the batch that was sent, and the verdict on it. Out: a `Settlement`, in which each item
+has its end, or goes back; some of those that were rejected for good are kept, with the
+service's own words.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
-from receiver.azure.verdict import TOO_OLD, UNEXPLAINED, Action, Verdict
+from receiver.azure.rejections import TOO_OLD, UNEXPLAINED
+from receiver.azure.verdict import Verdict
 from receiver.outbox.batch import Batch, DeadLetter, Settlement, unpack
 
 DEAD_LETTERS_PER_BATCH = 50
 
 
-def settlement(batch: Batch, found: Verdict) -> Settlement:
-    """Turn a verdict on a batch into what is written down of it."""
-    if found.action is Action.SPLIT:
-        lines = unpack(batch.body)
-        return Settlement(batch, again=(lines[: len(lines) // 2], lines[len(lines) // 2 :]))
-    rejected = Counter(each.reason for each in found.rejected)
+def halves(batch: Batch) -> Settlement:
+    """Put a batch back as two. Raises: Damaged."""
+    return Settlement(batch, again=_halves(unpack(batch.body)))
+
+
+def _halves(lines: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
+    middle = len(lines) // 2
+    return [half for half in (lines[:middle], lines[middle:]) if half]
+
+
+def settlement(batch: Batch, verdict: Verdict, *, divide: bool = False) -> Settlement:
+    """Turn a verdict on a batch's items into what is written down of it. Raises: Damaged.
+
+    `divide`: those that are to be sent again go back in halves.
+    """
+    rejected = Counter(rejection.reason for rejection in verdict.rejected)
     expired = rejected.pop(TOO_OLD, 0)
-    if found.unexplained:
-        rejected[UNEXPLAINED] += found.unexplained
-    lines = unpack(batch.body) if found.retry or found.rejected else []
+    lines = unpack(batch.body) if verdict.retry or verdict.rejected else []
+    again = [lines[index] for index in verdict.retry]
     letters = [
-        DeadLetter(each.status, each.message, lines[each.index].decode("utf-8", "replace").rstrip())
-        for each in found.rejected[:DEAD_LETTERS_PER_BATCH]
+        DeadLetter(
+            rejection.status,
+            rejection.message,
+            lines[rejection.index].decode("utf-8", "replace").rstrip(),
+        )
+        for rejection in verdict.rejected[:DEAD_LETTERS_PER_BATCH]
     ]
+    if verdict.unexplained:
+        rejected[UNEXPLAINED] += verdict.unexplained
+        words = f"{verdict.unexplained} of {batch.items} items not accepted, without saying which"
+        letters.append(DeadLetter(0, words, ""))
     return Settlement(
         batch,
-        accepted=found.accepted,
+        accepted=verdict.accepted,
         expired=expired,
         rejected=rejected,
-        again=([lines[index] for index in found.retry],) if found.retry else (),
+        again=_halves(again) if divide else (again,) if again else (),
         dead_letters=letters,
     )

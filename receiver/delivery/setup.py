@@ -14,12 +14,15 @@ import aiohttp
 from receiver import __version__
 from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
+from receiver.azure.destination import Destination
 from receiver.azure.redirect import Route
 from receiver.config.settings import Settings
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_client import Client
+from receiver.delivery.picker import Picker
 from receiver.delivery.rate_limit import TokenBucket
 from receiver.delivery.sender import Delivery
+from receiver.delivery.service_clock import ServiceClock
 from receiver.delivery.transport import Send, Token, Transport, through
 from receiver.events import Events
 from receiver.outbox.committer import Committer
@@ -65,19 +68,17 @@ def open_delivery(
     """Make what delivers; `stack` closes its connections. Raises: SettingsError."""
     send = open_sender(settings.senders, stack)
     tokens = _tokens(settings, connection, stack, clock)
-    loop = asyncio.get_running_loop()
+    ticks = asyncio.get_running_loop().time
+    longest_seconds = settings.retry_max_seconds
     return Delivery(
         committer,
-        Transport(
-            send,
-            Route(connection.track_url, loop.time),
-            settings.send_timeout_seconds,
-            tokens,
-        ),
-        Backoff(random.random, settings.retry_max_seconds),
-        TokenBucket(settings.items_per_second, loop.time),
-        connection.instrumentation_key,
+        Transport(send, Route(connection.track_url, ticks), settings.send_timeout_seconds, tokens),
+        Destination(connection.instrumentation_key, signed_in=tokens is not None),
+        Picker(ticks, Backoff(random.random, longest_seconds)),
+        Backoff(random.random, longest_seconds),
+        TokenBucket(settings.items_per_second, ticks),
         settings.senders,
+        ServiceClock(ticks, clock),
         clock,
         events,
         changed,

@@ -17,7 +17,11 @@ from receiver.azure.redirect import LIMIT, Route
 from receiver.delivery.http_client import ANSWER_LIMIT_BYTES, Answer, BrokenOff, CannotConnect
 from receiver.errors import Unreachable
 
-HEADERS = {"Content-Type": "application/x-json-stream", "Content-Encoding": "gzip"}
+HEADERS = {
+    "Content-Type": "application/x-json-stream",
+    "Content-Encoding": "gzip",
+    "Accept-Encoding": "identity",  # answers are short; one that is compressed all the same is read
+}
 
 Token = Callable[[str], Awaitable[str]]
 """Gives a bearer token other than the one that was refused (empty: none was). Raises: Unreachable."""

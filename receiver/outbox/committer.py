@@ -52,7 +52,7 @@ class Store(Protocol):
     def apply(
         self, submissions: Sequence[Append], settlements: Sequence[Settlement]
     ) -> Sequence[object]:
-        """Commit all of these, or raise; returns for each submission what became of it."""
+        """Commit all of these, or raise; returns what became of each, submissions first."""
 
     def probe(self) -> None:
         """Raise where nothing can be written."""
@@ -136,9 +136,12 @@ class Committer:
         assert result is None or isinstance(result, bytes)
         return result
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Write down what became of a batch. Raises: NotCommitted; the batch is then as before."""
-        await self._put(settlement)
+    async def settle(self, settlement: Settlement) -> Sequence[int]:
+        """Write down what became of a batch; returns the numbers of those that hold what goes back.
+
+        Raises: NotCommitted; the batch is then as before.
+        """
+        return await self._put(settlement)  # type: ignore[return-value]
 
     async def ask(self, question: Callable[[Outbox], Answer]) -> Answer:
         """Have the thread call `question` with the outbox, after what is under way."""
@@ -233,14 +236,15 @@ class Committer:
         try:
             if self._failing:  # else nobody would know that it can be written again
                 self._outbox.probe()
-            answers = iter(self._outbox.apply(submissions + extra, settlements))
+            answers = self._outbox.apply(submissions + extra, settlements)
         except Exception as error:  # noqa: BLE001 - whatever it is, no caller may wait for ever
             with self._changed:
                 self._loose.update(loose)
             self._note_failure(error)
             return [NotCommitted(f"the outbox cannot be written: {error}") for _ in writes]
         self._note_failure(None)
-        return [next(answers) if isinstance(job.work, Append) else None for job in writes]
+        taken, settled = iter(answers), iter(answers[len(answers) - len(settlements) :])
+        return [next(taken if isinstance(job.work, Append) else settled) for job in writes]
 
     def _note_failure(self, error: Exception | None) -> None:
         if error:

@@ -30,6 +30,12 @@ def next_batches(
     return found
 
 
+def batch(database: sqlite3.Connection, number: int) -> Batch | None:
+    """Fetch one batch, if it is still there."""
+    row = database.execute(f"{_SELECT} WHERE id = ?", (number,)).fetchone()
+    return Batch(*row) if row else None
+
+
 def smallest_batch(database: sqlite3.Connection) -> list[Batch]:
     """Fetch the batch with the fewest bytes, if there is one."""
     query = f"{_SELECT} ORDER BY size_bytes LIMIT 1"

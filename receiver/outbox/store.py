@@ -174,19 +174,19 @@ class Outbox:
 
     def apply(
         self, submissions: Sequence[Append], settlements: Sequence[Settlement]
-    ) -> list[bytes | OutboxFull | None]:
+    ) -> list[bytes | OutboxFull | Sequence[int] | None]:
         """Commit all of these, sealed submissions and settlements, or raise and commit none.
 
         Returns, for each submission: None when it is committed now; the answer that
         its first coming got, when it was committed before; OutboxFull when there is
-        no room, and then nothing of it is kept.
+        no room, and then nothing of it is kept. Behind them, for each settlement: the
+        numbers of the batches that hold what goes back.
         """
         self._sync(wait=any(each.pieces for each in submissions))
         with self._transaction() as totals:
-            for settlement in settlements:
-                self._settle(settlement, totals)
+            put_back = [self._settle(settlement, totals) for settlement in settlements]
             self._expire_when_full(submissions, totals)
-            return self._take(submissions, totals)
+            return [*self._take(submissions, totals), *put_back]
 
     def _sync(self, *, wait: bool) -> None:
         """Say whether the next transaction waits for the disk."""
@@ -256,7 +256,7 @@ class Outbox:
             return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
         return schema.short_of_space(self._directory)
 
-    def _insert(self, parcel: PackedBatch, destination: str) -> None:
+    def _insert(self, parcel: PackedBatch, destination: str) -> int:
         added = self._database.execute(
             "INSERT INTO batches (items, oldest_ms, newest_ms, destination, size_bytes, body)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -269,15 +269,17 @@ class Outbox:
                 parcel.body,
             ),
         )
-        self._last_id = max(self._last_id, added.lastrowid or 0)
+        number = added.lastrowid or 0
+        self._last_id = max(self._last_id, number)
         self._batches += 1
         self._size_bytes += len(parcel.body)
+        return number
 
-    def _settle(self, settlement: Settlement, totals: Counter[tuple[str, str]]) -> None:
+    def _settle(self, settlement: Settlement, totals: Counter[tuple[str, str]]) -> Sequence[int]:
         batch = settlement.batch
         gone = self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,)).rowcount
         if not gone:
-            return  # settled before; its totals are counted
+            return ()  # settled before; its totals are counted
         self._batches -= 1
         self._size_bytes -= len(batch.body)
         totals["pending", ""] -= batch.items - sum(map(len, settlement.again))
@@ -285,10 +287,12 @@ class Outbox:
         totals["expired", ""] += settlement.expired
         for reason, items in settlement.rejected.items():
             totals["rejected", reason] += items
+        put_back = []
         for lines in settlement.again:
             parcel = PackedBatch(compress(lines), len(lines), batch.oldest_ms, batch.newest_ms)
-            self._insert(parcel, batch.destination)
+            put_back.append(self._insert(parcel, batch.destination))
         bury(self._database, settlement.dead_letters, self._clock())
+        return put_back
 
     def _expire_when_full(
         self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]
@@ -326,6 +330,11 @@ class Outbox:
         """
         self._lock.check()
         return turn.next_batches(self._database, busy, fresh_from_id, most)
+
+    def batch(self, number: int) -> Batch | None:
+        """Fetch one batch, if it is still there. Raises: as above."""
+        self._lock.check()
+        return turn.batch(self._database, number)
 
     def smallest_batch(self) -> list[Batch]:
         """Fetch the batch with the fewest bytes, if there is one: a cheap probe. Raises: as above."""

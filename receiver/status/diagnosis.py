@@ -11,7 +11,8 @@ whatever is found first is the verdict, the others are `also`.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from receiver.azure.verdict import TOO_OLD, Action
+from receiver.azure.policy import Action
+from receiver.azure.rejections import TOO_OLD
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
 from receiver.status.snapshot import Snapshot

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from receiver.azure import connection_string as connection
 from receiver.azure.envelope import Identity
+from receiver.azure.policy import Action
 from receiver.azure.redirect import Route
-from receiver.azure.verdict import REJECT_REASONS, Action, retry_after, verdict
+from receiver.azure.rejections import REJECT_REASONS
+from receiver.azure.verdict import judge, retry_after
 from receiver.config import settings
 from receiver.delivery.backoff import Backoff
 from receiver.errors import InvalidSeries, RequestRefused, SettingsError
@@ -193,7 +195,7 @@ def test_any_value_of_a_setting_is_refused_or_read(text: str) -> None:
     | st.fixed_dictionaries(
         {},
         optional={
-            "itemsReceived": json_values,
+            "itemsReceived": st.integers(0, 10) | json_values,
             "itemsAccepted": st.integers(-3, 20) | json_values,
             "errors": st.lists(
                 st.fixed_dictionaries(
@@ -215,7 +217,7 @@ def test_any_answer_gives_each_item_one_end(
     status: int, body: bytes, items: int, headers: Mapping[str, str]
 ) -> None:
     """Nothing is counted twice or forgotten, whatever the service, or who stands for it, says."""
-    found = verdict(status, headers, body, items, 1.8e9)
+    found = judge(status, headers, body, items, 1.8e9)
 
     assert found.reason.encode().decode() == found.reason
     if found.action is Action.SETTLE:
@@ -228,6 +230,7 @@ def test_any_answer_gives_each_item_one_end(
             each.reason in REJECT_REASONS and each.message.encode() is not None
             for each in found.rejected
         )
+        assert found.by_the_service, "only the service accepts or rejects"
     assert found.action is not Action.SPLIT or items > 1
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from receiver.azure.verdict import Action
+from receiver.azure.policy import Action
 from receiver.delivery.backoff import GROWTH, JITTER, SLOW_FIRST_SECONDS, Backoff
 
 REFUSALS = [Action.RETRY, Action.THROTTLE, Action.QUOTA, Action.BLOCKED]
@@ -68,7 +68,7 @@ def test_waits_grow_from_seconds_to_minutes() -> None:
     """Each failure in a row makes the next wait longer, up to a limit."""
     assert waits(Action.RETRY, 7) == [1, 3, 9, 27, 81, 120, 120]
     assert waits(Action.THROTTLE, 4) == [5, 15, 45, 120]
-    assert waits(Action.BLOCKED, 3) == [60, 120, 120]
+    assert waits(Action.BLOCKED, 4) == [1, 60, 120, 120]
     assert waits(Action.QUOTA, 4) == [300, 900, 1800, 1800]
 
 
@@ -94,7 +94,7 @@ def test_the_longest_wait_can_be_set(longest: float) -> None:
 @pytest.mark.parametrize("action", REFUSALS)
 def test_jitter_stays_within_a_quarter_and_is_used(action: Action) -> None:
     """Receivers that fail together come back apart, and not earlier or later than said."""
-    first = SLOW_FIRST_SECONDS.get(action, 1.0)
+    first = 1.0 if action is Action.BLOCKED else SLOW_FIRST_SECONDS.get(action, 1.0)
     found = []
     for number in (0.0, 0.25, 0.5, 0.999999):
         gate = Backoff(lambda number=number: number)  # type: ignore[misc]

@@ -1,32 +1,12 @@
 """Delivery keeps under the service's rate, measured on a clock that jumps instead of waiting."""
 
 import asyncio
-import selectors
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from receiver.delivery.rate_limit import TokenBucket
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop in which time passes at once when there is nothing to do."""
-
-    def __init__(self) -> None:
-        super().__init__(selectors.DefaultSelector())
-        self.now = 1000.0
-        select = self._selector.select  # type: ignore[attr-defined]
-
-        def jump(timeout: float | None = None) -> object:
-            if timeout:
-                self.now += timeout
-            return select(0)
-
-        self._selector.select = jump  # type: ignore[attr-defined]
-
-    def time(self) -> float:
-        """Say the time that has been jumped to."""
-        return self.now
+from tests.unit.delivery.jumping import JumpingLoop
 
 
 def run(test: Callable[[JumpingLoop, TokenBucket], Awaitable[None]], per_second: int) -> None:

@@ -1,81 +1,367 @@
-"""What delivery does between choosing batches and sending them; the rest is in tests/integration."""
+"""Delivery against a service that answers what each test says, on a clock that jumps."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from email.utils import formatdate
 
-from receiver.azure.verdict import Action
-from receiver.delivery.backoff import Backoff
+import pytest
+
+from receiver.azure.policy import Action
 from receiver.delivery.http_client import Answer
-from receiver.delivery.sender import Delivery
-from receiver.events import Events
-from receiver.outbox.batch import Batch, compress
-from tests.integration.waiting import in_loop
+from receiver.delivery.sender import DISK_RETRY_SECONDS
+from receiver.errors import Unreachable
+from receiver.outbox.batch import Batch
+from tests.unit.delivery.bench import EPOCH, POISON, Bench, Said, accepted, line, own
+from tests.unit.delivery.jumping import run
 
-LINES = [b"{}\n"]
-BATCHES = [Batch(number, compress(LINES), 1, 0, 0, "key") for number in range(1, 5)]
-ACCEPTED = Answer(200, {}, b'{"itemsReceived":1,"itemsAccepted":1,"errors":[]}')
+PAGE = b"<html>Sign in</html>"
+HOUR = 3600
 
-
-class Parts:
-    """Stands in for committer, transport and pace; `between` is called before each batch goes."""
-
-    def __init__(self, between: Callable[[Delivery], None]) -> None:
-        self.seen: list[str] = []
-        self.delivery_busy = False
-        self.gate = Backoff(lambda: 0.5)
-        self.waiting = list(BATCHES)
-        changed = asyncio.Event()
-        self.delivery = Delivery(
-            self,  # type: ignore[arg-type]
-            self,  # type: ignore[arg-type]
-            self.gate,
-            self,  # type: ignore[arg-type]
-            "key",
-            4,
-            lambda: 0.0,
-            Events(),
-            changed,
-        )
-        self._between = between
-
-    async def ask(self, _: object) -> list[Batch]:
-        return [each for each in self.waiting if each.id not in self.delivery._under_way]
-
-    async def settle(self, settlement: Any) -> None:
-        self.waiting.remove(settlement.batch)
-        if not self.waiting:
-            self.delivery.stop()
-
-    async def take(self, _: int) -> None:
-        self._between(self.delivery)
-
-    async def post(self, _: bytes) -> Answer:
-        self.seen.append("sent")
-        await asyncio.sleep(0)
-        self.seen.append("answered")
-        return ACCEPTED
+REFUSALS: dict[str, Callable[[list[bytes]], Said]] = {
+    "200 with a page": lambda _: Answer(200, {}, PAGE),
+    "200 and OK": lambda _: Answer(200, {}, b"OK"),
+    "204": lambda _: Answer(204, {}, b""),
+    "206 that cannot be read": lambda _: Answer(206, {}, b""),
+    "206 with a page": lambda _: Answer(206, {}, PAGE),
+    "206, all of them later": lambda lines: own(206, len(lines), dict.fromkeys(range(len(lines)), (500, "busy"))),
+    "400 with a page": lambda _: Answer(400, {}, PAGE),
+    "400 and nothing": lambda _: Answer(400, {}, b""),
+    "400 about the configuration": lambda lines: own(400, len(lines), dict.fromkeys(range(len(lines)), (400, "NSP enabled component"))),
+    "403": lambda _: Answer(403, {}, b"forbidden"),
+    "404": lambda _: Answer(404, {}, PAGE),
+    "413 with a page": lambda _: Answer(413, {}, PAGE),
+    "500": lambda _: Answer(500, {}, PAGE),
+    "500 of the service": lambda _: own(500, 0, {}),
+    "503, Retry-After: 0": lambda _: Answer(503, {"Retry-After": "0"}, b""),
+    "no answer in time": lambda _: Unreachable("no answer in time", "Is it slow?"),
+}  # fmt: skip
 
 
-@in_loop()
-async def test_none_is_begun_after_the_stop() -> None:
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_batch_that_is_always_refused_takes_nobody_s_turn(
+    refusal: Callable[[list[bytes]], Said],
+) -> None:
+    """Whatever it is answered: the others go on, it is narrowed to one item, kept, and shown."""
+
+    async def main() -> None:
+        bench = Bench(lambda lines: refusal(lines) if POISON in lines else accepted(lines))
+        bench.add(*map(line, range(500)), POISON, *map(line, range(500, 999)))
+        added: dict[int, float] = {}
+        late: list[float] = []
+
+        def step() -> None:
+            added[bench.add(line(10_000 + len(added)))] = bench.now
+            waiting = added.keys() & bench.outbox.batches.keys()
+            late.extend(bench.now for number in waiting if bench.now - added[number] > 20)
+
+        await bench.run(HOUR, step, 15)
+        [last] = bench.outbox.batches.values()
+        assert last.items == 1, "the one that is refused, and no other item"
+        assert bench.outbox.totals == {"accepted": 999 + len(added), "expired": 0, "rejected": 0}
+        assert not late, "the present is not late for it"
+        assert bench.most_a_minute(bench.posts_with(POISON)) <= 20
+        assert len(bench.posts_with(POISON)) <= 60
+        assert not bench.gate.state.failures
+        assert bench.delivery.stubborn.items == 1
+        assert bench.delivery.stubborn.reason
+
+    run(main())
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("seconds", [0.001, 4.0])
+def test_whoever_refuses_all_gets_a_handful_of_requests_a_minute(
+    refusal: Callable[[list[bytes]], Said], seconds: float
+) -> None:
+    """Many batches wait, and more come; nothing is lost, and after it all goes out."""
+
+    async def main() -> None:
+        bench = Bench(refusal, seconds=seconds)
+        items = 0
+
+        def step() -> None:
+            nonlocal items
+            bench.add(*map(line, range(items, items + 10)))
+            items += 10
+
+        await bench.run(HOUR, step, 15)
+        assert bench.most_a_minute([at for at, _ in bench.posts]) <= 12
+        assert len(bench.posts) <= 60
+        assert sum(batch.items for batch in bench.outbox.batches.values()) == items
+        assert bench.outbox.totals.total() == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_after_an_outage_all_goes_out(refusal: Callable[[list[bytes]], Said]) -> None:
+    """What was tried in vain meanwhile waits for no other reason."""
+
+    async def main() -> None:
+        bench = Bench(refusal)
+        for number in range(100):
+            bench.add(*map(line, range(10 * number, 10 * number + 10)))
+
+        def end() -> None:
+            if bench.now >= HOUR:
+                bench.answer = accepted
+
+        await bench.run(HOUR + 240, end, 120)
+        assert bench.outbox.totals["accepted"] == 1000
+        assert not bench.outbox.batches
+
+    run(main())
+
+
+def test_one_item_that_the_service_takes_later_for_ever_is_set_back_alone() -> None:
+    """A 206 names it again and again: it is sent again ever more rarely, and the rest is in."""
+
+    async def main() -> None:
+        def answer(lines: list[bytes]) -> Said:
+            errors = {i: (500, "busy") for i, each in enumerate(lines) if each == POISON}
+            return own(206 if errors and len(lines) > 1 else 200 if not errors else 400, len(lines), errors)  # fmt: skip
+
+        bench = Bench(answer)
+        bench.add(*map(line, range(9)), POISON)
+        await bench.run(HOUR, lambda: bench.add(line(100)), 15)
+        [last] = bench.outbox.batches.values()
+        assert last.items == 1
+        assert not bench.gate.state.failures
+        assert bench.most_a_minute(bench.posts_with(POISON)) <= 12
+        assert bench.delivery.stubborn.batches == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("code", "action"), [(402, Action.QUOTA), (439, Action.QUOTA), (429, Action.THROTTLE)]
+)
+def test_a_quota_that_ends_amid_a_batch_is_a_quota(code: int, action: Action) -> None:
+    """The service took five of ten and says that it is enough: that holds for all."""
+
+    async def main() -> None:
+        later = dict.fromkeys(range(5, 10), (code, "Daily quota exceeded"))
+        bench = Bench(lambda lines: own(206, len(lines), later if len(lines) == 10 else {0: (code, "")}))  # fmt: skip
+        bench.add(*map(line, range(10)))
+        bench.add(*map(line, range(10)))
+        await bench.run(5)
+        assert bench.gate.state.action is action
+        assert bench.outbox.totals["accepted"] % 5 == 0
+        assert len(bench.posts) <= 2
+
+    run(main())
+
+
+def test_413_is_halved_until_it_fits_and_each_item_arrives_once() -> None:
+    """With a wait between the tries."""
+
+    async def main() -> None:
+        bench = Bench(lambda lines: accepted(lines) if len(lines) <= 10 else Answer(413, {}, PAGE))
+        for number in range(20):
+            bench.add(*map(line, range(100 * number, 100 * number + 100)))
+        await bench.run(HOUR)
+        assert bench.outbox.totals["accepted"] == 2000
+        assert not bench.outbox.batches
+        refused = [at for at, lines in bench.posts if len(lines) > 10]
+        assert bench.most_a_minute(refused) <= 40
+
+    run(main())
+
+
+def test_none_is_begun_after_the_stop() -> None:
     """Those that were chosen already wait for the next start."""
-    parts = Parts(lambda delivery: delivery.stop())
-    await parts.delivery.run()
-    assert not parts.seen
+
+    async def main() -> None:
+        bench = Bench(accepted)
+        bench.add(line(1))
+        bench.between = bench.delivery.stop
+        await bench.delivery.run()
+        assert not bench.posts
+
+    run(main())
 
 
-@in_loop()
-async def test_one_goes_alone_when_the_gate_has_closed_and_its_time_is_over() -> None:
+def test_one_goes_alone_when_the_way_has_closed_and_its_time_is_over() -> None:
     """All were chosen while it was open, and went slowly: that is no leave to try with all."""
 
-    def fail_long_ago(delivery: Delivery) -> None:
-        if not parts.seen:
-            delivery.gate.failed(Action.RETRY, now - 100, now - 100)
+    async def main() -> None:
+        bench = Bench(accepted)
+        for number in range(4):
+            bench.add(line(number))
 
-    now = asyncio.get_running_loop().time()
-    parts = Parts(fail_long_ago)
-    async with asyncio.timeout(5):
-        await parts.delivery.run()
-    assert parts.seen.count("answered") == 4
-    assert parts.seen[:2] == ["sent", "answered"]
+        def fail_long_ago() -> None:
+            if not bench.posts:
+                bench.gate.failed(Action.RETRY, bench.loop.time() - 100, bench.loop.time() - 100)
+
+        bench.between = fail_long_ago
+        await bench.run(5)
+        second = [at for at, _ in bench.posts][1]
+        assert second >= 0.99 * bench.seconds, "it waits for the first"
+        assert bench.outbox.totals["accepted"] == 4
+
+    run(main())
+
+
+def test_what_arrived_in_the_last_minute_goes_first() -> None:
+    """So that catching up does not make the present late; of the older ones the oldest goes first."""
+
+    async def main() -> None:
+        bench = Bench(accepted, senders=1, seconds=1.0)
+        for number in range(200):
+            bench.add(line(number))
+
+        def step() -> None:
+            if bench.now == 100:
+                bench.add(line(1000))
+                bench.add(line(1001))
+
+        await bench.run(150, step)
+        order = [lines[0] for _, lines in bench.posts]
+        [at] = bench.posts_with(line(1000))
+        assert at <= 102
+        assert bench.posts_with(line(1001))[0] <= 103
+        assert order[:50] == list(map(line, range(50)))
+
+    run(main())
+
+
+def test_a_batch_expires_by_its_newest_item() -> None:
+    """Young items do not expire with an old one; and the service is asked before it told its time."""
+
+    async def main() -> None:
+        dated = {"Date": formatdate(EPOCH, usegmt=True)}
+        bench = Bench(lambda lines: own(200, len(lines), None, **dated))
+        bench.add(line(0))
+        await bench.run(5)
+        old_ms = round((EPOCH - 49 * HOUR) * 1000)
+        bench.delivery._stopping = False  # the clock that it learnt stays
+        bench.add(line(1), newest_ms=old_ms)
+        bench.add(line(2), oldest_ms=old_ms)
+        await bench.run(5)
+        assert not bench.posts_with(line(1))
+        assert bench.posts_with(line(2))
+        assert bench.outbox.totals == {"accepted": 2, "expired": 1, "rejected": 0}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "learnt"),
+    [
+        (lambda lines, date: own(200, len(lines), None, Date=date), True),
+        (lambda _, date: own(503, 0, None, Date=date), True),
+        (lambda _, date: Answer(200, {"Date": date}, PAGE), False),
+        (lambda _, date: Answer(503, {"Date": date}, b""), False),
+        (lambda _, date: Answer(200, {"Date": date}, b""), False),
+    ],
+)
+def test_time_is_learnt_from_the_service_alone(
+    answer: Callable[[list[bytes], str], Said],
+    learnt: bool,  # noqa: FBT001
+) -> None:
+    """A portal of 1970 makes no clock wrong, and expires nothing."""
+
+    async def main() -> None:
+        date = "Thu, 01 Jan 1970 00:00:00 GMT"
+        bench = Bench(lambda lines: answer(lines, date))
+        bench.add(line(0))
+        await bench.run(5)
+        assert (bench.delivery.clock_ahead_seconds is not None) is learnt
+
+    run(main())
+
+
+def test_a_stop_does_not_hang_on_a_disk_that_fails() -> None:
+    """The outcome cannot be written: it is tried until the stop, and then left."""
+
+    async def main() -> None:
+        bench = Bench(accepted)
+        bench.disk_fails = True
+        bench.add(line(0))
+        async with asyncio.timeout(60):
+            await bench.run(10)
+        assert bench.now < 10 + 2 * DISK_RETRY_SECONDS
+        assert len(bench.outbox.batches) == 1
+
+    run(main())
+
+
+def test_an_outcome_is_written_when_the_disk_can_be_written_again() -> None:
+    """Once: it is not sent twice meanwhile."""
+
+    async def main() -> None:
+        bench = Bench(accepted)
+        bench.disk_fails = True
+        bench.add(line(0))
+
+        def step() -> None:
+            bench.disk_fails = bench.now < 30
+
+        await bench.run(60, step)
+        assert len(bench.posts) == 1
+        assert bench.outbox.totals["accepted"] == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422, 500])
+@pytest.mark.parametrize("body", [b"", PAGE])
+def test_a_batch_that_the_disk_has_damaged_is_not_sent_for_ever(status: int, body: bytes) -> None:
+    """The service cannot read it, and nor can we: rejected as damaged, the others go on."""
+
+    async def main() -> None:
+        bench = Bench(accepted)
+
+        async def post(body_: bytes) -> Answer:
+            bench.posts.append((bench.now, []))
+            return Answer(status, {}, body) if body_ == b"rubbish" else own(200, 1)
+
+        bench.post = post  # type: ignore[method-assign,assignment]
+        number = bench.add(line(0))
+        batch = bench.outbox.batches[number]
+        bench.outbox.batches[number] = Batch(
+            number, b"rubbish", 7, batch.oldest_ms, batch.newest_ms, "key"
+        )
+        bench.add(line(1))
+        await bench.run(5)
+        assert [dict(each.rejected) for each in bench.outbox.settled if each.rejected] == [
+            {"damaged": 7}
+        ]
+        assert bench.outbox.totals == {"accepted": 1, "expired": 0, "rejected": 7}
+
+    run(main())
+
+
+def test_a_200_without_body_is_counted_and_said() -> None:
+    """Accepted by its status, and an event."""
+
+    async def main() -> None:
+        bench = Bench(lambda _: Answer(200, {}, b""))
+        bench.add(*map(line, range(7)))
+        await bench.run(5)
+        assert bench.outbox.totals["accepted"] == bench.delivery.counts.unconfirmed_items == 7
+        [event] = bench.events.latest()
+        assert event.reason == "unconfirmed"
+
+    run(main())
+
+
+def test_a_defect_of_ours_stops_nobody_else() -> None:
+    """An exception that nobody thought of is logged, and the batch waits."""
+
+    async def main() -> None:
+        def answer(lines: list[bytes]) -> Said:
+            if POISON in lines:
+                raise RuntimeError("a defect")
+            return accepted(lines)
+
+        bench = Bench(answer)
+        bench.add(POISON)
+        for number in range(20):
+            bench.add(line(number))
+        await bench.run(60)
+        assert bench.outbox.totals["accepted"] == 20
+        assert len(bench.outbox.batches) == 1
+        assert len(bench.posts_with(POISON)) < 10
+
+    run(main())

@@ -165,7 +165,7 @@ def test_each_gets_its_own_answer(tmp_path: Path) -> None:
                 bench.committer.submit(submission(items("a"), b"1", b"again")),
                 bench.committer.submit(submission(items("c"), b"2", b"again")),
             )
-        assert tuple(await waiting) == (None, None, b"one", b"two")
+        assert tuple(await waiting) == (None, [], b"one", b"two")
         assert bench.transactions == before + 1
         assert bench.on_disk() == items("b")
 

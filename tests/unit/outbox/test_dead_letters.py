@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from receiver.azure.limits import EXPIRY_MS
-from receiver.azure.verdict import REJECT_REASONS
+from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli.rejected_items import RejectedItem, read_dead_letters, to_text
 from receiver.outbox.batch import Append, DeadLetter, Settlement, cut, seal
 from receiver.outbox.store import Outbox

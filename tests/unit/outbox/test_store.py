@@ -57,7 +57,7 @@ class Box:
 
     def apply(
         self, submissions: Sequence[Append] = (), settlements: Sequence[Settlement] = ()
-    ) -> list[bytes | OutboxFull | None]:
+    ) -> list[bytes | OutboxFull | Sequence[int] | None]:
         """Apply, and hold the ledger and the statistics to what is on disk."""
         answers = self.outbox.apply(submissions, settlements)
         if self.reopen:
@@ -199,7 +199,10 @@ def test_a_split_keeps_every_item(box: Box) -> None:
     [batch] = box.batches()
     lines = unpack(batch.body)
 
-    box.apply([], [Settlement(batch, again=(lines[:2], lines[2:]))])
+    [numbers] = box.apply([], [Settlement(batch, again=(lines[:2], lines[2:]))])
+    assert numbers == [each.id for each in box.batches()]
+    assert box.outbox.batch(batch.id) is None
+    assert [box.outbox.batch(each.id) for each in box.batches()] == box.batches()
 
     assert [each.items for each in box.batches()] == [2, 3]
     assert box.lines() == lines
@@ -317,7 +320,7 @@ def test_room_made_in_a_transaction_is_used_in_it(tmp_path: Path) -> None:
     box.apply([submission(items(200))])
     [batch] = box.batches()
 
-    assert box.apply([submission(items(1))], [Settlement(batch, accepted=200)]) == [None]
+    assert box.apply([submission(items(1))], [Settlement(batch, accepted=200)]) == [None, []]
     box.close()
 
 
@@ -458,7 +461,7 @@ def test_a_transaction_that_fails_leaves_everything_as_it_was(box: Box, when: st
 
     assert (box.outbox.totals(), box.outbox.statistics(), box.lines()) == before
     box.check()
-    assert box.apply([good], [settled]) == [None]
+    assert box.apply([good], [settled]) == [None, []]
     assert box.lines() == items(2)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from receiver.azure.verdict import Action
+from receiver.azure.policy import Action
 from receiver.delivery.backoff import State
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics

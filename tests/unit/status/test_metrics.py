@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import __version__
-from receiver.azure.verdict import Action
+from receiver.azure.policy import Action
 from receiver.config.followed_file import ReloadState
 from receiver.delivery.backoff import State
 from receiver.delivery.sender import DeliveryCounts

@@ -1,0 +1,138 @@
+"""Who has answered, and what the answer says of the items.
+
+In: the headers and body of an answer to a batch. Out: an `Answered`, whose `body` is one of
+a closed set. Opens nothing, raises nothing.
+
+Theory of operation: between the receiver and the service stand proxies, gateways and
+portals, and each answers with the service's statuses. The service's body tells it from
+them: a JSON object with `itemsReceived`, `itemsAccepted` and `errors`, whole, whose numbers
+fit the batch. A body that is empty or breaks off may be the service's; any other is not.
+Source: Breeze v2.1 /track response (swagger v2.1); "itemsReceived" comes first.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from receiver.azure.policy import ITEM_ACTIONS, Body
+from receiver.azure.rejections import OTHER, reason_of
+
+MESSAGE_LIMIT = 300
+BODY_LIMIT_BYTES = 8 << 20
+"""What a compressed answer may decode to: 64,000 items' errors fit."""
+_BEGINNING = b'{"itemsReceived"'
+_ABOUT_AN_ITEM = re.compile(r"\s*\d{3}\s*:")
+"""The service numbers what it finds wrong with an item: "103: Field 'time' on type ..."."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A body, read. `errors` are (status, message) by the item's index; `words` is what a log shows."""
+
+    body: Body
+    words: str = ""
+    accepted: int = 0
+    errors: Mapping[int, tuple[int, str]] = field(default_factory=dict)
+
+
+def read_answer(status: int, headers: Mapping[str, str], body: bytes, item_count: int) -> Answered:
+    """Read an answer to a batch of `item_count` items."""
+    text, is_whole = _decoded(body, headers)
+    if not text.strip():
+        return Answered(Body.MISSING)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        kind = Body.MISSING if _may_be_cut_off(text, is_whole=is_whole) else Body.FOREIGN
+        return Answered(kind, _shown(text))
+    return _the_services(status, document, item_count) or Answered(Body.FOREIGN, _shown(text))
+
+
+def _decoded(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bool]:
+    """Undo a Content-Encoding that we did not ask for; says too whether the body came whole.
+
+    Where the HTTP client has undone it already the header may still be there.
+    """
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    zipped = body[:2] == b"\x1f\x8b"
+    if not zipped and encoding != "deflate":
+        return body, True
+    decompressor = zlib.decompressobj(47 if zipped else 15)
+    try:
+        text = decompressor.decompress(body, BODY_LIMIT_BYTES)
+    except zlib.error:
+        return body, True
+    return text, decompressor.eof
+
+
+def _may_be_cut_off(text: bytes, *, is_whole: bool) -> bool:
+    """Whether a text that is no JSON begins as the service's body does."""
+    beginning = b"".join(text[:200].split())[: len(_BEGINNING)]
+    return _BEGINNING.startswith(beginning) and (len(beginning) > 1 or not is_whole)
+
+
+def _the_services(status: int, document: Any, item_count: int) -> Answered | None:
+    """Read a JSON document as the service's; None for what is not, or does not fit the batch."""
+    if not isinstance(document, dict):
+        return None
+    received, accepted = document.get("itemsReceived"), document.get("itemsAccepted")
+    listed = document.get("errors")
+    if type(received) is not int or type(accepted) is not int:
+        return None
+    if not isinstance(listed, list | None) or not 0 <= accepted <= received:
+        return None
+    understood = received == item_count
+    if not understood and 200 <= status < 300:
+        return None  # an answer to some other request
+    errors = _errors(listed or [], item_count)
+    words = next((message for _, message in errors.values() if message), "")
+    kind = _kind(errors, accepted, item_count, understood=understood)
+    if kind is Body.UNREAD and received != 0:
+        return None  # the same
+    return Answered(kind, words, accepted, errors)
+
+
+def _kind(
+    errors: Mapping[int, tuple[int, str]], accepted: int, item_count: int, *, understood: bool
+) -> Body:
+    if any(code in ITEM_ACTIONS for code, _ in errors.values()):
+        return Body.ITEMS if understood else Body.UNREAD
+    messages = {message for _, message in errors.values()}
+    says_one_thing = len(messages) == 1 and (not understood or len(errors) == item_count)
+    if not accepted and item_count and (not messages or messages == {""}):
+        return Body.CONFIGURATION  # nothing was taken, and nothing is said of any item
+    if not accepted and says_one_thing and not is_about_an_item(*messages):
+        return Body.CONFIGURATION
+    return Body.ITEMS if understood else Body.UNREAD
+
+
+def is_about_an_item(message: str) -> bool:
+    """Whether a message of the service's finds fault with an item, and not with who sends it."""
+    return bool(_ABOUT_AN_ITEM.match(message)) or reason_of(message) != OTHER
+
+
+def _errors(listed: list[Any], item_count: int) -> dict[int, tuple[int, str]]:
+    """Take the errors that speak of an item that was sent, one an item."""
+    errors: dict[int, tuple[int, str]] = {}
+    for error in listed:
+        if not isinstance(error, dict):
+            continue
+        index, code = error.get("index"), error.get("statusCode")
+        if type(index) is int and 0 <= index < item_count and type(code) is int:
+            message = shown(str(error.get("message") or ""))
+            errors.setdefault(index, (min(max(code, 0), 999), message))
+    return dict(sorted(errors.items()))
+
+
+def _shown(body: bytes) -> str:
+    """Show the start of a body as printable text on one line."""
+    return shown(body[: 2 * MESSAGE_LIMIT].decode("utf-8", "replace").lstrip("\ufeff"))
+
+
+def shown(text: str) -> str:
+    """Keep what a log, a terminal and a database can hold: JSON may spell half a character."""
+    text = "".join(c if c.isprintable() else " " for c in text[: 2 * MESSAGE_LIMIT])
+    return " ".join(text.split())[:MESSAGE_LIMIT]
