@@ -7,6 +7,7 @@
     |   +-- BrokenOff            400: the sender went away amid the body
     |   +-- Unauthorized         401: no credentials, or wrong ones
     |   +-- Forbidden            403: a certificate that may not
+    |   +-- ForeignPage          403: a web page of another site sent it
     |   +-- WrongAddress         404: a POST to where nothing is
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
@@ -16,6 +17,8 @@
     |   |   +-- TooMuchToRender
     |   +-- NotCommitted         503: the outbox could not take it; the sender shall come again
     |       +-- Overloaded
+    |       +-- MemoryShort
+    |       +-- AnswersUnread
     |       +-- TooSlow
     |       +-- OutboxFull
     |       +-- ShuttingDown
@@ -88,6 +91,14 @@ class Forbidden(RequestRefused):
     status = 403
 
 
+class ForeignPage(RequestRefused):
+    """A web page of another site sent it, or it names another machine than this one."""
+
+    reason = "foreign_page"
+    hint = "A proxy on this machine has to pass on the receiver's own address as Host, or the receiver ask for credentials: docs/access.md."
+    status = 403
+
+
 class WrongAddress(RequestRefused):
     """It was POSTed to where nothing is."""
 
@@ -153,6 +164,20 @@ class Overloaded(NotCommitted):
 
     reason = "overloaded"
     hint = "The sender comes again; if it lasts, raise RECEIVER_REQUESTS_MAX or RECEIVER_IN_FLIGHT_MAX_BYTES."
+
+
+class MemoryShort(NotCommitted):
+    """So little memory is left of what the process may take that the work could end it."""
+
+    reason = "memory_short"
+    hint = "The sender comes again; if it lasts, raise the memory limit, or lower RECEIVER_SERIES_CACHE_BYTES and RECEIVER_IN_FLIGHT_MAX_BYTES."
+
+
+class AnswersUnread(NotCommitted):
+    """Answers that are being read hold as many bytes as they may."""
+
+    reason = "answers_unread"
+    hint = "Who asks for pages and does not read them? If all readers are honest, raise RECEIVER_ANSWERS_MAX_BYTES."
 
 
 class TooSlow(NotCommitted):

@@ -8,7 +8,7 @@ raise to a status; a request never ends in a traceback. Rules: Remote-Write 1.0 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from receiver import cross_origin
 from receiver.errors import (
     BrokenOff,
+    ForeignPage,
+    MemoryShort,
     NotCommitted,
     RequestRefused,
     ShuttingDown,
@@ -27,21 +30,27 @@ from receiver.errors import (
     WrongAddress,
 )
 from receiver.events import Events, Kind
-from receiver.intake.decode import Message
+from receiver.intake.decode import Message, declared_length
 from receiver.server.admission import Admission, Lease
+from receiver.server.answers import Answers, is_large
 from receiver.server.auth import Access
+from receiver.server.memory_limit import MemoryLimit
 from receiver.server.negotiation import negotiate
 from receiver.server.write_handler import TEXT_LIMIT, Reply, WriteHandler
 from receiver.text import printable
 
 if TYPE_CHECKING:
-    from receiver.server.connections import ConnectionGuard
+    from receiver.server.connection_guard import ConnectionGuard
 
 WRITE_PATH = "/api/v1/write"
 RETRY_AFTER_SECONDS = 5
 RETRY_AFTER_LIMIT_SECONDS = 80
 OPEN_PATHS = ("/-/healthy", "/-/ready")
-"""What may be asked without credentials: whoever watches over processes has none."""
+"""What may be asked without credentials: health checks have none."""
+PAGE_BYTES = 16 << 20
+"""What making a page may take: its rows, and their JSON."""
+DECODED_TIMES = 4
+"""What a request takes at most while it is at work, in its decoded size; see tests/hostile."""
 REFUSED = Kind("request", "request refused")
 FAILED = Kind("request", "request failed")
 
@@ -70,46 +79,58 @@ class Pages:
     routes: Sequence[web.RouteDef] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What bounds requests and answers, all together."""
+
+    admission: Admission
+    answers: Answers
+    memory: MemoryLimit
+
+
 class App:
     """The HTTP side of one receiver."""
 
     def __init__(
         self,
         write_handler: WriteHandler,
-        pages: Pages | Handler,
+        pages: Pages,
         access: Access,
-        admission: Admission,
+        bounds: Bounds,
         limits: BodyLimits,
         events: Events,
+        own_names: Collection[str] | None,
     ) -> None:
         """Make the application; nothing listens yet. `guard_of` is set by who listens.
 
-        A handler in place of `pages` gets all requests but those that write.
+        `own_names` are this machine's where only it reaches the listener, None elsewhere.
         """
-        self._reception = write_handler
+        self._write_handler = write_handler
+        self._pages = pages
         self._access = access
-        self._admission = admission
+        self._bounds = bounds
         self._limits = limits
+        self._events = events
+        self._own_names = own_names
         self.guard_of: Callable[[asyncio.BaseTransport | None], ConnectionGuard | None] = lambda _: (
             None
         )
         self.draining = False
         self._in_flight = 0
         self._drained = asyncio.Event()
-        self._events = events
         self.application = web.Application(middlewares=[self._let_in])
-        routes = [
-            web.post(WRITE_PATH, self._write, expect_handler=_expect),
-            web.get(WRITE_PATH, self._explain_write, allow_head=True),
-            web.get("/-/healthy", self._healthy),
-        ]
-        if isinstance(pages, Pages):
-            self._pages = pages
-            routes += web.get("/-/ready", self._ready), web.get("/metrics", self._metrics)
-            routes += web.get("/api/v1/status", self._status), *pages.routes
-        else:
-            routes += (web.route("*", "/{path:.*}", pages),)
-        self.application.add_routes(routes)
+        self.application.on_response_prepare.append(self._add_headers)
+        self.application.add_routes(
+            [
+                web.post(WRITE_PATH, self._write, expect_handler=_expect),
+                web.get(WRITE_PATH, self._explain_write, allow_head=True),
+                web.get("/-/healthy", self._healthy),
+                web.get("/-/ready", self._ready),
+                web.get("/metrics", self._metrics),
+                web.get("/api/v1/status", self._status),
+                *pages.routes,
+            ]
+        )
 
     @web.middleware
     async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -118,25 +139,55 @@ class App:
         if guard:
             guard.begin_body()
         try:
-            if request.path not in OPEN_PATHS:
-                await self._access.check(
-                    request.headers.get("Authorization", ""), _certificate(request)
-                )
-            response = await handler(request)
+            if request.path in OPEN_PATHS:
+                return await handler(request)
+            await self._check(request)
+            if request.path == WRITE_PATH or request.method != "GET":
+                return await handler(request)
+            return await self._answer(request, handler, guard)
         except RequestRefused as error:
-            response = self._refuse_early(error, request)
+            return self._refuse_early(error, request)
+        except MemoryError:
+            return self._refuse_early(MemoryShort("memory ran out"), request)
         except web.HTTPException as error:
             if error.status != 404 or request.method != "POST":
-                error.headers.update(self._access.rules.web.headers)
                 raise
-            response = self._refuse_early(
-                WrongAddress(f"nothing is at {request.path[:80]}"), request
-            )
+            return self._refuse_early(WrongAddress(f"nothing is at {request.path[:80]}"), request)
         finally:
             if guard:
                 guard.done()
+
+    async def _check(self, request: web.Request) -> None:
+        """Check who asks. Raises: ForeignPage, Unauthorized, Forbidden, Overloaded."""
+        own_names = self._own_names if self._access.rules.ask_nothing else None
+        if why := cross_origin.refusal(request.method, request.headers, own_names):
+            raise ForeignPage(why)
+        await self._access.check(request.headers.get("Authorization", ""), _certificate(request))
+
+    async def _answer(
+        self, request: web.Request, handler: Handler, guard: "ConnectionGuard | None"
+    ) -> web.StreamResponse:
+        """Make a page's answer, or share one; a large one is counted while it is read."""
+        answers, key = self._bounds.answers, request.path_qs
+        answer = answers.current(key)
+        if answer is None:
+            answers.refuse_when_full()
+            self._bounds.memory.refuse_without(PAGE_BYTES)
+            response = await handler(request)
+            if not is_large(response):
+                return response
+            answer = answers.make(response)
+        with answers.reading(key, answer):
+            if guard:
+                guard.begin_answer()
+            return await answer.send(request)
+
+    async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Add what every answer bears; what web.config.file sets comes last and wins."""
+        for name, value in cross_origin.HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers["Server"] = cross_origin.HEADERS["Server"]
         response.headers.update(self._access.rules.web.headers)
-        return response
 
     async def _write(self, request: web.Request) -> web.Response:
         self._in_flight += 1
@@ -151,6 +202,8 @@ class App:
             response = _response(await self._take(request, message), message)
         except RequestRefused as error:
             response = self._refuse(error, message, request)
+        except MemoryError:
+            response = self._refuse(MemoryShort("memory ran out"), message, request)
         except Exception as error:  # noqa: BLE001 - an event, with its traceback
             kind = type(error).__name__
             hint = "A defect of the receiver: please report it."
@@ -160,9 +213,9 @@ class App:
             self._in_flight -= 1
             if self.draining and not self._in_flight:
                 self._drained.set()
-        self._reception.counts.replies[str(response.status)] += 1
-        self._reception.counts.last_request_at = time.time()
-        self._reception.counts.latency.observe(time.monotonic() - began)
+        self._write_handler.counts.replies[str(response.status)] += 1
+        self._write_handler.counts.last_request_at = time.time()
+        self._write_handler.counts.latency.observe(time.monotonic() - began)
         return response
 
     async def _take(self, request: web.Request, message: Message) -> Reply:
@@ -170,12 +223,13 @@ class App:
             raise self._too_large(length)
         limit = asyncio.timeout(self._limits.body_seconds)
         now = asyncio.get_running_loop().time
-        with self._admission.enter(lambda: limit.reschedule(now())) as lease:
+        with self._bounds.admission.enter(lambda: limit.reschedule(now())) as lease:
             body = await self._body(request, lease, limit)
+            self._bounds.memory.refuse_without(DECODED_TIMES * declared_length(body))
             lease.work()
             if guard := self.guard_of(request.transport):
                 guard.begin_work()
-            return await self._reception.take(body, message, lease.hold)
+            return await self._write_handler.take(body, message, lease.hold)
 
     async def _body(self, request: web.Request, lease: Lease, limit: asyncio.Timeout) -> bytes:
         """Read the body while it comes in time and there is room for it."""
@@ -230,9 +284,9 @@ class App:
     def _refuse_early(self, error: RequestRefused, request: web.Request) -> web.Response:
         """Refuse what does not get as far as `_write`; a POST is some sender's, who thinks it does."""
         response = self._refuse(error, None, request)
-        self._reception.counts.replies[str(response.status)] += 1
+        self._write_handler.counts.replies[str(response.status)] += 1
         if request.method == "POST":
-            self._reception.counts.last_request_at = time.time()
+            self._write_handler.counts.last_request_at = time.time()
         return response
 
     async def _explain_write(self, _: web.Request) -> web.Response:

@@ -54,6 +54,12 @@ class Rules:
         return bool(self.web.users or self.token)
 
     @property
+    def ask_nothing(self) -> bool:
+        """Whether anybody who reaches the listener may write and look."""
+        certificates = self.web.tls is not None and self.web.tls.client_auth == "required"
+        return not self.ask_credentials and not certificates
+
+    @property
     def challenge(self) -> str:
         """What WWW-Authenticate says: how one could get in."""
         ways = ["Basic"] * bool(self.web.users) + ["Bearer"] * bool(self.token)
@@ -79,8 +85,7 @@ def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, lis
 
 def exposure(listen: Address, rules: Rules) -> str:
     """Say that anybody may write and look who reaches `listen`; empty where that is not so."""
-    certificates = rules.web.tls is not None and rules.web.tls.client_auth == "required"
-    if is_loopback(listen.host) or rules.ask_credentials or certificates:
+    if is_loopback(listen.host) or not rules.ask_nothing:
         return ""
     return f"{listen} is reached from other machines, and nobody is asked for credentials: see docs/access.md"
 

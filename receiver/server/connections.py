@@ -1,10 +1,9 @@
-"""Connections in: how many, for how long, and which goes when there are too many.
+"""Connections in: how many, and which goes when there are too many.
 
-In: sockets. Out: a protocol of aiohttp's for each, behind a guard. Every connection
-has a clock running unless a request of it is at work: one that does not send its
-headers, or sends nothing, is closed. When all places are taken the newcomer gets the
-place of the connection that has waited longest for headers, else in its TLS handshake,
-else idle, else for its body: a crowd that waits cannot lock out those that write.
+In: sockets. Out: a protocol of aiohttp's for each, behind a guard that watches its time. When
+all places are taken the newcomer gets the place of the connection that has waited longest for
+headers, else in its TLS handshake, else idle, else with an unread answer, else for its body: a
+crowd that waits cannot lock out those that write.
 """
 
 import asyncio
@@ -13,35 +12,19 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 
 from receiver.config.settings import Address
 from receiver.events import Events, Kind
 from receiver.server.close_reasons import CLOSE_REASONS, CLOSED
+from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, State
 from receiver.server.file_descriptors import allow, room_for
 from receiver.server.listen import address_of, listen
 
 ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
 
+SEND_BUFFER_BYTES = 64 << 10
+"""Of an answer in the system's memory, which would grow to megabytes."""
 NOT_ACCEPTED = Kind("connection", "connections cannot be accepted")
-
-
-class State(Enum):
-    """What a connection is doing, in the order in which it is given up for others."""
-
-    HEADERS = "headers"
-    IDLE = "idle"
-    BODY = "body"
-    WORK = "work"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """How many connections, and how long each may take. Times in seconds."""
-
-    connections: int = 512
-    headers_seconds: float = 10.0
-    idle_seconds: float = 120.0
 
 
 @dataclass(slots=True)
@@ -89,7 +72,7 @@ class Listener:
         self._socket = listen(address)
         allow(self._limits.connections)
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        self._accepting = self._loop.create_task(self._accept(self._socket), name="door")
+        self._accepting = self._loop.create_task(self._accept(self._socket), name="accept")
         return address_of(self._socket)
 
     async def close(self) -> None:
@@ -103,7 +86,7 @@ class Listener:
         for task in list(self._coming):
             task.cancel()
 
-    def guard(self, transport: asyncio.BaseTransport | None) -> "ConnectionGuard | None":
+    def guard(self, transport: asyncio.BaseTransport | None) -> ConnectionGuard | None:
         """Find the guard of a request's connection; None when it is gone."""
         return self._by_transport.get(transport) if transport else None
 
@@ -117,6 +100,7 @@ class Listener:
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             self.counts.accepted += 1
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             if self.connections >= room_for(self._limits.connections) and not self._give_up_one():
                 self.note("no_place")
                 connection.close()
@@ -148,7 +132,7 @@ class Listener:
         if not self._guards[State.HEADERS] and self._coming:
             self._coming_goes(next(iter(self._coming)))
             return True
-        for state in (State.HEADERS, State.IDLE, State.BODY):
+        for state in (State.HEADERS, State.IDLE, State.ANSWER, State.BODY):
             if oldest := next(iter(self._guards[state]), None):
                 oldest.abort("crowded_out")
                 return True
@@ -171,12 +155,12 @@ class Listener:
             CLOSED, reason, meaning, hint, connections=self.connections, cause=cause
         )
 
-    def entered(self, guard: "ConnectionGuard", transport: asyncio.BaseTransport) -> None:
+    def entered(self, guard: ConnectionGuard, transport: asyncio.BaseTransport) -> None:
         """Take up a connection that is ready."""
         self._by_transport[transport] = guard
         self.counts.connections = len(self._by_transport)
 
-    def moved(self, guard: "ConnectionGuard", old: State | None, new: State | None) -> None:
+    def moved(self, guard: ConnectionGuard, old: State | None, new: State | None) -> None:
         """Keep the guards by state, longest there first."""
         if old:
             self._guards[old].pop(guard, None)
@@ -187,96 +171,3 @@ class Listener:
         """Forget a connection."""
         self._by_transport.pop(transport, None)
         self.counts.connections = len(self._by_transport)
-
-
-class ConnectionGuard(asyncio.Protocol):
-    """Stands between a connection and aiohttp's protocol, and watches the time."""
-
-    def __init__(
-        self,
-        door: Listener,
-        inner: asyncio.Protocol,
-        loop: asyncio.AbstractEventLoop,
-        limits: ConnectionLimits,
-    ) -> None:
-        """ConnectionGuard `inner`."""
-        self._door = door
-        self._inner = inner
-        self._loop = loop
-        self._limits = limits
-        self._transport: asyncio.Transport | None = None
-        self._state: State | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; the headers shall come soon."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._door.entered(self, transport)
-        self._enter(State.HEADERS)
-        self._inner.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Hand on what came; the first bytes of a request set its clock."""
-        if self._state is State.IDLE:
-            self._enter(State.HEADERS)
-        self._inner.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        """Hand on."""
-        return self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        """Hand on."""
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Hand on."""
-        self._inner.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        self._stop_timer()
-        self._door.moved(self, self._state, None)
-        self._state = None
-        if self._transport:
-            self._door.left(self._transport)
-        self._inner.connection_lost(exc)
-
-    def begin_body(self) -> None:
-        """The headers are here."""
-        self._enter(State.BODY)
-
-    def begin_work(self) -> None:
-        """The body is here; from now on the connection is not given up."""
-        self._enter(State.WORK)
-
-    def done(self) -> None:
-        """The request is answered; the next may come."""
-        if self._state:
-            self._enter(State.IDLE)
-
-    def abort(self, reason: str) -> None:
-        """Close at once."""
-        self._door.note(reason)
-        self._door.moved(self, self._state, None)
-        self._state = None
-        self._stop_timer()
-        if self._transport:
-            self._transport.abort()
-
-    def _enter(self, state: State) -> None:
-        self._door.moved(self, self._state, state)
-        self._state = state
-        self._stop_timer()
-        if state is State.HEADERS:
-            self._timer = self._loop.call_later(
-                self._limits.headers_seconds, self.abort, "headers_late"
-            )
-        elif state is State.IDLE:
-            self._timer = self._loop.call_later(self._limits.idle_seconds, self.abort, "idle")
-
-    def _stop_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None

@@ -4,7 +4,9 @@ In: settings, a write_handler, and the pages to show. Out: an address, the count
 in, and an end in two steps: new requests are refused first, connections are closed then.
 """
 
+import asyncio
 import time
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -13,11 +15,14 @@ from receiver.config.settings import Settings
 from receiver.errors import SettingsError
 from receiver.events import Events
 from receiver.server.admission import Admission
-from receiver.server.aiohttp_log import Noise
-from receiver.server.app import App, BodyLimits, Handler, Pages
-from receiver.server.auth import Access, Rules
-from receiver.server.connections import ConnectionCounts, ConnectionLimits, Listener
+from receiver.server.answers import Answers
+from receiver.server.app import App, BodyLimits, Bounds, Pages
+from receiver.server.auth import Access, Rules, is_loopback
+from receiver.server.connection_guard import ConnectionLimits
+from receiver.server.connections import ConnectionCounts, Listener
 from receiver.server.counts import ServerCounts
+from receiver.server.http_protocol import HttpProtocol, Noise
+from receiver.server.memory_limit import memory_limit
 from receiver.server.write_handler import WriteHandler
 
 
@@ -27,13 +32,17 @@ class Server:
     def __init__(self, settings: Settings, write_handler: WriteHandler, events: Events) -> None:
         """Prepare. Raises: SettingsError."""
         self._settings = settings
-        self._reception = write_handler
+        self._write_handler = write_handler
         self._events = events
-        self._admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
+        self._bounds = Bounds(
+            Admission(settings.requests_max, settings.in_flight_max_bytes),
+            Answers(settings.answers_max_bytes, time.monotonic),
+            memory_limit(),
+        )
         self._counts = ConnectionCounts()
         self._access = Access(settings.web_config_file, settings.bearer_token_file, time.time)
-        self._web: App | None = None
-        self._door: Listener | None = None
+        self._app: App | None = None
+        self._listener: Listener | None = None
         self._runner: web.AppRunner | None = None
 
     @property
@@ -41,53 +50,73 @@ class Server:
         """What is asked of requests, followed on disk."""
         return self._access.file
 
-    async def open(self, pages: Pages | Handler) -> str:
+    async def open(self, pages: Pages) -> str:
         """Listen; returns the address. Raises: SettingsError."""
         settings = self._settings
-        limits = BodyLimits(settings.body_max_bytes, settings.body_seconds)
-        self._web = App(self._reception, pages, self._access, self._admission, limits, self._events)
-        noise = Noise(self._events)
-        runner = web.AppRunner(
-            self._web.application,
-            access_log=None,
-            auto_decompress=False,
-            shutdown_timeout=1.0,
-            keepalive_timeout=settings.idle_seconds,
-            logger=noise.logger,
+        app = App(
+            self._write_handler,
+            pages,
+            self._access,
+            self._bounds,
+            BodyLimits(settings.body_max_bytes, settings.body_seconds),
+            self._events,
+            (settings.host.lower(),) if is_loopback(settings.listen.host) else None,
         )
+        runner = web.AppRunner(app.application, auto_decompress=False, shutdown_timeout=1.0)
         await runner.setup()
-        assert runner.server
-        door_limits = ConnectionLimits(
-            settings.connections_max, settings.headers_seconds, settings.idle_seconds
+        listener = Listener(
+            self._protocols(runner),
+            self._access.tls,
+            ConnectionLimits(
+                settings.connections_max,
+                settings.headers_seconds,
+                settings.idle_seconds,
+                settings.body_seconds,
+            ),
+            self._counts,
+            self._events,
         )
-        door = Listener(runner.server, self._access.tls, door_limits, self._counts, self._events)
-        self._web.guard_of = door.guard
+        app.guard_of = listener.guard
         try:
-            address = door.listen(settings.listen)
+            address = listener.listen(settings.listen)
         except SettingsError:
             await runner.cleanup()
             raise
-        self._door, self._runner = door, runner
+        self._app, self._listener, self._runner = app, listener, runner
         return f"http{'s' if self._access.tls() else ''}://{address}"
+
+    def _protocols(self, runner: web.AppRunner) -> Callable[[], HttpProtocol]:
+        """Make what makes the HTTP protocol of each connection."""
+        server, loop = runner.server, asyncio.get_running_loop()
+        assert server
+        noise = Noise(self._events)
+        return lambda: HttpProtocol(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # as AppRunner passes it on: none
+            auto_decompress=False,
+            keepalive_timeout=self._settings.idle_seconds,
+            logger=noise.logger,
+        )
 
     def arrivals(self) -> ServerCounts:
         """Read the counts."""
         return ServerCounts(
-            self._reception.counts,
+            self._write_handler.counts,
             self._counts,
-            self._admission.statistics(),
-            self._reception.pipeline.statistics(),
+            self._bounds.admission.statistics(),
+            self._write_handler.pipeline.statistics(),
         )
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests, and wait until those in flight are answered, at most so long."""
-        if self._web:
-            self._web.draining = True
-            await self._web.drained(seconds)
+        if self._app:
+            self._app.draining = True
+            await self._app.drained(seconds)
 
     async def close(self) -> None:
         """Stop listening, and close all connections."""
-        if self._door and self._runner:
-            await self._door.close()
+        if self._listener and self._runner:
+            await self._listener.close()
             await self._runner.cleanup()
         self._access.close()
