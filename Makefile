@@ -6,7 +6,7 @@ BIN := .venv/bin
 PROCESSES ?= 6
 QUICK_TESTS := tests/unit tests/property tests/conformance tests/test_architecture.py tests/test_docs.py tests/test_log_hints.py tests/test_proto.py
 
-.PHONY: help setup run test test-quick coverage storm check format kernel proto docs lock image image-test bench clean
+.PHONY: help setup run test test-quick coverage storm check format kernel fuzz wheel proto docs lock image image-test bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,12 @@ format: .venv/ready ## Put the code into its format
 kernel: .venv/ready ## Compile receiver/native again (CFLAGS="-g")
 	@$(BIN)/python hatch_build.py $(CFLAGS)
 
+fuzz: .venv/ready ## A minute of libFuzzer over the kernel's core, with ASan and UBSan (SECONDS=n)
+	@$(BIN)/python -m tests.fuzz.native .fuzz -max_total_time=$(or $(SECONDS),60)
+
+wheel: .venv/ready ## manylinux wheels into dist/, audited, and tried without a compiler
+	@$(BIN)/python -m tests.wheels dist $(ARGS)
+
 proto: .venv/ready ## Generate receiver/intake/wire from proto/
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=receiver/intake/wire --pyi_out=receiver/intake/wire proto/*.proto
 
@@ -71,4 +77,4 @@ bench: .venv/ready ## CPU, latency and memory beside vmagent and plain Python, i
 	@$(if $(QUICK),,$(BIN)/python -m benchmarks.soak)
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv .parts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf .venv .parts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz dist

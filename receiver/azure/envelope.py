@@ -33,6 +33,8 @@ LAST_LABELS = ("job", "instance")
 
 LINE_START = b'{"time":"'
 LINE_END = b"}]}}}\n"
+_NAME, _VALUE = b'"metrics":[{"name":', b',"value":'
+"""What stands before a template's name, and what a template ends with."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0")  # noqa: S104 - compared with, not bound
@@ -138,6 +140,12 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
     return Template(middle, cut, left_out)
 
 
+def name_of(template: bytes) -> str:
+    """Read the metric's name from a series' template, with its common start or without."""
+    name: str = json.loads(template.rpartition(_NAME)[2].removesuffix(_VALUE))
+    return name
+
+
 def common_start(identity: Identity) -> bytes:
     """Render what the templates of all series of an identity begin with."""
     role = "a role of its own"
@@ -188,7 +196,7 @@ def _render(name: str, properties: dict[str, str], tags: dict[str, str], key: st
             },
         },
     }
-    return b'","' + _to_json(document)[2 : -len("}]}}}")] + b',"value":'
+    return b'","' + _to_json(document)[2 : -len("}]}}}")] + _VALUE
 
 
 def _to_json(document: Mapping[str, Any]) -> bytes:

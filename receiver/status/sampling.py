@@ -6,18 +6,18 @@ that arrives an estimate of its samples.
 
 Theory of operation: `saw` keeps references and counts, nothing else, so a request
 pays for it once and a sample never. `digest`, called every `LOOK_SECONDS`, opens some
-`LINES_AT_ONCE` of the kept lines, and one request in `BODY_SECONDS`. Up to that pace
+`LINES_AT_ONCE` of the kept rows, and one request in `BODY_SECONDS`. Up to that pace
 the account is complete; past it, it is a sample, and says so. All is bounded.
 """
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-import orjson
-
+from receiver.azure.envelope import name_of, spell_time
+from receiver.azure.renderer import Rows
 from receiver.errors import ReceiverError
 from receiver.intake.decode import Message, decode
 from receiver.intake.metrics_json import REMEMBERED_BYTES
@@ -43,10 +43,6 @@ GONE_SECONDS = 900.0
 """A series that was not seen for so long is not counted any more."""
 MINUTES = 60
 TAP_ITEMS = 2_000
-_VALUE, _NAME = b',"value":', b'"metrics":[{"name":'
-_TIME = slice(9, 33)
-_MIDDLE = 33
-_END = len(b"}]}}}\n")
 
 
 @dataclass(slots=True)
@@ -66,16 +62,16 @@ class MetricSeen:
     series: dict[int, float] = field(default_factory=dict)
     minutes: deque[Minute] = field(default_factory=lambda: deque(maxlen=MINUTES))
     last_value: float = math.nan
-    last_time: str = ""
+    last_ms: int = 0
     seen_at: float = 0.0
     items: int = 0
     bytes: int = 0
 
-    def add(self, digest: int, value: float, time_text: str, size: int, now: float) -> None:
+    def add(self, digest: int, value: float, time_ms: int, size: int, now: float) -> None:
         """Take one item."""
         self.series[digest] = now
-        if time_text >= self.last_time:
-            self.last_value, self.last_time = value, time_text
+        if time_ms >= self.last_ms:
+            self.last_value, self.last_ms = value, time_ms
         self.seen_at = now
         self.items += 1
         self.bytes += size
@@ -84,6 +80,11 @@ class MetricSeen:
             self.minutes.append(Minute(number))
         self.minutes[-1].total += value
         self.minutes[-1].count += 1
+
+    @property
+    def last_time(self) -> str:
+        """The last value's time, as its item has it; empty while none was seen."""
+        return (spell_time(self.last_ms) or b"").decode() if self.items else ""
 
     def means(self, now: float) -> list[float | None]:
         """Give the mean of all series for each minute, from the first of the last 60 to the present."""
@@ -106,6 +107,16 @@ class Tapped:
     line: bytes
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A request's rows that are still to be opened, chunk by chunk."""
+
+    rows: Rows
+    chunks: Sequence[Chunk]
+    chunk: int = 0
+    first: int = 0
+
+
 class Sampling:
     """Sees every request, looks into some. `clock` is in seconds since the epoch."""
 
@@ -113,7 +124,7 @@ class Sampling:
         """Start with nothing seen."""
         self._clock = clock
         self._started_at = clock()
-        self._waiting: deque[Chunk] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._waiting_lines = 0
         self._body: tuple[bytes, Message] | None = None
         self._body_at = 0.0
@@ -130,14 +141,13 @@ class Sampling:
 
     def saw(self, intake: Outcome, raw: bytes, message: Message) -> None:
         """Take note of a request that was committed: references only, whatever its size."""
-        if intake.chunks:
+        if intake.rendered:
             self.newest_ms = intake.newest_ms
-            items = sum(chunk.items for chunk in intake.chunks)
             if self._waiting_lines < WAITING_LINES:
-                self._waiting += intake.chunks
-                self._waiting_lines += items
+                self._waiting.append(_Waiting(intake.rows, intake.chunks))
+                self._waiting_lines += intake.rendered
             else:
-                self.lines_skipped += items
+                self.lines_skipped += intake.rendered
         if self._body is None and intake.received and len(raw) <= BODY_BYTES:
             self._body = (raw, message)
 
@@ -156,12 +166,18 @@ class Sampling:
         budget = LINES_AT_ONCE
         tapping = now - self._tapped_at < WATCHED_SECONDS
         while self._waiting and budget > 0:
-            chunk = self._waiting.popleft()
-            for line in lines_of(chunk, chunk.items):
-                self._open(line, now)
-                if tapping:
+            waiting = self._waiting[0]
+            chunk = waiting.chunks[waiting.chunk]
+            rows = waiting.rows.sample(waiting.first, chunk.items)
+            self._open(rows, chunk, now)
+            if tapping:
+                for line in lines_of(chunk, chunk.items):
                     self._tap_number += 1
                     self._tap.append(Tapped(self._tap_number, line))
+            waiting.first += chunk.items
+            waiting.chunk += 1
+            if waiting.chunk == len(waiting.chunks):
+                self._waiting.popleft()
             budget -= chunk.items
             self._waiting_lines -= chunk.items
         if not tapping:
@@ -171,23 +187,24 @@ class Sampling:
             self._pruned_at = now
             self._prune(now)
 
-    def _open(self, line: bytes, now: float) -> None:
-        head, _, tail = line.rpartition(_VALUE)
-        digest = hash(head[_MIDDLE:])
-        metric = self._by_series.get(digest)
-        if metric is None:
-            name = orjson.loads(head.rpartition(_NAME)[2])
-            metric = self.metrics.get(name)
+    def _open(self, rows: Sequence[tuple[bytes, int, float]], chunk: Chunk, now: float) -> None:
+        """Take the rows of a chunk; an item has its template's size, and its share of the rest."""
+        rest = (len(chunk.text) - sum(len(template) for template, _, _ in rows)) // len(rows)
+        self.line_bytes += len(chunk.text)
+        self.lines_seen += len(rows)
+        for template, time_ms, value in rows:
+            digest = hash(template)
+            metric = self._by_series.get(digest)
             if metric is None:
-                if len(self.metrics) >= METRICS_LIMIT:
-                    return
-                metric = self.metrics[name] = MetricSeen(name)
-            if len(self._by_series) < SERIES_LIMIT:
-                self._by_series[digest] = metric
-        size = len(line)
-        self.lines_seen += 1
-        self.line_bytes += size
-        metric.add(digest, float(tail[:-_END]), line[_TIME].decode(), size, now)
+                name = name_of(template)
+                metric = self.metrics.get(name)
+                if metric is None:
+                    if len(self.metrics) >= METRICS_LIMIT:
+                        continue
+                    metric = self.metrics[name] = MetricSeen(name)
+                if len(self._by_series) < SERIES_LIMIT:
+                    self._by_series[digest] = metric
+            metric.add(digest, value, time_ms, len(template) + rest, now)
 
     def _count_names(self, now: float) -> None:
         watched = now - self._watched_at < WATCHED_SECONDS

@@ -17,9 +17,11 @@ from receiver.azure.envelope import (
     Identity,
     Template,
     TimeTexts,
+    common_start,
     fit,
     line,
     make_template,
+    name_of,
     order_labels,
     spell_time,
 )
@@ -257,3 +259,14 @@ def test_each_time_is_spelt_once_and_few_are_remembered() -> None:
         assert times.get(timestamp_ms) is times.get(timestamp_ms)
         assert len(times._known) <= 10
     assert times.get(3) == b"1970-01-01T00:00:00.003Z"
+
+
+@pytest.mark.parametrize(
+    "name", ["nv_a", 'quoted"name\\', "é🎉", '"metrics":[{"name":"x"', "n" * 1024]
+)
+def test_a_template_says_its_name(name: str) -> None:
+    """Whatever its labels hold, and without what all templates begin with too."""
+    labels = {"__name__": name, "job": '"metrics":[{"name":"other","value":1'}
+    template = make_template(labels, IDENTITY).middle
+    assert name_of(template) == name
+    assert name_of(template.removeprefix(common_start(IDENTITY))) == name
