@@ -23,7 +23,7 @@ from receiver.azure.redirect import Route
 from receiver.azure.verdict import Verdict, judge
 from receiver.cli.findings import Finding, Mark
 from receiver.config.settings import Settings
-from receiver.delivery.http_client import Answer
+from receiver.delivery.http_connection import Answer
 from receiver.delivery.setup import open_sender
 from receiver.delivery.transport import Transport
 from receiver.errors import Unreachable
@@ -76,14 +76,14 @@ async def _post(settings: Settings, connection: Connection, body: bytes) -> Answ
     authentication = entra.parse(settings.authentication_string)
     tokens = None
     async with AsyncExitStack() as stack:
-        send = open_sender(1, stack, " doctor")
+        timeout = min(settings.send_timeout_seconds or 30.0, 30.0)
+        send = open_sender(timeout, stack, " doctor")
         if authentication:
             make = entra.credential_maker(authentication, connection)
             tokens = entra.Tokens(make, entra.scope_of(connection), time.time)
-        timeout = min(settings.send_timeout_seconds or 30.0, 30.0)
         route = Route(connection.track_url, loop.time)
         try:
-            return await Transport(send, route, timeout, tokens.get if tokens else None).post(body)
+            return await Transport(send, route, tokens.get if tokens else None).post(body)
         finally:
             if tokens:
                 await tokens.close()

@@ -20,7 +20,7 @@ from receiver.azure.policy import Action
 from receiver.azure.rejections import DAMAGED, REJECT_REASONS
 from receiver.azure.verdict import Verdict
 from receiver.delivery.backoff import Backoff
-from receiver.delivery.http_client import Answer
+from receiver.delivery.http_connection import Answer
 from receiver.delivery.picker import Picker, Stubborn
 from receiver.delivery.rate_limit import TokenBucket
 from receiver.delivery.service_clock import ServiceClock

@@ -4,12 +4,10 @@ In: settings, and where to deliver to. Out: a `Delivery` that is ready to run.
 """
 
 import asyncio
+import os
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from urllib.request import getproxies
-
-import aiohttp
 
 from receiver import __version__
 from receiver.azure import credentials as entra
@@ -20,27 +18,20 @@ from receiver.config.settings import Settings
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_client import Client
 from receiver.delivery.picker import Picker
+from receiver.delivery.proxy import proxy_of
 from receiver.delivery.rate_limit import TokenBucket
 from receiver.delivery.sender import Delivery
 from receiver.delivery.service_clock import ServiceClock
-from receiver.delivery.transport import Send, Token, Transport, through
+from receiver.delivery.transport import Send, Token, Transport
 from receiver.events import Events
 from receiver.outbox.committer import Committer
 
 
-def open_sender(senders: int, stack: AsyncExitStack, suffix: str = "") -> Send:
-    """Make what POSTs; `stack` closes it. With a proxy in the environment, that is aiohttp's client."""
-    user_agent = f"appinsights-receiver/{__version__}{suffix}"
-    if not getproxies():
-        client = Client(user_agent)
-        stack.callback(client.close)
-        return client.post
-    connector = aiohttp.TCPConnector(limit=senders, keepalive_timeout=30)
-    session = aiohttp.ClientSession(
-        connector=connector, headers={"User-Agent": user_agent}, trust_env=True
-    )
-    stack.push_async_callback(session.close)
-    return through(session)
+def open_sender(timeout_seconds: float, stack: AsyncExitStack, suffix: str = "") -> Send:
+    """Make what POSTs, each within `timeout_seconds` (0: no limit); `stack` closes it."""
+    client = Client(f"appinsights-receiver/{__version__}{suffix}", timeout_seconds or None)
+    stack.callback(client.close)
+    return client.post
 
 
 def _tokens(
@@ -66,13 +57,14 @@ def open_delivery(
     changed: asyncio.Event,
 ) -> Delivery:
     """Make what delivers; `stack` closes its connections. Raises: SettingsError."""
-    send = open_sender(settings.senders, stack)
+    proxy_of(connection.track_url, os.environ)  # one that cannot be used is refused at start
+    send = open_sender(settings.send_timeout_seconds, stack)
     tokens = _tokens(settings, connection, stack, clock)
     ticks = asyncio.get_running_loop().time
     longest_seconds = settings.retry_max_seconds
     return Delivery(
         committer,
-        Transport(send, Route(connection.track_url, ticks), settings.send_timeout_seconds, tokens),
+        Transport(send, Route(connection.track_url, ticks), tokens),
         Destination(connection.instrumentation_key, signed_in=tokens is not None),
         Picker(ticks, Backoff(random.random, longest_seconds)),
         Backoff(random.random, longest_seconds),

@@ -6,15 +6,14 @@ hint. Follows 307 and 308 as `receiver.azure.redirect` allows. Judges nothing.
 Proxies and certificates are the environment's: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
 """
 
-import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 
-import aiohttp
-
 from receiver.azure.redirect import LIMIT, Route
-from receiver.delivery.http_client import ANSWER_LIMIT_BYTES, Answer, BrokenOff, CannotConnect
+from receiver.delivery.dial import CannotConnect, ProxyRefused, ProxyUnreachable
+from receiver.delivery.http_client import TimedOut
+from receiver.delivery.http_connection import Answer, BrokenOff
 from receiver.errors import Unreachable
 
 HEADERS = {
@@ -28,7 +27,7 @@ Token = Callable[[str], Awaitable[str]]
 
 
 Send = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
-"""POSTs a body to an address with headers. Raises: OSError, aiohttp.ClientError, ValueError."""
+"""POSTs a body to an address with headers. Raises: OSError, ValueError."""
 
 
 class Transport:
@@ -38,13 +37,11 @@ class Transport:
         self,
         send: Send,
         route: Route,
-        timeout_seconds: float,
         token: Token | None = None,
     ) -> None:
         """Send with `send`; `token` is for resources with Microsoft Entra ID."""
         self._send = send
         self.route = route
-        self._timeout_seconds = timeout_seconds or None
         self._token = token
 
     async def post(self, body: bytes) -> Answer:
@@ -79,11 +76,8 @@ class Transport:
 
     async def _post_once(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._send(url, headers, body)
-        except TimeoutError as error:
-            raise Unreachable("no answer in time", _TIMEOUT_HINT) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return await self._send(url, headers, body)
+        except (OSError, ValueError) as error:
             raise Unreachable(*explain(error)) from error
 
 
@@ -94,65 +88,28 @@ def _with_token(token: str) -> Mapping[str, str]:
 _TIMEOUT_HINT = "The service is slow or a firewall drops packets: is outgoing HTTPS allowed?"
 
 
-def through(session: aiohttp.ClientSession) -> Send:
-    """Send with aiohttp's client, which knows proxies."""
-
-    async def send(url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        async with session.post(
-            url, data=body, headers=headers, timeout=_NO_TIMEOUT, allow_redirects=False
-        ) as response:
-            return Answer(response.status, response.headers, await _read(response))
-
-    return send
-
-
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-"""`Transport` has its own."""
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read an answer's body, bounded; one that breaks off or cannot be decoded is no body.
-
-    The status line has come by then, and it says what became of the items.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in response.content.iter_chunked(1 << 16):
-            size += len(chunk)
-            if size > ANSWER_LIMIT_BYTES:
-                return b""
-            chunks.append(chunk)
-    except (aiohttp.ClientError, asyncio.IncompleteReadError):
-        return b""
-    return b"".join(chunks)
-
-
 def explain(error: Exception) -> tuple[str, str]:
     """Say in a sentence why there was no answer, and what to do."""
     match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            hint = "If a proxy re-signs TLS, name its CA's file in SSL_CERT_FILE."
-            return f"TLS failed: {error}", hint
-        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
+        case TimedOut():
+            return str(error), _TIMEOUT_HINT
+        case socket.gaierror():
             return (
                 f"the host's name cannot be resolved: {error}",
                 "Check DNS, and the connection string's endpoint.",
             )
-        case aiohttp.ClientHttpProxyError():
+        case ProxyRefused():
             hint = "The proxy wants credentials: put them into HTTPS_PROXY."
             if error.status != 407:
                 hint = "The proxy does not let us through: check HTTPS_PROXY, NO_PROXY and its own log."
-            return f"the proxy answered {error.status} {error.message}", hint
-        case aiohttp.ClientProxyConnectionError():
+            return str(error), hint
+        case ProxyUnreachable():
             return f"the proxy cannot be reached: {error}", "Check HTTPS_PROXY and NO_PROXY."
-        case aiohttp.ClientConnectorError() | CannotConnect():
+        case CannotConnect():
             return (
                 f"cannot connect: {error}",
                 "Is outgoing HTTPS allowed, and is the endpoint right?",
             )
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return f"the connection broke: {error}", "A passing fault; the batch is sent again."
         case BrokenOff():
             return f"the connection broke: {error}", "A passing fault; the batch is sent again."
         case ssl.SSLError():

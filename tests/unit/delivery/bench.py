@@ -12,7 +12,7 @@ from typing import Any
 
 from receiver.azure.destination import Destination
 from receiver.delivery.backoff import Backoff
-from receiver.delivery.http_client import Answer
+from receiver.delivery.http_connection import Answer
 from receiver.delivery.picker import Picker
 from receiver.delivery.sender import Delivery
 from receiver.delivery.service_clock import ServiceClock

@@ -1,20 +1,22 @@
 """The client against a server that answers what each test says, byte by byte."""
 
 import asyncio
+import gc
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from receiver.delivery.http_client import (
+from receiver.delivery.dial import CannotConnect
+from receiver.delivery.http_client import Client, TimedOut
+from receiver.delivery.http_connection import (
     ANSWER_LIMIT_BYTES,
     HEAD_LIMIT_BYTES,
     Answer,
     BrokenOff,
-    CannotConnect,
-    Client,
-    _Connection,
+    Connection,
 )
 from tests.integration.waiting import in_loop, until
 
@@ -222,9 +224,157 @@ async def test_a_host_that_is_not_there_is_named() -> None:
 async def test_a_connection_that_has_ended_is_not_waited_for() -> None:
     """One that was closed as soon as it was there, with TLS in the same breath as the handshake."""
     other, ours = socket.socketpair()
-    _, connection = await asyncio.get_running_loop().create_connection(_Connection, sock=ours)
+    _, connection = await asyncio.get_running_loop().create_connection(Connection, sock=ours)
     other.close()
     await until(lambda: not connection.may_go_on, "its end")
     with pytest.raises(BrokenOff, match="closed"):
         async with asyncio.timeout(10):
             await connection.ask(b"POST / HTTP/1.1\r\n\r\n")
+
+
+@pytest.mark.parametrize("dead", ["closed", "reset", "silent"])
+@in_loop()
+async def test_connections_that_died_unseen_cost_one_new_one(dead: str) -> None:
+    """Four kept ones, all dead: the next request is answered over a fifth, and no failure is seen.
+
+    A firewall that forgot them, a load balancer that was exchanged: tried one after the other,
+    each as the endpoint's failure, they stopped delivery for 44 seconds.
+    """
+    gate, over = asyncio.Event(), asyncio.Event()
+    connections: list[asyncio.StreamWriter] = []
+    died = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal died
+        connections.append(writer)
+        number = len(connections)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\nbody")
+            if number <= 4:
+                if number == 4:
+                    gate.set()
+                await gate.wait()
+            writer.write(OK)
+            await reader.readuntil(b"\r\n\r\nbody")
+            if number <= 4 and dead == "silent":
+                died += 1
+                await over.wait()
+            if number <= 4 and dead == "reset":
+                died += 1
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    client = Client("tester/1", 0.3 if dead == "silent" else 20.0)
+    async with asyncio.timeout(15):
+        await asyncio.gather(*(client.post(url, {}, b"body") for _ in range(4)))
+        if dead == "closed":
+            for writer in connections:
+                writer.transport.abort()  # and the loop has not read of it yet
+        assert (await client.post(url, {}, b"body")).body == b"ok"
+    assert len(connections) == 5
+    assert died == {"closed": 0, "reset": 1, "silent": 1}[dead]
+    over.set()
+    client.close()
+    server.close()
+    for writer in connections:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@in_loop()
+async def test_a_kept_connection_that_fails_amid_its_answer_is_a_failure() -> None:
+    """The service has spoken: sending again would be a second time, not a first."""
+    async with talking(OK, b"HTTP/1.1 20EOF", OK) as (server, post):
+        await post()
+        with pytest.raises(BrokenOff):
+            await post()
+        assert (len(server.requests), server.connections) == (2, 1)
+
+
+@in_loop()
+async def test_a_new_connection_that_fails_is_a_failure() -> None:
+    """There is no reason to think that another would do better."""
+    async with talking(b"EOF", OK) as (server, post):
+        with pytest.raises(BrokenOff):
+            await post()
+        assert server.connections == 1
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (CHUNKED + b"0\r\n", b"X-Trailer: " + b"y" * 8000 + b"\r\n"),
+        (CHUNKED + b"0\r\nX: ", b"y" * 8000),
+        (CHUNKED, b"1\r\ny\r\n" * 1000),
+        (CHUNKED + b"1;x=", b"y" * 8000),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", bytes(8000)),
+        (b"HTTP/1.1 200 OK\r\n\r\n", bytes(8000)),
+        (b"", b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 100),
+        (b"HTTP/1.1 200 ", b"y" * 8000),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 8000),
+    ],
+    ids=["trailers", "a trailer", "chunks", "an extension", "length", "until closed", "100s", "reason", "a header"],
+)  # fmt: skip
+@in_loop()
+async def test_an_answer_without_end_is_given_up(begin: bytes, part: bytes) -> None:
+    """Whatever has no end in it: little is read, the connection is closed, and nothing is kept."""
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"body")
+        writer.write(begin)
+        with suppress(ConnectionError):
+            while True:
+                writer.write(part)
+                await writer.drain()
+                sent += len(part)
+        writer.transport.abort()
+        closed.set()
+
+    closed = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    client = Client("tester/1")
+    gc.collect()
+    gc.disable()
+    try:
+        async with asyncio.timeout(20):
+            with suppress(BrokenOff):
+                assert (await client.post(url, {}, b"body")).body == b""
+            await closed.wait()
+        left = [each for each in gc.get_objects() if isinstance(each, Connection)]
+        assert not any(each._body or each._parser for each in left)
+    finally:
+        gc.enable()
+    assert sent < ANSWER_LIMIT_BYTES + (8 << 20), "what sockets' buffers hold comes on top"
+    client.close()
+    server.close()
+
+
+@in_loop()
+async def test_trailers_are_no_headers() -> None:
+    """What comes behind the body was not there when the answer began."""
+    answer = CHUNKED + b"2\r\nok\r\n0\r\nRetry-After: 9999\r\n\r\n"
+    async with talking(answer, OK) as (_, post):
+        found = await post()
+        assert (found.body, "Retry-After" in found.headers) == (b"ok", False)
+
+
+@in_loop()
+async def test_a_time_limit_says_what_took_the_time() -> None:
+    """A service that is slow is not a firewall that drops packets."""
+    async with talking(b"") as (server, _):
+        client = Client("tester/1", 0.05)
+        with pytest.raises(TimedOut, match="while waiting for the answer"):
+            await client.post(server.url, {}, b"body")
+        client.close()

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from receiver.azure.policy import Action
-from receiver.delivery.http_client import Answer
+from receiver.delivery.http_connection import Answer
 from receiver.delivery.sender import DISK_RETRY_SECONDS
 from receiver.errors import Unreachable
 from receiver.outbox.batch import Batch

@@ -1,0 +1,256 @@
+"""How a host is reached: its name, a socket, the proxy, TLS.
+
+In: an address, and the proxy that leads there, if one does. Out: a `Connection`. `Stage` says
+how far an attempt has come, for when its time is over: a silent name server, a firewall and a
+slow service have different cures.
+
+Rules: RFC 8305, 4 and 5: the address families take turns, each address some time ahead of the
+next. RFC 9110, 9.3.6: a proxy is asked to CONNECT; what follows its 2xx is the host's.
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import chain, zip_longest
+from typing import Any, TypeVar
+
+from receiver.delivery.http_connection import HEAD_LIMIT_BYTES, BrokenOff, Connection
+from receiver.delivery.proxy import Proxy
+
+AHEAD_SECONDS = 0.25
+"""The time that an address has before the next one is tried beside it. RFC 8305, 5."""
+UNHEARD_MS = 5000
+"""How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT): a path that died in silence, as
+behind a firewall that has forgotten it, shows in seconds, while a slow service has its time."""
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}) ?([^\r\n]*)")
+
+AnyProtocol = TypeVar("AnyProtocol", bound=asyncio.Protocol)
+
+
+class CannotConnect(OSError):
+    """There is no connection to the host."""
+
+
+class ProxyUnreachable(CannotConnect):
+    """There is no connection to the proxy."""
+
+
+class ProxyRefused(OSError):
+    """The proxy does not let us through; `status` is 0 where its answer is no HTTP."""
+
+    def __init__(self, status: int, words: str) -> None:
+        """Keep the status, and the proxy's words."""
+        super().__init__(words)
+        self.status = status
+
+
+@dataclass(slots=True)
+class Stage:
+    """What an attempt is doing now: "resolving HOST", "connecting to HOST:PORT"."""
+
+    now: str = ""
+
+
+class Dialer:
+    """Opens connections."""
+
+    def __init__(self, make_context: Callable[[], ssl.SSLContext]) -> None:
+        """Make no TLS context before one is needed: it reads a file of CAs."""
+        self._make_context = make_context
+        self._context: ssl.SSLContext | None = None
+
+    async def connect(
+        self, scheme: str, host: str, port: int, proxy: Proxy | None, stage: Stage
+    ) -> Connection:
+        """Open a connection to a host, through a proxy where there is one.
+
+        Raises: CannotConnect, ProxyRefused, socket.gaierror, ssl.SSLError, TimeoutError, OSError.
+        """
+        context = self._tls() if scheme == "https" else None
+        if proxy is None:
+            return (await self._direct(host, port, Connection, context, stage))[1]
+        to_proxy = self._tls() if proxy.scheme == "https" else None
+        try:
+            if context is None:  # the proxy is sent the request itself
+                found = await self._direct(proxy.host, proxy.port, Connection, to_proxy, stage)
+                return found[1]
+            transport, tunnel = await self._direct(proxy.host, proxy.port, _Tunnel, to_proxy, stage)
+        except socket.gaierror as error:
+            raise ProxyUnreachable(f"{proxy.address}: {error.strerror}") from error
+        except (CannotConnect, ssl.SSLError) as error:
+            raise ProxyUnreachable(f"{proxy.address}: {error}") from error
+        try:
+            stage.now = f"asking the proxy {proxy.address} for {host}:{port}"
+            await tunnel.ask(host, port, proxy)
+            stage.now = f"agreeing on TLS with {host} through the proxy {proxy.address}"
+            return await self._over(transport, host, context)
+        except BaseException:
+            transport.abort()
+            raise
+
+    async def _over(
+        self, transport: asyncio.Transport, host: str, context: ssl.SSLContext
+    ) -> Connection:
+        """Begin TLS on a tunnel."""
+        connection = Connection()
+        loop = asyncio.get_running_loop()
+        inner = await loop.start_tls(transport, connection, context, server_hostname=host)
+        if inner is None:  # the typing of start_tls has it
+            raise BrokenOff("closed by the other side")
+        connection.connection_made(inner)
+        return connection
+
+    async def _direct(
+        self,
+        host: str,
+        port: int,
+        protocol: Callable[[], AnyProtocol],
+        context: ssl.SSLContext | None,
+        stage: Stage,
+    ) -> tuple[asyncio.Transport, AnyProtocol]:
+        stage.now = f"resolving the name {host}"
+        addresses = await _resolve(host, port)
+        stage.now = f"connecting to {host}:{port}"
+        try:
+            sock = await _first_of(addresses)
+        except (TimeoutError, asyncio.CancelledError):
+            raise
+        except OSError as error:
+            raise CannotConnect(f"{host}:{port}: {error}") from error
+        stage.now = f"agreeing on TLS with {host}"
+        try:
+            server_hostname = host if context else None
+            return await asyncio.get_running_loop().create_connection(
+                protocol, sock=sock, ssl=context, server_hostname=server_hostname
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = self._make_context()
+        return self._context
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    family: int
+    address: tuple[Any, ...]
+
+
+async def _resolve(host: str, port: int) -> list[_Address]:
+    """Find a host's addresses, the families in turns. Raises: socket.gaierror."""
+    with suppress(ValueError):
+        is_6 = ip_address(host).version == 6
+        return [_Address(socket.AF_INET6 if is_6 else socket.AF_INET, (host, port))]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [_Address(family, address) for family, _, _, _, address in found]
+    first = [each for each in addresses if each.family == addresses[0].family]
+    others = [each for each in addresses if each.family != addresses[0].family]
+    return [each for each in chain(*zip_longest(first, others)) if each]
+
+
+async def _first_of(addresses: Iterable[_Address]) -> socket.socket:
+    """Connect to the address that answers first. Raises: OSError, the first one's, if none does."""
+    waiting = deque(addresses)
+    running: set[asyncio.Task[socket.socket]] = set()
+    errors: list[BaseException] = []
+    won: socket.socket | None = None
+    try:
+        while won is None and (waiting or running):
+            if waiting:
+                running.add(asyncio.create_task(_connect(waiting.popleft())))
+            timeout = AHEAD_SECONDS if waiting else None
+            done, running = await asyncio.wait(
+                running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                if error := task.exception():
+                    errors.append(error)
+                elif won is None:
+                    won = task.result()
+                else:
+                    task.result().close()
+    finally:
+        for task in running:
+            task.cancel()
+            task.add_done_callback(_close_late)
+    if won is None:
+        raise errors[0] if errors else OSError("it has no address")
+    return won
+
+
+def _close_late(task: "asyncio.Task[socket.socket]") -> None:
+    if not task.cancelled() and not task.exception():
+        task.result().close()
+
+
+async def _connect(to: _Address) -> socket.socket:
+    sock = socket.socket(to.family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(0)
+        await asyncio.get_running_loop().sock_connect(sock, to.address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class _Tunnel(asyncio.Protocol):
+    """Asks a proxy for a tunnel, and reads the head of its answer."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._read = b""
+        self._answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def ask(self, host: str, port: int, proxy: Proxy) -> None:
+        """Have the proxy connect to a host. Raises: ProxyRefused."""
+        assert self._transport
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        self._transport.write("\r\n".join((*lines, "", "")).encode("latin-1"))
+        await self._answer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer.done():  # a host does not speak first in TLS
+            return
+        self._read += data
+        head, end, rest = self._read.partition(b"\r\n\r\n")
+        if not end:
+            if len(self._read) > HEAD_LIMIT_BYTES:
+                self._refuse(0, "the proxy's answer has no end")
+            return
+        line = _STATUS_LINE.match(head)
+        status = int(line[1]) if line else 0
+        if status < 200 and status:  # not the answer yet
+            self._read = rest
+            self.data_received(b"")
+        elif 200 <= status < 300 and not rest:
+            self._answer.set_result(None)
+        else:
+            words = line[2].decode("latin-1").strip() if line else "what is no HTTP"
+            self._refuse(status, f"the proxy answered {status or ''} {words}".replace("  ", " "))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._answer.done():
+            self._refuse(0, f"the proxy closed the connection: {exc or 'without an answer'}")
+
+    def _refuse(self, status: int, words: str) -> None:
+        self._answer.set_exception(ProxyRefused(status, words))
