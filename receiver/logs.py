@@ -6,6 +6,7 @@ out: bodies and tokens are among them.
 """
 
 import io
+import logging
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -15,6 +16,9 @@ import structlog
 
 from receiver.text import printable
 
+LIBRARY_HINT = (
+    "A line of a library that the receiver uses; the receiver's own lines say what follows."
+)
 _FIRST = ("event", "reason", "error", "problem", "entry", "hint")
 
 
@@ -72,6 +76,29 @@ def configure(level: str = "info", form: str = "", *, colors: bool = True, **alw
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", file)),
         cache_logger_on_first_use=False,
     )
+    _take_in_libraries()
+
+
+class _FromLibrary(logging.Handler):
+    """Writes what a library logs as a line of ours: whoever reads JSON meets nothing else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            fields = {"logger": record.name, "hint": LIBRARY_HINT}
+            more = {"exc_info": record.exc_info} if record.exc_info else {}
+            structlog.get_logger().log(record.levelno, record.getMessage(), **fields, **more)
+        except Exception:  # noqa: BLE001 - a line that cannot be made must not end what wrote it
+            self.handleError(record)
+
+
+def _take_in_libraries() -> None:
+    """Let azure-identity, aiohttp, asyncio and Python's warnings speak through our log."""
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, _FromLibrary)]:
+        root.removeHandler(handler)
+    root.addHandler(_FromLibrary(logging.WARNING))
+    logging.captureWarnings(capture=True)
 
 
 def _renderer(form: str, *, colors: bool) -> structlog.typing.Processor:

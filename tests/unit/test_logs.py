@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import re
 import sys
 
@@ -98,3 +99,39 @@ def test_json_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure()
     structlog.get_logger().warning("refused", sender="\x1b[2J\nforged")
     assert json.loads(capsys.readouterr().err)["sender"] == "\x1b[2J\nforged"
+
+
+@pytest.mark.parametrize("form", ["json", "logfmt", "console"])
+def test_libraries_speak_as_we_do(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """azure-identity's many lines, aiohttp's tracebacks and Python's warnings are lines of our log."""
+    logs.configure(form=form, colors=False)
+    library = logging.getLogger("azure.identity.aio")
+    library.info("a request, told in ten lines")
+    library.warning("no token: %s", "first\nsecond")
+    try:
+        raise RuntimeError("boom")
+    except RuntimeError:
+        logging.getLogger("aiohttp.client").exception("a defect")
+
+    written = capsys.readouterr().err
+    assert "ten lines" not in written
+    if form == "json":
+        first, second = map(json.loads, written.splitlines())
+        assert (first["event"], first["logger"]) == (
+            "no token: first\nsecond",
+            "azure.identity.aio",
+        )
+        assert (first["level"], second["level"]) == ("warning", "error")
+        assert first["hint"]
+        assert second["exception"][0]["exc_value"] == "boom"
+    else:
+        assert "boom" in written
+        assert "\nsecond" not in written
+
+
+def test_a_library_s_line_comes_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """However often the log was set up."""
+    for _ in range(2):
+        logs.configure()
+    logging.getLogger("asyncio").warning("slow")
+    assert capsys.readouterr().err.count("slow") == 1
