@@ -23,6 +23,7 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.config.followed_file import FollowedFile, Watch
 from receiver.config.selection import selector
 from receiver.config.settings import Settings, load_allowlist, place
+from receiver.daemon_threads import DaemonThreads
 from receiver.delivery.sender import Delivery
 from receiver.delivery.setup import open_delivery
 from receiver.errors import ReceiverError
@@ -204,6 +205,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
     A second signal ends the process at once, and loses nothing.
     """
     stop = stop_on_signals()
+    asyncio.get_running_loop().set_default_executor(DaemonThreads())
     allocator.tune_malloc()
     async with running(settings, connection) as receiver:
         allocator.freeze_gc()
