@@ -4,6 +4,7 @@ In: settings, and where to deliver to. Out: a `Delivery` that is ready to run.
 """
 
 import asyncio
+import math
 import os
 import random
 from collections.abc import Callable
@@ -42,7 +43,8 @@ def _tokens(
     if authentication is None:
         return None
     make = entra.credential_maker(authentication, connection)
-    tokens = entra.Tokens(make, entra.scope_of(connection), clock)
+    seconds = min(entra.TOKEN_SECONDS, (settings.send_timeout_seconds or math.inf) / 2)
+    tokens = entra.Tokens(make, entra.scope_of(connection), clock, seconds)
     stack.push_async_callback(tokens.close)
     return tokens.get
 
