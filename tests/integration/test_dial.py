@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -32,25 +32,44 @@ def server_context(*names: str) -> ssl.SSLContext:
     return context
 
 
-def port_of(server: asyncio.Server) -> int:
-    return int(server.sockets[0].getsockname()[1])
-
-
 @asynccontextmanager
-async def service(
-    context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+async def listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    context: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[int]:
-    """Answer each POST; gives the port."""
+    """Serve each connection, and leave nothing behind; gives the port."""
+    tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await reader.readuntil(b"\r\n\r\nbody"):
-                writer.write(OK)
-        writer.close()
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        tasks.add(task)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await serve(reader, writer)
+        finally:
+            writer.transport.abort()
 
-    server = await asyncio.start_server(serve, host, 0, ssl=context)
+    server = await asyncio.start_server(one, host, 0, ssl=context)
     async with server:
-        yield port_of(server)
+        yield int(server.sockets[0].getsockname()[1])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each POST."""
+    while await reader.readuntil(b"\r\n\r\nbody"):
+        writer.write(OK)
+
+
+async def be_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Read, and say nothing."""
+    while await reader.read(1 << 16):
+        pass
 
 
 @dataclass
@@ -63,34 +82,32 @@ class Proxy:
 
     @asynccontextmanager
     async def running(self, context: ssl.SSLContext | None = None) -> AsyncIterator["Proxy"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
-        self.port = port_of(server)
-        async with server:
+        async with listening(self._serve, context) as self.port:
             yield self
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            self.heads.append(head)
-            if head.startswith("CONNECT"):
-                writer.write(self.answer)
-                await writer.drain()
-                if self.answer == ESTABLISHED:
-                    host, _, port = head.split()[1].rpartition(":")
-                    reader2, writer2 = await asyncio.open_connection(host.strip("[]"), int(port))
-                    await asyncio.gather(_copy(reader, writer2), _copy(reader2, writer))
-            else:
-                await reader.readexactly(4)
-                writer.write(OK)
-                await reader.read()
-        writer.close()
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.heads.append(head)
+        if not head.startswith("CONNECT"):
+            await reader.readexactly(4)
+            writer.write(OK)
+            await reader.read()
+            return
+        writer.write(self.answer)
+        await writer.drain()
+        if self.answer == ESTABLISHED:
+            host, _, port = head.split()[1].rpartition(":")
+            reader2, writer2 = await asyncio.open_connection(host.strip("[]"), int(port))
+            try:
+                await asyncio.gather(_copy(reader, writer2), _copy(reader2, writer))
+            finally:
+                writer2.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while part := await reader.read(1 << 16):
-            writer.write(part)
-    writer.close()
+    while part := await reader.read(1 << 16):
+        writer.write(part)
+    writer.transport.abort()
 
 
 @asynccontextmanager
@@ -108,7 +125,7 @@ async def test_a_proxy_is_asked_for_a_tunnel(kind: str) -> None:
     proxy = Proxy()
     async with (
         proxy.running(server_context("localhost") if kind == "https" else None),
-        service(server_context("127.0.0.1")) as port,
+        listening(answer, server_context("127.0.0.1")) as port,
         client(HTTPS_PROXY=f"{kind}://u:p@localhost:{proxy.port}") as us,
     ):
         for _ in range(2):
@@ -176,7 +193,7 @@ async def test_a_host_s_certificate_is_checked_through_a_proxy() -> None:
     """A proxy that re-signs without our trust is found out, and nothing is sent."""
     async with (
         Proxy().running() as proxy,
-        service(server_context("other.test")) as port,
+        listening(answer, server_context("other.test")) as port,
         client(HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}") as us,
     ):
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -194,7 +211,7 @@ def _has_ipv6() -> bool:
 @in_loop()
 async def test_both_address_families_are_spoken() -> None:
     """An address of version 6 in brackets, over TLS."""
-    async with service(server_context("::1"), "::1") as port, client() as us:
+    async with listening(answer, server_context("::1"), "::1") as port, client() as us:
         assert (await us.post(f"https://[::1]:{port}/", {}, b"body")).body == b"ok"
 
 
@@ -209,7 +226,7 @@ def _addresses(*hosts: str, port: int) -> Iterable[dial._Address]:
 async def test_a_dead_address_gives_way_to_the_next(dead: str) -> None:
     """One that refuses at once, one that is silent after a quarter of a second. RFC 8305."""
     full = socket.create_server(("127.0.0.2", 0), backlog=0)
-    async with service() as port:
+    async with listening(answer) as port:
         hosts = [f"127.0.0.{number}" for number in (2, 3)]
         extra = []
         if dead == "is silent":  # a listener whose queue is full drops what comes
@@ -231,7 +248,7 @@ async def test_a_dead_address_gives_way_to_the_next(dead: str) -> None:
 @in_loop()
 async def test_an_address_that_refuses_is_said_with_its_port() -> None:
     """The first one's error is told when none answers."""
-    async with service() as port:
+    async with listening(answer) as port:
         pass
     async with client() as us:
         with pytest.raises(CannotConnect, match=f"127.0.0.1:{port}"):
@@ -241,12 +258,11 @@ async def test_an_address_that_refuses_is_said_with_its_port() -> None:
 @in_loop()
 async def test_a_time_limit_names_the_stage() -> None:
     """A name server, a firewall, a handshake and a slow service have different cures."""
-    silent = await asyncio.start_server(lambda *_: asyncio.sleep(1), "127.0.0.1", 0)
-    address = f"127.0.0.1:{port_of(silent)}"
-    async with silent:
-        async with client(0.2, HTTPS_PROXY=address) as us:
+    async with listening(be_silent) as port:
+        address = f"127.0.0.1:{port}"
+        async with client(1.0, HTTPS_PROXY=address) as us:
             with pytest.raises(TimedOut, match=f"asking the proxy http://{address} for host.test"):
                 await us.post("https://host.test/", {}, b"body")
-        async with client(0.2) as us:
+        async with client(1.0) as us:
             with pytest.raises(TimedOut, match=r"agreeing on TLS with 127\.0\.0\.1"):
                 await us.post(f"https://{address}/", {}, b"body")
