@@ -1,8 +1,10 @@
 """Compiles receiver/native where a package is built: a hook of hatchling, or `python hatch_build.py`.
 
-Without a C compiler or Python's headers the package is built without the kernel, and the
-full parser takes everything. RECEIVER_KERNEL=require makes that an error, RECEIVER_KERNEL=off
-leaves it out.
+The kernel keeps to the limited API of Python 3.11, so one build is for that and every later
+Python (cp311-abi3). Free-threaded Pythons have no limited API, and get no kernel: it is not
+made for threads either. Without a C compiler or Python's headers the package is built without
+it too, and the full parser takes everything. RECEIVER_KERNEL=require makes that an error,
+RECEIVER_KERNEL=off leaves it out.
 """
 
 import os
@@ -21,6 +23,11 @@ FLAGS = (
     "-fPIC",
     "-shared",
     "-fvisibility=hidden",
+    "-fstack-protector-strong",
+    "-D_FORTIFY_SOURCE=2",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
     "-Wl,--build-id=none",
     "-s",
 )
@@ -32,14 +39,16 @@ class NotBuilt(Exception):
 
 
 def build(root: Path, *flags: str) -> Path:
-    """Compile the kernel for this Python, into receiver/. Raises: NotBuilt."""
+    """Compile the kernel into receiver/. Raises: NotBuilt."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     headers = Path(sysconfig.get_path("include"))
     if not shutil.which(compiler[0]):
         raise NotBuilt(f"there is no C compiler ({compiler[0]})")
     if not (headers / "Python.h").exists():
         raise NotBuilt(f"Python's headers are not in {headers}")
-    made = root / "receiver" / f"kernel{sysconfig.get_config_var('EXT_SUFFIX')}"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise NotBuilt("a free-threaded Python has no limited API")
+    made = root / "receiver" / "kernel.abi3.so"
     fresh = made.with_suffix(f".{os.getpid()}")
     command = [
         *compiler,
@@ -54,6 +63,8 @@ def build(root: Path, *flags: str) -> Path:
     if done.returncode:
         raise NotBuilt(f"{compiler[0]} failed:\n{done.stderr}")
     fresh.replace(made)  # at once: a process may have the one before open
+    for other in set(made.parent.glob("kernel.*.so")) - {made}:
+        other.unlink()  # of one Python alone: it would be imported in this one's place
     return made
 
 
@@ -80,12 +91,13 @@ else:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
     class CustomBuildHook(BuildHookInterface[Any]):
-        """Puts the kernel into the wheel, which is then for one Python and one platform."""
+        """Puts the kernel into the wheel, which is then for one platform."""
 
         def initialize(self, version: str, build_data: dict[str, Any]) -> None:
             """Build before the files are gathered."""
             del version
             if made := build_if_wanted(Path(self.root)):
                 build_data["pure_python"] = False
-                build_data["infer_tag"] = True
+                platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+                build_data["tag"] = f"cp311-abi3-{platform}"
                 build_data["artifacts"].append(f"receiver/{made.name}")

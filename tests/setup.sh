@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the programs that tests start and that no Python package brings: a browser for
 # the pages, openssl for certificates, shellcheck for our scripts, a C compiler for
-# receiver/kernel.c, helm and kubectl for the manifests. Where it cannot, the tests that
+# receiver/native, helm and kubectl for the manifests. Where it cannot, the tests that
 # need them say so.
 set -eu
 PYTHON=.venv/bin/python
@@ -30,4 +30,4 @@ if [ -n "$missing" ]; then
     [ -z "$missing" ] || echo "tests: install$missing by hand; what needs them is skipped" >&2
 fi
 "$PYTHON" -m tests.kubernetes_tools || echo "tests: the chart is not rendered, and kustomize not compared with it" >&2
-[ -n "$kernel" ] || "$PYTHON" hatch_build.py || echo "tests: the compiled loops are not tested" >&2
+[ -n "$kernel" ] || "$PYTHON" hatch_build.py || echo "tests: the compiled kernel is not tested" >&2

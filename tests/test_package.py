@@ -27,7 +27,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 
 @pytest.fixture(scope="module", params=["require", "off"])
 def kernel(request: pytest.FixtureRequest) -> str:
-    """Say whether the loops are compiled; without a compiler they are not, and that is tested too."""
+    """Say whether the kernel is compiled; without a compiler it is not, and that is tested too."""
     if request.param == "require" and not IS_COMPILED:
         pytest.skip("the kernel is not built")
     return str(request.param)
@@ -51,6 +51,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, kernel: str) 
     ]
     assert len(compiled) == (kernel == "require")
     assert wheel.name.endswith("-none-any.whl") is (kernel == "off")
+    assert ("-cp311-abi3-" in wheel.name) is (kernel == "require"), "one wheel for all Pythons"
     for name in (
         "receiver/config/default_metrics.json",
         "receiver/sandbox/page.html",

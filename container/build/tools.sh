@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the build stages need (the compiler for receiver/kernel.c), and with `s6` what the image's supervisor needs.
+# What the build stages need (the compiler for receiver/native), and with `s6` what the image's supervisor needs.
 #
 # s6 is unpacked into /out/s6 and not installed: the final stage copies it, and
 # Triton's own packages stay as NGC made them.
