@@ -8,7 +8,8 @@
     |   +-- Unauthorized         401: no credentials, or wrong ones
     |   +-- Forbidden            403: a certificate that may not
     |   +-- ForeignPage          403: a web page of another site sent it
-    |   +-- WrongAddress         404: a POST to where nothing is
+    |   +-- WrongAddress         404: a write to a path that takes none
+    |   +-- WrongMethod          405: the write path, and not a POST
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
     |   |   +-- DecodedTooLarge
@@ -100,11 +101,19 @@ class ForeignPage(RequestRefused):
 
 
 class WrongAddress(RequestRefused):
-    """It was POSTed to where nothing is."""
+    """A sender wrote to a path that takes no writes."""
 
     reason = "wrong_address"
     hint = "Remote-write goes to /api/v1/write: mend the url in the sender's remote_write."
     status = 404
+
+
+class WrongMethod(RequestRefused):
+    """A sender came to the write path with another method than POST."""
+
+    reason = "wrong_method"
+    hint = "A redirect on the way turns POST into GET: name the final url in the sender's remote_write."
+    status = 405
 
 
 class UnsupportedMedia(RequestRefused):
@@ -231,3 +240,13 @@ class Unreachable(ReceiverError):
         self.cause = printable(cause)
         super().__init__(self.cause)
         self.hint = hint
+
+
+def _final(kind: type[RequestRefused]) -> set[str]:
+    """List the reasons of a kind and of those below it after which a sender gives its samples up."""
+    own = {kind.reason} if kind.status < 500 and kind is not BrokenOff else set()
+    return own.union(*(_final(each) for each in kind.__subclasses__()))
+
+
+FINAL_REASONS = frozenset(_final(RequestRefused) - {RequestRefused.reason})
+"""Why a request is refused for good: its sender does not come again, and the samples are lost."""

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from receiver.azure.connection_string import Connection
 from receiver.azure.limits import EXPIRY_MS
 from receiver.config.followed_file import FollowedFile, Watch
 from receiver.config.selection import selector
-from receiver.config.settings import Settings, load_allowlist, place
+from receiver.config.settings import Origin, Settings, load_allowlist, place
 from receiver.daemon_threads import DaemonThreads
 from receiver.delivery.sender import Delivery
 from receiver.delivery.setup import open_delivery
@@ -35,8 +35,11 @@ from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
 from receiver.server.server import Server
 from receiver.server.write_handler import WriteHandler
+from receiver.status.about import About
 from receiver.status.monitor import Monitor
+from receiver.status.outlook import Bounds
 from receiver.status.pages import make_pages
+from receiver.status.patience import PATIENCE, Patience
 from receiver.status.sampling import Sampling
 from receiver.status.snapshot import Observer
 
@@ -71,8 +74,12 @@ async def running(
     settings: Settings,
     connection: Connection,
     clock: Callable[[], float] = time.time,
+    patience: Patience = PATIENCE,
+    origins: Sequence[Origin] = (),
 ) -> AsyncIterator[Receiver]:
     """Run a receiver for as long as the context lasts. `clock` is in seconds since the epoch.
+
+    `patience` says how soon a state is a verdict; `origins` are shown as the settings in effect.
 
     Raises: OutboxError, SettingsError where it cannot start.
     """
@@ -115,9 +122,16 @@ async def running(
             watch,
             events,
         )
-        monitor = Monitor(observer, observation, settings.price_per_gb)
+        monitor = Monitor(
+            observer,
+            observation,
+            settings.price_per_gb,
+            settings.outbox_dir,
+            Bounds(settings.items_per_second, settings.senders),
+            patience,
+        )
         await monitor.begin()
-        url = await server.open(make_pages(monitor, watch))
+        url = await server.open(make_pages(monitor, watch, _about(settings, origins)))
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         opening = _watched(_until_open(committer), "outbox", broken)
         looking = _watched(monitor.run(), "monitor", broken)
@@ -129,6 +143,7 @@ async def running(
             for task in (opening, looking, watching):
                 task.cancel()
             await _stop(server, delivery, sending, settings.shutdown_seconds)
+            monitor.keep()
 
 
 async def _until_open(committer: Committer) -> None:
@@ -145,6 +160,11 @@ async def _until_open(committer: Committer) -> None:
     committer.opened.result()
     if was_slow:
         log.info("outbox is open", seconds=round(loop_time() - began_at + OPENING_SECONDS, 1))
+
+
+def _about(settings: Settings, origins: Sequence[Origin]) -> About:
+    """Say which receiver this is."""
+    return About(settings.host, settings.cloud_role, settings.cloud_role_instance, origins)
 
 
 def _watched(
@@ -199,7 +219,12 @@ async def _stop(
         await asyncio.wait({sending})
 
 
-async def serve(settings: Settings, connection: Connection) -> int:
+async def serve(
+    settings: Settings,
+    connection: Connection,
+    patience: Patience = PATIENCE,
+    origins: Sequence[Origin] = (),
+) -> int:
     """Run until SIGTERM or SIGINT (0), or a part fails (1).
 
     A second signal ends the process at once, and loses nothing.
@@ -207,7 +232,7 @@ async def serve(settings: Settings, connection: Connection) -> int:
     stop = stop_on_signals()
     asyncio.get_running_loop().set_default_executor(DaemonThreads())
     allocator.tune_malloc()
-    async with running(settings, connection) as receiver:
+    async with running(settings, connection, patience=patience, origins=origins) as receiver:
         allocator.freeze_gc()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, receiver.watch.ask)
         log.info(

@@ -1,5 +1,7 @@
 """Lengths of time, sizes, times of day and others' words, as a person can read them. Pure."""
 
+from datetime import UTC, datetime
+
 
 def span(seconds: float) -> str:
     """Spell a length of time as a person says it: 40 s, 12 min, 3 h, 3 days."""
@@ -21,6 +23,11 @@ def size(count: float) -> str:
 def clock_time(at: float) -> str:
     """Spell a moment as the time of day in UTC."""
     return f"{int(at) // 3600 % 24:02}:{int(at) // 60 % 60:02} UTC"
+
+
+def moment(at: float) -> str:
+    """Spell a moment in UTC, to the second: 2026-11-27T15:02:08Z."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def printable(text: str) -> str:

@@ -33,7 +33,7 @@ LAST_LABELS = ("job", "instance")
 
 LINE_START = b'{"time":"'
 LINE_END = b"}]}}}\n"
-_NAME, _VALUE = b'"metrics":[{"name":', b',"value":'
+_VALUE = b',"value":'
 """What stands before a template's name, and what a template ends with."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,10 +140,14 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
     return Template(middle, cut, left_out)
 
 
-def name_of(template: bytes) -> str:
-    """Read the metric's name from a series' template, with its common start or without."""
-    name: str = json.loads(template.rpartition(_NAME)[2].removesuffix(_VALUE))
-    return name
+def series_of(template: bytes) -> tuple[str, dict[str, str]]:
+    """Read a series' name and labels back from its template, or from the end of one.
+
+    The bytes looked for hold a quote that no JSON string holds without a backslash before it.
+    """
+    data = template.partition(b'},"data":')[2]
+    base_data = json.loads(b"".join((b'{"data":', data, b"0", LINE_END)))["data"]["baseData"]
+    return base_data["metrics"][0]["name"], base_data.get("properties", {})
 
 
 def common_start(identity: Identity) -> bytes:

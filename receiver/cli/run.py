@@ -28,28 +28,28 @@ without Azure:
 log = structlog.get_logger()
 
 
-def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
+def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) -> int:
     """Run it."""
     service.warn_of_suspicions(load_allowlist(settings))
     rules = read_rules(settings.web_config_file, settings.bearer_token_file)[0]
     if warning := exposure(settings.listen, rules):
         log.warning("setting", problem=warning)
     if given.sandbox:
-        return asyncio.run(_run_with_sandbox(settings))
+        return asyncio.run(_run_with_sandbox(settings, origins))
     connection, warnings = find_connection(settings)
     for warning in warnings:
         log.warning("setting", problem=warning)
     if connection is None:
         print(NO_DESTINATION, file=sys.stderr)
         return 2
-    return asyncio.run(service.serve(settings, connection))
+    return asyncio.run(service.serve(settings, connection, origins=origins))
 
 
-async def _run_with_sandbox(settings: Settings) -> int:
+async def _run_with_sandbox(settings: Settings, origins: list[Origin]) -> int:
     async with sandbox_at(settings.sandbox_listen) as server:
         log.info("sandbox listens", address=server.url)
         connection = parse_connection(server.connection_string)
-        return await service.serve(settings, connection)
+        return await service.serve(settings, connection, origins=origins)
 
 
 @asynccontextmanager

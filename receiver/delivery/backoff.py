@@ -9,7 +9,7 @@ way for all: an endpoint that refuses gets a handful of requests a minute.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from receiver.azure.policy import Action
 
@@ -53,6 +53,11 @@ class Backoff:
     def wait_seconds(self, now: float) -> float:
         """Say how long nothing may be sent; 0 when something may."""
         return max(0.0, self.state.until - now) if self.state.failures else 0.0
+
+    def retry_now(self, now: float) -> None:
+        """End the wait: one batch tries at once. What failed is not forgotten."""
+        if self.state.failures:
+            self.state = replace(self.state, until=now)
 
     def at_once(self, senders: int) -> int:
         """Say how many batches may be under way: one while it is not known that the endpoint takes them."""

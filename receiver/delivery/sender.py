@@ -126,6 +126,11 @@ class Delivery:
         self._stopping = True
         self._changed.set()
 
+    def retry_now(self) -> None:
+        """Try again at once: what was wrong has been set right."""
+        self.gate.retry_now(self._loop.time())
+        self._changed.set()
+
     async def _next_batches(self) -> list[Batch]:
         """Wait until batches may go, and return them; none when stopping."""
         while not self._stopping:

@@ -23,3 +23,9 @@ def bury(database: sqlite3.Connection, letters: Sequence[DeadLetter], now: float
         database.execute(
             "DELETE FROM dead_letters WHERE id <= (SELECT MAX(id) FROM dead_letters) - ?", (KEPT,)
         )
+
+
+def latest(database: sqlite3.Connection, limit: int) -> list[tuple[float, int, str, str]]:
+    """Read the latest rejected items, the newest first: when, status, the service's words, the item."""
+    query = "SELECT rejected_at, status, message, item FROM dead_letters ORDER BY id DESC LIMIT ?"
+    return database.execute(query, (limit,)).fetchall()

@@ -28,7 +28,7 @@ from receiver.errors import Damaged, OutboxError, OutboxFull
 from receiver.outbox import order as turn
 from receiver.outbox import schema
 from receiver.outbox.batch import Append, Batch, PackedBatch, Settlement, Statistics, compress, pack
-from receiver.outbox.dead_letters import bury
+from receiver.outbox.dead_letters import bury, latest
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
 
@@ -363,6 +363,10 @@ class Outbox:
             set_aside=self._set_aside,
             full=self._why_full(),
         )
+
+    def dead_letters(self, limit: int) -> list[tuple[float, int, str, str]]:
+        """Read the latest rejected items, as `receiver.outbox.dead_letters` has them."""
+        return latest(self._database, limit)
 
     def compact(self) -> bool:
         """Give the disk back some of what an emptied outbox no longer needs; says if there is more."""

@@ -7,6 +7,7 @@ raise to a status; a request never ends in a traceback. Rules: Remote-Write 1.0 
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from receiver import cross_origin
 from receiver.errors import (
+    FINAL_REASONS,
     BrokenOff,
     ForeignPage,
     MemoryShort,
@@ -28,6 +30,7 @@ from receiver.errors import (
     TooSlow,
     Unauthorized,
     WrongAddress,
+    WrongMethod,
 )
 from receiver.events import Events, Kind
 from receiver.intake.decode import Message, declared_length
@@ -53,6 +56,8 @@ DECODED_TIMES = 4
 """What a request takes at most while it is at work, in its decoded size; see tests/hostile."""
 REFUSED = Kind("request", "request refused")
 FAILED = Kind("request", "request failed")
+PAGE_REFUSED = Kind("page", "page refused")
+_SENDERS = re.compile("prometheus|vmagent|opentelemetry|alloy|grafana", re.IGNORECASE)
 
 Page = Callable[[], Awaitable[bytes]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -150,9 +155,9 @@ class App:
         except MemoryError:
             return self._refuse_early(MemoryShort("memory ran out"), request)
         except web.HTTPException as error:
-            if error.status != 404 or request.method != "POST":
+            if error.status not in (404, 405) or not _is_a_sender(request):
                 raise
-            return self._refuse_early(WrongAddress(f"nothing is at {request.path[:80]}"), request)
+            return self._refuse_early(_misled(request), request)
         finally:
             if guard:
                 guard.done()
@@ -264,17 +269,26 @@ class App:
     def _refuse(
         self, error: RequestRefused, message: Message | None, request: web.Request
     ) -> web.Response:
-        self._events.happened(
-            REFUSED,
-            error.reason,
-            f"{error.status} {error}",
-            error.hint,
-            sender=request.headers.get("User-Agent", ""),
+        is_a_sender = request.path == WRITE_PATH or _is_a_sender(request)
+        if is_a_sender and error.reason in FINAL_REASONS:
+            self._write_handler.counts.lost_bytes += request.content_length or 0
+        is_first_question = (
+            isinstance(error, Unauthorized) and "Authorization" not in request.headers
         )
+        if is_a_sender or not is_first_question:  # a browser asks without, then with credentials
+            self._events.happened(
+                REFUSED if is_a_sender else PAGE_REFUSED,
+                error.reason,
+                f"{error.status} {error}",
+                error.hint,
+                sender=request.headers.get("User-Agent", ""),
+            )
         if isinstance(error, Unauthorized):
             challenge = {"WWW-Authenticate": self._access.rules.challenge}
             return web.Response(status=error.status, text="Unauthorized\n", headers=challenge)
         response = _response(Reply(error.status, f"{error}. {error.hint}"), message)
+        if isinstance(error, WrongMethod):
+            response.headers["Allow"] = "POST"
         if isinstance(error, NotCommitted):
             response.headers["Retry-After"] = str(
                 retry_after_seconds(request.headers.get("Retry-Attempt", ""))
@@ -282,14 +296,16 @@ class App:
         return response
 
     def _refuse_early(self, error: RequestRefused, request: web.Request) -> web.Response:
-        """Refuse what does not get as far as `_write`; a POST is some sender's, who thinks it does."""
+        """Refuse a request before it reaches `_write`; a sender's counts as a write attempt."""
         response = self._refuse(error, None, request)
-        self._write_handler.counts.replies[str(response.status)] += 1
-        if request.method == "POST":
+        if request.path == WRITE_PATH or _is_a_sender(request):
+            self._write_handler.counts.replies[str(response.status)] += 1
             self._write_handler.counts.last_request_at = time.time()
         return response
 
-    async def _explain_write(self, _: web.Request) -> web.Response:
+    async def _explain_write(self, request: web.Request) -> web.Response:
+        if _is_a_sender(request):
+            raise _misled(request)
         text = "Remote-write wants POST: name this address as the url of a remote_write in prometheus.yml.\n"
         return web.Response(status=405, text=text, headers={"Allow": "POST"})
 
@@ -314,6 +330,29 @@ class App:
             return web.Response(body=await self._pages.status(), content_type="application/json")
         except NotCommitted as error:
             return web.json_response({"error": str(error)}, status=503)
+
+
+def _is_a_sender(request: web.Request) -> bool:
+    """Whether a request is some sender's, whatever its path and method: by its headers."""
+    headers = request.headers
+    return (
+        "X-Prometheus-Remote-Write-Version" in headers
+        or headers.get("Content-Encoding", "").lower() in {"snappy", "zstd"}
+        or "protobuf" in headers.get("Content-Type", "")
+        or (request.method != "GET" and bool(_SENDERS.search(headers.get("User-Agent", ""))))
+    )
+
+
+def _misled(request: web.Request) -> RequestRefused:
+    """Say that a sender came to the wrong path, or by the wrong method: what it asked, and the right url."""
+    right = request.url.with_path(WRITE_PATH).with_query(None)
+    asked = request.url.with_query(None)
+    if request.path == WRITE_PATH:
+        return WrongMethod(
+            f"{request.method} {str(asked)[:200]} cannot write: remote-write is POST {right}"
+        )
+    text = f"{request.method} {str(asked)[:200]} takes no writes: the url is {str(right)[:200]}"
+    return WrongAddress(text)
 
 
 async def _expect(_: web.Request) -> None:

@@ -1,46 +1,52 @@
 """One line that says how the receiver is, the cause of what is wrong first.
 
-In: `Facts`, what is known at one moment. Out: a `Diagnosis`: a state, a sentence, what
-to do. Pure: the page's first line, /api/v1/status, readiness and the log all say this.
+In: `Facts`, what is known at one moment. Out: a `Diagnosis`: findings, each a state, a
+sentence, and what to do. Pure: the page's first line, /api/v1/status, readiness and the
+log all say this.
 
 Theory of operation: `_FINDERS` are asked in the order of cause and effect. A disk that
-cannot be written makes requests fail, a service that refuses makes the outbox grow:
-whatever is found first is the verdict, the others are `also`.
+cannot be written makes requests fail, a service that refuses makes the outbox grow: the
+first finding is the verdict, the others are `also`. How bad it is says the worst of all.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from receiver.azure.policy import Action
 from receiver.azure.rejections import TOO_OLD
+from receiver.errors import FINAL_REASONS
+from receiver.events import RecentError
+from receiver.status import outlook
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
+from receiver.status.outlook import Bounds
+from receiver.status.patience import INTERVALS, PATIENCE, Patience
 from receiver.status.snapshot import Snapshot
 from receiver.status.verdicts import MEANINGS, Severity, State, anchor
-from receiver.text import clock_time, size, span
+from receiver.text import moment, size, span
 
-SILENT_SECONDS = 120.0
-"""Prometheus comes at least each scrape interval, 15 s to a minute, and once a minute with metadata."""
-STARTING_SECONDS = 60.0
-FIRST_VALUES_SECONDS = 20.0
-FIRST_IRATES_SECONDS = 150.0
-"""An _irate takes two scrapes and an evaluation each minute."""
-BEHIND_SECONDS = 120.0
 CLOCK_SECONDS = 600.0
 """The service takes two hours ahead and 48 behind; ten minutes off already puts charts wrong."""
 OLD_SAMPLES_SECONDS = 3 * 3600.0
 """Prometheus keeps some two hours to send again: what is older has a wrong time."""
+SAME_TIME_SECONDS = 3 * 86400.0
+"""A time that is so near to now once its unit is another was written in that unit."""
+STEADY_REFUSALS = 2
+"""Refused requests in a window that are more than an accident."""
 HARMLESS_DROPS = frozenset({"stale", "nan"})
 WORDS_LIMIT = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a diagnosis is made from. `flow` covers the last two minutes and a bit.
+    """What a diagnosis is made from. `flow` covers the window of `patience`, or longer.
 
     `clock_ahead_seconds` is how far our clock is ahead of the service's, None while
     unknown; `newest_sample_at` is the time of the latest sample that came, 0 before the
     first; `first_received_at` when this process got its first sample, 0 before it.
+    `interval` and `selected_interval` are how far apart samples come, 0 while unknown;
+    `refusals` are the recent errors of requests by reason, `first_seen` says since when a
+    state lasts.
     """
 
     snapshot: Snapshot
@@ -53,16 +59,21 @@ class Facts:
     outbox_error: str = ""
     last_rejection: str = ""
     config_error: str = ""
+    interval: float = 0.0
+    selected_interval: float = 0.0
+    refusals: Mapping[str, RecentError] = field(default_factory=dict)
+    first_seen: Mapping[State, float] = field(default_factory=dict)
+    bounds: Bounds = field(default_factory=Bounds)
+    patience: Patience = PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The verdict: `line` is what people read first, `hint` what they should do."""
+class Finding:
+    """One thing that is wrong, or that all is well: a sentence, and what to do."""
 
     state: State
     detail: str
     hint: str = ""
-    also: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -76,189 +87,275 @@ class Diagnosis:
 
     @property
     def runbook(self) -> str:
-        """Where the runbook speaks of it."""
-        return f"docs/runbook.md#{anchor(self.state)}"
+        """Where the runbook speaks of it: an address at the receiver itself."""
+        return f"/runbook#{anchor(self.state)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The verdict: the first of the findings is the cause, `severity` is that of the worst."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def first(self) -> Finding:
+        """The cause."""
+        return self.findings[0]
+
+    @property
+    def state(self) -> State:
+        """The cause's state."""
+        return self.first.state
+
+    @property
+    def line(self) -> str:
+        """What people read first."""
+        return self.first.line
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """The lines of what else is wrong."""
+        return tuple(finding.line for finding in self.findings[1:])
+
+    @property
+    def severity(self) -> Severity:
+        """How bad the worst of all is."""
+        return max((finding.severity for finding in self.findings), key=list(Severity).index)
 
 
 def diagnose(facts: Facts) -> Diagnosis:
     """Find what is wrong, the cause first. Raises: nothing."""
-    found = [each for finder in _FINDERS for each in finder(facts)]
-    first, rest = found[0], found[1:]
-    also = tuple(each.line for each in rest if each.severity is not Severity.GOOD)
-    return Diagnosis(first.state, first.detail, first.hint, also)
+    first, *rest = [finding for finder in _FINDERS for finding in finder(facts)]
+    return Diagnosis((first, *(each for each in rest if each.severity is not Severity.GOOD)))
 
 
-def _disk(facts: Facts) -> Iterator[Diagnosis]:
-    found = facts.snapshot
-    words = facts.outbox_error if found.outbox_failing else ""
-    if not words and found.outbox.size_bytes < found.outbox.max_bytes:
-        words = found.outbox.full  # not for its own size
-    if found.outbox_failing or words:
+def _disk(facts: Facts) -> Iterator[Finding]:
+    snapshot = facts.snapshot
+    words = facts.outbox_error if snapshot.outbox_failing else ""
+    if not words and snapshot.outbox.size_bytes < snapshot.outbox.max_bytes:
+        words = snapshot.outbox.full  # not for its own size
+    if snapshot.outbox_failing or words:
         hint = "Make room, or make RECEIVER_OUTBOX_DIR writable; the receiver goes on by itself."
         if "restart" in words:
             hint = "And leave the files in RECEIVER_OUTBOX_DIR to the receiver while it runs."
-        yield Diagnosis(State.DISK, words or "the outbox cannot be written", hint)
+        detail = _with(words or "the outbox cannot be written", _since(facts, State.DISK))
+        yield Finding(State.DISK, _with(detail, outlook.loss(snapshot, facts.flow)), hint)
 
 
-def _clock(facts: Facts) -> Iterator[Diagnosis]:
+def _clock(facts: Facts) -> Iterator[Finding]:
     ahead, now = facts.clock_ahead_seconds, facts.snapshot.now
     if ahead is not None and abs(ahead) > CLOCK_SECONDS:
         side = "ahead of" if ahead > 0 else "behind"
         detail = f"this machine's clock is {span(abs(ahead))} {side} Application Insights'"
-        yield Diagnosis(State.CLOCK, detail, "Set the clock (chronyc makestep, timedatectl); look at the host's of a container.")  # fmt: skip
+        yield Finding(State.CLOCK, detail, "Set the clock (chronyc makestep, timedatectl); look at the host's of a container.")  # fmt: skip
         return
     hint = "Set the clock of the machine that Prometheus runs on: a sample's time is its."
-    if facts.flow.ledger.rejected.get("too_new"):
-        count = facts.flow.ledger.rejected["too_new"]
-        yield Diagnosis(State.CLOCK, f"{_items(count)} rejected: more than 2 hours in the future by Application Insights' clock", hint)  # fmt: skip
+    if count := facts.flow.ledger.rejected.get("too_new"):
+        yield Finding(State.CLOCK, f"{_items(count)} rejected: more than 2 hours in the future by Application Insights' clock", hint)  # fmt: skip
     elif facts.newest_sample_at and facts.flow.ledger.committed:
+        if unit := wrong_unit(facts.newest_sample_at, now):
+            detail = f"the samples' times are in {unit}, and remote-write's are in milliseconds"
+            yield Finding(State.CLOCK, detail, "The sender writes the wrong unit; no clock is wrong. Multiply or divide its timestamps.")  # fmt: skip
+            return
         age = now - facts.newest_sample_at
         if age > OLD_SAMPLES_SECONDS or age < -CLOCK_SECONDS:
             side = "old" if age > 0 else "in the future"
             detail = f"the samples that arrive are {span(abs(age))} {side} by this machine's clock"
-            yield Diagnosis(State.CLOCK, detail, hint)
+            yield Finding(State.CLOCK, detail, hint)
 
 
-def _service(facts: Facts) -> Iterator[Diagnosis]:
-    gate = facts.snapshot.gate
+def wrong_unit(sample_at: float, now: float) -> str:
+    """Name the unit that a sample's time was written in by mistake; empty for milliseconds."""
+    for unit, factor in (("seconds", 1e3), ("microseconds", 1e-3), ("nanoseconds", 1e-6)):
+        if abs(sample_at * factor - now) < SAME_TIME_SECONDS:
+            return unit
+    return ""
+
+
+def _service(facts: Facts) -> Iterator[Finding]:
+    snapshot, gate = facts.snapshot, facts.snapshot.gate
     if not gate.failures:
         return
-    waiting = f"; {_waiting(facts.snapshot)}" if facts.snapshot.ledger.pending else ""
-    words = gate.reason[:WORDS_LIMIT]
-    until = clock_time(facts.snapshot.now + facts.snapshot.gate_wait_seconds)
+    words = gate.reason[:WORDS_LIMIT].rstrip(".")
+    until = moment(snapshot.now + snapshot.gate_wait_seconds)
+    waits = _with(outlook.waiting(snapshot), outlook.loss(snapshot, facts.flow))
+    hint = gate.hint
     match gate.action:
         case Action.BLOCKED:
-            said = words.startswith("400 ") or gate.hint[:20].lower() in words.lower()
-            detail = (
-                words if said else f"{words}: {gate.hint}"
-            )  # a web server's words name no cause
-            yield Diagnosis(State.BLOCKED, detail.rstrip(".") + waiting, gate.hint)
+            yield Finding(State.BLOCKED, _with(words, waits), hint)
         case Action.QUOTA:
-            hint = gate.hint or "Raise the daily cap, or send fewer metrics."
-            yield Diagnosis(State.QUOTA, f"{words}; tried again at {until}{waiting}", hint)
+            hint = hint or "Raise the daily cap, or send fewer metrics."
+            yield Finding(State.QUOTA, _with(f"{words}; tried again at {until}", waits), hint)
         case Action.THROTTLE:
-            hint = gate.hint or "Send fewer metrics, or raise the resource's limits if this lasts."
-            yield Diagnosis(State.THROTTLED, f"until {until}: {words}{waiting}", hint)
+            hint = hint or "Send fewer metrics, or raise the resource's limits if this lasts."
+            yield Finding(State.THROTTLED, _with(f"until {until}: {words}", waits), hint)
         case _ if words[:1].isdigit():
-            hint = (
-                gate.hint or "It is the service's own trouble: see Azure's status page if it lasts."
-            )
-            yield Diagnosis(State.FAILING, f"{words}, {gate.failures} in a row{waiting}", hint)
+            hint = hint or "It is the service's own trouble: see Azure's status page if it lasts."
+            yield Finding(State.FAILING, _with(f"{words}, {gate.failures} in a row", waits), hint)
         case _:
-            yield Diagnosis(State.UNREACHABLE, f"{words}, {gate.failures} in a row{waiting}", gate.hint)  # fmt: skip
+            detail = _with(f"{words}, {gate.failures} in a row", waits)
+            yield Finding(State.UNREACHABLE, detail, hint)
 
 
-def _full(facts: Facts) -> Iterator[Diagnosis]:
+def _full(facts: Facts) -> Iterator[Finding]:
     outbox = facts.snapshot.outbox
     if outbox.full and outbox.size_bytes >= outbox.max_bytes:
-        detail = f"the outbox holds {size(outbox.size_bytes)} of {size(outbox.max_bytes)}"
+        detail = f"the outbox holds {size(outbox.size_bytes)} of {size(outbox.max_bytes)}, and every request is answered 503"
+        detail = _with(detail, _since(facts, State.FULL))
         hint = "Application Insights takes less than arrives: mend that first, or raise RECEIVER_OUTBOX_MAX_BYTES."
-        yield Diagnosis(State.FULL, detail, hint)
+        yield Finding(State.FULL, _with(detail, outlook.loss(facts.snapshot, facts.flow)), hint)
 
 
-def _receiving(facts: Facts) -> Iterator[Diagnosis]:
-    found, flow = facts.snapshot, facts.flow
-    last_at, up = found.write_handler.last_request_at, found.now - found.started_at
+def _receiving(facts: Facts) -> Iterator[Finding]:
+    snapshot, flow = facts.snapshot, facts.flow
+    last_at, up = snapshot.write_handler.last_request_at, snapshot.now - snapshot.started_at
+    patience = facts.patience
     hint = "Does prometheus.yml name this receiver under remote_write, and does it run? Ask: appinsights-receiver doctor."
-    if not last_at:
-        if up < STARTING_SECONDS:
-            yield Diagnosis(State.WAITING, f"started {span(up)} ago, no request yet", hint)
+    misled = _misled(facts)
+    if misled and flow.requests <= sum(flow.refused.values()):
+        yield Finding(State.NOT_RECEIVING, misled.words, misled.hint)
+    elif not last_at:
+        if up < patience.starting:
+            yield Finding(State.WAITING, f"started {span(up)} ago, no request yet", hint)
         else:
             detail = f"no request since the start {span(up)} ago"
-            yield Diagnosis(State.NOT_RECEIVING, detail, hint)
-    elif found.now - last_at > SILENT_SECONDS:
-        detail = f"last request {span(found.now - last_at)} ago"
-        yield Diagnosis(State.NOT_RECEIVING, detail, hint)
-    elif sum(flow.refused.values()) >= flow.requests > 0:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(flow.refused.items()))
-        detail = f"all {flow.requests} requests of the last minutes: {reasons}"
-        yield Diagnosis(State.REFUSING, detail, "The answers' text, in Prometheus' log, says why; see the errors below.")  # fmt: skip
+            yield Finding(State.NOT_RECEIVING, detail, hint)
+    elif snapshot.now - last_at > _silence(facts):
+        detail = f"last request {span(snapshot.now - last_at)} ago, at {moment(last_at)}"
+        if facts.interval > patience.silent / INTERVALS:
+            detail += f"; they came every {span(facts.interval)}"
+        yield Finding(State.NOT_RECEIVING, detail, hint)
+    elif flow.requests and sum(flow.refused.values()) >= flow.requests:
+        detail = f"all {flow.requests} requests of the last {span(flow.seconds)}"
+        yield _refused(State.REFUSING, facts, flow.refused, detail)
+    else:
+        lost = {reason: n for reason, n in flow.refused.items() if reason in FINAL_REASONS}
+        if sum(lost.values()) >= STEADY_REFUSALS:
+            detail = f"{sum(lost.values())} of {flow.requests} requests of the last {span(flow.seconds)} for good"
+            yield _refused(State.REFUSING_PART, facts, lost, detail)
 
 
-def _selecting(facts: Facts) -> Iterator[Diagnosis]:
-    found, flow = facts.snapshot, facts.flow
-    if not flow.ledger.received or flow.ledger.received > flow.ledger.unselected:
+def _misled(facts: Facts) -> RecentError | None:
+    """Find the sender that writes to another path, where requests of this window did."""
+    misled = facts.flow.refused.keys() & {"wrong_address", "wrong_method"}
+    return next((facts.refusals[reason] for reason in misled if reason in facts.refusals), None)
+
+
+def _silence(facts: Facts) -> float:
+    """Say how long it may be silent: as the senders' own interval has it."""
+    if not facts.interval:
+        return max(facts.patience.silent, facts.patience.silent_unknown)
+    return max(facts.patience.silent, INTERVALS * facts.interval)
+
+
+def _refused(state: State, facts: Facts, refused: Mapping[str, int], detail: str) -> Finding:
+    """Say which requests are refused, why, whose, and how much is lost with them."""
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(refused.items()))
+    detail = f"{detail}: {reasons}"
+    if facts.flow.lost_bytes:
+        detail += f"; {size(facts.flow.lost_bytes)} of samples lost"
+    worst = max(refused, key=lambda reason: (refused[reason], reason))
+    error = facts.refusals.get(worst)
+    if error is None:
+        return Finding(state, detail, "The answers' text, in the sender's log, says why.")
+    if sender := error.fields.get("sender"):
+        detail += f"; sender {sender}"
+    return Finding(state, f"{detail}. {error.words[:WORDS_LIMIT]}", error.hint)
+
+
+def _selecting(facts: Facts) -> Iterator[Finding]:
+    snapshot, ledger = facts.snapshot, facts.flow.ledger
+    if not ledger.received or ledger.received > ledger.unselected:
         return
-    names = found.metric_names
+    names = snapshot.metric_names
     only_irates = all(name.endswith("_irate") for name in names)
-    grace = FIRST_IRATES_SECONDS if only_irates else FIRST_VALUES_SECONDS
-    if not facts.first_received_at or found.now - facts.first_received_at < grace:
+    grace = facts.patience.first_irates if only_irates else facts.patience.first_values
+    if not facts.first_received_at or snapshot.now - facts.first_received_at < grace:
         detail = "samples arrive; none of those that metrics.json selects has come yet"
-        yield Diagnosis(State.WAITING, detail)
+        yield Finding(State.WAITING, detail)
         return
     arriving = f" of {facts.names_seen} metrics that arrive" if facts.names_seen else ""
-    detail = f"0{arriving} are selected ({flow.ledger.received} samples in {span(flow.seconds)})"
+    detail = f"0{arriving} are selected ({ledger.received} samples in {span(facts.flow.seconds)})"
     if facts.absences:
         first = facts.absences[0]
         detail += f". {first.name}: {first.why}"
     listed = "metric" if len(names) == 1 else "metrics"
-    hint = f"{found.metrics_json} names {len(names)} {listed}, and none of them arrives: appinsights-receiver explain METRIC says why."
-    yield Diagnosis(State.FILTERED_OUT, detail, hint)
+    hint = f"{snapshot.metrics_json} names {len(names)} {listed}, and none of them arrives: appinsights-receiver explain METRIC says why."
+    yield Finding(State.FILTERED_OUT, detail, hint)
 
 
-def _rejecting(facts: Facts) -> Iterator[Diagnosis]:
-    flow = facts.flow
-    rejected = {reason: n for reason, n in flow.ledger.rejected.items() if reason != "too_new"}
+def _rejecting(facts: Facts) -> Iterator[Finding]:
+    ledger, seconds = facts.flow.ledger, facts.flow.seconds
+    rejected = {reason: n for reason, n in ledger.rejected.items() if reason != "too_new"}
     if count := sum(rejected.values()):
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(rejected.items()))
         words = f": {facts.last_rejection[:WORDS_LIMIT]}" if facts.last_rejection else ""
-        detail = f"{_items(count)} rejected in {span(flow.seconds)} ({reasons}){words}"
-        yield Diagnosis(State.REJECTED, detail, "appinsights-receiver dead-letters shows them.")
-    if flow.ledger.expired:
-        detail = f"{_items(flow.ledger.expired)} expired ({TOO_OLD}): older than the 48 hours that Application Insights takes"
-        yield Diagnosis(State.DROPPING, detail, "After an outage of two days this is its end; otherwise look at Prometheus' clock.")  # fmt: skip
+        detail = f"{_items(count)} rejected in {span(seconds)} ({reasons}){words}"
+        yield Finding(State.REJECTED, detail, "appinsights-receiver dead-letters shows them.")
+    if ledger.expired:
+        detail = f"{_items(ledger.expired)} expired ({TOO_OLD}): older than the 48 hours that Application Insights takes"
+        yield Finding(State.DROPPING, detail, "After an outage of two days this is its end; otherwise look at Prometheus' clock.")  # fmt: skip
 
 
-def _dropping(facts: Facts) -> Iterator[Diagnosis]:
-    flow = facts.flow
-    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(flow.ledger.dropped.items()))
-    hint = "docs/metrics.md explains each reason."
-    if any(reason not in HARMLESS_DROPS for reason in flow.ledger.dropped):
-        yield Diagnosis(State.DROPPING, f"samples without a way to be sent in {span(flow.seconds)}: {reasons}", hint)  # fmt: skip
-    elif flow.ledger.dropped and not flow.ledger.committed:
-        yield Diagnosis(State.DROPPING, f"none of the selected samples is a number: {reasons}", "Quantiles are not numbers while no request comes: send Triton traffic, or select more.")  # fmt: skip
+def _dropping(facts: Facts) -> Iterator[Finding]:
+    ledger, seconds = facts.flow.ledger, facts.flow.seconds
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(ledger.dropped.items()))
+    if any(reason not in HARMLESS_DROPS for reason in ledger.dropped):
+        hint = "docs/metrics.md explains each reason."
+        if "bad_timestamp" in ledger.dropped:
+            hint = "Remote-write's times are milliseconds since 1970: a sender that writes micro- or nanoseconds ends here."
+        yield Finding(State.DROPPING, f"samples without a way to be sent in {span(seconds)}: {reasons}", hint)  # fmt: skip
+    elif ledger.dropped and not ledger.committed:
+        yield Finding(State.DROPPING, f"none of the selected samples is a number: {reasons}", "Quantiles are not numbers while no request comes: send Triton traffic, or select more.")  # fmt: skip
 
 
-def _behind(facts: Facts) -> Iterator[Diagnosis]:
-    found = facts.snapshot
-    if found.oldest_seconds > BEHIND_SECONDS and not found.gate.failures:
-        yield Diagnosis(State.BEHIND, _waiting(found), "It catches up by itself, new samples first; if it lasts, look at the time of a POST and at RECEIVER_SENDERS.")  # fmt: skip
+def _behind(facts: Facts) -> Iterator[Finding]:
+    snapshot = facts.snapshot
+    if snapshot.oldest_seconds > facts.patience.behind and not snapshot.gate.failures:
+        pace, hint = outlook.pace(snapshot, facts.flow, facts.bounds)
+        detail = _with(outlook.waiting(snapshot), pace)
+        yield Finding(State.BEHIND, _with(detail, outlook.loss(snapshot, facts.flow)), hint)
 
 
-def _configured(facts: Facts) -> Iterator[Diagnosis]:
+def _configured(facts: Facts) -> Iterator[Finding]:
     if facts.config_error:
         detail = f"what was in force before stays: {facts.config_error}"
-        yield Diagnosis(State.CONFIG, detail, "Mend the file; it is read again when it changes.")
+        yield Finding(State.CONFIG, detail, "Mend the file; it is read again when it changes.")
 
 
-def _complete(facts: Facts) -> Iterator[Diagnosis]:
-    found = facts.snapshot
-    if not facts.first_received_at or facts.flow.ledger.received <= facts.flow.ledger.unselected:
+def _complete(facts: Facts) -> Iterator[Finding]:
+    snapshot, ledger, patience = facts.snapshot, facts.flow.ledger, facts.patience
+    if not facts.first_received_at or ledger.received <= ledger.unselected:
         return
-    waited = found.now - facts.first_received_at
+    waited = snapshot.now - facts.first_received_at
+    interval = INTERVALS * max(facts.interval, facts.selected_interval)
     late = [
         each
         for each in facts.absences
-        if waited >= (FIRST_IRATES_SECONDS if each.name.endswith("_irate") else STARTING_SECONDS)
+        if waited
+        >= max(
+            patience.first_irates if each.name.endswith("_irate") else patience.starting, interval
+        )
     ]
     if late:
         first = late[0]
-        detail = f"{len(late)} of {len(found.metric_names)} entries of metrics.json never seen. {first.name}: {first.why}"
-        yield Diagnosis(State.INCOMPLETE, detail, f"appinsights-receiver explain {first.name}")
+        detail = f"{len(late)} of {len(snapshot.metric_names)} entries of metrics.json never seen. {first.name}: {first.why}"
+        yield Finding(State.INCOMPLETE, detail, f"appinsights-receiver explain {first.name}")
 
 
-def _fine(facts: Facts) -> Iterator[Diagnosis]:
-    found, flow = facts.snapshot, facts.flow
-    if flow.seconds < 60:  # too short to speak of a pace
-        delivered = f"{_items(flow.ledger.accepted)} delivered since the start"
+def _fine(facts: Facts) -> Iterator[Finding]:
+    snapshot, flow = facts.snapshot, facts.flow
+    accepted = flow.ledger.accepted
+    if flow.seconds < facts.patience.starting:  # too short to speak of a pace
+        delivered = f"{_items(accepted)} delivered since the start"
     else:
-        delivered = f"{round(60 * flow.ledger.accepted / flow.seconds)} items a minute delivered"
-    last = span(max(0.0, found.now - found.write_handler.last_request_at))
-    detail = f"{delivered}, {found.ledger.pending} waiting, last request {last} ago"
-    yield Diagnosis(State.OK, detail)
+        delivered = f"{flow.a_minute(accepted):.0f} items a minute delivered"
+    last = span(max(0.0, snapshot.now - snapshot.write_handler.last_request_at))
+    detail = f"{delivered}, {snapshot.ledger.pending} waiting, last request {last} ago"
+    yield Finding(State.OK, detail)
 
 
-_FINDERS: tuple[Callable[[Facts], Iterator[Diagnosis]], ...] = (
+_FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _disk, _clock, _service, _full, _receiving, _selecting, _rejecting, _dropping, _behind,
     _configured, _complete, _fine,
 )  # fmt: skip
@@ -268,5 +365,10 @@ def _items(count: int) -> str:
     return "1 item" if count == 1 else f"{count} items"
 
 
-def _waiting(found: Snapshot) -> str:
-    return f"{size(found.outbox.size_bytes)} wait, oldest {span(found.oldest_seconds)}"
+def _since(facts: Facts, state: State) -> str:
+    at = facts.first_seen.get(state)
+    return f"since {moment(at)}" if at else ""
+
+
+def _with(text: str, more: str) -> str:
+    return "; ".join(part for part in (text, more) if part)

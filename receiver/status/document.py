@@ -9,22 +9,43 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from receiver import __version__
+from receiver.azure.envelope import spell_time
+from receiver.azure.rejections import REJECT_REASONS, reason_of
 from receiver.intake.recogniser import IS_COMPILED
+from receiver.text import moment
+from receiver.triton import METRICS, Category, series_names
 
 if TYPE_CHECKING:
     from receiver.events import RecentError
+    from receiver.intake.metadata import Metadata
+    from receiver.status.about import About
     from receiver.status.cost import Cost
     from receiver.status.diagnosis import Diagnosis
     from receiver.status.history import Flow
     from receiver.status.missing_metric import MissingMetric
     from receiver.status.monitor import View
+    from receiver.status.sampling import MetricSeen, Sampling, Tapped
     from receiver.status.snapshot import Snapshot
 
 
-def status(view: "View", errors: Iterable["RecentError"], costs: Iterable["Cost"]) -> Any:
+_CATEGORIES = {name: each.category.value for each in METRICS for name in series_names(each)}
+CATEGORIES = tuple(Category)
+
+
+def status(
+    view: "View", errors: Iterable["RecentError"], costs: Iterable["Cost"], about: "About"
+) -> Any:
     """Spell the body of GET /api/v1/status."""
     return {
         "verdict": _verdict(view.diagnosis),
+        "at": moment(view.snapshot.now),
+        "receiver": {
+            "host": about.host,
+            "role": about.role,
+            "instance": about.instance,
+            "version": __version__,
+            "started_at": moment(view.snapshot.started_at),
+        },
         **_snapshot(view.snapshot),
         "flow": _flow(view.flow),
         "errors": [_error(error) for error in errors],
@@ -32,40 +53,149 @@ def status(view: "View", errors: Iterable["RecentError"], costs: Iterable["Cost"
     }
 
 
+def category(name: str) -> str:
+    """Name the group in which users look for a metric."""
+    return _CATEGORIES.get(name, Category.OTHER.value)
+
+
 def metrics(
+    by_category: Mapping[str, Sequence[str]],
     rows: Sequence[Mapping[str, Any]],
     absences: Iterable["MissingMetric"],
     unselected: Sequence[tuple[str, float]],
-    limit: int,
     names_limit: int,
     *,
-    share_seen: float,
-    series_are_all_counted: bool,
+    all_names: int,
+    sampling: "Sampling",
 ) -> Any:
     """Spell the body of GET /api/v1/metrics; `unselected` are names with their share."""
-    names = [{"name": name, "share": round(share, 6)} for name, share in unselected[:names_limit]]
+
+    def series_of(names: Iterable[str]) -> int:
+        seen = (sampling.metrics.get(name) for name in names)
+        return sum(len(each.series) for each in seen if each)
+
+    shares = [{"name": name, "share": round(share, 6)} for name, share in unselected[:names_limit]]
     return {
-        "selected": {"names": len(rows), "rows": rows[:limit]},
+        "selected": {
+            "names": sum(map(len, by_category.values())),
+            "all_names": all_names,
+            "categories": [
+                {"name": group, "names": len(names), "series": series_of(names)}
+                for group, names in by_category.items()
+            ],
+            "rows": rows,
+        },
         "never_seen": [
             {"name": missing.name, "why": missing.why, "nearest": missing.nearest}
             for missing in absences
         ],
-        "unselected": {"names": len(unselected), "rows": names},
-        "share_seen": round(share_seen, 4),
-        "series_are_all_counted": series_are_all_counted,
+        "unselected": {"names": len(unselected), "rows": shares},
+        "share_seen": round(sampling.share_seen, 4),
+        "series_are_all_counted": sampling.series_are_all_counted,
     }
 
 
-def item(line: bytes) -> dict[str, Any]:
-    """Take from an item what a person reads."""
-    read = orjson.loads(line)
-    data = read["data"]["baseData"]
+def metric(
+    seen: "MetricSeen",
+    metadata: "Metadata | None",
+    *,
+    entry: str,
+    per_minute: float,
+    now: float,
+) -> dict[str, Any]:
+    """Spell one selected metric: the span of its series' last values, and of each minute's."""
+    span = seen.span()
+    low, high = seen.hour(now)
     return {
-        "time": read["time"],
-        "name": data["metrics"][0]["name"],
-        "value": data["metrics"][0]["value"],
-        "labels": data.get("properties", {}),
+        "name": seen.name,
+        "category": category(seen.name),
+        "type": metadata.kind if metadata else "",
+        "unit": metadata.unit if metadata else "",
+        "help": metadata.help if metadata else "",
+        "entry": entry,
+        "series": len(seen.series),
+        "low": span[0] if span else None,
+        "high": span[1] if span else None,
+        "last_value": seen.last.value if seen.last else None,
+        "last_time": _iso(seen.last.time_ms) if seen.last else "",
+        "seen_seconds_ago": round(now - seen.seen_at, 1) if seen.seen_at else None,
+        "per_minute": round(per_minute, 2),
+        "hour_low": low,
+        "hour_high": high,
     }
+
+
+def series(seen: "MetricSeen", now: float, limit: int) -> dict[str, Any]:
+    """Spell the body of GET /api/v1/series: a metric's series, by their labels."""
+    ordered = sorted(seen.series.values(), key=lambda each: sorted(each.labels.items()))
+    return {
+        "name": seen.name,
+        "series": len(ordered),
+        "rows": [
+            {
+                "labels": each.labels,
+                "value": each.value,
+                "time": _iso(each.time_ms),
+                "seen_seconds_ago": round(now - each.seen_at, 1),
+                "hour": each.hour(now),
+            }
+            for each in ordered[:limit]
+        ],
+    }
+
+
+def tapped(item: "Tapped") -> dict[str, Any]:
+    """Spell one item that went by."""
+    return {
+        "time": _iso(item.time_ms),
+        "name": item.name,
+        "value": item.value,
+        "labels": item.labels,
+    }
+
+
+def settings(about: "About") -> Any:
+    """Spell the body of GET /api/v1/settings: those in effect and where each comes from."""
+    return {
+        "settings": [
+            {
+                "name": origin.setting.environment,
+                "flag": origin.setting.flag,
+                "value": origin.shown,
+                "source": origin.source,
+                "meaning": origin.setting.meaning,
+            }
+            for origin in about.origins
+        ]
+    }
+
+
+def dead_letters(rows: Iterable[tuple[float, int, str, str]]) -> Any:
+    """Spell the body of GET /api/v1/dead-letters, the newest first."""
+    return {
+        "items": [
+            {
+                "rejected_at": moment(at),
+                "status": status_code,
+                "reason": reason_of(message),
+                "message": message,
+                "hint": REJECT_REASONS[reason_of(message)][1],
+                "item": _read(text),
+            }
+            for at, status_code, message, text in rows
+        ]
+    }
+
+
+def _read(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return text
+
+
+def _iso(time_ms: int) -> str:
+    return (spell_time(time_ms) or b"").decode()
 
 
 def _verdict(diagnosis: "Diagnosis") -> dict[str, Any]:
@@ -73,9 +203,19 @@ def _verdict(diagnosis: "Diagnosis") -> dict[str, Any]:
         "state": diagnosis.state.value,
         "severity": diagnosis.severity.value,
         "line": diagnosis.line,
-        "hint": diagnosis.hint,
-        "runbook": diagnosis.runbook,
+        "hint": diagnosis.first.hint,
+        "runbook": diagnosis.first.runbook,
         "also": diagnosis.also,
+        "findings": [
+            {
+                "state": finding.state.value,
+                "severity": finding.severity.value,
+                "line": finding.line,
+                "hint": finding.hint,
+                "runbook": finding.runbook,
+            }
+            for finding in diagnosis.findings
+        ],
     }
 
 
@@ -128,6 +268,7 @@ def _flow(flow: "Flow") -> dict[str, Any]:
     waiting = words.pop("pending")
     return {
         "seconds": round(flow.seconds, 1),
+        "pace_seconds": round(flow.pace_seconds or flow.seconds, 1),
         **words,
         "committed": flow.ledger.committed,
         "waiting": waiting,

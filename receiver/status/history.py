@@ -4,14 +4,16 @@ In: snapshots. Out: a `Flow`, whose numbers add up, and columns for plots.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
 
 from receiver.ledger import Ledger, more
 from receiver.status.snapshot import Snapshot
 
-STEP_SECONDS = 10.0
 POINTS = 361
+"""An hour of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,9 @@ class Point:
     replies: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     lost_bytes: int = 0
+    arrived_at: float = 0.0
+    delivery_seconds: float = 0.0
+    posts: int = 0
 
 
 def point_of(snapshot: Snapshot) -> Point:
@@ -37,6 +42,9 @@ def point_of(snapshot: Snapshot) -> Point:
         replies=dict(snapshot.write_handler.replies),
         refused=dict(snapshot.refused),
         lost_bytes=snapshot.write_handler.lost_bytes,
+        arrived_at=snapshot.write_handler.last_request_at,
+        delivery_seconds=snapshot.delivery.seconds,
+        posts=sum(snapshot.delivery.attempts.values()),
     )
 
 
@@ -46,6 +54,8 @@ class Flow:
 
     `ledger.pending` is what more waits, below 0 while more is delivered than arrives;
     `outbox_bytes` likewise. `lost_bytes` are those of requests refused for good.
+    `pace_seconds` is the time between the last request and the one before the window: what
+    comes by scrapes comes in whole ones, so that a pace by any other time goes up and down.
     """
 
     seconds: float
@@ -54,21 +64,30 @@ class Flow:
     refused: Mapping[str, int] = field(default_factory=dict)
     lost_bytes: int = 0
     outbox_bytes: int = 0
+    delivery_seconds: float = 0.0
+    posts: int = 0
+    pace_seconds: float = 0.0
 
     def a_minute(self, count: float) -> float:
         """Turn a count into a pace; 0 where no time has gone by."""
-        return 60 * count / self.seconds if self.seconds else 0.0
+        seconds = self.pace_seconds or self.seconds
+        return 60 * count / seconds if seconds else 0.0
 
 
 def flow_between(before: Point, after: Point) -> Flow:
     """Say what went on between two moments."""
+    seconds = max(0.0, after.at - before.at)
+    between = after.arrived_at - before.arrived_at if before.arrived_at else 0.0
     return Flow(
-        seconds=max(0.0, after.at - before.at),
+        seconds=seconds,
+        pace_seconds=between if abs(between - seconds) < 0.25 * seconds else 0.0,
         ledger=after.ledger - before.ledger,
         requests=sum(more(before.replies, after.replies).values()),
         refused=more(before.refused, after.refused),
         lost_bytes=after.lost_bytes - before.lost_bytes,
         outbox_bytes=after.outbox_bytes - before.outbox_bytes,
+        delivery_seconds=after.delivery_seconds - before.delivery_seconds,
+        posts=after.posts - before.posts,
     )
 
 
@@ -78,15 +97,25 @@ class History:
     def __init__(self) -> None:
         """Start without any."""
         self._points: deque[Point] = deque(maxlen=POINTS)
+        self._received_before: int | None = None
         self.first_received_at = 0.0
+
+    def begin_with(self, points: Iterable[Point]) -> None:
+        """Take points of an earlier process, whose ledger goes on in this one."""
+        self._points.extend(points)
+
+    def points(self) -> list[Point]:
+        """Give all points, the oldest first."""
+        return list(self._points)
 
     def add(self, point: Point) -> None:
         """Take the next point."""
         received = point.ledger.received
-        if self._points and not self.first_received_at:
-            if received > self._points[0].ledger.received:
-                self.first_received_at = point.at
-        elif self._points and received < self._points[-1].ledger.received:
+        if self._received_before is None:
+            self._received_before = received
+        elif not self.first_received_at and received > self._received_before:
+            self.first_received_at = point.at
+        if self._points and received < self._points[-1].ledger.received:
             self._points.clear()  # the outbox was made anew, and its ledger with it
         self._points.append(point)
 
@@ -100,6 +129,21 @@ class History:
             if now.at - point.at >= seconds:
                 break
         return flow_between(before, now)
+
+    def interval(self, *, selected: bool) -> float:
+        """Observe how far apart samples come, all or the selected alone; 0 while it is not known.
+
+        It is the median of the times between two points at which the count had grown.
+        """
+        times: list[float] = []
+        last = None
+        for point in self._points:
+            count = point.ledger.received - (point.ledger.unselected if selected else 0)
+            if last is not None and count > last:
+                times.append(point.at)
+            last = count
+        gaps = [after - before for before, after in pairwise(times)]
+        return median(gaps) if gaps else 0.0
 
     def columns(self, after: float) -> dict[str, list[float]]:
         """Give the points later than `after`, column by column."""

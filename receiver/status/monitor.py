@@ -7,26 +7,31 @@ logs the verdict when that changes, and nothing otherwise.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from receiver.errors import NotCommitted
+from receiver.events import RecentError
 from receiver.intake.metrics_json import Allowlist
-from receiver.status import document
+from receiver.server.app import REFUSED
+from receiver.status import document, kept_history
 from receiver.status.cost import Cost, estimate
 from receiver.status.diagnosis import Diagnosis, Facts, diagnose
-from receiver.status.history import STEP_SECONDS, Flow, History, point_of
+from receiver.status.history import Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
+from receiver.status.outlook import Bounds
+from receiver.status.patience import INTERVALS, PATIENCE, Patience
 from receiver.status.sampling import LOOK_SECONDS, MetricSeen, Sampling
 from receiver.status.snapshot import Observer, Snapshot
-from receiver.status.verdicts import Severity
+from receiver.status.verdicts import Severity, State
 
 NAMES_SECONDS = 2.0
-FLOW_SECONDS = 60.0
-DIAGNOSIS_SECONDS = 130.0
-"""Longer than a minute, in which an _irate comes once, with room for its delay."""
+COST_SECONDS = 60.0
+"""No pace is extrapolated before so much of it was seen."""
 HOUR_SECONDS = 3600.0
 SHOWN_ABSENCES = 100
 SHOWN_NAMES = 500
@@ -36,11 +41,31 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything at one moment; `flow` is that of the last minute."""
+    """Everything at one moment; `flow` is that of the window that the diagnosis is made from."""
 
     snapshot: Snapshot
     flow: Flow
     diagnosis: Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which metrics to list: names that `fits`, at most `limit`, in all or of each category.
+
+    Rows of the categories in `without` are left out; they are counted.
+    """
+
+    fits: Callable[[str], bool]
+    limit: int
+    each_category: bool = False
+    without: frozenset[str] = frozenset()
+
+    def rows(self, by_category: Mapping[str, list[str]]) -> list[str]:
+        """Choose the names that get a row."""
+        shown = [names for category, names in by_category.items() if category not in self.without]
+        if self.each_category:
+            return [name for names in shown for name in names[: self.limit]]
+        return sorted(name for names in shown for name in names)[: self.limit]
 
 
 class Monitor:
@@ -51,10 +76,17 @@ class Monitor:
         observer: Observer,
         observation: Sampling,
         price_per_gb: float,
+        directory: Path,
+        bounds: Bounds,
+        patience: Patience = PATIENCE,
     ) -> None:
-        """Take the parts."""
+        """Take the parts; `patience` says how soon a state is a verdict."""
         self._observer = observer
         self._price_per_gb = price_per_gb
+        self._directory = directory
+        self._bounds = bounds
+        self._patience = patience
+        self._first_seen: dict[State, float] = {}
         self._absences: dict[str, tuple[int, MissingMetric]] = {}
         self._logged: Diagnosis | None = None
         self._names: dict[str, bool] = {}
@@ -67,18 +99,30 @@ class Monitor:
 
     async def begin(self) -> None:
         """Take the first point, before anything can arrive: all that comes is more than that."""
+        with suppress(NotCommitted):
+            snapshot = await self._snapshot()
+            received = snapshot.ledger.received
+            kept_history.read(self.history, self._directory, snapshot.now, received)
         await self._step()
 
     async def run(self) -> None:
         """Look, until cancelled."""
         loop = asyncio.get_running_loop()
-        due = loop.time() + STEP_SECONDS
+        due = loop.time() + self._patience.step
+        keep_at = loop.time() + kept_history.EVERY_SECONDS
         while True:
             self.observation.digest()
             if loop.time() >= due:
-                due += STEP_SECONDS
+                due += self._patience.step
                 await self._step()
+            if loop.time() >= keep_at:
+                keep_at += kept_history.EVERY_SECONDS
+                await asyncio.to_thread(self.keep)
             await asyncio.sleep(LOOK_SECONDS)
+
+    def keep(self) -> None:
+        """Write the history beside the outbox."""
+        kept_history.write(self.history, self._directory)
 
     async def _step(self) -> None:
         try:
@@ -90,20 +134,23 @@ class Monitor:
         if before is None or before.state is not view.diagnosis.state:
             self._log(view.diagnosis)
 
-    def _log(self, found: Diagnosis) -> None:
-        say = log.info if found.severity is Severity.GOOD else log.warning
-        more = {"also": found.also} if found.also else {}
-        say("verdict", verdict=found.line, hint=found.hint, runbook=found.runbook, **more)
+    def _log(self, diagnosis: Diagnosis) -> None:
+        say = log.info if diagnosis.severity is Severity.GOOD else log.warning
+        first, more = diagnosis.first, {"also": diagnosis.also} if diagnosis.also else {}
+        say("verdict", verdict=first.line, hint=first.hint, runbook=first.runbook, **more)
 
     async def view(self) -> View:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
         found = self._last = await self._snapshot()
         now = point_of(found)
-        recent = self.history.flow(now, DIAGNOSIS_SECONDS)
+        interval = self.history.interval(selected=False)
+        selected_interval = self.history.interval(selected=True)
+        window = max(self._patience.window, INTERVALS * max(interval, selected_interval))
+        flow = self.history.flow(now, min(window, HOUR_SECONDS))
         delivery = self._observer.delivery
         facts = Facts(
             snapshot=found,
-            flow=recent,
+            flow=flow,
             names_seen=len(self.names_seen()),
             absences=self.absences(),
             clock_ahead_seconds=delivery.clock_ahead_seconds,
@@ -112,8 +159,22 @@ class Monitor:
             outbox_error=self._observer.committer.error,
             last_rejection=delivery.last_rejection,
             config_error=found.reload.error,
+            interval=interval,
+            selected_interval=selected_interval,
+            refusals=self._refusals(),
+            first_seen=self._first_seen,
+            bounds=self._bounds,
+            patience=self._patience,
         )
-        return View(found, self.history.flow(now, FLOW_SECONDS), diagnose(facts))
+        diagnosis = diagnose(facts)
+        states = {finding.state for finding in diagnosis.findings}
+        self._first_seen = {state: self._first_seen.get(state, found.now) for state in states}
+        return View(found, flow, diagnosis)
+
+    def _refusals(self) -> dict[str, RecentError]:
+        """Give the latest error of a request by reason."""
+        errors = [each for each in self.events.latest() if each.where == REFUSED.where]
+        return {error.reason: error for error in reversed(errors)}
 
     async def _snapshot(self) -> Snapshot:
         """Read everything; while the outbox cannot be read, what it said last."""
@@ -167,44 +228,55 @@ class Monitor:
     def cost(self, view: View) -> list[Cost]:
         """Extrapolate the pace of the last hour; nothing before there is a minute of it."""
         flow = self.history.flow(point_of(view.snapshot), HOUR_SECONDS)
-        if flow.seconds < FLOW_SECONDS:
+        if flow.seconds < COST_SECONDS:
             return []
-        pace = flow.ledger.committed / flow.seconds
+        pace = (flow.ledger.rendered + flow.ledger.flushed) / flow.seconds
         return estimate(pace, self.observation.bytes_per_item, self._price_per_gb)
 
-    def metrics(self, fits: Callable[[str], bool], limit: int) -> Any:
-        """List the metrics that are selected, those that are missing, and those nobody asked for."""
+    def metrics(self, wanted: Wanted) -> Any:
+        """List the metrics that are selected, those that are missing, and those not selected."""
         self.observation.watch()
-        seen = self.names_seen()
-        shares = self.observation.names()
-        rows = [self._row(name) for name in sorted(seen) if seen[name] and fits(name)]
-        unselected = [name for name in seen if not seen[name] and fits(name)]
-        unselected.sort(key=lambda name: (-shares.get(name, 0.0), name))
+        seen, shares = self.names_seen(), self.observation.names()
+        selected = [name for name in sorted(seen) if seen[name]]
+        by_category: dict[str, list[str]] = {category: [] for category in document.CATEGORIES}
+        for name in filter(wanted.fits, selected):
+            by_category[document.category(name)].append(name)
+        fitting = [name for name in seen if not seen[name] and wanted.fits(name)]
+        fitting.sort(key=lambda name: (-shares.get(name, 0.0), name))
         return document.metrics(
-            rows,
-            [missing for missing in self.absences() if fits(missing.name)],
-            [(name, shares.get(name, 0.0)) for name in unselected],
-            limit,
-            min(limit, SHOWN_NAMES),
-            share_seen=self.observation.share_seen,
-            series_are_all_counted=self.observation.series_are_all_counted,
+            {category: names for category, names in by_category.items() if names},
+            [self._row(name) for name in wanted.rows(by_category)],
+            [missing for missing in self.absences() if wanted.fits(missing.name)],
+            [(name, shares.get(name, 0.0)) for name in fitting],
+            min(wanted.limit, SHOWN_NAMES),
+            all_names=len(selected),
+            sampling=self.observation,
         )
 
-    def _row(self, name: str) -> dict[str, Any]:
-        now = self._observer.clock()
-        entries = (each.name for each in self._allowlist.entries if each.fits(name))
+    def _row(self, name: str) -> Any:
+        entries = (entry.name for entry in self._allowlist.entries if entry.fits(name))
         metric = self.observation.metrics.get(name) or MetricSeen(name)
-        told = self._observer.write_handler.pipeline.metadata.get(name)
-        return {
-            "name": name,
-            "type": told.kind if told else "",
-            "unit": told.unit if told else "",
-            "help": told.help if told else "",
-            "entry": next(entries, name),
-            "series": len(metric.series),
-            "last_value": metric.last_value if metric.seen_at else None,
-            "last_time": metric.last_time,
-            "seen_seconds_ago": round(now - metric.seen_at, 1) if metric.seen_at else None,
-            "per_minute": round(self.observation.per_minute(metric), 2),
-            "means": metric.means(now) if metric.seen_at else [],
-        }
+        return document.metric(
+            metric,
+            self._observer.write_handler.pipeline.metadata.get(name),
+            entry=next(entries, name),
+            per_minute=self.observation.per_minute(metric),
+            now=self._observer.clock(),
+        )
+
+    def series(self, name: str, limit: int) -> Any:
+        """List a metric's series, the latest values first by labels."""
+        self.observation.watch()
+        metric = self.observation.metrics.get(name) or MetricSeen(name)
+        return document.series(metric, self._observer.clock(), limit)
+
+    async def dead_letters(self, limit: int) -> Any:
+        """List the latest rejected items. Raises: NotCommitted where the outbox cannot be read."""
+        rows = await self._observer.committer.ask(lambda outbox: outbox.dead_letters(limit))
+        return document.dead_letters(rows)
+
+    def retry_now(self) -> bool:
+        """Try delivery at once; returns whether it was waiting."""
+        waits = self._observer.delivery.gate.state.failures > 0
+        self._observer.delivery.retry_now()
+        return waits

@@ -17,23 +17,25 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from receiver import share
 from receiver.config.followed_file import Watch
 from receiver.errors import NotCommitted
 from receiver.server.app import Pages
-from receiver.status import document
+from receiver.status import document, runbook
+from receiver.status.about import About
 from receiver.status.metrics import to_text
-from receiver.status.monitor import Monitor
+from receiver.status.monitor import Monitor, Wanted
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 200, 5_000
 TAP_LIMIT = 500
 
 
-def make_pages(monitor: Monitor, watch: Watch) -> Pages:
+def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
     """Make all that the receiver shows of itself."""
 
     async def status() -> bytes:
         view = await monitor.view()
-        body = document.status(view, monitor.events.latest(), monitor.cost(view))
+        body = document.status(view, monitor.events.latest(), monitor.cost(view), about)
         return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:
@@ -48,27 +50,40 @@ def make_pages(monitor: Monitor, watch: Watch) -> Pages:
         found = view.snapshot
         if found.outbox_failing or found.outbox.full:
             lines = (view.diagnosis.line, *view.diagnosis.also)
-            return ". ".join((*lines, view.diagnosis.hint))
+            return ". ".join((*lines, view.diagnosis.first.hint))
         return ""
 
-    return Pages(status, metrics, ready, _page_routes(monitor, watch))
+    return Pages(status, metrics, ready, _page_routes(monitor, watch, about))
 
 
-def _page_routes(monitor: Monitor, watch: Watch) -> list[web.RouteDef]:
+def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.RouteDef]:
     """Make the routes of the page."""
-    shown = _Shown(monitor)
+    shown = _Shown(monitor, about)
 
     async def reload(request: web.Request) -> web.Response:
         """Read metrics.json again, now; a page of another site cannot ask for it."""
-        if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-            return web.Response(status=403, text="Not from another site.\n")
+        if refusal := _from_another_site(request):
+            return refusal
         watch.look_again()
         if watch.state.error:
             return web.Response(status=422, text=f"{watch.state.error}. The list before is kept.\n")
         return web.Response(text="metrics.json was read again.\n")
 
+    async def retry(request: web.Request) -> web.Response:
+        """Try delivery at once, after a fix."""
+        if refusal := _from_another_site(request):
+            return refusal
+        if monitor.retry_now():
+            return web.Response(text="Delivery is tried again now.\n")
+        return web.Response(text="Delivery was not waiting.\n")
+
     return [
         web.get("/", _page),
+        web.get("/runbook", _runbook),
+        web.post("/-/retry", retry),
+        web.get("/api/v1/series", shown.series),
+        web.get("/api/v1/settings", shown.settings),
+        web.get("/api/v1/dead-letters", shown.dead_letters),
         web.post("/-/reload", reload),
         web.get("/api/v1/metrics", shown.metrics),
         web.get("/api/v1/history", shown.history),
@@ -76,15 +91,45 @@ def _page_routes(monitor: Monitor, watch: Watch) -> list[web.RouteDef]:
     ]
 
 
+def _from_another_site(request: web.Request) -> web.Response | None:
+    """Refuse what a page of another site asks for; a browser says so."""
+    if request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}:
+        return None
+    return web.Response(status=403, text="Not from another site.\n")
+
+
 class _Shown:
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Monitor, about: About) -> None:
         self._instrument = monitor
+        self._about = about
+
+    async def series(self, request: web.Request) -> web.Response:
+        """List the series of the metric `name`, at most `limit`."""
+        limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
+        return _json(self._instrument.series(request.query.get("name", ""), int(limit)))
+
+    async def settings(self, _: web.Request) -> web.Response:
+        """List the settings in effect, and where each comes from."""
+        return _json(document.settings(self._about))
+
+    async def dead_letters(self, request: web.Request) -> web.Response:
+        """List the latest rejected items, at most `limit`."""
+        limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
+        try:
+            return _json(await self._instrument.dead_letters(int(limit)))
+        except NotCommitted as error:
+            return web.json_response({"error": str(error)}, status=503)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """List the metrics: `match` (words or a glob), `limit` of rows."""
-        fits = matcher(request.query.get("match", ""))
+        """List the metrics: `match` (words or a glob), `limit` of rows, in all or of `each=category`."""
         limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
-        return _json(self._instrument.metrics(fits, int(limit)))
+        wanted = Wanted(
+            matcher(request.query.get("match", "")),
+            int(limit),
+            each_category=request.query.get("each") == "category",
+            without=frozenset(request.query.getall("without", ())),
+        )
+        return _json(self._instrument.metrics(wanted))
 
     async def history(self, request: web.Request) -> web.Response:
         """Give the points of the last hour, or those `after` a time."""
@@ -100,9 +145,8 @@ class _Shown:
             if len(items) == TAP_LIMIT:
                 break
             last = each.number
-            item = document.item(each.line)
-            if fits(item["name"]):
-                items.append(item)
+            if fits(each.name):
+                items.append(document.tapped(each))
         return _json({"after": last, "items": items})
 
 
@@ -134,7 +178,14 @@ def _json(content: Any) -> web.Response:
 
 
 async def _page(_: web.Request) -> web.Response:
-    body, policy = _packaged_page()
+    return _html(*_packaged_page())
+
+
+async def _runbook(_: web.Request) -> web.Response:
+    return _html(*_packaged_runbook())
+
+
+def _html(body: bytes, policy: str) -> web.Response:
     headers = {
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
@@ -142,6 +193,20 @@ async def _page(_: web.Request) -> web.Response:
         "Cache-Control": "no-cache",
     }
     return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
+
+
+@cache
+def _packaged_runbook() -> tuple[bytes, str]:
+    page, _ = _packaged_page()
+    [style] = re.findall(b"<style>.*?</style>", page, re.DOTALL)
+    head = b'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Runbook</title><link rel="icon" href="data:,">'
+    text = runbook.to_html(share.read("runbook.md")).encode()
+    body = head + style + b'</head><body><main class="text"><p><a href="./">Status</a></p>' + text + b"</main></body></html>"  # fmt: skip
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"frame-ancestors 'none'; style-src '{_hash_of(body, b'style')}'"
+    )
+    return body, policy
 
 
 @cache

@@ -1,102 +1,149 @@
-"""What flows through, seen in samples: the latest value of each metric, and names nobody asked for.
+"""What flows through, seen in samples: the latest value of each series, and names that are not selected.
 
-In: each request's `Outcome`, once, after its commit. Out: per metric the number of
-series, the last value and time, and a mean for each minute of the last hour; per name
-that arrives an estimate of its samples.
+In: each request's `Outcome`, once, after its commit. Out: per metric its series, with the
+last value, its time and the values of the last hour by minute; per name that arrives an
+estimate of its samples.
 
 Theory of operation: `saw` keeps references and counts, nothing else, so a request
 pays for it once and a sample never. `digest`, called every `LOOK_SECONDS`, opens some
-`LINES_AT_ONCE` of the kept rows, and one request in `BODY_SECONDS`. Up to that pace
+`ROWS_AT_ONCE` of the kept rows, and one request in `BODY_SECONDS`. Up to that pace
 the account is complete; past it, it is a sample, and says so. All is bounded.
 """
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from receiver.azure.envelope import name_of, spell_time
-from receiver.azure.renderer import Rows
+from receiver.azure.envelope import series_of
 from receiver.errors import ReceiverError
 from receiver.intake.decode import Message, decode
 from receiver.intake.metrics_json import REMEMBERED_BYTES
 from receiver.intake.pipeline import Outcome
-from receiver.outbox.batch import Chunk, lines_of
+
+if TYPE_CHECKING:
+    from receiver.azure.renderer import Rows
 
 LOOK_SECONDS = 0.1
 """How often `digest` is to be called: a little each time, so that no request waits for it."""
-LINES_AT_ONCE = 500
-LINES_PER_SECOND = 5_000
-"""Lines that are opened at once (a millisecond), and in a second: a hundredth of a core or so."""
-WAITING_LINES = LINES_PER_SECOND
+ROWS_AT_ONCE = 500
+ROWS_PER_SECOND = 5_000
+"""Rows that are opened at once (a millisecond), and in a second: a hundredth of a core or so."""
+WAITING_ROWS = ROWS_PER_SECOND
 BODY_SECONDS = 10.0
 BODY_WATCHED_SECONDS = 1.0
 """How often a request's names are counted: always, and while somebody looks."""
 BODY_BYTES = 4 << 20
 BODY_SERIES = 2_000
 WATCHED_SECONDS = 15.0
-SERIES_LIMIT = 100_000
+SERIES_LIMIT = 50_000
+PLOTTED_LIMIT = 5_000
+"""Series of which the hour is kept: half a kilobyte each."""
 METRICS_LIMIT = 5_000
 NAMES_LIMIT = 20_000
 GONE_SECONDS = 900.0
-"""A series that was not seen for so long is not counted any more."""
+"""A series that was not seen for so long is not counted any more; longer where it comes less often."""
+FUTURE_MS = 60_000
+"""A sample's time may be so far ahead of our clock; one further ahead is never `last` for long."""
 MINUTES = 60
 TAP_ITEMS = 2_000
 
 
 @dataclass(slots=True)
 class Minute:
-    """The samples of a metric within one minute."""
+    """The samples of a metric within one minute: the lowest and the highest, and how many."""
 
     number: int
-    total: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
     count: int = 0
+
+    def add(self, value: float) -> None:
+        """Take one."""
+        self.low, self.high = min(self.low, value), max(self.high, value)
+        self.count += 1
+
+
+@dataclass(slots=True)
+class SeriesSeen:
+    """One series: its labels, its last sample, and the last value of each minute of an hour.
+
+    `seen_at` is in seconds since the epoch, `time_ms` the sample's own time.
+    """
+
+    labels: Mapping[str, str]
+    value: float = math.nan
+    time_ms: int = 0
+    seen_at: float = 0.0
+    gap_seconds: float = 0.0
+    minutes: deque[tuple[int, float]] | None = None
+
+    def add(self, value: float, time_ms: int, now: float) -> None:
+        """Take one sample. What came before the last one is not the last value."""
+        latest = now * 1000 + FUTURE_MS
+        if time_ms >= self.time_ms or self.time_ms > latest:
+            self.value, self.time_ms = value, time_ms
+        if self.seen_at and now > self.seen_at + 1:
+            self.gap_seconds = now - self.seen_at
+        self.seen_at = now
+        if self.minutes is not None:
+            number = int(now // 60)
+            if self.minutes and self.minutes[-1][0] == number:
+                self.minutes.pop()
+            self.minutes.append((number, self.value))
+
+    def is_gone(self, now: float) -> bool:
+        """Whether it has not come for long, by its own interval."""
+        return now - self.seen_at > max(GONE_SECONDS, 3 * self.gap_seconds)
+
+    def hour(self, now: float) -> list[float | None]:
+        """Give the last value of each minute, from the first of the last 60 to the present."""
+        return _by_minute(dict(self.minutes or ()), now)
 
 
 @dataclass(slots=True)
 class MetricSeen:
-    """One metric, as its items were seen. `seen_at` in seconds since the epoch."""
+    """One metric, as its rows were seen. `seen_at` in seconds since the epoch."""
 
     name: str
-    series: dict[int, float] = field(default_factory=dict)
+    series: dict[int, SeriesSeen] = field(default_factory=dict)
     minutes: deque[Minute] = field(default_factory=lambda: deque(maxlen=MINUTES))
-    last_value: float = math.nan
-    last_ms: int = 0
     seen_at: float = 0.0
-    items: int = 0
-    bytes: int = 0
+    last: SeriesSeen | None = None
 
-    def add(self, digest: int, value: float, time_ms: int, size: int, now: float) -> None:
-        """Take one item."""
-        self.series[digest] = now
-        if time_ms >= self.last_ms:
-            self.last_value, self.last_ms = value, time_ms
-        self.seen_at = now
-        self.items += 1
-        self.bytes += size
+    def add(self, series: SeriesSeen, value: float, time_ms: int, now: float) -> None:
+        """Take one sample."""
+        series.add(value, time_ms, now)
+        self.seen_at, self.last = now, series
         number = int(now // 60)
         if not self.minutes or self.minutes[-1].number != number:
             self.minutes.append(Minute(number))
-        self.minutes[-1].total += value
-        self.minutes[-1].count += 1
+        self.minutes[-1].add(value)
 
-    @property
-    def last_time(self) -> str:
-        """The last value's time, as its item has it; empty while none was seen."""
-        return (spell_time(self.last_ms) or b"").decode() if self.items else ""
+    def span(self) -> tuple[float, float] | None:
+        """Give the lowest and the highest of its series' last values; None before the first."""
+        values = [series.value for series in self.series.values()]
+        return (min(values), max(values)) if values else None
 
-    def means(self, now: float) -> list[float | None]:
-        """Give the mean of all series for each minute, from the first of the last 60 to the present."""
-        last = int(now // 60)
-        known = {each.number: each.total / each.count for each in self.minutes}
-        first = min((n for n in known if n > last - MINUTES), default=last + 1)
-        return [known.get(number) for number in range(first, last + 1)]
+    def hour(self, now: float) -> tuple[list[float | None], list[float | None]]:
+        """Give the lowest and the highest of each minute, from the first of the last 60 on."""
+        return (
+            _by_minute({each.number: each.low for each in self.minutes}, now),
+            _by_minute({each.number: each.high for each in self.minutes}, now),
+        )
 
     def lately(self, now: float) -> int:
-        """Count the items seen in the last ten whole minutes and the present one."""
+        """Count the samples seen in the last ten whole minutes and the present one."""
         first = int(now // 60) - 10
         return sum(each.count for each in self.minutes if each.number >= first)
+
+
+def _by_minute(known: Mapping[int, float], now: float) -> list[float | None]:
+    last = int(now // 60)
+    first = min((number for number in known if number > last - MINUTES), default=last + 1)
+    return [known.get(number) for number in range(first, last + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +151,10 @@ class Tapped:
     """One item that went by; `number` counts those that were tapped."""
 
     number: int
-    line: bytes
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A request's rows that are still to be opened, chunk by chunk."""
-
-    rows: Rows
-    chunks: Sequence[Chunk]
-    chunk: int = 0
-    first: int = 0
+    name: str
+    labels: Mapping[str, str]
+    time_ms: int
+    value: float
 
 
 class Sampling:
@@ -124,31 +164,35 @@ class Sampling:
         """Start with nothing seen."""
         self._clock = clock
         self._started_at = clock()
-        self._waiting: deque[_Waiting] = deque()
-        self._waiting_lines = 0
+        self._waiting: deque[tuple[Rows, int]] = deque()
+        self._waiting_rows = 0
         self._body: tuple[bytes, Message] | None = None
         self._body_at = 0.0
         self._watched_at = self._tapped_at = -math.inf
         self._pruned_at = clock()
-        self._by_series: dict[int, MetricSeen] = {}
+        self._by_series: dict[int, tuple[MetricSeen, SeriesSeen]] = {}
+        self._plotted = 0
         self._names = self._names_before = Counter[bytes]()
         self._turned_at = clock()
         self._tap: deque[Tapped] = deque(maxlen=TAP_ITEMS)
         self._tap_number = 0
         self.metrics: dict[str, MetricSeen] = {}
-        self.lines_seen = self.lines_skipped = self.line_bytes = 0
+        self.rows_seen = self.rows_skipped = 0
+        self._items = self._item_bytes = 0
         self.newest_ms = 0
 
-    def saw(self, intake: Outcome, raw: bytes, message: Message) -> None:
+    def saw(self, outcome: Outcome, raw: bytes, message: Message) -> None:
         """Take note of a request that was committed: references only, whatever its size."""
-        if intake.rendered:
-            self.newest_ms = intake.newest_ms
-            if self._waiting_lines < WAITING_LINES:
-                self._waiting.append(_Waiting(intake.rows, intake.chunks))
-                self._waiting_lines += intake.rendered
+        if outcome.chunks:
+            self.newest_ms = outcome.newest_ms
+            self._items += outcome.rendered
+            self._item_bytes += sum(len(chunk.text) for chunk in outcome.chunks)
+            if self._waiting_rows < WAITING_ROWS:
+                self._waiting.append((outcome.rows, 0))
+                self._waiting_rows += len(outcome.rows)
             else:
-                self.lines_skipped += intake.rendered
-        if self._body is None and intake.received and len(raw) <= BODY_BYTES:
+                self.rows_skipped += len(outcome.rows)
+        if self._body is None and outcome.received and len(raw) <= BODY_BYTES:
             self._body = (raw, message)
 
     @property
@@ -163,23 +207,17 @@ class Sampling:
     def digest(self) -> None:
         """Look into some of what is kept. Bounded work: call it every `LOOK_SECONDS`."""
         now = self._clock()
-        budget = LINES_AT_ONCE
+        budget = ROWS_AT_ONCE
         tapping = now - self._tapped_at < WATCHED_SECONDS
         while self._waiting and budget > 0:
-            waiting = self._waiting[0]
-            chunk = waiting.chunks[waiting.chunk]
-            rows = waiting.rows.sample(waiting.first, chunk.items)
-            self._open(rows, chunk, now)
-            if tapping:
-                for line in lines_of(chunk, chunk.items):
-                    self._tap_number += 1
-                    self._tap.append(Tapped(self._tap_number, line))
-            waiting.first += chunk.items
-            waiting.chunk += 1
-            if waiting.chunk == len(waiting.chunks):
-                self._waiting.popleft()
-            budget -= chunk.items
-            self._waiting_lines -= chunk.items
+            rows, first = self._waiting.popleft()
+            some = rows.sample(first, budget)
+            for template, time_ms, value in some:
+                self._open(template, time_ms, value, now, tapping=tapping)
+            budget -= len(some)
+            self._waiting_rows -= len(some)
+            if some and first + len(some) < len(rows):
+                self._waiting.appendleft((rows, first + len(some)))
         if not tapping:
             self._tap.clear()
         self._count_names(now)
@@ -187,24 +225,37 @@ class Sampling:
             self._pruned_at = now
             self._prune(now)
 
-    def _open(self, rows: Sequence[tuple[bytes, int, float]], chunk: Chunk, now: float) -> None:
-        """Take the rows of a chunk; an item has its template's size, and its share of the rest."""
-        rest = (len(chunk.text) - sum(len(template) for template, _, _ in rows)) // len(rows)
-        self.line_bytes += len(chunk.text)
-        self.lines_seen += len(rows)
-        for template, time_ms, value in rows:
-            digest = hash(template)
-            metric = self._by_series.get(digest)
-            if metric is None:
-                name = name_of(template)
-                metric = self.metrics.get(name)
-                if metric is None:
-                    if len(self.metrics) >= METRICS_LIMIT:
-                        continue
-                    metric = self.metrics[name] = MetricSeen(name)
-                if len(self._by_series) < SERIES_LIMIT:
-                    self._by_series[digest] = metric
-            metric.add(digest, value, time_ms, len(template) + rest, now)
+    def _open(
+        self, template: bytes, time_ms: int, value: float, now: float, *, tapping: bool
+    ) -> None:
+        self.rows_seen += 1
+        digest = hash(template)
+        found = self._by_series.get(digest) or self._learn(digest, template)
+        if found is None:
+            return
+        metric, series = found
+        metric.add(series, value, time_ms, now)
+        if tapping:
+            self._tap_number += 1
+            self._tap.append(Tapped(self._tap_number, metric.name, series.labels, time_ms, value))
+
+    def _learn(self, digest: int, template: bytes) -> tuple[MetricSeen, SeriesSeen] | None:
+        """Read a series' name and labels; past the limits it is counted with its metric alone."""
+        name, labels = series_of(template)
+        metric = self.metrics.get(name)
+        if metric is None:
+            if len(self.metrics) >= METRICS_LIMIT:
+                return None
+            metric = self.metrics[name] = MetricSeen(name)
+        if len(self._by_series) >= SERIES_LIMIT:
+            return metric, SeriesSeen(labels)
+        minutes = None
+        if self._plotted < PLOTTED_LIMIT:
+            self._plotted += 1
+            minutes = deque[tuple[int, float]](maxlen=MINUTES)
+        series = metric.series[digest] = SeriesSeen(labels, minutes=minutes)
+        self._by_series[digest] = metric, series
+        return metric, series
 
     def _count_names(self, now: float) -> None:
         watched = now - self._watched_at < WATCHED_SECONDS
@@ -222,11 +273,10 @@ class Sampling:
             return
 
     def _prune(self, now: float) -> None:
-        gone = now - GONE_SECONDS
         for metric in self.metrics.values():
-            old = [digest for digest, seen_at in metric.series.items() if seen_at < gone]
-            for digest in old:
-                del metric.series[digest]
+            gone = [digest for digest, series in metric.series.items() if series.is_gone(now)]
+            for digest in gone:
+                self._plotted -= metric.series.pop(digest).minutes is not None
                 self._by_series.pop(digest, None)
 
     @property
@@ -236,14 +286,14 @@ class Sampling:
 
     @property
     def share_seen(self) -> float:
-        """Which share of all items was looked at, 0 to 1."""
-        total = self.lines_seen + self.lines_skipped
-        return self.lines_seen / total if total else 1.0
+        """Which share of all rows was looked at, 0 to 1."""
+        total = self.rows_seen + self.rows_skipped
+        return self.rows_seen / total if total else 1.0
 
     @property
     def bytes_per_item(self) -> float:
-        """How long an item is in JSON, on average; 0 while none was seen."""
-        return self.line_bytes / self.lines_seen if self.lines_seen else 0.0
+        """How long an item is in JSON, on average; 0 while there was none."""
+        return self._item_bytes / self._items if self._items else 0.0
 
     def per_minute(self, metric: MetricSeen) -> float:
         """Estimate a metric's items a minute, over the last ten minutes."""

@@ -18,6 +18,7 @@ class State(StrEnum):
     FAILING = "FAILING"
     FULL = "FULL"
     REFUSING = "REFUSING"
+    REFUSING_PART = "REFUSING PART"
     NOT_RECEIVING = "NOT RECEIVING"
     FILTERED_OUT = "FILTERED OUT"
     REJECTED = "REJECTED"
@@ -47,7 +48,8 @@ MEANINGS = {
     State.FAILING: (Severity.WARN, "The service answers with an error of its own; everything is kept."),
     State.FULL: (Severity.BAD, "The outbox holds all that it may; Prometheus is answered 503 and keeps its data."),
     State.REFUSING: (Severity.BAD, "Requests arrive, and each of them is refused."),
-    State.NOT_RECEIVING: (Severity.BAD, "Nobody writes to the receiver."),
+    State.REFUSING_PART: (Severity.BAD, "Some requests are refused for good: their samples are lost."),
+    State.NOT_RECEIVING: (Severity.BAD, "No write request arrives."),
     State.FILTERED_OUT: (Severity.BAD, "Samples arrive, and metrics.json selects none of them."),
     State.REJECTED: (Severity.BAD, "Application Insights rejects items for good."),
     State.DROPPING: (Severity.BAD, "Selected samples cannot be sent."),

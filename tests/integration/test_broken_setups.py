@@ -56,7 +56,8 @@ class Setup:
 
     def command(self, verb: str) -> list[str]:
         flags = {"--listen": f"127.0.0.1:{self.port}", "--metrics-json": self.metrics_json, "--outbox-dir": self.outbox}  # fmt: skip
-        return [sys.executable, "-m", "receiver", verb, *(str(part) for pair in flags.items() for part in pair)]  # fmt: skip
+        module = ["tests.integration.hasty"] if verb == "run" else ["receiver", verb]
+        return [sys.executable, "-m", *module, *(str(part) for pair in flags.items() for part in pair)]  # fmt: skip
 
     def variables(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

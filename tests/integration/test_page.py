@@ -5,17 +5,19 @@ With PAGE_SCREENSHOTS=folder the pictures stay there, to be looked at.
 
 import math
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from receiver.sandbox import Sandbox, Server, serve
 from tests.integration.browser import Page, browsing, chromium
-from tests.integration.receivers import Running, receiving, script
+from tests.integration.receivers import ReceiverProcess, Running, receiving, script
 from tests.integration.remote_write import Point, encode, post
 from tests.integration.waiting import in_loop
 
@@ -83,7 +85,7 @@ async def test_flow_adds_up_and_is_live(tmp_path: Path) -> None:
         await page.look(running.url)
         await feed(running)
         await running.idle()
-        await page.wait_for("document.querySelectorAll('#rows tr').length == 4")
+        await page.wait_for("document.querySelectorAll('#rows tr:not(.group)').length == 4")
         big = "[...document.querySelectorAll('#chain .big')].map((each) => each.firstChild.textContent)"
         await page.wait_for(f"{big}[3] == '21'")
         # 22 samples a scrape, 12 of them not selected, 3 not a number: three scrapes.
@@ -103,12 +105,15 @@ async def test_metrics_are_found_and_opened_by_keyboard(tmp_path: Path) -> None:
     async with open_page(tmp_path) as (page, running, _):
         await feed(running)
         await page.look(running.url)
-        await page.wait_for("document.querySelectorAll('#rows tr').length == 4")
-        await page.key("Tab", 9)
+        await page.wait_for("document.querySelectorAll('#rows tr:not(.group)').length == 4")
+        for _ in range(4):  # errors, what is not selected, then the filter
+            await page.key("Tab", 9)
+            if await page.evaluate("document.activeElement.id") == "search":
+                break
         assert await page.evaluate("document.activeElement.id") == "search"
         await page.do("Input.insertText", text="gpu")
-        await page.wait_for("document.querySelectorAll('#rows tr').length == 1")
-        row = await page.evaluate("document.querySelector('#rows tr').textContent")
+        await page.wait_for("document.querySelectorAll('#rows tr:not(.group)').length == 1")
+        row = await page.evaluate("document.querySelector('#rows tr:not(.group)').textContent")
         assert row.startswith("nv_gpu_utilization")
         await page.evaluate("document.querySelector('#search').value = ''")
         await page.evaluate("document.querySelector('#d-unselected summary').focus()")
@@ -124,9 +129,11 @@ async def test_texts_are_never_html(tmp_path: Path) -> None:
         reply = await post(running.session, running.url, encode([Point(NASTY, (), int(time.time() * 1000), 1.0)]))  # fmt: skip
         assert reply.status == 204
         await page.look(running.url)
-        await page.wait_for("document.querySelectorAll('#rows tr').length")
+        await page.wait_for("document.querySelectorAll('#rows tr:not(.group)').length")
         assert (
-            await page.evaluate("document.querySelector('#rows th').firstChild.textContent")
+            await page.evaluate(
+                "document.querySelector('#rows tr:not(.group) th').firstChild.textContent"
+            )
             == NASTY
         )
         assert not await page.evaluate("document.querySelectorAll('img').length")
@@ -143,6 +150,103 @@ async def test_policy_allows_nothing_but_itself(tmp_path: Path) -> None:
         assert await page.evaluate("fetch('http://127.0.0.1:9/').then(() => '', (e) => e.name)") == "TypeError"  # fmt: skip
         assert len(page.complaints) >= 2
         page.complaints.clear()
+
+
+OPEN = "document.querySelector('#rows tr:not(.group) button').click()"
+SERIES = "[...document.querySelectorAll('#rows tr.series')].map((row) => row.textContent)"
+
+
+@in_loop()
+async def test_a_metric_opens_into_its_series(tmp_path: Path) -> None:
+    """The row has the span of its series, whole numbers to the last digit; opened it has each of them."""
+    async with open_page(tmp_path) as (page, running, _):
+        now_ms = int(time.time() * 1000)
+        points = [
+            Point("nv_cpu_memory_used_bytes", (("model", model),), now_ms, value)
+            for model, value in (("idle", 0.0), ("busy", 268_435_456.0))
+        ]
+        assert (await post(running.session, running.url, encode(points))).status == 204
+        await page.look(running.url)
+        last = "document.querySelector('#rows td[data-label=\"Last value\"] span')?.textContent"
+        assert await page.wait_for(last) == "0 … 268,435,456"
+        await page.evaluate(OPEN)
+        assert await page.wait_for(f"{SERIES}.length == 2")
+        busy, idle = await page.evaluate(SERIES)
+        assert busy.startswith('model="busy"268,435,456')
+        assert idle.startswith('model="idle"0')
+        await page.screenshot(keep(tmp_path, "series"))
+        await page.evaluate(OPEN)
+        assert await page.wait_for(f"{SERIES}.length == 0")
+
+
+@in_loop()
+async def test_what_is_selected_stays_selected(tmp_path: Path) -> None:
+    """Nothing is rebuilt under a reader who copies an error while others come in."""
+    async with open_page(tmp_path) as (page, running, _):
+        await post(running.session, running.url, b"no snappy")
+        await page.look(running.url)
+        await page.wait_for("document.querySelector('#errors li .mono')?.textContent")
+        select = "getSelection().selectAllChildren(document.querySelector('#errors li .mono'))"
+        await page.evaluate(select)
+        await feed(running)
+        for _ in range(3):
+            await post(running.session, running.url, b"no snappy")
+        await page.wait_for("document.querySelector('#errors').textContent.includes('4 times')")
+        assert "400" in await page.evaluate("getSelection().toString()")
+
+
+@in_loop()
+async def test_retry_now_and_rejected_items(tmp_path: Path) -> None:
+    """After a fix nobody waits for the next attempt; what was rejected is shown with the service's words."""
+    async with open_page(tmp_path, retry_max_seconds="120s") as (page, running, server):
+        script(server, {"kind": "status", "status": 403, "times": None})
+        await feed(running, 1)
+        await page.look(running.url)
+        await page.wait_for("document.querySelector('#retry')?.checkVisibility()")
+        await page.screenshot(keep(tmp_path, "blocked"))
+        asked = (
+            "fetch('api/v1/status').then((r) => r.json()).then((s) => s.delivery.wait_seconds > 20)"
+        )
+        await page.wait_for(asked)
+        script(server, {"kind": "items", "every": 7, "status_code": 400, "message": "wrong field"})
+        await page.evaluate("document.querySelector('#retry').click()")
+        await running.idle(within_seconds=10)  # else three quarters of a minute later
+        await page.evaluate("document.querySelector('#d-rejected').open = true")
+        await page.wait_for("document.querySelector('#rejected').textContent.includes('wrong field')")  # fmt: skip
+
+
+NO_ANSWER = "document.querySelector('#line').textContent.startsWith('NO ANSWER')"
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hung"])
+@in_loop(60)
+async def test_a_receiver_that_does_not_answer(tmp_path: Path, end: signal.Signals) -> None:
+    """The verdict itself turns bad and says since when; what stands below is marked as old; and back."""
+    async with (
+        serve(Sandbox()) as server,
+        browsing(tmp_path) as page,
+        ReceiverProcess(tmp_path, server.connection_string) as receiver,
+        aiohttp.ClientSession() as session,
+    ):
+        assert (await post(session, receiver.url, encode(scrape(1)))).status == 204
+        await page.look(receiver.url)
+        assert await page.wait_for(STATE) == "OK"
+        receiver.signal(end)
+        began = time.monotonic()
+        await page.wait_for(NO_ANSWER)
+        assert time.monotonic() - began < 15
+        assert await page.evaluate("document.querySelector('#verdict').className") == "bad"
+        assert await page.evaluate("document.title") == "NO ANSWER · appinsights-receiver"
+        assert "Z" in await page.evaluate("document.querySelector('#old').textContent")
+        assert await page.evaluate("document.querySelector('#below').className") == "old"
+        said = await page.evaluate("document.querySelector('#announce').textContent")
+        assert said.startswith("NO ANSWER")
+        await page.screenshot(keep(tmp_path, f"no-answer-{end.name.lower()}"))
+        if end is signal.SIGSTOP:
+            receiver.signal(signal.SIGCONT)
+        else:
+            await receiver.start()
+        await page.wait_for(f"!({NO_ANSWER}) && document.querySelector('#below').className == ''")
 
 
 CONTRAST = """
@@ -182,7 +286,7 @@ async def test_everybody_can_read_it(tmp_path: Path, *, dark: bool, width: int) 
         await feed(running)
         await running.idle()
         await page.look(running.url, width=width, dark=dark)
-        await page.wait_for("document.querySelectorAll('#rows tr').length == 4")
+        await page.wait_for("document.querySelectorAll('#rows tr:not(.group)').length == 4")
         await page.wait_for(f"{STATE} == 'OK'")
         await hold(page)
         await page.screenshot(keep(tmp_path, f"fine-{mode}"))
@@ -218,7 +322,9 @@ async def test_fifty_thousand_series(tmp_path: Path) -> None:
             assert reply.status == 204
         began = time.monotonic()
         await page.look(running.url)
-        await page.wait_for("document.querySelectorAll('#rows tr').length == 200")
+        await page.wait_for(
+            "document.querySelectorAll('#rows tr:not(.group):not(:has(.empty))').length == 50"
+        )
         seconds = time.monotonic() - began
         asked = time.monotonic()
         async with running.session.get(f"{running.url}/api/v1/metrics") as response:
@@ -228,6 +334,8 @@ async def test_fifty_thousand_series(tmp_path: Path) -> None:
         assert seconds < 20, "on a busy machine; docs/performance.md has it on a quiet one"
         assert size < 200_000
         found = await page.evaluate("document.querySelector('#metrics-count').textContent")
-        assert found == "500 selected, 200 shown; filter to see others"
+        assert found == "500 selected"
+        more = await page.evaluate("document.querySelector('#rows td.empty').textContent")
+        assert more == "50 of 500 metrics shown; filter to see others"
         await page.wait_for("[...document.querySelectorAll('#rows td[data-label=Series]')].every((each) => each.textContent == '4')")  # fmt: skip
         await page.screenshot(keep(tmp_path, "busy"))

@@ -13,6 +13,7 @@ from tests.integration.receivers import Running, delivered, receiving, script
 from tests.integration.remote_write import HEADERS, Point, Reply, encode, numbered, post
 from tests.integration.waiting import in_loop, until
 
+VERSION = "X-Prometheus-Remote-Write-Version"
 WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
 
 
@@ -130,7 +131,7 @@ async def test_what_is_declared_wrongly_is_refused_with_a_reason(
         (b"POST /api/v1/write HTTP/1.1\r\nContent-Encoding: \xff", 415),
         (b"POST /api/v1/write HTTP/1.1\r\nContent-Encoding: snappy\r\nContent-Encoding: gzip", 415),
         (b"POST /api/v1/write HTTP/1.1\r\nUser-Agent: \xff\r\nRetry-Attempt: \xff", 400),
-        (b"POST /api/v1/%FF HTTP/1.1\r\nX: \xff", 404),
+        (b"POST /api/v1/%FF HTTP/1.1\r\nContent-Encoding: snappy\r\nX: \xff", 404),
     ],
 )
 @in_loop()
@@ -169,10 +170,62 @@ async def test_a_wrong_address_is_told_to_sender_and_operator(tmp_path: Path) ->
         serve(Sandbox()) as server,
         receiving(tmp_path, server.connection_string) as receiver,
     ):
-        async with receiver.session.post(f"{receiver.url}/write", data=b"x") as response:
-            assert response.status == 404
-            assert "Remote-write goes to /api/v1/write" in await response.text()
-        await said(receiver, "REFUSING: all 1 requests of the last minutes: 1 wrong_address")
+        sender = {**HEADERS[1], "User-Agent": "Prometheus/3.5.0"}
+        right = f"{receiver.url}/api/v1/write"
+        for path in ("/metrics", "/api/v1/status", "/write", "/api/v1/write/", "/"):
+            asked = f"{receiver.url}{path}"
+            async with receiver.session.post(asked, data=b"x", headers=sender) as response:
+                assert response.status == 404
+                assert f"takes no writes: the url is {right}" in await response.text()
+        await said(
+            receiver, f"NOT RECEIVING: 404 POST {receiver.url}/ takes no writes: the url is {right}"
+        )
+        async with receiver.session.get(right, headers={"User-Agent": "Prometheus/3.5.0", VERSION: "0.1.0"}) as response:  # fmt: skip
+            assert response.status == 405
+            assert "a redirect on the way turns post into get" in (await response.text()).lower()
+        status = await receiver.status()
+        assert status["requests"]["refused"] == {"wrong_address": 5, "wrong_method": 1}
+        assert status["requests"]["replies"] == {"404": 5, "405": 1}
+        assert status["errors"][0]["sender"] == "Prometheus/3.5.0"
+
+
+@in_loop()
+async def test_a_visitor_of_the_wrong_page_is_no_sender(tmp_path: Path) -> None:
+    """A browser, a scanner: answered, and not counted among the writes."""
+    async with (
+        serve(Sandbox()) as server,
+        receiving(tmp_path, server.connection_string) as receiver,
+    ):
+        for path in ("/wp-login.php", "/"):
+            async with receiver.session.post(f"{receiver.url}{path}", data=b"x") as response:
+                assert response.status in (404, 405)
+        async with receiver.session.get(f"{receiver.url}/api/v1/write") as response:
+            assert response.status == 405
+        status = await receiver.status()
+        assert (status["requests"]["refused"], status["errors"]) == ({}, [])
+
+
+@in_loop()
+async def test_requests_refused_for_good_beside_good_ones(tmp_path: Path) -> None:
+    """A share of 413 and 415 beside 204: the verdict says so, with the sender and the bytes."""
+    async with (
+        serve(Sandbox()) as server,
+        receiving(tmp_path, server.connection_string, body_max_bytes="10kB") as receiver,
+    ):
+        for number in range(3):
+            body = encode(numbered(0, number, 1, now_ms()))
+            assert (await post(receiver.session, receiver.url, body)).status == 204
+            assert (await post(receiver.session, receiver.url, b"x" * 20_000)).status == 413
+        url = f"{receiver.url}/api/v1/write"
+        async with receiver.session.post(url, data=b"{}", json=None) as response:
+            assert response.status == 415
+        verdict = (await receiver.status())["verdict"]
+        assert verdict["state"] == "REFUSING PART"
+        assert verdict["severity"] == "bad"
+        assert "4 of 7 requests" in verdict["line"]
+        assert "3 too_large, 1 unsupported_media" in verdict["line"]
+        assert "60.0 kB of samples lost" in verdict["line"]
+        assert "max_samples_per_send" in verdict["hint"]
 
 
 @in_loop()

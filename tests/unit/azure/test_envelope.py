@@ -21,8 +21,8 @@ from receiver.azure.envelope import (
     fit,
     line,
     make_template,
-    name_of,
     order_labels,
+    series_of,
     spell_time,
 )
 
@@ -261,12 +261,17 @@ def test_each_time_is_spelt_once_and_few_are_remembered() -> None:
     assert times.get(3) == b"1970-01-01T00:00:00.003Z"
 
 
-@pytest.mark.parametrize(
-    "name", ["nv_a", 'quoted"name\\', "é🎉", '"metrics":[{"name":"x"', "n" * 1024]
-)
-def test_a_template_says_its_name(name: str) -> None:
-    """Whatever its labels hold, and without what all templates begin with too."""
-    labels = {"__name__": name, "job": '"metrics":[{"name":"other","value":1'}
-    template = make_template(labels, IDENTITY).middle
-    assert name_of(template) == name
-    assert name_of(template.removeprefix(common_start(IDENTITY))) == name
+@pytest.mark.parametrize("text", ["x", 'a"},"data":{"b', "é\\", "}]}}}"])
+def test_a_series_is_read_back_from_its_template(text: str) -> None:
+    """Whatever its labels say, and without what all templates begin with."""
+    labels = {"__name__": f"nv_{text}", "job": text, "model": text}
+    identity = Identity("11111111-2222-3333-4444-555555555555", "host", role=text)
+    template = make_template(labels, identity).middle
+    for end in (template, template.removeprefix(common_start(identity))):
+        assert series_of(end) == (f"nv_{text}", {"job": text, "model": text})
+
+
+def test_a_series_without_labels_is_read_back() -> None:
+    """It has its name alone."""
+    template = make_template({"__name__": "up"}, Identity("key", "host")).middle
+    assert series_of(template) == ("up", {})

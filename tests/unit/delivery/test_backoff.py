@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from receiver.azure.policy import Action
-from receiver.delivery.backoff import GROWTH, JITTER, SLOW_FIRST_SECONDS, Backoff
+from receiver.delivery.backoff import GROWTH, JITTER, SLOW_FIRST_SECONDS, Backoff, State
 
 REFUSALS = [Action.RETRY, Action.THROTTLE, Action.QUOTA, Action.BLOCKED]
 
@@ -212,3 +212,15 @@ def test_a_change_of_state_is_news_once() -> None:
     )
     gate.succeeded()
     assert gate.failed(Action.BLOCKED, 99.0, 98.0)
+
+
+def test_a_retry_now_ends_the_wait_and_forgets_nothing() -> None:
+    """One batch tries at once; an open gate stays as it is."""
+    gate = Backoff(lambda: 0.5)
+    gate.retry_now(5.0)
+    assert gate.state == State()
+    gate.failed(Action.QUOTA, 10.0, 10.0, reason="403")
+    assert gate.wait_seconds(11.0) > 10
+    gate.retry_now(11.0)
+    assert gate.wait_seconds(11.0) == 0
+    assert (gate.at_once(4), gate.state.failures, gate.state.reason) == (1, 1, "403")

@@ -15,7 +15,8 @@ from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts
 from receiver.status import document as api
-from receiver.status.diagnosis import Diagnosis
+from receiver.status.about import About
+from receiver.status.diagnosis import Diagnosis, Finding
 from receiver.status.history import Flow
 from receiver.status.monitor import View
 from receiver.status.snapshot import Snapshot
@@ -65,7 +66,12 @@ def snapshot(**changes: Any) -> Snapshot:
 
 def document(found: Snapshot) -> Any:
     """Spell a snapshot and read it back."""
-    return api.status(View(found, Flow(60.0, LEDGER), Diagnosis(Verdict.OK, "fine")), [], [])
+    return api.status(
+        View(found, Flow(60.0, LEDGER), Diagnosis((Finding(Verdict.OK, "fine"),))),
+        [],
+        [],
+        About("h", "", ""),
+    )
 
 
 def test_the_status_page_says_all_of_it() -> None:

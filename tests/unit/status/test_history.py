@@ -59,3 +59,31 @@ def test_hour_is_bounded_and_continued() -> None:
         history.add(point(10.0 * step, step))
     assert len(history.columns(0)["at"]) == POINTS
     assert history.columns(10.0 * (POINTS + 47))["received"] == [POINTS + 48, POINTS + 49]
+
+
+def test_a_pace_is_steady_where_scrapes_are() -> None:
+    """144 samples each 15 s are 576 a minute, whenever one looks."""
+    history = History()
+    for step in range(30):
+        at = 10.0 * step
+        scrapes = int(at // 15)
+        history.add(
+            Point(at, Ledger(144 * scrapes, rendered=144 * scrapes), arrived_at=15.0 * scrapes)
+        )
+    for late in range(10):
+        scrapes = int((290 + late) // 15)
+        now = Point(290.0 + late, Ledger(144 * scrapes), arrived_at=15.0 * scrapes)
+        flow = history.flow(now, 130)
+        assert flow.a_minute(flow.ledger.received) == 576
+
+
+def test_the_interval_is_that_at_which_samples_come() -> None:
+    """The selected may come more seldom than all do; before two came it is not known."""
+    history = History()
+    assert history.interval(selected=False) == 0
+    for step in range(100):
+        at = 10.0 * step
+        selected = int(at // 240)
+        history.add(Point(at, Ledger(step + selected, unselected=step)))
+    assert history.interval(selected=False) == 10
+    assert history.interval(selected=True) == 240

@@ -57,21 +57,48 @@ def test_values_series_and_times() -> None:
     flow.observation.digest()
     seen = flow.observation.metrics
     assert {name: len(each.series) for name, each in seen.items()} == {"nv_a": 2, "nv_b": 1}
-    assert (seen["nv_a"].last_value, seen["nv_b"].last_value) == (2.0, -2e-7)
-    assert seen["nv_a"].last_time == "2026-11-18T11:06:55.000Z"
+    assert (seen["nv_a"].span(), seen["nv_b"].span()) == ((2.0, 5.0), (-2e-7, -2e-7))
+    [first, second] = seen["nv_a"].series.values()
+    assert (first.labels["model"], first.value, first.time_ms) == ("x", 2.0, int(T0 + 15) * 1000)
+    assert (second.labels["model"], second.value) == ("y", 5.0)
     assert flow.observation.bytes_per_item > 200
 
 
-def test_minutes_are_means_with_gaps() -> None:
-    """A minute is the mean of all series; one without samples is a gap, and old ones go."""
+def test_minutes_have_a_span_with_gaps() -> None:
+    """A minute is the lowest and the highest of all series; one without samples is a gap, and old ones go."""
     flow = Flow()
     for minute, value in ((0, 1.0), (2, 8.0)):
         flow.clock.now = T0 + 60 * minute
         flow.take(("nv_a", "x", value), ("nv_a", "y", value + 2))
         flow.observation.digest()
     metric = flow.observation.metrics["nv_a"]
-    assert metric.means(flow.clock.now) == [2.0, None, 9.0]
-    assert metric.means(flow.clock.now + 3600) == []
+    assert metric.hour(flow.clock.now) == ([1.0, None, 8.0], [3.0, None, 10.0])
+    assert metric.hour(flow.clock.now + 3600) == ([], [])
+    [first, second] = metric.series.values()
+    assert (first.hour(flow.clock.now), second.hour(flow.clock.now)) == ([1.0, None, 8.0], [3.0, None, 10.0])  # fmt: skip
+
+
+def test_a_sample_from_the_future_is_not_the_last_for_its_hour() -> None:
+    """One that is an hour ahead is shown until the next comes, not until the hour is over."""
+    flow = Flow()
+    flow.take(("nv_a", "x", 1.0))
+    flow.observation.digest()
+    raw = body(("nv_a", "x", 99.0), at=flow.clock.now + 3600)
+    flow.observation.saw(flow.pipeline.take(raw, Message.V1), raw, Message.V1)
+    flow.clock.now += 15
+    flow.take(("nv_a", "x", 2.0))
+    flow.observation.digest()
+    assert flow.observation.metrics["nv_a"].span() == (2.0, 2.0)
+
+
+def test_a_series_that_comes_seldom_is_not_gone() -> None:
+    """One sample in half an hour is an interval, no end."""
+    flow = Flow()
+    for _ in range(3):
+        flow.take(("nv_a", "x", 1.0))
+        flow.observation.digest()
+        flow.clock.now += 1800
+    assert len(flow.observation.metrics["nv_a"].series) == 1
 
 
 def test_series_that_went_are_not_counted() -> None:
@@ -110,16 +137,16 @@ def test_long_names_are_not_kept() -> None:
 
 def test_flood_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the pace some lines are looked at, the others counted; the estimate makes up for it."""
-    monkeypatch.setattr(observation, "LINES_AT_ONCE", 10)
-    monkeypatch.setattr(observation, "WAITING_LINES", 40)
+    monkeypatch.setattr(observation, "ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(observation, "WAITING_ROWS", 40)
     flow = Flow()
     for _ in range(5):
         flow.take(*(("nv_a", f"m{number}", 1.0) for number in range(20)))
     flow.clock.now += 60
     found = flow.observation
-    for seen in (20, 40, 40):  # a chunk at once, which holds more than is wanted
+    for seen in (10, 20, 30, 40, 40):
         found.digest()
-        assert (found.lines_seen, found.lines_skipped) == (seen, 60)
+        assert (found.rows_seen, found.rows_skipped) == (seen, 60)
     assert found.share_seen == pytest.approx(0.4)
     assert found.per_minute(found.metrics["nv_a"]) == pytest.approx(100, rel=0.2)
 

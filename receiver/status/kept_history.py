@@ -1,0 +1,44 @@
+"""The hour of the page's plots outlives a restart: a small file beside the outbox.
+
+In: a history. Out: `history.json` in the outbox's directory, written once a minute and at the
+end, read at the start. Losing it loses plots and nothing else: no failure here is an error.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+
+from receiver.ledger import WORDS, Ledger
+from receiver.status.history import History, Point
+
+FILE_NAME = "history.json"
+EVERY_SECONDS = 60.0
+
+
+def write(history: History, directory: Path) -> None:
+    """Write the points, whole or not at all."""
+    rows = [
+        [point.at, point.ledger.document(), point.outbox_bytes, point.oldest_seconds]
+        for point in history.points()
+    ]
+    path = directory / FILE_NAME
+    with suppress(OSError):
+        new = path.with_suffix(".new")
+        new.write_bytes(orjson.dumps(rows))
+        os.replace(new, path)  # noqa: PTH105 - beside the write, as one
+
+
+def read(history: History, directory: Path, now: float, received: int) -> None:
+    """Take the points of the last hour that this ledger can have come from; requests count anew."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        points = [
+            Point(float(at), Ledger(**{word: ledger[word] for word in WORDS}), size, oldest)
+            for at, ledger, size, oldest in orjson.loads((directory / FILE_NAME).read_bytes())
+        ]
+        history.begin_with(
+            point
+            for point in points
+            if now - 3600 <= point.at <= now and point.ledger.received <= received
+        )

@@ -1,0 +1,80 @@
+"""What waits: since when, at what pace, what holds it back, and when something is lost.
+
+In: a snapshot, what flowed lately, and the settings that bound delivery. Out: sentences.
+Pure. Three things end the waiting badly: the outbox is full, the oldest items grow older
+than the service takes, and, once the receiver answers 503, Prometheus' own two hours.
+"""
+
+from dataclasses import dataclass
+
+from receiver.azure.limits import EXPIRY_MS
+from receiver.status.history import Flow
+from receiver.status.snapshot import Snapshot
+from receiver.text import moment, size, span
+
+PROMETHEUS_KEEPS_SECONDS = 2 * 3600.0
+"""What Prometheus' write-ahead log holds for a remote that does not take it."""
+NEARLY = 0.85
+"""A bound that is used to this share is what holds delivery back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The settings that bound delivery."""
+
+    items_per_second: int = 0
+    senders: int = 0
+
+
+def waiting(snapshot: Snapshot) -> str:
+    """Say how much waits and since when; empty where nothing does."""
+    if not snapshot.ledger.pending:
+        return ""
+    since = moment(snapshot.now - snapshot.oldest_seconds)
+    return f"{size(snapshot.outbox.size_bytes)} wait, the oldest since {since}"
+
+
+def loss(snapshot: Snapshot, flow: Flow) -> str:
+    """Say how long until something is lost, the soonest first; empty where nothing waits."""
+    ends: list[tuple[float, str]] = []
+    outbox = snapshot.outbox
+    if outbox.full or snapshot.outbox_failing:
+        ends.append((PROMETHEUS_KEEPS_SECONDS, "Prometheus keeps what is refused for about 2 h"))
+    elif flow.outbox_bytes > 0 and flow.seconds:
+        left = (outbox.max_bytes - outbox.size_bytes) * flow.seconds / flow.outbox_bytes
+        ends.append((left, f"full at this pace in {span(max(0.0, left))}"))
+    if snapshot.ledger.pending and outbox.oldest_ms:
+        left = EXPIRY_MS / 1000 - snapshot.oldest_seconds
+        ends.append((left, f"the oldest expires in {span(max(0.0, left))}"))
+    return ", ".join(text for _, text in sorted(ends))
+
+
+def pace(snapshot: Snapshot, flow: Flow, bounds: Bounds) -> tuple[str, str]:
+    """Say what comes in and goes out, and, as a hint, what holds delivery back."""
+    came = flow.ledger.rendered + flow.ledger.flushed
+    went = came - flow.ledger.pending
+    grows = flow.a_minute(flow.ledger.pending)
+    text = f"{flow.a_minute(came):.0f} items a minute in, {flow.a_minute(went):.0f} out"
+    if grows >= 1:
+        text += f": grows by {grows:.0f} a minute"
+    elif grows <= -1:
+        text += f": empty in {span(60 * snapshot.ledger.pending / -grows)}"
+    return text, _bound(flow, went, bounds, grows=grows >= 1)
+
+
+def _bound(flow: Flow, went: int, bounds: Bounds, *, grows: bool) -> str:
+    if bounds.items_per_second and flow.a_minute(went) >= NEARLY * 60 * bounds.items_per_second:
+        return (
+            f"RECEIVER_ITEMS_PER_SECOND={bounds.items_per_second} holds it back: raise it, "
+            "or select fewer metrics."
+        )
+    busy = flow.delivery_seconds / flow.seconds if flow.seconds else 0.0
+    if bounds.senders and busy >= NEARLY * bounds.senders:
+        mean = flow.delivery_seconds / max(1, flow.posts)
+        return (
+            f"All {bounds.senders} senders are busy, a POST takes {mean:.1f} s: "
+            "raise RECEIVER_SENDERS."
+        )
+    if grows:
+        return "Less goes out than comes in, by no bound of the receiver's: look at the errors and at the time of a POST."
+    return "It catches up by itself, new samples first."
