@@ -7,9 +7,11 @@
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 from receiver import errors
+from receiver.azure.policy import ANY, RULES, SERVICE, UNSAID, Action, Body, Rule, statuses_of
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli import help_text
 from receiver.cli.verbs import PROGRAM, VERBS
@@ -79,6 +81,57 @@ def drop_reasons() -> str:
     )
 
 
+def policy() -> str:
+    """List the retry policy: each rule with its why."""
+    return table(
+        ("answer", "its body", "if", "then", "why"),
+        (
+            [
+                ", ".join(statuses_of(rule)),
+                _bodies(rule.bodies),
+                " and ".join(_conditions(rule)),
+                THEN[rule.action],
+                rule.why,
+            ]
+            for rule in RULES
+        ),
+    )
+
+
+THEN = {
+    Action.SETTLE: "each item has its end",
+    Action.UNCONFIRMED: "accepted, and counted as unconfirmed",
+    Action.RETRY: "kept: 1 s, then three times as long each time, up to 2 min",
+    Action.THROTTLE: "kept, throttled: `Retry-After`, or 5 s growing to 2 min",
+    Action.QUOTA: "kept, quota: `Retry-After`, or 5 min growing to 30; then the smallest batch is tried",
+    Action.BLOCKED: "kept, blocked: 1 s, then 1 min growing to 2",
+    Action.SPLIT: "sent again in halves, as a passing fault waits",
+}
+
+
+def _bodies(bodies: frozenset[Body]) -> str:
+    if bodies == ANY:
+        return "any"
+    if bodies == UNSAID:
+        return "not the service's"
+    if bodies == SERVICE:
+        return "the service's"
+    return ", ".join(body.value for body in Body if body in bodies)
+
+
+def _conditions(rule: Rule) -> Iterator[str]:
+    if rule.words:
+        yield f"its words have `{rule.words}`"
+    if rule.signed_in is not None:
+        yield "a token was sent" if rule.signed_in else "no token was sent"
+
+
+def answers() -> str:
+    """List answers, and what becomes of the first batch that gets one."""
+    sys.path.insert(0, str(ROOT))  # they are the tests' own
+    return table(*import_module("tests.golden.answers").table())
+
+
 def reject_reasons() -> str:
     """List why the service rejects an item."""
     rows = ([f"`{name}`", *texts] for name, texts in REJECT_REASONS.items())
@@ -134,6 +187,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "triton-metrics": triton_metrics,
     "self-metrics": self_metrics,
     "drop-reasons": drop_reasons,
+    "policy": policy,
+    "answers": answers,
     "reject-reasons": reject_reasons,
     "refused-requests": refused_requests,
     "refused-series": refused_series,

@@ -25,6 +25,8 @@ SLOW_FIRST_SECONDS = {Action.THROTTLE: 5.0, Action.BLOCKED: 60.0, Action.QUOTA: 
 One batch may be refused for what is in it alone, so the slow waits of BLOCKED begin with
 the second refusal, which is another batch's wherever another one waits.
 """
+WAITS = (Action.RETRY, Action.THROTTLE, Action.QUOTA, Action.BLOCKED)
+"""Why nothing may be sent."""
 QUOTA_LONGEST = 15
 """How many times longer the waits may be when the volume is used up, which lasts for hours."""
 

@@ -43,7 +43,8 @@ class Status(Fault):
     """A status for the whole request; none of its items is stored.
 
     `retry_after` is written as it is when text, as seconds when a number, or,
-    with `retry_after_form` "date", as the date so many seconds from now.
+    with `retry_after_form` "date", as the date so many seconds from now. With `gzip` its
+    body is compressed, whether that was asked for or not.
     """
 
     kind: ClassVar[str] = "status"
@@ -54,6 +55,7 @@ class Status(Fault):
     )
     body: str | None = field(default=None, metadata={"check": checks.text})
     content_type: str | None = field(default=None, metadata={"check": checks.optional_header})
+    gzip: bool = field(default=False, metadata={"check": checks.boolean})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ is delayed, lost or spoiled, as in the real service.
 """
 
 import asyncio
+import gzip
 import socket
 import struct
 from email.utils import formatdate
@@ -164,6 +165,9 @@ def _scripted(fault: Status | Redirect, sandbox: Sandbox) -> web.Response:
     if fault.body is not None:
         body = fault.body.encode()
     headers["Content-Type"] = fault.content_type or (_HTML if gateway else _JSON)
+    if fault.gzip:
+        headers["Content-Encoding"] = "gzip"
+        body = gzip.compress(body)
     return web.Response(status=fault.status, body=body, headers=headers)
 
 

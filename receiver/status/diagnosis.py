@@ -309,6 +309,21 @@ def _dropping(facts: Facts) -> Iterator[Finding]:
         yield Finding(State.DROPPING, f"none of the selected samples is a number: {reasons}", "Quantiles are not numbers while no request comes: send Triton traffic, or select more.")  # fmt: skip
 
 
+def _unconfirmed(facts: Facts) -> Iterator[Finding]:
+    if count := facts.flow.unconfirmed:
+        detail = f"{_items(count)} in {span(facts.flow.seconds)}: answered 200 without the service's body, and counted as accepted"
+        yield Finding(State.UNCONFIRMED, detail, "Does a proxy or a load balancer answer in the service's place? Look whether the items are in Application Insights.")  # fmt: skip
+
+
+def _set_back(facts: Facts) -> Iterator[Finding]:
+    stubborn = facts.snapshot.stubborn
+    if stubborn.batches:
+        batches = "1 batch" if stubborn.batches == 1 else f"{stubborn.batches} batches"
+        words = stubborn.reason[:WORDS_LIMIT].rstrip(".")
+        detail = f"{batches} ({_items(stubborn.items)}) refused while others are accepted: {words}"
+        yield Finding(State.SET_BACK, detail, stubborn.hint)
+
+
 def _behind(facts: Facts) -> Iterator[Finding]:
     snapshot = facts.snapshot
     if snapshot.oldest_seconds > facts.patience.behind and not snapshot.gate.failures:
@@ -356,8 +371,8 @@ def _fine(facts: Facts) -> Iterator[Finding]:
 
 
 _FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
-    _disk, _clock, _service, _full, _receiving, _selecting, _rejecting, _dropping, _behind,
-    _configured, _complete, _fine,
+    _disk, _clock, _service, _full, _receiving, _selecting, _rejecting, _dropping,
+    _unconfirmed, _set_back, _behind, _configured, _complete, _fine,
 )  # fmt: skip
 
 

@@ -244,6 +244,13 @@ def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
             "reason": gate.reason,
             "hint": gate.hint,
             "attempts": dict(snapshot.delivery.attempts),
+            "unconfirmed": snapshot.delivery.unconfirmed_items,
+            "set_back": {
+                "batches": snapshot.stubborn.batches,
+                "items": snapshot.stubborn.items,
+                "reason": snapshot.stubborn.reason,
+                "hint": snapshot.stubborn.hint,
+            },
         },
         "requests": {
             "replies": dict(snapshot.write_handler.replies),

@@ -30,6 +30,7 @@ class Point:
     arrived_at: float = 0.0
     delivery_seconds: float = 0.0
     posts: int = 0
+    unconfirmed: int = 0
 
 
 def point_of(snapshot: Snapshot) -> Point:
@@ -45,6 +46,7 @@ def point_of(snapshot: Snapshot) -> Point:
         arrived_at=snapshot.write_handler.last_request_at,
         delivery_seconds=snapshot.delivery.seconds,
         posts=sum(snapshot.delivery.attempts.values()),
+        unconfirmed=snapshot.delivery.unconfirmed_items,
     )
 
 
@@ -66,6 +68,7 @@ class Flow:
     outbox_bytes: int = 0
     delivery_seconds: float = 0.0
     posts: int = 0
+    unconfirmed: int = 0
     pace_seconds: float = 0.0
 
     def a_minute(self, count: float) -> float:
@@ -88,6 +91,7 @@ def flow_between(before: Point, after: Point) -> Flow:
         outbox_bytes=after.outbox_bytes - before.outbox_bytes,
         delivery_seconds=after.delivery_seconds - before.delivery_seconds,
         posts=after.posts - before.posts,
+        unconfirmed=after.unconfirmed - before.unconfirmed,
     )
 
 

@@ -17,6 +17,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from receiver import __version__
+from receiver.delivery.backoff import WAITS
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.latency import Latency
@@ -84,6 +85,8 @@ METRICS = (
     SelfMetric("receiver_delivery_duration_seconds", "histogram", "How long a batch was under way to Application Insights, until its outcome was written down.", lambda s: s.delivery.latency),
     SelfMetric("receiver_delivery_seconds_total", "counter", "Time that batches were under way, all together.", lambda s: s.delivery.seconds),
     SelfMetric("receiver_delivery_bytes_total", "counter", "Compressed bytes POSTed.", lambda s: s.delivery.sent_bytes),
+    SelfMetric("receiver_delivery_state", "gauge", "1 for what holds delivery back now: retry, throttle, quota or blocked; 0 while it does not.", lambda s: {action.value: float(s.gate.action is action) for action in WAITS}, "state"),
+    SelfMetric("receiver_batches_set_back", "gauge", "Batches that are refused while others are accepted: kept, and tried again now and then.", lambda s: s.stubborn.batches),
     SelfMetric("receiver_delivery_failures", "gauge", "Failures in a row; 0 while delivery goes well.", lambda s: s.gate.failures),
     SelfMetric("receiver_delivery_wait_seconds", "gauge", "How long nothing will be sent, for the failures' sake.", lambda s: s.gate_wait_seconds),
     SelfMetric("receiver_series_cache_entries", "gauge", "Series of which the receiver knows how to render them.", lambda s: s.cache.entries),

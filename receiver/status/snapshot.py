@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from receiver.config.followed_file import ReloadState, Watch
 from receiver.delivery.backoff import State
+from receiver.delivery.picker import Stubborn
 from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.events import Events
 from receiver.intake.cache import CacheStatistics
@@ -44,6 +45,7 @@ class Snapshot:
     started_at: float
     now: float
     reload: ReloadState = field(default_factory=ReloadState)
+    stubborn: Stubborn = field(default_factory=Stubborn)
     refused: Mapping[str, int] = field(default_factory=dict)
     closed: Mapping[str, int] = field(default_factory=dict)
 
@@ -80,6 +82,7 @@ class Observer:
             outbox_failing=self.committer.failing,
             write_handler=arrivals.write_handler,
             delivery=self.delivery.counts,
+            stubborn=self.delivery.stubborn,
             gate=gate.state,
             gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
             cache=arrivals.cache,

@@ -23,6 +23,8 @@ class State(StrEnum):
     FILTERED_OUT = "FILTERED OUT"
     REJECTED = "REJECTED"
     DROPPING = "DROPPING"
+    UNCONFIRMED = "UNCONFIRMED"
+    SET_BACK = "SET BACK"
     BEHIND = "BEHIND"
     CONFIG = "CONFIG"
     INCOMPLETE = "INCOMPLETE"
@@ -53,6 +55,8 @@ MEANINGS = {
     State.FILTERED_OUT: (Severity.BAD, "Samples arrive, and metrics.json selects none of them."),
     State.REJECTED: (Severity.BAD, "Application Insights rejects items for good."),
     State.DROPPING: (Severity.BAD, "Selected samples cannot be sent."),
+    State.UNCONFIRMED: (Severity.WARN, "Items count as accepted by a 200 alone: the service's body, which says so, did not come."),
+    State.SET_BACK: (Severity.WARN, "Some batches are refused while others are accepted; they are kept, and tried again now and then."),
     State.BEHIND: (Severity.WARN, "Delivery goes on, but is late."),
     State.CONFIG: (Severity.WARN, "A changed metrics.json, web.config.file, token or certificate cannot be used; what was in force before stays."),
     State.INCOMPLETE: (Severity.WARN, "Some metrics of metrics.json have never been seen."),

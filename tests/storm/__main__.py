@@ -27,7 +27,12 @@ def main() -> int:
     for posts in storm.unexplained.values():
         print("unexplained:", *posts, sep="\n  ")
     report = storm.report
-    good = not (report.lost or report.of_a_request_sent_twice or report.doubled_unexplained)
+    good = not (
+        report.lost
+        or report.condemned_by_others
+        or report.of_a_request_sent_twice
+        or report.doubled_unexplained
+    )
     print("Nothing is lost." if good else "THE PROMISES ARE BROKEN.")
     return 0 if good else 1
 

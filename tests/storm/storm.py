@@ -45,8 +45,13 @@ BEFORE_SECONDS = 1.0
 AFTER_SECONDS = 0.3
 """How long after one the sandbox may still find a POST that the kernel had for it."""
 
+_PAGE = "<!DOCTYPE html><html><title>Sign in</title></html>"
 _BAD_KEY = '{"itemsReceived":0,"itemsAccepted":0,"errors":[{"index":0,"statusCode":400,"message":"Invalid instrumentation key"}]}'
+_NSP = '{"itemsReceived":0,"itemsAccepted":0,"errors":[{"index":0,"statusCode":400,"message":"NSP enabled component is only supported with connection string."}]}'
+_CACHED = '{"itemsReceived":100000,"itemsAccepted":100000,"appId":null,"errors":[]}'
 _TOO_LONG = "100: Field 'name' on type 'DataPoint' is too long. Expected: 1024 characters"
+THE_SERVICE_SAYS = (_TOO_LONG, "Telemetry sampled out.", "Request entity too large")
+"""What the sandbox, as the service, rejects items with; any other words are someone else's."""
 
 
 def faults(elsewhere: str) -> list[tuple[float, dict[str, Any]]]:
@@ -85,6 +90,12 @@ def faults(elsewhere: str) -> list[tuple[float, dict[str, Any]]]:
         (0.02, {"kind": "answer", "how": "truncated"}),
         (0.02, {"kind": "answer", "how": "garbage"}),
         (0.01, {"kind": "answer", "how": "empty"}),
+        *((0.004, status(200, body=body)) for body in ("OK", '{"status":"ok"}', "[]", _PAGE, "\ufeff" + _PAGE, _CACHED)),
+        *((0.004, status(code, body=_PAGE, gzip=True)) for code in (200, 206, 400, 403)),
+        *((0.004, status(code, body=_PAGE)) for code in (201, 203, 206, 302, 400, 403, 404, 407, 413, 415, 429, 500, 511)),
+        *((0.004, status(code, body="")) for code in (202, 206, 400, 403, 413, 500)),
+        *((0.004, status(400, body=body)) for body in ("Bad Request", "<?xml version='1.0'?><Error/>", '{"error":{"code":"BadRequest"}}', _NSP)),
+        (0.004, status(204)),
         (0.05, {"kind": "pass", "delay_seconds": 0.3}),
         (0.02, {"kind": "delay", "delay_seconds": 2 * SEND_TIMEOUT_SECONDS}),
     ]  # fmt: skip
@@ -109,6 +120,7 @@ class Report:
     samples_of_them_selected: int = 0
     delivered: int = 0
     rejected_by_the_service: int = 0
+    condemned_by_others: int = 0
     lost: int = 0
     doubled: int = 0
     doubled_why: Counter[str] = field(default_factory=Counter)
@@ -358,7 +370,10 @@ class Storm:
         report.samples_of_them_selected = len(wanted)
         report.delivered = len(wanted & deliveries.keys())
         report.rejected_by_the_service = sum(status["rejected"].values())
-        report.lost = len(missing - refused)
+        report.lost = len(missing - refused.keys())
+        report.condemned_by_others = sum(
+            words not in THE_SERVICE_SAYS for words in refused.values()
+        )
         report.of_a_request_sent_twice = status["received"] - len(acknowledged)
         report.repeats_recognised = sum(self._repeats.values())
         report.set_aside = status["outbox"]["set_aside"]
@@ -403,6 +418,8 @@ class Storm:
             return "service went away"
         if record["fault"] == "delay":
             return "answer too late"
+        if record["fault"] == "answer":
+            return "answer spoiled"
         for earliest, latest, why in self._blows:
             if earliest <= begun_at <= latest:
                 return why
@@ -429,14 +446,14 @@ def _deliveries(boxes: list[Sandbox]) -> dict[Point, list[tuple[int, int]]]:
     return found
 
 
-def _refused(outbox: Path) -> set[Point]:
-    """Read the dead letters: the points that the service has refused."""
-    points = set()
+def _refused(outbox: Path) -> dict[Point, str]:
+    """Read the dead letters: the points that the service has refused, and its words."""
+    points = {}
     for letter in read_dead_letters(outbox):
         item = orjson.loads(letter.item)
         data = item["data"]["baseData"]
         (metric,) = data["metrics"]
         time_ms = round(datetime.fromisoformat(item["time"]).timestamp() * 1000)
         labels = tuple(sorted(data["properties"].items()))
-        points.add(Point(metric["name"], labels, time_ms, metric["value"]))
+        points[Point(metric["name"], labels, time_ms, metric["value"])] = letter.message
     return points

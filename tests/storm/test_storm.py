@@ -12,6 +12,7 @@ async def test_a_short_storm_loses_nothing(tmp_path: Path) -> None:
     report = await Storm(tmp_path, seconds=20, kills=4, seed=20261122).run()
     print(report)
     assert report.lost == 0
+    assert report.condemned_by_others == 0
     assert report.of_a_request_sent_twice == 0
     assert report.doubled_unexplained == 0
     assert report.kills >= 4

@@ -8,6 +8,7 @@ import pytest
 
 from receiver.azure.policy import Action
 from receiver.delivery.backoff import State as Backoff
+from receiver.delivery.picker import Stubborn
 from receiver.delivery.sender import DeliveryCounts
 from receiver.events import RecentError
 from receiver.intake.cache import CacheStatistics
@@ -130,6 +131,18 @@ CASES: dict[str, tuple[Facts, str]] = {
     "blocked without words": (
         facts(**gate(Action.BLOCKED, "403", "The identity lacks the role.")),
         "BLOCKED: 403",
+    ),
+    "blocked by whoever answers": (
+        facts(**gate(Action.BLOCKED, "200 OK (from https://proxy.example)", "Something answers.")),
+        "BLOCKED: 200 OK (from https://proxy.example): Something answers",
+    ),
+    "unconfirmed": (
+        facts(flow={"unconfirmed": 40}),
+        "UNCONFIRMED: 40 items in 2 min: answered 200 without the service's body",
+    ),
+    "set back": (
+        facts(stubborn=Stubborn(2, 17, "500 Internal server error", "See Azure's status page.")),
+        "SET BACK: 2 batches (17 items) refused while others are accepted: 500 Internal server error",
     ),
     "quota": (
         facts(**gate(Action.QUOTA, "439 Daily quota exceeded")),

@@ -11,6 +11,7 @@ from receiver import __version__
 from receiver.azure.policy import Action
 from receiver.config.followed_file import ReloadState
 from receiver.delivery.backoff import State
+from receiver.delivery.picker import Stubborn
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.pipeline import DROP_REASONS
@@ -58,6 +59,7 @@ SNAPSHOT = Snapshot(
     reload=ReloadState(successful=False, succeeded_at=NOW - 30),
     refused={"outbox_full": 2},
     closed={"idle": 2},
+    stubborn=Stubborn(5, 50),
 )
 
 
@@ -129,6 +131,9 @@ def test_every_metric_is_there() -> None:
         ("receiver_items_rejected_total", "too_long", 4),
         ("receiver_items_expired_total", "", 5),
         ("receiver_items_unconfirmed_total", "", 6),
+        ("receiver_delivery_state", "retry", 1),
+        ("receiver_delivery_state", "blocked", 0),
+        ("receiver_batches_set_back", "", 5),
         ("receiver_items_pending", "", 15),
         ("receiver_ledger_adds_up", "", 1),
         ("receiver_outbox_bytes", "", 1234),
