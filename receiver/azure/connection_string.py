@@ -24,6 +24,7 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KNOWN = ("instrumentationkey", "ingestionendpoint", "liveendpoint", "endpointsuffix",
           "location", "aadaudience", "applicationid", "authorization", "profilerendpoint",
           "snapshotendpoint")  # fmt: skip
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _WHERE = "copy it from the resource's Overview page in the Azure portal"
 
 
@@ -33,12 +34,14 @@ class Connection:
 
     `endpoint` has no slash at its end; `audience` is that of Microsoft Entra
     tokens, where the string names one. `unknown` lists the keys that were passed over.
+    `is_global`: no endpoint was named, so it is the one for all regions.
     """
 
     instrumentation_key: str
     endpoint: str = GLOBAL_ENDPOINT
     audience: str = ""
     unknown: tuple[str, ...] = ()
+    is_global: bool = False
 
     @property
     def track_url(self) -> str:
@@ -74,6 +77,7 @@ def parse(text: str, source: str = "the connection string") -> Connection:
         endpoint=_endpoint(fields, source),
         audience=fields.get("aadaudience", ""),
         unknown=tuple(_masked(name) for name in fields if name not in _KNOWN),
+        is_global=not (fields.get("ingestionendpoint") or fields.get("endpointsuffix")),
     )
 
 
@@ -116,6 +120,9 @@ def _endpoint(fields: dict[str, str], source: str) -> str:
     if endpoint := fields.get("ingestionendpoint"):
         return check_endpoint(endpoint, f"{source}: IngestionEndpoint")
     if suffix := fields.get("endpointsuffix", "").strip("."):
+        if not _HOST.fullmatch(suffix):
+            message = f'{source}: EndpointSuffix is "{_masked(suffix)}", not the end of a host\'s name like applicationinsights.us; an address goes into IngestionEndpoint'
+            raise SettingsError(message)
         location = fields.get("location", "").strip(".")
         host = f"{location}.dc.{suffix}" if location else f"dc.{suffix}"
         return check_endpoint(f"https://{host}", f"{source}: EndpointSuffix")

@@ -296,6 +296,11 @@ def find_connection(settings: Settings) -> tuple[connection.Connection | None, l
         if found.unknown:
             names = ", ".join(found.unknown)
             warnings.append(f"the connection string has keys that nobody knows: {names}")
+        if found.is_global:
+            warnings.append(
+                f"the connection string names no IngestionEndpoint, so items go to {found.endpoint}, "
+                "which takes those of old resources only; copy it again, whole"
+            )
     elif settings.instrumentation_key:
         key = connection.check_key(settings.instrumentation_key, "INSTRUMENTATION_KEY")
         found = connection.Connection(key)

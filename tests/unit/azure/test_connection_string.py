@@ -100,6 +100,7 @@ def test_the_audience_is_kept() -> None:
         (f"InstrumentationKey={KEY};IngestionEndpoint=https://[::1/", "not an address"),
         (f"InstrumentationKey={KEY};IngestionEndpoint=https://me:hunter2@proxy/", "not an address"),
         (f"InstrumentationKey={KEY};EndpointSuffix=a b:c", "EndpointSuffix is"),
+        (f"InstrumentationKey={KEY};EndpointSuffix=https://weu.in.ai.azure.com/", "an address goes into IngestionEndpoint"),
         (f"InstrumentationKey={KEY};IngestionEndpoint=https://{KEY}@host/", "not an address"),
         (f"InstrumentationKey=x;IngestionEndpoint=wss://{KEY}.example", "the instrumentation key is not a GUID"),
         (f"InstrumentationKey={KEY};IngestionEndpoint=wss://{KEY}.example", "not an address"),
@@ -148,3 +149,12 @@ def test_a_path_that_only_looks_like_the_track_path_stays() -> None:
     """Only a whole /v2/track or /v2.1/track at the end is taken off."""
     assert check_endpoint("https://a/xv2.1/track", "x") == "https://a/xv2.1/track"
     assert check_endpoint("https://a/v2.1/track/b", "x") == "https://a/v2.1/track/b"
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_global"),
+    [("", True), (";Location=weu", True), (f";IngestionEndpoint={HOST}", False), (";EndpointSuffix=a.us", False)],
+)  # fmt: skip
+def test_a_string_that_names_no_endpoint_says_so(rest: str, is_global: bool) -> None:  # noqa: FBT001
+    """A string cut short after its key passes as one: `check` warns of it."""
+    assert parse(f"InstrumentationKey={KEY}{rest}").is_global is is_global
