@@ -19,6 +19,8 @@ from receiver.delivery.backoff import Backoff
 from receiver.status.verdicts import State
 
 ITEMS = 4
+WRITTEN_AT = float(int(time()))
+"""When the answers that hold a date were written."""
 Errors = dict[int, tuple[int, str]]
 
 SERVICE, PROXY, GATEWAY, PORTAL, FIREWALL, SERVER, LINK = (
@@ -105,7 +107,7 @@ class Row:
 def _rows() -> list[Row]:
     later = {1: (500, "busy"), 3: (503, "busy")}
     soon = {"Retry-After": "7"}
-    in_7_s = time() + 7
+    in_7_s = WRITTEN_AT + 7
     return [
         Row(200, SERVICE, "all accepted", own()),
         Row(200, SERVICE, "all accepted", gzip.compress(own(), mtime=0), "gzip"),
@@ -256,15 +258,15 @@ _STATES = {
 }
 
 
-def verdict_on(row: Row) -> Verdict:
+def verdict_on(row: Row, now: float) -> Verdict:
     """Ask the policy."""
     headers = row.headers | ({"Content-Encoding": row.encoding} if row.encoding in ("gzip", "deflate") else {})  # fmt: skip
-    return judge(row.status, headers, row.received, row.items, time())
+    return judge(row.status, headers, row.received, row.items, now)
 
 
-def expected(row: Row) -> Expected:
+def expected(row: Row, now: float) -> Expected:
     """Say what the policy table makes of an answer to the first batch that is sent."""
-    verdict = verdict_on(row)
+    verdict = verdict_on(row, now)
     rejected = Counter(rejection.reason for rejection in verdict.rejected)
     expired = rejected.pop(TOO_OLD, 0)
     if verdict.unexplained:
@@ -300,7 +302,7 @@ def table() -> tuple[tuple[str, ...], list[list[str]]]:
     head = ("status", "by", "body", "items", "verdict", "next try")
     rows = []
     for row in ROWS:
-        want = expected(row)
+        want = expected(row, WRITTEN_AT)
         told = row.headers.get("Retry-After", "")
         told = told if told.isdigit() else "a date 7 s ahead" if told else ""
         parts = (row.body, row.encoding, f"`Retry-After`: {told}" if told else "")

@@ -74,7 +74,7 @@ def test_the_table_is_large_enough_and_no_row_stands_twice() -> None:
 @in_loop(30)
 async def test_an_answer_has_the_outcome_of_the_table(tmp_path: Path, row: Row) -> None:
     """The items' ends, the verdict on the page, and when the next batch may go."""
-    want = expected(row)
+    want = expected(row, time.time())
     async with (
         answering(row) as (_, connection),
         receiving(tmp_path, connection, retry_max_seconds="120s", send_timeout_seconds="25s") as receiver,
