@@ -38,7 +38,7 @@ class Answered:
     errors: Mapping[int, tuple[int, str]] = field(default_factory=dict)
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes, item_count: int) -> Answered:
+def read_answer(headers: Mapping[str, str], body: bytes, item_count: int) -> Answered:
     """Read an answer to a batch of `item_count` items."""
     text, is_whole = _decoded(body, headers)
     if not text.strip():
@@ -48,7 +48,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, item_count
     except (ValueError, RecursionError):
         kind = Body.MISSING if _may_be_cut_off(text, is_whole=is_whole) else Body.FOREIGN
         return Answered(kind, _shown(text))
-    return _the_services(status, document, item_count) or Answered(Body.FOREIGN, _shown(text))
+    return _the_services(document, item_count) or Answered(Body.FOREIGN, _shown(text))
 
 
 def _decoded(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bool]:
@@ -74,7 +74,7 @@ def _may_be_cut_off(text: bytes, *, is_whole: bool) -> bool:
     return _BEGINNING.startswith(beginning) and (len(beginning) > 1 or not is_whole)
 
 
-def _the_services(status: int, document: Any, item_count: int) -> Answered | None:
+def _the_services(document: Any, item_count: int) -> Answered | None:
     """Read a JSON document as the service's; None for what is not, or does not fit the batch."""
     if not isinstance(document, dict):
         return None
@@ -85,13 +85,11 @@ def _the_services(status: int, document: Any, item_count: int) -> Answered | Non
     if not isinstance(listed, list | None) or not 0 <= accepted <= received:
         return None
     understood = received == item_count
-    if not understood and 200 <= status < 300:
-        return None  # an answer to some other request
     errors = _errors(listed or [], item_count)
     words = next((message for _, message in errors.values() if message), "")
     kind = _kind(errors, accepted, item_count, understood=understood)
     if kind is Body.UNREAD and received != 0:
-        return None  # the same
+        return None  # an answer to some other request
     return Answered(kind, words, accepted, errors)
 
 

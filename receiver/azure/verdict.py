@@ -75,7 +75,7 @@ def judge(
     caller's mapping folds case. `address` is named where something else than the service
     answers there; `signed_in` says whether a token was sent.
     """
-    answered = read_answer(status, headers, body, item_count)
+    answered = read_answer(headers, body, item_count)
     rule = rule_for(status, answered.body, answered.words, signed_in=signed_in)
     reason = f"{status} {answered.words.removeprefix(str(status)).lstrip(' :')}".strip()
     if address and answered.body is Body.FOREIGN:

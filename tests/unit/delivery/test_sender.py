@@ -313,7 +313,7 @@ def test_a_batch_that_the_disk_has_damaged_is_not_sent_for_ever(status: int, bod
         bench = Bench(accepted)
 
         async def post(body_: bytes) -> Answer:
-            bench.posts.append((bench.now, []))
+            bench.posts.append((bench.now, [body_]))
             return Answer(status, {}, body) if body_ == b"rubbish" else own(200, 1)
 
         bench.post = post  # type: ignore[method-assign,assignment]
@@ -324,6 +324,7 @@ def test_a_batch_that_the_disk_has_damaged_is_not_sent_for_ever(status: int, bod
         )
         bench.add(line(1))
         await bench.run(5)
+        assert len(bench.posts_with(b"rubbish")) == 1
         assert [dict(each.rejected) for each in bench.outbox.settled if each.rejected] == [
             {"damaged": 7}
         ]
