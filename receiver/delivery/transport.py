@@ -6,14 +6,11 @@ hint. Follows 307 and 308 as `receiver.azure.redirect` allows. Judges nothing.
 Proxies and certificates are the environment's: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
 """
 
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 
 from receiver.azure.redirect import LIMIT, Route
-from receiver.delivery.dial import CannotConnect, ProxyRefused, ProxyUnreachable
-from receiver.delivery.http_client import TimedOut
-from receiver.delivery.http_connection import Answer, BrokenOff
+from receiver.delivery.causes import explain
+from receiver.delivery.http_connection import Answer
 from receiver.errors import Unreachable
 
 HEADERS = {
@@ -83,38 +80,3 @@ class Transport:
 
 def _with_token(token: str) -> Mapping[str, str]:
     return {**HEADERS, "Authorization": f"Bearer {token}"}
-
-
-_TIMEOUT_HINT = "The service is slow or a firewall drops packets: is outgoing HTTPS allowed?"
-
-
-def explain(error: Exception) -> tuple[str, str]:
-    """Say in a sentence why there was no answer, and what to do."""
-    match error:
-        case TimedOut():
-            return str(error), _TIMEOUT_HINT
-        case socket.gaierror():
-            return (
-                f"the host's name cannot be resolved: {error}",
-                "Check DNS, and the connection string's endpoint.",
-            )
-        case ProxyRefused():
-            hint = "The proxy wants credentials: put them into HTTPS_PROXY."
-            if error.status != 407:
-                hint = "The proxy does not let us through: check HTTPS_PROXY, NO_PROXY and its own log."
-            return str(error), hint
-        case ProxyUnreachable():
-            return f"the proxy cannot be reached: {error}", "Check HTTPS_PROXY and NO_PROXY."
-        case CannotConnect():
-            return (
-                f"cannot connect: {error}",
-                "Is outgoing HTTPS allowed, and is the endpoint right?",
-            )
-        case BrokenOff():
-            return f"the connection broke: {error}", "A passing fault; the batch is sent again."
-        case ssl.SSLError():
-            return (
-                f"TLS failed: {error}",
-                "If a proxy re-signs TLS, name its CA's file in SSL_CERT_FILE.",
-            )
-    return f"{type(error).__name__}: {error}", "The batch is sent again."
