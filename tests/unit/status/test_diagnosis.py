@@ -134,7 +134,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "blocked by whoever answers": (
         facts(**gate(Action.BLOCKED, "200 OK (from https://proxy.example)", "Something answers.")),
-        "BLOCKED: 200 OK (from https://proxy.example): Something answers",
+        "BLOCKED: 200 OK (from https://proxy.example)",
     ),
     "unconfirmed": (
         facts(flow={"unconfirmed": 40}),
