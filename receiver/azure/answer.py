@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from receiver.azure.masking import mask_words
 from receiver.azure.policy import ITEM_ACTIONS, Body
 from receiver.azure.rejections import OTHER, reason_of
 
@@ -133,4 +134,4 @@ def _shown(body: bytes) -> str:
 def shown(text: str) -> str:
     """Keep what a log, a terminal and a database can hold: JSON may spell half a character."""
     text = "".join(c if c.isprintable() else " " for c in text[: 2 * MESSAGE_LIMIT])
-    return " ".join(text.split())[:MESSAGE_LIMIT]
+    return mask_words(" ".join(text.split())[:MESSAGE_LIMIT])

@@ -9,6 +9,7 @@ from receiver.azure import credentials as entra
 from receiver.cli.findings import Finding, Mark
 from receiver.cli.prometheus_config import check_prometheus
 from receiver.cli.run import NO_DESTINATION
+from receiver.config.file_modes import file_warnings
 from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
@@ -36,7 +37,7 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
         found.warnings.append(WITHOUT_KERNEL)
     allowlist = _check_metrics_json(settings, found)
     _check_connection(settings, found)
-    _check_access(settings, found)
+    _check_access(settings, origins, found)
     if given.prometheus:
         found.prometheus = check_prometheus(given.prometheus, settings.listen, allowlist)
     if given.json:
@@ -58,7 +59,7 @@ def _check_metrics_json(settings: Settings, found: Checked) -> Allowlist | None:
     return allowlist
 
 
-def _check_access(settings: Settings, found: Checked) -> None:
+def _check_access(settings: Settings, origins: list[Origin], found: Checked) -> None:
     try:
         rules, _ = read_rules(settings.web_config_file, settings.bearer_token_file)
     except SettingsError as error:
@@ -66,6 +67,7 @@ def _check_access(settings: Settings, found: Checked) -> None:
         return
     if warning := exposure(settings.listen, rules):
         found.warnings.append(warning)
+    found.warnings += file_warnings(settings, origins, rules.keys)
 
 
 def _check_connection(settings: Settings, found: Checked) -> None:

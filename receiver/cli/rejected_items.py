@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
 from receiver.outbox.schema import FILE_NAME
 
@@ -42,9 +43,9 @@ class RejectedItem:
     def to_json(self) -> dict[str, object]:
         """All of it, the item parsed where it can be."""
         try:
-            item = json.loads(self.item)
+            item = json.loads(mask_item(self.item))
         except ValueError:
-            item = self.item
+            item = mask_item(self.item)
         return {
             "rejected_at": self.time_text,
             "status": self.status,
@@ -78,7 +79,7 @@ def to_text(letters: Sequence[RejectedItem]) -> str:
         return "Nothing was rejected."
     return "\n".join(
         f"{letter.time_text}  {letter.status} {letter.message}\n"
-        f"  {letter.item}\n"
+        f"  {mask_item(letter.item)}\n"
         f"  hint ({letter.reason}): {letter.hint}"
         for letter in letters
     )

@@ -10,8 +10,10 @@ import structlog
 
 from receiver import sandbox, service
 from receiver.azure.connection_string import parse as parse_connection
+from receiver.config.file_modes import file_warnings
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
+from receiver.process_privacy import keep_private
 from receiver.server.auth import exposure, read_rules
 
 NO_DESTINATION = """\
@@ -30,9 +32,12 @@ log = structlog.get_logger()
 
 def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) -> int:
     """Run it."""
+    keep_private()
     service.warn_of_suspicions(load_allowlist(settings))
     rules = read_rules(settings.web_config_file, settings.bearer_token_file)[0]
     if warning := exposure(settings.listen, rules):
+        log.warning("setting", problem=warning)
+    for warning in file_warnings(settings, origins, rules.keys):
         log.warning("setting", problem=warning)
     if given.sandbox:
         return asyncio.run(_run_with_sandbox(settings, origins))

@@ -26,6 +26,8 @@ from receiver.errors import SettingsError
 from receiver.events import Events, Kind
 
 POLL_SECONDS = 1.0
+PAUSE_SECONDS = 0.1
+"""Between two looks, however often somebody asks."""
 SETTLED_SECONDS = 2.0
 """From this age on a file's times tell it from its next version, on every file system in use."""
 READINGS_MAX = 5
@@ -141,6 +143,7 @@ class Watch:
         self._events = events
         self._poll_seconds = poll_seconds
         self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def state(self) -> ReloadState:
@@ -152,6 +155,14 @@ class Watch:
         """Have the files looked at without waiting for the next second."""
         self._asked.set()
 
+    async def asked(self) -> ReloadState:
+        """Ask, and wait for the next look, which all who ask meanwhile share."""
+        looked = asyncio.get_running_loop().create_future()
+        self._waiting.append(looked)
+        self.ask()
+        await looked
+        return self.state
+
     async def run(self) -> NoReturn:
         """Watch until cancelled."""
         while True:
@@ -160,6 +171,11 @@ class Watch:
                     await self._asked.wait()
             self._asked.clear()
             self.look_again()
+            for looked in self._waiting:
+                if not looked.done():  # who asked may have gone
+                    looked.set_result(None)
+            self._waiting.clear()
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def look_again(self) -> None:
         """Read each file that has changed; say once what came of it."""

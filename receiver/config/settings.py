@@ -209,11 +209,12 @@ SETTINGS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a setting's value came from, and how it was spelt there."""
+    """Where a setting's value came from, and how it was spelt there; `file` held it, if one did."""
 
     setting: Setting
     source: str
     text: str
+    file: str = ""
 
     @property
     def shown(self) -> str:
@@ -262,7 +263,7 @@ def _origin(
     if setting.secret and (file := environment.get(name, "").strip()):
         if text:
             raise SettingsError(f"{setting.environment} and {name} are both set: leave out one")
-        return Origin(setting, name, _read_secret(file, name))
+        return Origin(setting, name, _read_secret(file, name), file)
     if text:
         return Origin(setting, setting.environment, text)
     return Origin(setting, "default", setting.default)

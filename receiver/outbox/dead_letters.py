@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from receiver.outbox.batch import DeadLetter
 
+LATEST_BYTES = 1 << 20
+"""Of the items that are read at once; the latest in any case."""
 KEPT = 1000
 """How many of the latest rejected items are kept."""
 
@@ -28,4 +30,11 @@ def bury(database: sqlite3.Connection, letters: Sequence[DeadLetter], now: float
 def latest(database: sqlite3.Connection, limit: int) -> list[tuple[float, int, str, str]]:
     """Read the latest rejected items, the newest first: when, status, the service's words, the item."""
     query = "SELECT rejected_at, status, message, item FROM dead_letters ORDER BY id DESC LIMIT ?"
-    return database.execute(query, (limit,)).fetchall()
+    letters: list[tuple[float, int, str, str]] = []
+    size = 0
+    for letter in database.execute(query, (limit,)):
+        size += len(letter[3])
+        if letters and size > LATEST_BYTES:
+            break
+        letters.append(letter)
+    return letters

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MAX_REQUESTS = 10_000
+_PATH_SHOWN = 200  # characters of a request's path that are kept
+_MAX_MESSAGES = 1_000  # refusals told apart by their message; the rest are counted together
 
 
 @dataclass(slots=True)
@@ -42,7 +44,7 @@ class Ledger:
     def begin(self, time: str, path: str) -> RequestRecord:
         """Number a request that has come in."""
         self._numbers += 1
-        return RequestRecord(self._numbers, time, path)
+        return RequestRecord(self._numbers, time, path[:_PATH_SHOWN])
 
     def end(self, record: RequestRecord) -> None:
         """Count a request whose outcome is known."""
@@ -63,7 +65,9 @@ class Ledger:
 
     def refused(self, codes: Sequence[str]) -> None:
         """Count refused items by the start of their message."""
-        self._by_message.update(codes)
+        for code in codes:
+            is_known = code in self._by_message or len(self._by_message) < _MAX_MESSAGES
+            self._by_message[code if is_known else "other"] += 1
 
     def requests(self, limit: int) -> list[dict[str, Any]]:
         """Return the latest requests, oldest first."""

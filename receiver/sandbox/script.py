@@ -20,6 +20,9 @@ class Script:
         self._used = 0  # requests that the first fault has stood for
         self.append(faults)
 
+    def __len__(self) -> int:
+        return len(self._faults)
+
     def append(self, faults: Iterable[Fault]) -> None:
         """Put faults after those that wait already."""
         for fault in faults:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from receiver.sandbox.item import Item
 
 HISTORY_POINTS = 240
+OBJECT_BYTES = 64
 
 SeriesKey: TypeAlias = tuple[
     str, str, str | None, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]
@@ -21,6 +22,7 @@ class Series:
     """One series: what identifies it, its newest value and its recent past."""
 
     __slots__ = (
+        "_texts_bytes",
         "history_ms",
         "history_values",
         "id",
@@ -53,6 +55,13 @@ class Series:
         self.latest_value = item.value
         self.history_ms = array("q")
         self.history_values = array("d")
+        texts = (item.name, *item.properties, *item.properties.values(), *item.tags.values())
+        self._texts_bytes = OBJECT_BYTES * (5 + len(texts)) + sum(map(len, texts))
+
+    @property
+    def size_bytes(self) -> int:
+        """Say roughly what the series takes: its texts, its history, its objects."""
+        return self._texts_bytes + 2 * self.history_ms.itemsize * len(self.history_ms)
 
     def take(self, item: Item, sequence: int) -> None:
         """Note one more item, the `sequence`-th of all."""

@@ -15,6 +15,7 @@ from receiver.sandbox.store import DEFAULT_MAX_ITEMS, DEFAULT_MAX_SERIES, Store
 
 INSTRUMENTATION_KEY = "11111111-2222-3333-4444-555555555555"
 DEFAULT_MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_READING_BYTES = 256 * 1024 * 1024
 _MESSAGE_SHOWN = 160  # characters of a refusal by which refusals are counted
 
 
@@ -45,6 +46,8 @@ class Sandbox:
         self.forbidden_tokens = frozenset(forbidden_tokens)
         self.max_body_bytes = max_body_bytes
         self.max_decoded_bytes = max_decoded_bytes
+        self.reading_bytes = 0
+        self.max_reading_bytes = MAX_READING_BYTES
         self.clock_offset_seconds = 0.0
         self.script = Script()
         self.store = Store(max_items, max_series)

@@ -17,6 +17,7 @@ from receiver.sandbox.series import Series, SeriesKey, series_key
 
 DEFAULT_MAX_ITEMS = 1_000_000
 DEFAULT_MAX_SERIES = 100_000
+DEFAULT_MAX_SERIES_BYTES = 512 << 20
 _CHUNK_ITEMS = 4_096
 
 
@@ -45,14 +46,22 @@ class _Chunk:
 
 
 class Store:
-    """The accepted items, at most `max_items` of at most `max_series` series."""
+    """The accepted items, at most `max_items` of at most `max_series` series.
+
+    The series' texts and histories take at most `max_series_bytes`, roughly.
+    """
 
     def __init__(
-        self, max_items: int = DEFAULT_MAX_ITEMS, max_series: int = DEFAULT_MAX_SERIES
+        self,
+        max_items: int = DEFAULT_MAX_ITEMS,
+        max_series: int = DEFAULT_MAX_SERIES,
+        max_series_bytes: int = DEFAULT_MAX_SERIES_BYTES,
     ) -> None:
         """Start empty."""
         self.max_items = max_items
         self.max_series = max_series
+        self.max_series_bytes = max_series_bytes
+        self.series_bytes = 0
         self.items = 0
         self.items_evicted = 0
         self.sequence = 0  # items added since the start, never set back
@@ -73,15 +82,19 @@ class Store:
             key = series_key(item)
             series = self._series.get(key) or self._new_series(key, item)
             self.sequence += 1
+            before = series.size_bytes
             series.take(item, self.sequence)  # before an eviction could take its last item
+            self.series_bytes += series.size_bytes - before
             self._append(series, item, request)
+            while self.series_bytes > self.max_series_bytes and self.items > 1:
+                self._evict_oldest()
 
     def clear(self) -> None:
         """Forget all items and series."""
         self._chunks.clear()
         self._series.clear()
         self._by_id.clear()
-        self.items = 0
+        self.items = self.series_bytes = 0
         self.generation += 1
 
     def select(
@@ -153,6 +166,7 @@ class Store:
         series = Series(self._next_series_id, key, item)
         self._next_series_id += 1
         self._series[key] = self._by_id[series.id] = series
+        self.series_bytes += series.size_bytes
         return series
 
     def _evict_oldest(self) -> None:
@@ -167,6 +181,7 @@ class Store:
         if series.stored == 0:
             del self._series[series.key]
             del self._by_id[series.id]
+            self.series_bytes -= series.size_bytes
             self.generation += 1
 
 

@@ -40,8 +40,12 @@ _GATEWAY = frozenset({502, 504})
 _BODILESS = frozenset({204, 304})
 
 
-class _TooLargeError(Exception):
-    """The body is longer than the sandbox takes."""
+class _RefusedBodyError(Exception):
+    """A body that is not read to its end; `status` and `message` are the answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
 
 
 async def track(request: web.Request) -> web.StreamResponse:
@@ -58,8 +62,6 @@ async def track(request: web.Request) -> web.StreamResponse:
             record.outcome = "reset"
             _reset(request)
             return web.Response()
-        if sandbox.clock_offset_seconds and not response.prepared:  # its clock is moved: it says so
-            response.headers["Date"] = formatdate(sandbox.clock(), usegmt=True)
         record.outcome = "answered"
         record.status = response.status
         response.headers["Date"] = formatdate(sandbox.clock(), usegmt=True)
@@ -81,9 +83,9 @@ async def _answer(
         await asyncio.sleep(delay_seconds)
         return None
     try:
-        body = await _read(request, sandbox.max_body_bytes)
-    except _TooLargeError:
-        return _whole(413, f"The body must not exceed {sandbox.max_body_bytes} bytes")
+        body = await _read(request, sandbox)
+    except _RefusedBodyError as error:
+        return _whole(error.status, error.message)
     record.bytes_in = len(body)
     if isinstance(fault, Status | Redirect):
         await asyncio.sleep(delay_seconds)
@@ -105,16 +107,23 @@ async def _answer(
     return _response(judgement, fault)
 
 
-async def _read(request: web.Request, limit_bytes: int) -> bytes:
-    if (request.content_length or 0) > limit_bytes:
-        raise _TooLargeError
+async def _read(request: web.Request, sandbox: Sandbox) -> bytes:
+    too_large = f"The body must not exceed {sandbox.max_body_bytes} bytes"
+    if (request.content_length or 0) > sandbox.max_body_bytes:
+        raise _RefusedBodyError(413, too_large)
     parts: list[bytes] = []
     size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > limit_bytes:
-            raise _TooLargeError
-        parts.append(part)
+    try:
+        async for part in request.content.iter_any():
+            size += len(part)
+            sandbox.reading_bytes += len(part)
+            if size > sandbox.max_body_bytes:
+                raise _RefusedBodyError(413, too_large)
+            if sandbox.reading_bytes > sandbox.max_reading_bytes:
+                raise _RefusedBodyError(503, "The sandbox holds as many bodies as it may")
+            parts.append(part)
+    finally:
+        sandbox.reading_bytes -= size
     return b"".join(parts)
 
 

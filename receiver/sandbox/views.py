@@ -26,6 +26,7 @@ from receiver.sandbox.track import SANDBOX
 _STREAM_ITEMS = 1_000  # items written at once
 _MAX_HISTORY_SERIES = 200
 _DEFAULT_REQUESTS = 1_000
+_MAX_FAULTS = 1_000
 _MAX_OFFSET_SECONDS = 10 * 365 * 86_400
 _JSON = "application/json; charset=utf-8"
 
@@ -38,7 +39,8 @@ async def page(_request: web.Request) -> web.Response:
     html = files("receiver.sandbox").joinpath("page.html").read_text("utf-8")
     hashes = [_inline_hash(html, tag) for tag in ("style", "script")]
     policy = (
-        f"default-src 'none'; connect-src 'self'; img-src data:; "
+        f"default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; "
+        f"form-action 'none'; frame-ancestors 'none'; "
         f"style-src '{hashes[0]}'; script-src '{hashes[1]}'"
     )
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
@@ -111,7 +113,10 @@ async def set_faults(request: web.Request) -> web.Response:
         wanted = faults.parse(await _document(request))
     except InvalidFaultError as error:
         raise _bad_request(str(error)) from error
-    if request.query.get("append", "0") not in ("", "0", "false"):
+    append = request.query.get("append", "0") not in ("", "0", "false")
+    if len(wanted) + append * len(script) > _MAX_FAULTS:
+        raise _bad_request(f"more than {_MAX_FAULTS} faults")
+    if append:
         script.append(wanted)
     else:
         script.replace(wanted)

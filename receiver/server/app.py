@@ -245,6 +245,7 @@ class App:
                     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     request.writer.output_size = 0
                 while part := await request.content.readany():
+                    self._bounds.memory.refuse_without(lease.size_bytes + len(part))
                     parts.append(part)
                     lease.grow(len(part))
                     if lease.size_bytes > self._limits.body_bytes:

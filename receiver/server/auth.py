@@ -15,7 +15,7 @@ import hmac
 import ipaddress
 import os
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +35,9 @@ BCRYPT_BYTES = 72
 WAITING_MAX = 16
 """Passwords that may wait to be checked; at 60 ms each, a second."""
 REMEMBERED_MAX = 1000
-NOBODY = "$2b$10$fsoi/x8GMMkE9G7JnVmIW.2UkBW8lEzPLcYt1iTTLSR1O1r3TlFwS"
-"""A hash to check against where there is no such user, so that the time tells nothing."""
+DUMMY_SALT = b"fsoi/x8GMMkE9G7JnVmIW."
+"""For hashes that are made for their time alone."""
+DEFAULT_COST = 10
 TOKEN_LIMIT = 16384
 
 
@@ -58,6 +59,11 @@ class Rules:
         """Whether anybody who reaches the listener may write and look."""
         certificates = self.web.tls is not None and self.web.tls.client_auth == "required"
         return not self.ask_credentials and not certificates
+
+    @property
+    def keys(self) -> Sequence[Path]:
+        """The files of private keys."""
+        return [self.web.tls.key.path] if self.web.tls and self.web.tls.key.path else []
 
     @property
     def challenge(self) -> str:
@@ -194,7 +200,7 @@ class Access:
         raise Unauthorized("credentials are missing or wrong")
 
     async def _is_right(self, users: Mapping[str, str], user: str, password: bytes) -> bool:
-        hashed = users.get(user, NOBODY).encode()
+        hashed = users.get(user, "").encode()
         key = hmac.digest(self._secret, b"\0".join((user.encode(), hashed, password)), "sha256")
         if key in self._right:
             return True
@@ -203,7 +209,9 @@ class Access:
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            right = await loop.run_in_executor(self._thread, _matches, password, hashed)
+            right = await loop.run_in_executor(
+                self._thread, matches, password, hashed, users.values()
+            )
         finally:
             self._waiting -= 1
         if not right or user not in users:
@@ -214,9 +222,36 @@ class Access:
         return True
 
 
-def _matches(password: bytes, hashed: bytes) -> bool:
+def matches(
+    password: bytes,
+    hashed: bytes,
+    all_hashes: Iterable[str],
+    checkpw: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
+) -> bool:
+    """Say whether a password is that of a bcrypt hash, which is empty for an unknown user.
+
+    A wrong one takes the same time for each user and for none: as long as the costliest hash of
+    all. bcrypt's cost is the logarithm of its time, so what a hash of cost c lacks of the highest
+    cost C is one dummy each of the costs c, c + 1, … C - 1: 2^c + 2^c + 2^(c+1) + … = 2^C.
+    """
+    highest = max(map(cost_of, all_hashes), default=DEFAULT_COST)
+    password = password[:BCRYPT_BYTES]
+    if hashed and _checks(password, hashed, checkpw):
+        return True
+    costs = range(cost_of(hashed.decode()), highest) if hashed else [highest]
+    for cost in costs:
+        _checks(password, b"$2b$%02d$%b%b" % (cost, DUMMY_SALT, b"." * 31), checkpw)
+    return False
+
+
+def cost_of(hashed: str) -> int:
+    """Read the cost out of a bcrypt hash."""
+    return int(hashed.split("$")[2])
+
+
+def _checks(password: bytes, hashed: bytes, checkpw: Callable[[bytes, bytes], bool]) -> bool:
     try:
-        return bool(bcrypt.checkpw(password[:BCRYPT_BYTES], hashed))
+        return bool(checkpw(password, hashed))
     except ValueError:
         return False
 

@@ -123,6 +123,20 @@ def parse(text: str, source: Path) -> WebConfig:
     )
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key which is there twice, as exporter-toolkit does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - its base's signature
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem="a key is there twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 class _Reader:
     """Reads the parts; each error begins with the file's name."""
 
@@ -134,16 +148,16 @@ class _Reader:
 
     def document(self, text: str) -> dict[str, Any]:
         try:
-            document = yaml.safe_load(text)
+            document = yaml.load(text, _StrictLoader)  # noqa: S506 - a safe loader, made stricter
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-            why = getattr(error, "problem", "") or "it cannot be read"
-            raise self.error(f"{where}not YAML: {why}") from None  # YAML's own text quotes the file
-        except (ValueError, RecursionError) as error:  # a date that is none, ten thousand brackets
+            why = re.split("[\"']", getattr(error, "problem", "") or "it cannot be read")[0].strip()
+            raise self.error(f"{where}not YAML: {why}") from None  # what is quoted may be a secret
+        except Exception as error:  # noqa: BLE001 - its constructors raise what they like: !!int ''
             raise self.error(f"not YAML: {type(error).__name__}") from None
         if document is None:
-            return {}
+            raise self.error("the file is empty; {} in it asks nobody for anything")
         if not isinstance(document, dict):
             raise self.error("the file holds no mapping")
         return document

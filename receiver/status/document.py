@@ -3,13 +3,14 @@
 In: a `View` and what else is known at one moment. Out: plain dictionaries. Pure.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from receiver import __version__
 from receiver.azure.envelope import spell_time
+from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.text import moment
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from receiver.status.history import Flow
     from receiver.status.missing_metric import MissingMetric
     from receiver.status.monitor import View
-    from receiver.status.sampling import MetricSeen, Sampling, Tapped
+    from receiver.status.sampling import MetricSeen, Sampling, SeriesSeen, Tapped
     from receiver.status.snapshot import Snapshot
 
 
 _CATEGORIES = {name: each.category.value for each in METRICS for name in series_names(each)}
 CATEGORIES = tuple(Category)
+ROWS_BYTES = 1 << 20
+"""Of labels in one answer."""
 
 
 def status(
@@ -139,9 +142,19 @@ def series(seen: "MetricSeen", now: float, limit: int) -> dict[str, Any]:
                 "seen_seconds_ago": round(now - each.seen_at, 1),
                 "hour": each.hour(now),
             }
-            for each in ordered[:limit]
+            for each in _within(ordered[:limit], ROWS_BYTES)
         ],
     }
+
+
+def _within(series: "Sequence[SeriesSeen]", limit_bytes: int) -> "Iterator[SeriesSeen]":
+    """Give series as long as their labels fit; the first in any case."""
+    size = 0
+    for place, each in enumerate(series):
+        size += sum(len(name) + len(value) for name, value in each.labels.items())
+        if place and size > limit_bytes:
+            return
+        yield each
 
 
 def tapped(item: "Tapped") -> dict[str, Any]:
@@ -180,7 +193,7 @@ def dead_letters(rows: Iterable[tuple[float, int, str, str]]) -> Any:
                 "reason": reason_of(message),
                 "message": message,
                 "hint": REJECT_REASONS[reason_of(message)][1],
-                "item": _read(text),
+                "item": _read(mask_item(text)),
             }
             for at, status_code, message, text in rows
         ]

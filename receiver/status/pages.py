@@ -25,9 +25,12 @@ from receiver.status import document, runbook
 from receiver.status.about import About
 from receiver.status.metrics import to_text
 from receiver.status.monitor import Monitor, Wanted
+from receiver.text import printable
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 200, 5_000
 TAP_LIMIT = 500
+TAP_BYTES = 1 << 20
+"""Of the items in one answer; `after` in it says where the next goes on."""
 
 
 def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
@@ -60,19 +63,16 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
     """Make the routes of the page."""
     shown = _Shown(monitor, about)
 
-    async def reload(request: web.Request) -> web.Response:
-        """Read metrics.json again, now; a page of another site cannot ask for it."""
-        if refusal := _from_another_site(request):
-            return refusal
-        watch.look_again()
-        if watch.state.error:
-            return web.Response(status=422, text=f"{watch.state.error}. The list before is kept.\n")
-        return web.Response(text="metrics.json was read again.\n")
+    async def reload(_: web.Request) -> web.Response:
+        """Read what has changed of the followed files, at once."""
+        state = await watch.asked()
+        if state.error:
+            text = printable(f"{state.error}. What was in force before is kept.")
+            return web.Response(status=422, text=f"{text}\n")
+        return web.Response(text="What is in force is what is on disk.\n")
 
-    async def retry(request: web.Request) -> web.Response:
+    async def retry(_: web.Request) -> web.Response:
         """Try delivery at once, after a fix."""
-        if refusal := _from_another_site(request):
-            return refusal
         if monitor.retry_now():
             return web.Response(text="Delivery is tried again now.\n")
         return web.Response(text="Delivery was not waiting.\n")
@@ -89,13 +89,6 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
         web.get("/api/v1/history", shown.history),
         web.get("/api/v1/tap", shown.tap),
     ]
-
-
-def _from_another_site(request: web.Request) -> web.Response | None:
-    """Refuse what a page of another site asks for; a browser says so."""
-    if request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}:
-        return None
-    return web.Response(status=403, text="Not from another site.\n")
 
 
 class _Shown:
@@ -140,9 +133,10 @@ class _Shown:
         fits = matcher(request.query.get("match", ""))
         after = int(_number(request, "after", 0))
         items: list[dict[str, Any]] = []
-        last = after
+        last, size = after, 0
         for each in self._instrument.observation.tapped(after):
-            if len(items) == TAP_LIMIT:
+            size += each.size_bytes
+            if len(items) == TAP_LIMIT or (items and size > TAP_BYTES):
                 break
             last = each.number
             if fits(each.name):

@@ -39,6 +39,9 @@ BODY_BYTES = 4 << 20
 BODY_SERIES = 2_000
 WATCHED_SECONDS = 15.0
 SERIES_LIMIT = 50_000
+LABELS_BYTES = 32 << 20
+SHORT_BYTES = 4 << 10
+"""Of labels that are kept, all together; and of one series where those are used up."""
 PLOTTED_LIMIT = 5_000
 """Series of which the hour is kept: half a kilobyte each."""
 METRICS_LIMIT = 5_000
@@ -49,6 +52,7 @@ FUTURE_MS = 60_000
 """A sample's time may be so far ahead of our clock; one further ahead is never `last` for long."""
 MINUTES = 60
 TAP_ITEMS = 2_000
+TAP_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
@@ -140,6 +144,11 @@ class MetricSeen:
         return sum(each.count for each in self.minutes if each.number >= first)
 
 
+def text_bytes(labels: Mapping[str, str]) -> int:
+    """Say how long labels are, in characters."""
+    return sum(len(name) + len(value) for name, value in labels.items())
+
+
 def _by_minute(known: Mapping[int, float], now: float) -> list[float | None]:
     last = int(now // 60)
     first = min((number for number in known if number > last - MINUTES), default=last + 1)
@@ -156,6 +165,11 @@ class Tapped:
     time_ms: int
     value: float
 
+    @property
+    def size_bytes(self) -> int:
+        """Say roughly how long it is in JSON."""
+        return 100 + len(self.name) + text_bytes(self.labels)
+
 
 class Sampling:
     """Sees every request, looks into some. `clock` is in seconds since the epoch."""
@@ -171,10 +185,12 @@ class Sampling:
         self._watched_at = self._tapped_at = -math.inf
         self._pruned_at = clock()
         self._by_series: dict[int, tuple[MetricSeen, SeriesSeen]] = {}
-        self._plotted = 0
+        self._plotted = self._labels_bytes = 0
+        self.series_are_all_counted = True
         self._names = self._names_before = Counter[bytes]()
         self._turned_at = clock()
-        self._tap: deque[Tapped] = deque(maxlen=TAP_ITEMS)
+        self._tap: deque[Tapped] = deque()
+        self._tap_bytes = 0
         self._tap_number = 0
         self.metrics: dict[str, MetricSeen] = {}
         self.rows_seen = self.rows_skipped = 0
@@ -218,8 +234,11 @@ class Sampling:
             self._waiting_rows -= len(some)
             if some and first + len(some) < len(rows):
                 self._waiting.appendleft((rows, first + len(some)))
+            while len(self._tap) > TAP_ITEMS or self._tap_bytes > TAP_BYTES:
+                self._tap_bytes -= self._tap.popleft().size_bytes
         if not tapping:
             self._tap.clear()
+            self._tap_bytes = 0
         self._count_names(now)
         if now - self._pruned_at >= 60:
             self._pruned_at = now
@@ -237,7 +256,9 @@ class Sampling:
         metric.add(series, value, time_ms, now)
         if tapping:
             self._tap_number += 1
-            self._tap.append(Tapped(self._tap_number, metric.name, series.labels, time_ms, value))
+            tapped = Tapped(self._tap_number, metric.name, series.labels, time_ms, value)
+            self._tap.append(tapped)
+            self._tap_bytes += tapped.size_bytes
 
     def _learn(self, digest: int, template: bytes) -> tuple[MetricSeen, SeriesSeen] | None:
         """Read a series' name and labels; past the limits it is counted with its metric alone."""
@@ -247,8 +268,11 @@ class Sampling:
             if len(self.metrics) >= METRICS_LIMIT:
                 return None
             metric = self.metrics[name] = MetricSeen(name)
-        if len(self._by_series) >= SERIES_LIMIT:
-            return metric, SeriesSeen(labels)
+        size = text_bytes(labels)
+        if len(self._by_series) >= SERIES_LIMIT or self._labels_bytes + size > LABELS_BYTES:
+            self.series_are_all_counted = False
+            return metric, SeriesSeen(labels if size <= SHORT_BYTES else {})
+        self._labels_bytes += size
         minutes = None
         if self._plotted < PLOTTED_LIMIT:
             self._plotted += 1
@@ -276,13 +300,11 @@ class Sampling:
         for metric in self.metrics.values():
             gone = [digest for digest, series in metric.series.items() if series.is_gone(now)]
             for digest in gone:
-                self._plotted -= metric.series.pop(digest).minutes is not None
+                series = metric.series.pop(digest)
+                self._plotted -= series.minutes is not None
+                self._labels_bytes -= text_bytes(series.labels)
                 self._by_series.pop(digest, None)
-
-    @property
-    def series_are_all_counted(self) -> bool:
-        """Whether there was room for every series."""
-        return len(self._by_series) < SERIES_LIMIT
+                self.series_are_all_counted = True
 
     @property
     def share_seen(self) -> float:

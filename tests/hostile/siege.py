@@ -15,7 +15,7 @@ import io
 import resource
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,11 +100,11 @@ class Siege:
 
 
 @asynccontextmanager
-async def besieged(folder: Path, *flags: str) -> AsyncIterator[Siege]:
+async def besieged(folder: Path, *flags: str, prefix: Sequence[str] = ()) -> AsyncIterator[Siege]:
     """Start a receiver, and the honest sender."""
     async with (
         serve(Sandbox()) as server,
-        ReceiverProcess(folder, server.connection_string, *flags) as receiver,
+        ReceiverProcess(folder, server.connection_string, *flags, prefix=prefix) as receiver,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session,
     ):
         siege = Siege(receiver, session)

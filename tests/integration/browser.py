@@ -86,12 +86,12 @@ class Page:
 
 
 @asynccontextmanager
-async def browsing(folder: Path) -> AsyncIterator[Page]:
+async def browsing(folder: Path, *flags: str) -> AsyncIterator[Page]:
     """Start a Chromium with a profile of its own, and end it."""
     program = chromium()
     assert program
     profile = folder / "chromium"
-    command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    command = [program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
     child = await Child.start("Chromium", command, log=folder / "chromium.log", environment=os.environ)  # fmt: skip
     try:
         told = profile / "DevToolsActivePort"

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -100,8 +100,10 @@ class ReceiverProcess:
         *flags: str,
         environment: Mapping[str, str] | None = None,
         outbox: Path | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """Describe it; its logs are `receiver-N.log` in `folder`."""
+        """Describe it; its logs are `receiver-N.log` in `folder`. `prefix` is a program that starts it."""
+        self._prefix = prefix
         self._folder = folder
         self._flags = flags
         self._metrics_json = metrics_json(folder)
@@ -136,7 +138,7 @@ class ReceiverProcess:
         command += ["--retry-max", RETRY_MAX]
         self.child = await Child.start(
             "The receiver",
-            [*command, *self._flags],
+            [*self._prefix, *command, *self._flags],
             log=self.log,
             environment=self._environment,
         )

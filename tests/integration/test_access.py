@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import ssl
 import subprocess
 import sys
@@ -23,7 +24,12 @@ from tests.integration.waiting import in_loop, until
 PASSWORD = "correct horse"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4, b"2b")).decode()
 TOKEN = "sesame-0123456789"
-PAGES = ["/", "/metrics", "/api/v1/status", "/api/v1/write", "/no/such/page"]
+ROUTES = re.findall(
+    r"^\| `(GET|POST) (/[^?`]*)", Path("docs/http-api.md").read_text(), re.MULTILINE
+)
+OPEN = ["/-/healthy", "/-/ready"]
+PAGES = ["/no/such/page", "/-/no", *(path for _, path in ROUTES if path not in OPEN)]
+"""All that is documented, and what is not there."""
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -143,6 +149,7 @@ async def test_without_credentials_one_learns_nothing(tmp_path: Path) -> None:
         serve(Sandbox()) as server,
         receiving(tmp_path, server.connection_string, web_config_file=config) as receiver,
     ):
+        assert {"/-/reload", "/api/v1/tap", "/api/v1/write", "/"} < set(PAGES)
         for page in PAGES:
             for method in ("GET", "POST", "PUT", "DELETE"):
                 async with receiver.session.request(method, receiver.url + page) as response:
@@ -152,7 +159,7 @@ async def test_without_credentials_one_learns_nothing(tmp_path: Path) -> None:
                     assert response.headers["X-Frame-Options"] == "deny"
                     leaks = {"X-Prometheus-Remote-Write-Samples-Written", "Allow"}
                     assert not leaks & set(response.headers)
-        for page in ("/-/healthy", "/-/ready"):
+        for page in OPEN:
             async with receiver.session.get(receiver.url + page) as response:
                 assert (response.status, await response.text()) == (200, "OK\n")
         async with receiver.session.get(
@@ -304,7 +311,12 @@ async def test_a_wrong_configuration_is_named_and_no_secret_is(
     assert PASSWORD not in str(refused.value)
 
 
-def spoil(config: str) -> None:
+def spoil(config: str, parts: dict[str, object] | None) -> None:
+    """Leave a file with these parts alone, or nothing in it."""
+    Path(config).write_text("" if parts is None else yaml.safe_dump(parts))
+
+
+def break_off(config: str) -> None:
     """Leave a file half written, a password in it."""
     Path(config).write_text(f"basic_auth_users: {{prom: {PASSWORD}")
 
@@ -317,7 +329,7 @@ async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
         serve(Sandbox()) as server,
         receiving(tmp_path, server.connection_string, web_config_file=config) as receiver,
     ):
-        spoil(config)
+        break_off(config)
         assert (await status_of(receiver.url, basic("prom", PASSWORD)))[0] == 204
         write_config(tmp_path, basic_auth_users={"newcomer": HASH})
 
@@ -328,9 +340,15 @@ async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
         assert (await status_of(receiver.url, basic("prom", PASSWORD)))[0] == 401
 
 
-@pytest.mark.parametrize("keep", [0, 1], ids=["emptied", "cut after TLS"])
+@pytest.mark.parametrize(
+    ("keep", "says"),
+    [(-1, "the file is empty"), (0, "asks for less"), (1, "asks for less")],
+    ids=["emptied", "without rules", "cut after TLS"],
+)
 @in_loop()
-async def test_a_file_that_loses_its_rules_opens_nothing(tmp_path: Path, keep: int) -> None:
+async def test_a_file_that_loses_its_rules_opens_nothing(
+    tmp_path: Path, keep: int, says: str
+) -> None:
     """As an editor, `cp` or a full disk leaves it: what was asked for is asked for, and said."""
     pki = Pki(tmp_path)
     parts: dict[str, object] = {"tls_server_config": TLS, "basic_auth_users": {"prom": HASH}}
@@ -339,10 +357,10 @@ async def test_a_file_that_loses_its_rules_opens_nothing(tmp_path: Path, keep: i
         serve(Sandbox()) as server,
         receiving(tmp_path, server.connection_string, web_config_file=config) as receiver,
     ):
-        write_config(tmp_path, **dict(list(parts.items())[:keep]))
+        spoil(config, None if keep < 0 else dict(list(parts.items())[:keep]))
 
         async def noticed() -> str:
-            return (await _verdict(receiver, pki)).partition("asks for less")[1]
+            return (await _verdict(receiver, pki)).partition(says)[1]
 
         await until(noticed, "the verdict")
         plain = receiver.url.replace("https", "http")
@@ -352,7 +370,7 @@ async def test_a_file_that_loses_its_rules_opens_nothing(tmp_path: Path, keep: i
         write_config(tmp_path, **parts)
 
         async def mended() -> bool:
-            return "asks for less" not in await _verdict(receiver, pki)
+            return says not in await _verdict(receiver, pki)
 
         await until(mended, "the verdict to be good again")
 

@@ -217,3 +217,19 @@ def test_who_asks_needs_not_wait(reader: Reader) -> None:
         running.cancel()
 
     asyncio.run(asked())
+
+
+def test_who_asks_often_waits_for_the_same_look(reader: Reader) -> None:
+    """A thousand reloads cost a look or two; each is told how the files are after it asked."""
+
+    async def asked() -> None:
+        file = followed(reader)
+        watch = Watch([file], Events(), poll_seconds=30)
+        running = asyncio.create_task(watch.run())
+        reader.file.write_text("broken")
+        states = await asyncio.gather(*(watch.asked() for _ in range(1000)))
+        assert {state.error for state in states} == {"broken"}
+        assert 1 <= reader.read.count("broken") <= 2
+        running.cancel()
+
+    asyncio.run(asked())

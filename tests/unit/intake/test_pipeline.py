@@ -10,6 +10,7 @@ import pytest
 from receiver.azure.envelope import Identity
 from receiver.errors import Undecodable
 from receiver.intake.decode import Message
+from receiver.intake.limits import Limits
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import DROP_REASONS, Outcome, Pipeline
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
@@ -258,3 +259,32 @@ def test_the_wrong_message_is_refused_as_a_whole() -> None:
     """Nothing of it is taken."""
     with pytest.raises(Undecodable):
         selection("*").take(request(({"__name__": "a"}, [(1.0, 1)])), Message.V2)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("long", ["name", "value", "both"])
+@pytest.mark.parametrize("message", list(Message))
+def test_a_series_labels_are_bounded_in_bytes(message: Message, long: str, over: int) -> None:
+    """Names and values count, on the wire of either version, whichever reader takes them."""
+    limit = 5_000
+    spare = limit + over - len("__name__") - len("a") - len("k") - len("v")
+    key, value = {
+        "name": ("k" * (spare + 1), "v"),
+        "value": ("k", "v" * (spare + 1)),
+        "both": ("k" * (spare // 2 + 1), "v" * (spare - spare // 2 + 1)),
+    }[long]
+    labels: dict[str | bytes, str | bytes] = {"__name__": "a", key: value}
+    if message is Message.V1:
+        raw = request((labels, [(1.0, 1)]), ({"__name__": "a"}, [(2.0, 1)]))
+    else:
+        made = Request(symbols=[b"", b"__name__", b"a", key.encode(), value.encode()])
+        made.timeseries.add(labels_refs=[1, 2, 3, 4]).samples.add(value=1.0, timestamp=1)
+        made.timeseries.add(labels_refs=[1, 2]).samples.add(value=2.0, timestamp=1)
+        raw = made.SerializeToString()
+    pipeline = Pipeline(
+        Allowlist([Entry("a")]), Identity(KEY, "host"), 1 << 20, Limits(label_bytes=limit)
+    )
+    for _ in range(2):  # the second time it is known
+        intake = pipeline.take(raw, message)
+        assert intake.refused == ({"labels_too_long": 1} if over else {})
+        assert [value for _, value, _ in points(intake)] == ([2.0] if over else [1.0, 2.0])

@@ -157,3 +157,17 @@ def test_the_request_log_is_bounded() -> None:
     assert [entry["number"] for entry in ledger.requests(10)] == [2, 3]
     assert [entry["number"] for entry in ledger.requests(1)] == [3]
     assert ledger.counters()["requests_by_status"] == {"200": 1, "206": 1, "503": 1}
+
+
+def test_series_are_bounded_in_bytes() -> None:
+    """Long texts and long histories put the oldest out; what is left is counted right."""
+    store = Store(max_series_bytes=100_000)
+    for number in range(200):
+        store.add([item(name=f"{number}", a="x" * 2_000)], number)
+    assert store.series_bytes <= 100_000
+    assert 20 < store.series < 50
+    assert store.series_bytes == sum(series.size_bytes for series in store.latest())
+    store.add([item(name="long", a="x" * 200_000)], 1)
+    assert store.series == 1
+    store.clear()
+    assert store.series_bytes == 0

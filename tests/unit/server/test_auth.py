@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 from receiver.errors import SettingsError
-from receiver.server.auth import Rules, refuse_weaker
+from receiver.server.auth import Rules, cost_of, matches, refuse_weaker
 from receiver.server.web_config import Pem, TlsConfig, WebConfig
 
 PEM = Pem(Path("x"))
@@ -60,3 +61,38 @@ def test_rules_that_ask_for_less_are_refused(old: Rules, new: Rules, lost: str) 
 def test_other_rules_are_taken(old: Rules, new: Rules) -> None:
     """New users, tokens and certificates are what files are followed for."""
     refuse_weaker(new, old)
+
+
+@pytest.mark.parametrize("user", ["cheap", "middle", "dear", "nobody"])
+def test_a_wrong_password_takes_the_same_time_for_all(user: str) -> None:
+    """Whoever it is for, as long as the costliest hash; counted in rounds of bcrypt."""
+    users = {
+        "cheap": USERS["prom"].replace("$10$", "$04$"),
+        "middle": USERS["prom"],
+        "dear": USERS["prom"].replace("$10$", "$14$"),
+    }
+    rounds = 0
+
+    def checkpw(_: bytes, hashed: bytes) -> bool:
+        nonlocal rounds
+        rounds += 2 ** cost_of(hashed.decode())
+        return False
+
+    assert not matches(b"wrong", users.get(user, "").encode(), users.values(), checkpw)
+    assert rounds == 2**14
+
+
+def test_dummies_are_hashes() -> None:
+    """Bcrypt does its work on them; it would refuse what is none at once."""
+    checked: list[bytes] = []
+
+    def checkpw(password: bytes, hashed: bytes) -> bool:
+        checked.append(hashed)
+        return bcrypt.checkpw(password, hashed)
+
+    low, high = (bcrypt.hashpw(b"right", bcrypt.gensalt(cost)).decode() for cost in (4, 6))
+    assert not matches(b"wrong", low.encode(), [low, high], checkpw)
+    assert [cost_of(hashed.decode()) for hashed in checked] == [4, 4, 5]
+    assert matches(b"right", low.encode(), [low, high], checkpw)
+    assert not matches(b"right", b"", [low, high], checkpw)
+    assert not matches(b"a\0b", high.encode(), [low, high])

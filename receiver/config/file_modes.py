@@ -1,0 +1,43 @@
+"""Files that others on this machine can read or change, though they should not.
+
+In: settings, and where they came from. Out: a sentence for each such file. Warnings and no
+errors: a container has its files to itself, whatever their modes say.
+"""
+
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from receiver.config.settings import Origin, Settings, place
+
+
+def file_warnings(
+    settings: Settings, origins: Iterable[Origin], keys: Iterable[Path]
+) -> Iterator[str]:
+    """Warn of files that others can write, and of secrets that others can read.
+
+    `keys` are the private keys that web.config.file names.
+    """
+    secrets = [settings.web_config_file, settings.bearer_token_file]
+    secrets += [origin.file for origin in origins]
+    for path in [*(place(name) for name in secrets if name), *keys]:
+        if warning := loose(path, secret=True):
+            yield warning
+    if settings.metrics_json and (warning := loose(place(settings.metrics_json), secret=False)):
+        yield warning
+
+
+def loose(path: Path, *, secret: bool) -> str:
+    """Say who else can use a file; empty where nobody can, or there is no such file."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    if mode & stat.S_IWOTH or (secret and mode & stat.S_IROTH):
+        what = "change" if mode & stat.S_IWOTH else "read"
+        return (
+            f"{path}: everybody on this machine can {what} it; chmod {'o-rwx' if secret else 'o-w'}"
+        )
+    if mode & stat.S_IWGRP:
+        return f"{path}: its whole group can change it; chmod g-w"
+    return ""
