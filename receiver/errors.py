@@ -12,6 +12,7 @@
     |   +-- WrongMethod          405: the write path, and not a POST
     |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
     |   +-- TooLarge             413: over a limit that a retry would not change
+    |   |   +-- TooLargeInFlight
     |   |   +-- DecodedTooLarge
     |   |   +-- TooManyParts
     |   |   +-- TooManySeries
@@ -130,6 +131,13 @@ class TooLarge(RequestRefused):
     reason = "too_large"
     hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_BODY_MAX_BYTES."
     status = 413
+
+
+class TooLargeInFlight(TooLarge):
+    """The body alone is larger than all bodies in flight may be."""
+
+    reason = "too_large_in_flight"
+    hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_IN_FLIGHT_MAX_BYTES."
 
 
 class DecodedTooLarge(TooLarge):

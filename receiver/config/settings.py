@@ -45,7 +45,7 @@ def read_address(text: str) -> Address:
     if not colon or not port.isdecimal() or int(port) > 65535:
         message = "not host:port"
         raise ValueError(message)
-    return Address(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - ":9201" asks for it
+    return Address(host.strip("[]") or "::", int(port))
 
 
 def read_size(text: str) -> int:
@@ -246,10 +246,20 @@ def resolve(
         except ValueError as error:
             shown = "" if origin.setting.secret else f' is "{printable(origin.text)}"'
             problems.append(f"{origin.source}{shown}: {error}")
+    problems += _contradictions(values)
     if problems:
         raise SettingsError(*problems)
     values["outbox_dir"] = _outbox_directory(values["outbox_dir"], environment)
     return Settings(**values, host=socket.gethostname()), origins
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    """Say which settings cannot hold together."""
+    body, all_bodies = values.get("body_max_bytes", 0), values.get("in_flight_max_bytes", 0)
+    if all_bodies and body > all_bodies:
+        text = f"RECEIVER_IN_FLIGHT_MAX_BYTES ({all_bodies}) is less than RECEIVER_BODY_MAX_BYTES"
+        return [f"{text} ({body}): a body that one allows the other refuses for ever; set both"]
+    return []
 
 
 def _origin(

@@ -109,7 +109,7 @@ class Series:
     def check_histograms(self) -> None:
         """Look into the native histograms. Raises: InvalidSeries for one that cannot be."""
         for raw in self._message.histograms:
-            if problem := histogram.problem(raw):
+            if problem := histogram.problem(raw, bounds_travel=self._symbols is not None):
                 raise InvalidSeries(BAD_HISTOGRAM, f"{show(self.name)}: a histogram {problem}")
 
     def metadata(self) -> Metadata | None:
@@ -192,7 +192,8 @@ def decode(
         text = f"the body holds none of the fields of {message.value}: is its Content-Type right?"
         raise Undecodable(text)
     if message is Message.V1:
-        check_series(len(write_request.timeseries) + len(write_request.metadata), limits.series)
+        check_series(len(write_request.timeseries), limits.series)
+        check_series(len(write_request.metadata), limits.series, "entries of metadata")
         for entry in metadata.read_v1(write_request.metadata):
             tell(entry)
         return (_series_v1(fields, limits) for fields in write_request.timeseries)
@@ -216,10 +217,10 @@ def decode_series(
         raise Undecodable(f"the decompressed body is not a {message.value}") from error
 
 
-def check_series(count: int, limit: int) -> None:
+def check_series(count: int, limit: int, what: str = "series") -> None:
     """Refuse a request of more series than it may have. Raises: TooManySeries."""
     if count > limit:
-        raise TooManySeries(f"the request has {count} series; the limit is {limit}")
+        raise TooManySeries(f"the request has {count} {what}; the limit is {limit}")
 
 
 def _check_count(count: int, limit: int) -> None:

@@ -22,14 +22,21 @@ SCHEMAS = range(-9, 53)
 SIZE_LIMIT_BYTES = 64 << 10
 
 
-def problem(raw: bytes) -> str:
-    """Say what is wrong with a histogram, in words that follow "a histogram"."""
+def problem(raw: bytes, *, bounds_travel: bool = True) -> str:
+    """Say what is wrong with a histogram, in words that follow "a histogram".
+
+    Custom buckets have their bounds in 2.0 alone (`bounds_travel`): what Prometheus sends of
+    them over 1.0 cannot be whole, is dropped here as every native histogram is, and is not
+    refused for it.
+    """
     if len(raw) > SIZE_LIMIT_BYTES:
         return f"has more than {SIZE_LIMIT_BYTES} bytes"
     try:
         histogram = Histogram.FromString(raw)
     except DecodeError:
         return "cannot be read"
+    if histogram.schema == CUSTOM_BUCKETS and not bounds_travel:
+        return ""
     if histogram.schema == CUSTOM_BUCKETS:
         found = _custom_problem(histogram)
     elif histogram.schema not in SCHEMAS:

@@ -102,7 +102,10 @@ def read_v2(raw: bytes, series_name: bytes, symbols: Sequence[bytes]) -> Metadat
         entry = SeriesMetadata.FromString(raw)
     except DecodeError:
         return None
-    help_text, unit = symbols[entry.help_ref], symbols[entry.unit_ref]
+    # 0 is no text: "the symbols table MUST start with an empty string", and not all do
+    help_text, unit = (
+        symbols[place] if place else b"" for place in (entry.help_ref, entry.unit_ref)
+    )
     if not (entry.type or help_text or unit):
         return None
     kind = _kind(entry.type)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from receiver.errors import Overloaded
+from receiver.errors import Overloaded, TooLargeInFlight
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,9 @@ class _Room:
             raise Overloaded(f"{self.working} requests are under way")
 
     def make_room(self, lease: "Lease") -> None:
+        if lease.size_bytes > self.max_bytes:  # no retry would fit
+            message = f"the body has {lease.size_bytes} bytes or more; all in flight may hold {self.max_bytes}"
+            raise TooLargeInFlight(message)
         while self.size_bytes > self.max_bytes:
             largest = max(self.reading, key=lambda each: each.size_bytes, default=lease)
             if largest is lease or not largest.size_bytes:

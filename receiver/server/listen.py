@@ -1,5 +1,6 @@
 """The socket to listen on, as an operator has set it. Rules: socket(7), ip(7)."""
 
+import errno
 import socket
 
 from receiver.config.settings import Address
@@ -11,10 +12,25 @@ BACKLOG = 1024
 def listen(address: Address) -> socket.socket:
     """Listen at an address. Raises: SettingsError."""
     try:
+        if address.host == "::":
+            return _listen_everywhere(address.port)
         family, place = _resolve(address)
         return socket.create_server(place, family=family, backlog=BACKLOG)
     except OSError as error:
         raise _cannot_listen(address, error) from error
+
+
+def _listen_everywhere(port: int) -> socket.socket:
+    """Listen on IPv6 and IPv4 at once, as Go means [::]; on IPv4 alone where there is no IPv6."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(
+                ("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+            )
+        except OSError as error:
+            if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+                raise
+    return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - as asked for
 
 
 def address_of(listener: socket.socket) -> Address:

@@ -5,6 +5,7 @@ import contextlib
 import resource
 import struct
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -42,7 +43,7 @@ async def test_no_body_does_harm(tmp_path: Path) -> None:
 @in_loop(within_seconds=110)
 async def test_no_crowd_locks_out_those_that_write(tmp_path: Path) -> None:
     """More connections than there are places, silent or slow; the honest one is never closed."""
-    async with besieged(tmp_path, "--connections-max", "100", "--in-flight-max-bytes", "8MiB") as siege:  # fmt: skip
+    async with besieged(tmp_path, "--connections-max", "100", "--in-flight-max-bytes", "8MiB", "--body-max-bytes", "8MiB") as siege:  # fmt: skip
         for name, attack in attacks(connections=600):
             row = await siege.row(name, attack)
             assert row.honest_failures == [], row
@@ -100,26 +101,27 @@ async def test_a_slow_body_is_answered_503(tmp_path: Path) -> None:
 
 
 @in_loop()
-async def test_overload_is_shed_before_the_body_is_decoded(tmp_path: Path) -> None:
-    """503 with a Retry-After that grows with the attempts; what is under way goes on."""
+async def test_a_body_that_can_never_fit_is_413(tmp_path: Path) -> None:
+    """A sender would come again for ever with what alone is more than all may hold."""
     async with (
         serve(Sandbox()) as server,
-        receiving(tmp_path, server.connection_string, in_flight_max_bytes="1000") as receiver,
+        receiving(
+            tmp_path, server.connection_string, in_flight_max_bytes="1000", body_max_bytes="1000"
+        ) as receiver,
     ):
-        now = int(time.time() * 1000)
-        small, large = encode(numbered(0, 0, 5, now)), encode(numbered(0, 0, 400, now))
-        assert len(small) < 1000 < len(large)
-        waits = []
-        for attempt in (0, 1, 2, 3, 9):
-            reply = await post(receiver.session, receiver.url, large, headers={"Retry-Attempt": str(attempt)})  # fmt: skip
-            assert reply.status == 503, reply
-            waits.append(int(reply.headers["Retry-After"]))
-        longest = (5, 10, 20, 40, 80)
-        assert all(most / 2 - 1 <= wait <= most for wait, most in zip(waits, longest, strict=True))
-        assert (await post(receiver.session, receiver.url, b"\xff" * 2000)).status == 503
+
+        async def parts() -> AsyncIterator[bytes]:
+            for _ in range(11):
+                yield b"\xff" * 100
+
+        url = f"{receiver.url}/api/v1/write"
+        async with receiver.session.post(url, data=parts(), headers=HEADERS[1]) as response:
+            assert response.status == 413
+            assert "RECEIVER_IN_FLIGHT_MAX_BYTES" in await response.text()
+        small = encode(numbered(0, 0, 5, int(time.time() * 1000)))
         assert (await post(receiver.session, receiver.url, small)).status == 204
         status = await receiver.idle()
-        assert status["requests"]["refused"] == {"overloaded": 6}
+        assert status["requests"]["refused"] == {"too_large_in_flight": 1}
         assert status["requests"]["in_flight_bytes"] == 0
 
 
@@ -128,14 +130,16 @@ async def test_a_body_that_never_ends_goes_for_one_that_does(tmp_path: Path) -> 
     """When there is no room, the largest body that is still coming is given up."""
     async with (
         serve(Sandbox()) as server,
-        receiving(tmp_path, server.connection_string, in_flight_max_bytes="50000") as receiver,
+        receiving(
+            tmp_path, server.connection_string, in_flight_max_bytes="60000", body_max_bytes="60000"
+        ) as receiver,
     ):
         host, port = receiver.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(HEAD + b"Content-Length: 60000\r\n\r\n" + bytes(49_900))
+        writer.write(HEAD + b"Content-Length: 60000\r\n\r\n" + bytes(59_900))
 
         async def held() -> bool:
-            return int((await receiver.status())["requests"]["in_flight_bytes"]) == 49_900
+            return int((await receiver.status())["requests"]["in_flight_bytes"]) == 59_900
 
         await until(held, "the body's bytes in the account")
         body = encode(numbered(0, 0, 100, int(time.time() * 1000)))

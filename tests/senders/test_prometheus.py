@@ -28,9 +28,10 @@ nv_gauge{{model="m"}} {count}
 nv_requests_total{{model="m"}} {count} # {{trace_id="t{count}"}} 1.0
 # TYPE nv_seconds histogram
 # UNIT nv_seconds seconds
-nv_seconds_bucket{{le="1.0"}} {count} # {{trace_id="h{count}"}} 0.5
-nv_seconds_bucket{{le="+Inf"}} {count}
-nv_seconds_count {count}
+nv_seconds_bucket{{le="0.1"}} {count}
+nv_seconds_bucket{{le="1.0"}} {count}0 # {{trace_id="h{count}"}} 0.5
+nv_seconds_bucket{{le="+Inf"}} {count}00
+nv_seconds_count {count}00
 nv_seconds_sum {count}
 # EOF
 """
@@ -41,6 +42,7 @@ ALL_ON = {
     "metadata_config": {"send": True, "send_interval": "1s"},
     "queue_config": {"batch_send_deadline": "1s"},
 }
+CUSTOM_BUCKETS = {"convert_classic_histograms_to_nhcb": True}
 Suite = Literal["bookworm", "sid"]
 
 
@@ -68,7 +70,11 @@ async def exporting() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def prometheus(
-    suite: Suite, folder: Path, receiver: Running, remote_write: Mapping[str, Any]
+    suite: Suite,
+    folder: Path,
+    receiver: Running,
+    remote_write: Mapping[str, Any],
+    scrape: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[PrometheusServer]:
     """Run a Prometheus that scrapes the exporter and itself, and writes to the receiver."""
     async with exporting() as target:
@@ -77,7 +83,11 @@ async def prometheus(
         text = {
             "global": {"scrape_interval": "1s"},
             "scrape_configs": [
-                {"job_name": "exporter", "static_configs": [{"targets": [target]}]},
+                {
+                    "job_name": "exporter",
+                    "static_configs": [{"targets": [target]}],
+                    **(scrape or {}),
+                },
             ],
             "remote_write": [{"url": f"{receiver.url}/api/v1/write", **remote_write}],
         }
@@ -160,6 +170,28 @@ async def test_all_that_prometheus_can_send_is_taken(
         assert [point.value for point in values] == sorted({point.value for point in values})
     log = server.log_path.read_text()
     assert not re.search("not written|non-recoverable|level=ERROR", log), log[-2000:]
+
+
+@pytest.mark.parametrize("message", ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"])
+@in_loop(within_seconds=120)
+async def test_histograms_with_custom_buckets_are_taken(tmp_path: Path, message: str) -> None:
+    """What Prometheus 3 makes of classic ones: dropped here, and no failure at the sender."""
+    options = ALL_ON | {"protobuf_message": message}
+    async with (
+        serve(Sandbox()) as box,
+        receiving(tmp_path, box.connection_string) as receiver,
+        prometheus("sid", tmp_path, receiver, options, CUSTOM_BUCKETS) as server,
+    ):
+
+        async def dropped() -> bool:
+            return bool((await receiver.status())["dropped"].get("native_histogram", 0) >= 3)
+
+        await until(dropped, "histograms", 60)
+        status = await receiver.status()
+        assert set(status["requests"]["replies"]) == {"204"}
+        found = await counted(server)
+        assert found["prometheus_remote_storage_histograms_failed_total"] == 0
+        assert found["prometheus_remote_storage_histograms_total"] >= 3
 
 
 ACCESS = {

@@ -86,7 +86,7 @@ def test_the_list_of_settings_and_their_values_agree() -> None:
     ("text", "address"),
     [
         ("127.0.0.1:9201", Address("127.0.0.1", 9201)),
-        (":9201", Address("0.0.0.0", 9201)),  # noqa: S104
+        (":9201", Address("::", 9201)),
         ("[::1]:0", Address("::1", 0)),
         (" host:65535 ", Address("host", 65535)),
     ],

@@ -1,13 +1,16 @@
 """Bodies become series; what is not a body is refused with a sentence."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import snappy
 
-from receiver.errors import InvalidSeries, TooLarge, Undecodable
+from receiver.errors import InvalidSeries, TooLarge, TooManySeries, Undecodable
 from receiver.intake.decode import (
     BAD_REFERENCE,
+    DEFAULT_LIMITS,
     DUPLICATE_LABEL,
     EMPTY_LABEL_NAME,
     INVALID_UTF8,
@@ -100,6 +103,40 @@ def test_metadata_alone_is_a_request_without_series() -> None:
     request.metadata.add(type="COUNTER", metric_family_name=b"up", help=b"h")
 
     assert list(decode(request.SerializeToString(), Message.V1)) == []
+
+
+def test_metadata_is_no_series() -> None:
+    """It has the limit for itself, so that what is told of many families refuses no series."""
+    request = WriteRequest.FromString(v1([(b"__name__", b"up")], [(b"__name__", b"down")]))
+    for number in range(2):
+        request.metadata.add(type="COUNTER", metric_family_name=b"m%d" % number)
+    limits = replace(DEFAULT_LIMITS, series=2)
+    assert len(list(decode(request.SerializeToString(), Message.V1, limits))) == 2
+    request.metadata.add(type="COUNTER", metric_family_name=b"m")
+    with pytest.raises(TooManySeries, match="3 entries of metadata"):
+        decode(request.SerializeToString(), Message.V1, limits)
+
+
+def test_custom_buckets_of_1_0_are_not_judged() -> None:
+    """Their bounds do not travel there; in 2.0 they do, and have to fit."""
+    histogram: dict[str, Any] = {
+        "schema": -53,
+        "count_int": 3,
+        "sum": 1.0,
+        "positive_deltas": [1, 1],
+    }
+    write_request = WriteRequest.FromString(v1([(b"__name__", b"h")]))
+    request = Request.FromString(v2([b"", b"__name__", b"h"], [1, 2]))
+    both: tuple[tuple[Any, Message], ...] = ((write_request, Message.V1), (request, Message.V2))
+    for message, kind in both:
+        added = message.timeseries[0].histograms.add(**histogram)
+        added.positive_spans.add(offset=0, length=2)
+        series = one(message.SerializeToString(), kind)
+        if kind is Message.V1:
+            series.check_histograms()
+        else:
+            with pytest.raises(InvalidSeries, match="custom buckets than bounds"):
+                series.check_histograms()
 
 
 def test_exemplars_alone_are_a_series() -> None:

@@ -59,6 +59,9 @@ def test_2_0_tells_of_a_series() -> None:
     assert read_v2(said, b"h_bucket", symbols) == Metadata("h", "histogram", "help", "s")
     assert read_v2(b"", b"h", symbols) is None
     assert read_v2(b"\xff", b"h", symbols) is None
+    first_is_text = [b"__name__", b"help", b"s"]  # which the protocol forbids
+    kind = SeriesMetadata(type=1).SerializeToString()  # type: ignore[arg-type]
+    assert read_v2(kind, b"h", first_is_text) == Metadata("h", "counter", "", "")
     beyond = SeriesMetadata(help_ref=3).SerializeToString()
     with pytest.raises(IndexError):
         read_v2(beyond, b"h", symbols)

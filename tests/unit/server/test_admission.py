@@ -2,8 +2,9 @@
 
 import pytest
 
-from receiver.errors import Overloaded
+from receiver.errors import Overloaded, TooLargeInFlight
 from receiver.server.admission import Admission
+from receiver.server.app import retry_after_seconds
 
 
 def nothing() -> None:
@@ -35,6 +36,34 @@ def test_requests_at_work_are_bounded_and_those_that_read_are_not() -> None:
             second.work()
         with pytest.raises(Overloaded):
             room.enter(nothing)
+
+
+def test_what_alone_is_too_large_is_refused_for_good() -> None:
+    """And nobody else is given up for it."""
+    room = Admission(5, 100)
+    gone: list[str] = []
+    with room.enter(lambda: gone.append("other")) as other, room.enter(nothing) as alone:
+        other.grow(10)
+        with pytest.raises(TooLargeInFlight, match="all in flight may hold 100"):
+            alone.grow(101)
+    assert (gone, room.statistics().size_bytes) == ([], 0)
+
+
+def test_a_retry_is_asked_for_later_with_each_attempt() -> None:
+    """5, 10, 20, 40, 80 seconds at most, and half of it at least: not all senders at once."""
+    for attempt, longest in (
+        ("0", 5),
+        ("1", 10),
+        ("2", 20),
+        ("3", 40),
+        ("9", 80),
+        ("x", 5),
+        ("", 5),
+    ):
+        waits = {retry_after_seconds(attempt) for _ in range(99)}
+        assert min(waits) >= longest // 2
+        assert max(waits) <= longest
+        assert len(waits) > 1
 
 
 def test_the_largest_body_that_still_comes_goes_first() -> None:
