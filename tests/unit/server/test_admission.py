@@ -20,7 +20,7 @@ def test_all_is_given_back_whatever_happens() -> None:
         lease.work()
         lease.hold(90)
         assert (room.statistics().working, room.statistics().size_bytes) == (1, 90)
-    with pytest.raises(Overloaded), room.enter(nothing) as lease:
+    with pytest.raises(TooLargeInFlight), room.enter(nothing) as lease:
         lease.grow(101)
     found = room.statistics()
     assert (found.reading, found.working, found.size_bytes) == (0, 0, 0)
