@@ -1,124 +1,78 @@
-"""`check`: everything that can be said of the settings without a network."""
+"""`check`: everything that can be said of the settings without a network, as `run` sees it."""
 
 import argparse
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from receiver.azure import credentials as entra
-from receiver.cli.findings import Finding, Mark
-from receiver.cli.prometheus_config import check_prometheus
-from receiver.cli.run import NO_DESTINATION
-from receiver.config.file_modes import file_warnings
-from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
-from receiver.errors import SettingsError
-from receiver.intake.metrics_json import Allowlist
-from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
-from receiver.server.auth import exposure, read_rules
-
-EXITS = "Exit codes: 0 all can be used (warnings included), 2 something cannot."
-
-
-@dataclass(slots=True)
-class Checked:
-    """What was found; text in the order in which it is told."""
-
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    delivers_to: str = ""
-    prometheus: list[Finding] = field(default_factory=list)
+from receiver.cli.findings import Finding, Mark, show
+from receiver.cli.preflight import Preflight, preflight
+from receiver.cli.prometheus.check import check_prometheus
+from receiver.config.settings import Origin, Settings
 
 
 def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) -> int:
-    """Check everything, and tell all of it."""
-    found = Checked()
-    if not IS_COMPILED:
-        found.warnings.append(WITHOUT_KERNEL)
-    allowlist = _check_metrics_json(settings, found)
-    _check_connection(settings, found)
-    _check_access(settings, origins, found)
+    """Check everything, and say all of it; the exit code is that with which `run` would end."""
+    found = preflight(settings, origins, sandbox=given.sandbox)
+    prometheus: list[Finding] = []
     if given.prometheus:
-        found.prometheus = check_prometheus(given.prometheus, settings.listen, allowlist)
+        entries = found.allowlist.entries if found.allowlist else ()
+        prometheus = check_prometheus(
+            given.prometheus, settings.listen.port, entries, given.promtool
+        )
+        if any(each.mark is Mark.FAIL for each in prometheus):
+            found.exit_code = 2
     if given.json:
-        print(json.dumps(_document(found, origins), indent=2))
-    else:
-        _print(found, origins)
-    failed = any(each.mark is Mark.FAIL for each in found.prometheus)
-    return 2 if found.errors or failed else 0
+        print(json.dumps(_document(found, prometheus, origins), indent=2))
+        return found.exit_code
+    named = [Finding(f"prometheus: {each.what}", each.mark, each.detail, each.fix) for each in prometheus]  # fmt: skip
+    show([*_settings(origins, verbose=given.verbose), *found.findings, *named], as_json=False, well="all can be used.")  # fmt: skip
+    return found.exit_code
 
 
-def _check_metrics_json(settings: Settings, found: Checked) -> Allowlist | None:
-    try:
-        allowlist = load_allowlist(settings)
-    except SettingsError as error:
-        found.errors.append(str(error))
-        return None
-    found.names = [entry.name for entry in allowlist.entries]
-    found.warnings += (f"metrics.json: {suspicion}" for suspicion in allowlist.suspicions())
-    return allowlist
+def spelt(origin: Origin) -> str:
+    """Name a setting as it is typed: its flag, or its variable where it has none."""
+    return origin.setting.flag or origin.setting.environment
 
 
-def _check_access(settings: Settings, origins: list[Origin], found: Checked) -> None:
-    try:
-        rules, _ = read_rules(settings.web_config_file, settings.bearer_token_file)
-    except SettingsError as error:
-        found.errors.append(str(error))
-        return
-    if warning := exposure(settings.listen, rules):
-        found.warnings.append(warning)
-    found.warnings += file_warnings(settings, origins, rules.keys)
+def _settings(origins: Sequence[Origin], *, verbose: bool) -> list[Finding]:
+    changed = [origin for origin in origins if origin.source != "default"]
+    if verbose:
+        width = max(len(spelt(origin)) for origin in origins)
+        return [
+            Finding("", Mark.OK, f"{spelt(origin):<{width}}  {origin.shown}  [{origin.source}]")
+            for origin in origins
+        ]
+    shown = ", ".join(f"{spelt(each)} {each.shown}" for each in changed) or "none set"
+    return [Finding("settings", Mark.OK, f"{shown}; --verbose shows all {len(origins)}")]
 
 
-def _check_connection(settings: Settings, found: Checked) -> None:
-    connection = None
-    try:
-        connection, warnings = find_connection(settings)
-        found.warnings += warnings
-        if connection is None:
-            found.warnings.append(NO_DESTINATION)
-        else:
-            found.delivers_to = connection.track_url
-    except SettingsError as error:
-        found.errors.append(str(error))
-    try:
-        if (authentication := entra.parse(settings.authentication_string)) and connection:
-            entra.credential_maker(authentication, connection)
-    except SettingsError as error:
-        found.errors.append(str(error))
+def _document(
+    found: Preflight, prometheus: Sequence[Finding], origins: Sequence[Origin]
+) -> dict[str, Any]:
+    def details(mark: Mark) -> list[str]:
+        return [each.detail for each in found.findings if each.mark is mark]
 
-
-def _print(found: Checked, origins: list[Origin]) -> None:
-    width = max(len(origin.setting.name) for origin in origins)
-    for origin in origins:
-        print(f"{origin.setting.name:<{width}}  {origin.shown}  [{origin.source}]")
-    print()
-    if found.names:
-        print(f"metrics.json selects: {', '.join(found.names)}")
-    if found.delivers_to:
-        print(f"delivers to: {found.delivers_to}")
-    for each in found.prometheus:
-        print(f"{each.mark}: prometheus: {each.what}: {each.detail}")
-        if each.fix:
-            print(f"  {each.fix}")
-    for warning in found.warnings:
-        print(f"warning: {warning}")
-    for error in found.errors:
-        print(f"error: {error}")
-
-
-def _document(found: Checked, origins: list[Origin]) -> dict[str, Any]:
     return {
+        "ok": found.exit_code == 0,
         "settings": {
-            origin.setting.name: {"value": origin.shown, "source": origin.source}
+            origin.setting.name: {
+                "value": origin.shown,
+                "source": origin.source,
+                "flag": origin.setting.flag,
+                "environment": origin.setting.environment,
+            }
             for origin in origins
         },
-        "metrics": found.names,
-        "delivers_to": found.delivers_to,
-        "prometheus": [
-            {"what": each.what, "mark": each.mark, "detail": each.detail, "fix": each.fix}
-            for each in found.prometheus
+        "metrics": [entry.name for entry in found.allowlist.entries] if found.allowlist else [],
+        "entries": [
+            {"name": entry.name, "as": entry.as_.value, "does": entry.sentence()}
+            for entry in (found.allowlist.entries if found.allowlist else ())
         ],
-        "warnings": found.warnings,
-        "errors": found.errors,
+        "delivers_to": found.connection.track_url if found.connection else "",
+        "findings": [asdict(each) for each in found.findings],
+        "prometheus": [asdict(each) for each in prometheus],
+        "warnings": details(Mark.WARN),
+        "errors": details(Mark.FAIL),
     }

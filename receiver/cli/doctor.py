@@ -6,17 +6,27 @@ receiver itself, Prometheus, Triton, and the names of metrics.json.
 
 import argparse
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from receiver.cli.canary import look_up, send_canary
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark, show
-from receiver.cli.prometheus_config import is_ours
+from receiver.cli.preflight import NO_DESTINATION
+from receiver.cli.prometheus.addresses import Fit, best, masked
+from receiver.cli.prometheus.check import address_is_fine, explain_address
+from receiver.cli.prometheus.windows import judge_windows
 from receiver.cli.receiver_api import Ask, ask_running
-from receiver.cli.run import NO_DESTINATION
-from receiver.cli.upstream import Prometheus, Triton, ask_prometheus, ask_triton
+from receiver.cli.upstream import (
+    Prometheus,
+    Triton,
+    ask_looks,
+    ask_paces,
+    ask_prometheus,
+    ask_triton,
+)
 from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist, Entry
@@ -38,12 +48,24 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     findings += own
     prometheus = ask_prometheus(given.prometheus_url) if given.prometheus_url else None
     triton = ask_triton(given.triton, given.triton_metrics) if given.triton else None
+    wanted = [] if allowlist is None else [*(each.name for each in allowlist.entries), *(per for each in allowlist.entries for per in each.per)]  # fmt: skip
     if prometheus:
-        findings += _prometheus(prometheus, port_of(given.receiver) or settings.listen.port)
+        port = port_of(given.receiver) or settings.listen.port
+        place = Place(port, given.prometheus_url, given.triton_metrics)
+        findings += _prometheus(prometheus, place, running, wanted)
     if triton:
         findings += _triton(triton)
     findings += _names(allowlist, prometheus, triton)
     return show(findings + symptoms, as_json=given.json)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where things are."""
+
+    receiver_port: int
+    prometheus: str
+    triton_metrics: str
 
 
 Running = dict[str, Any] | NoAnswer
@@ -90,7 +112,7 @@ def _destination(settings: Settings, *, canary: bool) -> list[Finding]:
     except SettingsError as error:
         return [Finding("connection", Mark.FAIL, str(error), "Copy the connection string from the Azure portal again.")]  # fmt: skip
     if connection is None:
-        return [Finding("connection", Mark.WARN, "no connection string is set here", NO_DESTINATION.splitlines()[2].strip())]  # fmt: skip
+        return [Finding("connection", Mark.WARN, "no connection string is set here", NO_DESTINATION)]  # fmt: skip
     findings = [Finding("connection", Mark.OK, f"delivers to {connection.track_url}")]
     findings += (Finding("connection", Mark.WARN, each) for each in warnings)
     dns = look_up(connection)
@@ -114,48 +136,90 @@ def _receiver(running: Running) -> tuple[list[Finding], list[Finding]]:
         return [Finding("receiver", Mark.FAIL, str(running), fix)], []
     said = running["verdict"]
     marks = {Severity.BAD: Mark.FAIL, Severity.WARN: Mark.WARN, Severity.GOOD: Mark.OK}
-    finding = Finding("receiver", marks[Severity(said["severity"])], said["line"], said["hint"])
-    return ([], [finding]) if said["state"] in SYMPTOMS else ([finding], [])
+    findings = [Finding("receiver", marks[Severity(said["severity"])], said["line"], said["hint"])]
+    # Other findings of the receiver's; each has its own severity, of which the worst is the verdict's.
+    findings += (Finding("receiver", Mark.WARN, str(line)) for line in said.get("also", ()))
+    return ([], findings) if said["state"] in SYMPTOMS else (findings, [])
 
 
-def _prometheus(found: Prometheus, port: int) -> Iterator[Finding]:
+def _prometheus(
+    found: Prometheus, place: Place, running: Running, wanted: Sequence[str]
+) -> Iterator[Finding]:
     if found.error:
         yield Finding("prometheus", Mark.FAIL, found.error, "Start it, or say where it is: --prometheus-url.")  # fmt: skip
         return
-    down = [each for each in found.targets if each.get("health") == "down"]
+    if found.is_agent:
+        yield Finding("prometheus", Mark.OK, "it runs as an agent: it evaluates no rules, and is asked for no series")  # fmt: skip
+        irates = [name for name in wanted if name.endswith("_irate")]
+        if irates:
+            detail = f"an agent makes no {', '.join(irates)}"
+            yield Finding("rules", Mark.WARN, detail, "Name the counters themselves in metrics.json, or record them before the agent.")  # fmt: skip
+    yield from _scrape(found, place)
+    yield from _queue(found, place.receiver_port, running)
+    yield from _windows(found, place.prometheus, wanted)
+
+
+def _scrape(found: Prometheus, place: Place) -> Iterator[Finding]:
+    """Say whether Triton is scraped; others' targets that are down are no failure of ours."""
     if not found.targets:
         yield Finding("scrape", Mark.FAIL, "Prometheus scrapes nothing", "Add a job whose target is Triton's port 8002.")  # fmt: skip
-    elif down:
-        for each in down:
-            detail = f"{each.get('scrapeUrl')} is down: {each.get('lastError')}"
-            yield Finding("scrape", Mark.FAIL, detail, "Is the address right, and does Triton's metrics port listen there?")  # fmt: skip
-    else:
-        yield Finding("scrape", Mark.OK, f"{len(found.targets)} targets are up")
-    yield from _queue(found, port)
+        return
+    triton = [each for each in found.targets if _is_triton(each, place.triton_metrics)]
+    for each in found.targets:
+        if each.get("health") == "down":
+            mark = Mark.FAIL if each in triton or not triton else Mark.WARN
+            detail = f"{masked(str(each.get('scrapeUrl')))} is down: {masked(str(each.get('lastError')))}"  # fmt: skip
+            fix = "Is the address right, and does Triton's metrics port listen there?"
+            yield Finding("scrape", mark, detail, fix if mark is Mark.FAIL else "")
+    up = sum(each.get("health") == "up" for each in triton or found.targets)
+    whose = "Triton's targets" if triton else "targets"
+    if up == len(triton or found.targets):
+        yield Finding("scrape", Mark.OK, f"{up} of {up} {whose} up")
 
 
-def _queue(found: Prometheus, port: int) -> Iterator[Finding]:
-    ours = [each for each in found.queues if is_ours(each.url, port)]
-    if not ours:
-        urls = ", ".join(each.url for each in found.queues)
-        detail = (
-            f"Prometheus writes only to {urls}"
-            if urls
-            else "Prometheus writes nowhere: it has no remote_write"
+def _is_triton(target: dict[str, Any], metrics_url: str) -> bool:
+    url = str(target.get("scrapeUrl", ""))
+    job = str(target.get("labels", {}).get("job", ""))
+    return "triton" in job.lower() or ":8002/" in url or (bool(metrics_url) and url == metrics_url)
+
+
+def _queue(found: Prometheus, port: int, running: Running) -> Iterator[Finding]:
+    urls = [each.url for each in found.queues]
+    how, ours = best(((each.url, each) for each in found.queues), port)
+    if how <= Fit.MISSPELT:
+        arrives = not isinstance(running, NoAnswer) and bool(
+            running.get("flow", {}).get("requests")
         )
-        fix = f"Add under remote_write in prometheus.yml: - url: http://localhost:{port}/api/v1/write, and reload it."
-        yield Finding("remote_write", Mark.FAIL, detail, fix)
+        for finding in explain_address(how, urls, port):
+            if arrives:  # a second remote_write would double every item
+                detail = f"{finding.detail}; the receiver is written to all the same: through another address, or by another Prometheus"
+                yield Finding(finding.what, Mark.WARN, detail)
+            else:
+                yield finding
+        return
     for each in ours:
+        url = masked(each.url)
         if each.behind_seconds > BEHIND_SECONDS:
-            detail = f"{each.url} is {span(each.behind_seconds)} behind, {each.pending:.0f} samples wait, {each.retried:.0f} were retried"
+            detail = f"{url} is {span(each.behind_seconds)} behind, {each.pending:.0f} samples wait, {each.retried:.0f} were retried"
             yield Finding("remote_write", Mark.FAIL, detail, "Prometheus' log and the receiver's say why requests fail.")  # fmt: skip
         elif each.failed:
-            detail = (
-                f"{each.failed:.0f} samples to {each.url} failed for good since Prometheus' start"
-            )
+            detail = f"{each.failed:.0f} samples to {url} failed for good since Prometheus' start"
             yield Finding("remote_write", Mark.WARN, detail, "Prometheus' log has the receiver's words for each.")  # fmt: skip
         else:
-            yield Finding("remote_write", Mark.OK, f"{each.url}: {each.sent:.0f} samples sent, none failed")  # fmt: skip
+            detail = f"{address_is_fine(how, each.url, port)}; {each.sent:.0f} samples sent, none failed"  # fmt: skip
+            yield Finding("remote_write", Mark.OK, detail)
+
+
+def _windows(found: Prometheus, url: str, wanted: Sequence[str]) -> Iterator[Finding]:
+    """Judge the rules that make what is wanted: by Prometheus' own reading, job by job."""
+    ours = [rule for rule in found.rules if rule.name in wanted]
+    rules = {rule.name: ask_looks(url, rule.query) for rule in ours}
+    every = [look for looks in rules.values() for look in looks]
+    try:
+        paces = ask_paces(url, found, {look.name for look in every if look.name})
+    except NoAnswer:
+        return
+    yield from judge_windows(rules, {look: paces.get(look.name, ()) for look in every})
 
 
 def _triton(found: Triton) -> Iterator[Finding]:

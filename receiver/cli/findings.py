@@ -1,10 +1,11 @@
 """What a command found out: one line for each thing looked at, the first trouble on top."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+
+from receiver.cli.terminal import BOLD, COLORS, out
 
 
 class Mark(StrEnum):
@@ -40,7 +41,13 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return int(any(each.mark is Mark.FAIL for each in findings))
 
 
-def show(findings: Sequence[Finding], *, as_json: bool, cause: Finding | None = None) -> int:
+def show(
+    findings: Sequence[Finding],
+    *,
+    as_json: bool,
+    cause: Finding | None = None,
+    well: str = "all that was looked at is well.",
+) -> int:
     """Print findings, their cause first (the first trouble if not given); return the exit code."""
     cause = cause or first_trouble(findings)
     if as_json:
@@ -51,15 +58,20 @@ def show(findings: Sequence[Finding], *, as_json: bool, cause: Finding | None = 
         }
         print(json.dumps(document, indent=2))
         return exit_code(findings)
+    printer = out()
     if cause:
-        print(f"{cause.mark.upper()}: {cause.what}: {cause.detail}")
-        print(f"  {cause.fix}\n" if cause.fix else "")
+        head = printer.paint(f"{cause.mark.upper()}:", COLORS[cause.mark])
+        printer.raw(f"{head} {printer.paint(f'{cause.what}: {cause.detail}', BOLD)}")
+        for line in cause.fix.splitlines():
+            printer.line(f"  {line}")
     else:
-        print("OK: all that was looked at is well.\n")
+        printer.raw(f"{printer.paint('OK:', COLORS['ok'])} {well}")
+    printer.line()
     width = max((len(each.what) for each in findings), default=0)
     for each in findings:
-        print(f"{each.mark:<4}  {each.what:<{width}}  {each.detail}")
+        mark = printer.paint(f"{each.mark:<4}", COLORS[each.mark])
+        printer.raw(f"{mark}  {printer.paint(f'{each.what:<{width}}  {each.detail}', '')}")
         if each.fix and each is not cause and each.mark is not Mark.OK:
-            print(f"      {'':<{width}}  {each.fix}")
-    sys.stdout.flush()
+            for line in each.fix.splitlines():
+                printer.line(f"      {'':<{width}}  {line}")
     return exit_code(findings)

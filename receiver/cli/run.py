@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -10,22 +9,15 @@ import structlog
 
 from receiver import sandbox, service
 from receiver.azure.connection_string import parse as parse_connection
-from receiver.config.file_modes import file_warnings
-from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
+from receiver.cli.findings import Mark
+from receiver.cli.preflight import preflight
+from receiver.cli.terminal import show_error
+from receiver.config.settings import Address, Origin, Settings
 from receiver.errors import SettingsError
 from receiver.process_privacy import keep_private
-from receiver.server.auth import exposure, read_rules
 
-NO_DESTINATION = """\
-There is nowhere to deliver to. Either
-
-  export APPLICATIONINSIGHTS_CONNECTION_STRING='InstrumentationKey=…;IngestionEndpoint=…'
-
-(Azure portal, your Application Insights resource, Overview, Connection String), or try it
-without Azure:
-
-  appinsights-receiver run --sandbox
-"""
+_SAID_BY_SERVICE = {"metrics.json", "kernel"}
+"""Warnings that the service logs by itself."""
 
 log = structlog.get_logger()
 
@@ -33,21 +25,20 @@ log = structlog.get_logger()
 def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) -> int:
     """Run it."""
     keep_private()
-    service.warn_of_suspicions(load_allowlist(settings))
-    rules = read_rules(settings.web_config_file, settings.bearer_token_file)[0]
-    if warning := exposure(settings.listen, rules):
-        log.warning("setting", problem=warning)
-    for warning in file_warnings(settings, origins, rules.keys):
-        log.warning("setting", problem=warning)
+    found = preflight(settings, origins, sandbox=given.sandbox)
+    for each in found.findings:
+        if each.mark is Mark.WARN and each.what not in _SAID_BY_SERVICE:
+            log.warning("setting", problem=each.detail, hint=each.fix)
+        elif each.mark is Mark.FAIL:
+            show_error(each.detail, each.fix)
+    if found.allowlist:
+        service.warn_of_suspicions(found.allowlist)
+    if found.exit_code:
+        return found.exit_code
     if given.sandbox:
         return asyncio.run(_run_with_sandbox(settings, origins))
-    connection, warnings = find_connection(settings)
-    for warning in warnings:
-        log.warning("setting", problem=warning)
-    if connection is None:
-        print(NO_DESTINATION, file=sys.stderr)
-        return 2
-    return asyncio.run(service.serve(settings, connection, origins=origins))
+    assert found.connection
+    return asyncio.run(service.serve(settings, found.connection, origins=origins))
 
 
 async def _run_with_sandbox(settings: Settings, origins: list[Origin]) -> int:

@@ -133,6 +133,7 @@ VERBS = (
         (
             Flag("--prometheus", "a prometheus.yml to check as well", "FILE"),
             Flag("--promtool", "the promtool to ask about it; without it the one on PATH, '' asks none", "FILE"),
+            Flag("--sandbox", "check for run --sandbox, which needs no destination"),
             Flag("--verbose", "show all settings, and where each comes from"),
             _JSON,
         ),

@@ -23,6 +23,8 @@ from receiver.intake import metrics_json as allowlist
 from receiver.text import printable
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+MOST_BYTES, MOST = 1 << 50, 10**9
+"""More than any machine has: what is above it was not meant."""
 Value = TypeVar("Value")
 _SIZES = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -57,7 +59,7 @@ def read_size(text: str) -> int:
         size = int(float(number) * _SIZES[unit])
     except (KeyError, ValueError, OverflowError):
         size = 0
-    if size < 1:
+    if not 1 <= size <= MOST_BYTES:
         message = "not a size like 1073741824, 512MiB or 1GiB"
         raise ValueError(message)
     return size
@@ -87,7 +89,7 @@ def read_price(text: str) -> float:
 def read_count(text: str) -> int:
     """Read a whole number of at least 1. Raises: ValueError."""
     count = int(text) if text.strip().isdecimal() else 0
-    if count < 1:
+    if not 1 <= count <= MOST:
         message = "not a whole number of at least 1"
         raise ValueError(message)
     return count

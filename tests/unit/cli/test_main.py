@@ -37,41 +37,94 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 def test_check_shows_each_value_and_where_it_came_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Secrets masked, the destination without its key."""
+    """By the names that are typed; secrets masked, the destination without its key."""
     monkeypatch.setenv("APPLICATIONINSIGHTS_CONNECTION_STRING", CONNECTION)
     monkeypatch.setenv("RECEIVER_SENDERS", "7")
 
-    assert main(["check", "--listen", ":1234"]) == 0
+    assert main(["check", "--listen", "127.0.0.1:1234", "--verbose"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    shown = {line.split()[0]: line.split()[1:] for line in lines if line.endswith("]")}
-    assert shown["connection_string"] == ["(set)", "[APPLICATIONINSIGHTS_CONNECTION_STRING]"]
-    assert shown["senders"] == ["7", "[RECEIVER_SENDERS]"]
-    assert shown["listen"] == [":1234", "[--listen]"]
-    assert shown["outbox_max_bytes"] == ["1GiB", "[default]"]
-    assert set(shown) == {setting.name for setting in SETTINGS}
-    assert "delivers to: https://west.example/v2.1/track" in lines
+    shown = {line.split()[1]: line.split()[2:] for line in lines if line.endswith("]")}
+    assert shown["--connection-string"] == ["(set)", "[APPLICATIONINSIGHTS_CONNECTION_STRING]"]
+    assert shown["--senders"] == ["7", "[RECEIVER_SENDERS]"]
+    assert shown["--listen"] == ["127.0.0.1:1234", "[--listen]"]
+    assert shown["--outbox-max-bytes"] == ["1GiB", "[default]"]
+    assert set(shown) == {setting.flag or setting.environment for setting in SETTINGS}
+    assert "delivers to https://west.example/v2.1/track" in "\n".join(lines)
     assert KEY not in "\n".join(lines)
 
 
-def test_check_without_a_destination_warns(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is no error yet: `run --sandbox` needs none."""
-    assert main(["check"]) == 0
-    assert "There is nowhere to deliver to" in capsys.readouterr().out
+def test_check_is_short_where_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is set, what is read, and one sentence for each entry."""
+    assert main(["check", "--connection-string", CONNECTION, "--senders", "7"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "OK: all can be used."
+    assert len(lines) < 14
+    text = "\n".join(lines)
+    assert "--connection-string (set), --senders 7; --verbose shows all" in text
+    assert "nv_inference_request_success: every sample is an item" in text
+
+
+def test_check_without_a_destination_fails_as_run_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`run --sandbox` needs none, and `check --sandbox` says so."""
+    assert main(["check"]) == 2
+    assert capsys.readouterr().out.startswith("FAIL: destination: there is nowhere to deliver to")
+    assert main(["check", "--sandbox"]) == 0
+    capsys.readouterr()
+    assert main(["check", "--sandbox", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
 
 
 def test_check_finds_all_that_is_wrong_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """metrics.json and the connection string, one error each, and exit code 2."""
+    """metrics.json and the connection string, one finding each, and exit code 2."""
     path = tmp_path / "metrics.json"
     path.write_text('{"customMetrics": []}')
 
-    assert main(["check", "--metrics-json", str(path), "--connection-string", KEY]) == 2
+    assert main(["check", "--json", "--metrics-json", str(path), "--connection-string", KEY]) == 2
 
-    out = capsys.readouterr().out
-    assert f'error: {path}: "customMetrics" is empty' in out
-    assert "error: APPLICATIONINSIGHTS_CONNECTION_STRING is a bare key" in out
+    metrics, connection = json.loads(capsys.readouterr().out)["errors"]
+    assert metrics.startswith(f'{path}: "customMetrics" is empty')
+    assert connection.startswith("APPLICATIONINSIGHTS_CONNECTION_STRING is a bare key")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (["--metrics-json", "/nonexistent"], 2),
+        (["--metrics-json", "/dev/zero"], 2),
+        (["--connection-string", "no string"], 2),
+        (["--connection-string", ""], 2),
+        (["--authentication-string", "Authorization=none"], 2),
+        (["--web.config.file", "/nonexistent"], 2),
+        (["--bearer-token-file", "/dev/null"], 2),
+        (["--in-flight-max-bytes", "1MiB"], 2),
+        (["--body-timeout", "0"], 2),
+        (["--series-cache-bytes", "99999999GiB"], 2),
+        (["--senders", "99999999999"], 2),
+        (["--log.level", "loud"], 2),
+        (["--listen", "192.0.2.1:9201"], 2),
+        (["--listen", "nowhere.invalid:9201"], 2),
+        (["--outbox-dir", "/dev/null"], 1),
+        (["--outbox-dir", "/dev/null/deeper/still"], 1),
+    ],
+)  # fmt: skip
+def test_check_refuses_what_run_refuses(
+    flags: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the same code, with the same exit code and the same words."""
+    flags = ["--connection-string", CONNECTION, "--listen", "127.0.0.1:0", *flags]
+    assert main(["check", "--json", *flags]) == code
+    errors = json.loads(capsys.readouterr().out)["errors"]
+    assert main(["run", *flags]) == code
+    said = capsys.readouterr().err
+    assert errors
+    assert [error for error in errors if error not in said] == []
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -99,7 +152,7 @@ def test_check_warns_of_names_that_look_misspelt(
     path = tmp_path / "metrics.json"
     path.write_text('{"customMetrics": ["nv_cpu_utilisation"]}')
 
-    assert main(["check", "--metrics-json", str(path)]) == 0
+    assert main(["check", "--sandbox", "--metrics-json", str(path)]) == 0
     assert 'did you mean "nv_cpu_utilization"?' in capsys.readouterr().out
 
 
@@ -129,13 +182,13 @@ def test_run_without_a_destination_says_where_to_get_one(
 def test_run_with_an_outbox_that_cannot_be_says_so(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Exit code 1 and a sentence, before anything listens."""
+    """Exit code 1 and a sentence with what to do, before anything listens."""
     (tmp_path / "file").write_text("")
 
     code = main(["run", "--connection-string", CONNECTION, "--outbox-dir", str(tmp_path / "file")])
 
     assert code == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: the outbox directory")
+    assert "error: the outbox directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("listen", "token", "warns"), [("0.0.0.0:0", "", True), ("0.0.0.0:0", "x", False), ("127.0.0.1:0", "", False)])  # fmt: skip
@@ -215,7 +268,7 @@ def test_a_home_that_is_not_there_is_a_sentence(
     """A user without a home directory, as in many a container, is told to write the path out."""
     assert main(["check", flag, "~nobody-of-that-name/x"]) == 2
     out, err = capsys.readouterr()
-    assert "error: ~nobody-of-that-name/x: there is no such home directory" in out + err
+    assert "~nobody-of-that-name/x: there is no such home directory" in out + err
 
 
 def test_top_cuts_tables_and_never_a_sentence() -> None:

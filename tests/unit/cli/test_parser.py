@@ -151,7 +151,7 @@ def test_an_output_that_takes_nothing_is_no_traceback(
 ) -> None:
     """A full disk, a pager that was left, a closed file."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    for verb in ("--help", "--version", "check", "relabel"):
+    for verb in ("--help", "--version", "check --sandbox", "relabel"):
         done = subprocess.run(
             ["/bin/sh", "-c", f"{sys.executable} -m receiver {verb} {redirect}"],
             capture_output=True,

@@ -1,0 +1,1 @@
+"""A Prometheus as the commands see it: its configuration, its rules, its remote_write."""

@@ -1,0 +1,81 @@
+"""Whether a remote_write's address leads to this receiver. Pure.
+
+In: an address, and the receiver's port. Out: how the two fit. The receiver takes one path, so
+a prefix or a slash behind it is answered 404; the port may be another one where a Service, an
+Ingress or a container's port mapping stands between.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from ipaddress import ip_address
+from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+WRITE_PATH = "/api/v1/write"
+_PORTS = {"http": 80, "https": 443}
+
+
+class Fit(IntEnum):
+    """How an address fits the receiver's, the best last."""
+
+    OTHER = 0
+    PREFIXED = 1
+    """Another port, and more than the path: right only where a proxy takes the rest off."""
+    MISSPELT = 2
+    """The receiver's port, and a path that it answers 404."""
+    PROXIED = 3
+    """The right path at another port."""
+    EXACT = 4
+    LOCAL = 5
+    """Exact, and on this machine."""
+
+
+def fit(url: str, port: int) -> Fit:
+    """Say how a remote_write's address fits a receiver at `port`."""
+    parts, url_port = _split(url)
+    if parts is None:
+        return Fit.OTHER
+    if parts.path == WRITE_PATH:
+        if url_port != port:
+            return Fit.PROXIED
+        return Fit.LOCAL if _is_here(parts.hostname or "") else Fit.EXACT
+    if url_port == port:
+        return Fit.MISSPELT
+    return Fit.PREFIXED if parts.path.rstrip("/").endswith(WRITE_PATH) else Fit.OTHER
+
+
+Entry = TypeVar("Entry")
+
+
+def best(entries: Iterable[tuple[str, Entry]], port: int) -> tuple[Fit, Sequence[Entry]]:
+    """Find the entries whose addresses fit best, and how well that is."""
+    rated = [(fit(url, port), entry) for url, entry in entries]
+    highest = max((fit for fit, _ in rated), default=Fit.OTHER)
+    return highest, [entry for fit, entry in rated if fit is highest]
+
+
+def right(url: str) -> str:
+    """Spell an address with the path that the receiver takes, without its password."""
+    parts, _ = _split(masked(url))
+    return urlunsplit(parts._replace(path=WRITE_PATH, query="", fragment="")) if parts else ""
+
+
+def masked(text: str) -> str:
+    """Take user and password out of all addresses in a text."""
+    return re.sub(r"(\w+://)[^/@\s\"']*(?:@[^/@\s\"']*)*@", r"\1***@", text)
+
+
+def _split(url: str) -> tuple[SplitResult | None, int]:
+    try:
+        parts = urlsplit(url)
+        return parts, parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return None, 0
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,141 @@
+"""Says whether a Prometheus configuration writes to us and makes the series asked for.
+
+In: the path of a prometheus.yml, the receiver's port, metrics.json's entries. Out: findings,
+the cause first. What Prometheus would judge by a running server is `doctor`'s.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from receiver.cli.findings import Finding, Mark
+from receiver.cli.prometheus.addresses import WRITE_PATH, Fit, best, fit, masked, right
+from receiver.cli.prometheus.config import PrometheusConfig, read_config
+from receiver.cli.prometheus.promql import Look
+from receiver.cli.prometheus.promtool import check_config
+from receiver.cli.prometheus.windows import Pace, judge_windows
+from receiver.cli.prometheus.yaml_file import Unreadable
+from receiver.intake.metrics_json import Entry
+
+RULES_HINT = "Copy prometheus/rules/triton_irate.yml beside prometheus.yml and name it under rule_files."  # fmt: skip
+
+
+def check_prometheus(
+    path: str, port: int, entries: Sequence[Entry], promtool: str | None = None
+) -> list[Finding]:
+    """Look at a configuration and its rules; what cannot be read is a finding too."""
+    try:
+        config = read_config(Path(path))
+    except Unreadable as error:
+        return [Finding("file", Mark.FAIL, str(error), "promtool check config says more.")]
+    names = [*(each.name for each in entries), *(per for each in entries for per in each.per)]
+    return [
+        check_config(path, promtool),
+        *_check_files(config),
+        *_check_remote_write(config, port, names),
+        *_check_scrape(config),
+        *_check_rules(config, names),
+    ]
+
+
+def _check_files(config: PrometheusConfig) -> Iterator[Finding]:
+    for problem in config.problems:
+        yield Finding("file", Mark.FAIL, problem, "promtool check rules says more.")
+    if config.empty_patterns:
+        detail = f"no file fits {', '.join(config.empty_patterns)}"
+        yield Finding("file", Mark.WARN, detail, "Paths are relative to prometheus.yml.")
+
+
+def _check_remote_write(config: PrometheusConfig, port: int, names: Sequence[str]) -> Iterator[Finding]:  # fmt: skip
+    urls = [str(entry.get("url", "")) for entry in config.remote_write]
+    how, ours = best(zip(urls, config.remote_write, strict=True), port)
+    if how <= Fit.MISSPELT:
+        yield from explain_address(how, urls, port)
+        return
+    url = str(ours[0].get("url", ""))
+    yield Finding("remote_write", Mark.OK, address_is_fine(how, url, port))
+    misspelt = [each for each in urls if fit(each, port) is Fit.MISSPELT]
+    for each in misspelt:
+        yield Finding("remote_write", Mark.WARN, f"{masked(each)} is answered 404 as well", f"Take that entry out, or mend it: {right(each)}")  # fmt: skip
+    if sum(each == url for each in urls) > 1:
+        yield Finding("remote_write", Mark.WARN, f"{masked(url)} is written to twice: every item comes double", "Take one entry out.")  # fmt: skip
+    kept_away = [name for name in names if not _is_glob(name) and not any(_is_kept(name, entry) for entry in ours)]  # fmt: skip
+    if kept_away:
+        detail = f"write_relabel_configs keep {', '.join(kept_away)} from being written"
+        yield Finding("relabel", Mark.FAIL, detail, "appinsights-receiver relabel prints ones that fit metrics.json.")  # fmt: skip
+
+
+def explain_address(how: Fit, urls: Sequence[str], port: int) -> Iterator[Finding]:
+    """Say why none of these addresses leads to the receiver, and which would."""
+    near = [url for url in urls if fit(url, port) is how]
+    if how is Fit.MISSPELT:
+        yield Finding("remote_write", Mark.FAIL, f"{masked(near[0])} is answered 404: the receiver takes {WRITE_PATH}, with nothing before or behind it", f"url: {right(near[0])}")  # fmt: skip
+    elif how is Fit.PREFIXED:
+        yield Finding("remote_write", Mark.WARN, f"it writes to {masked(near[0])}: right only where a proxy makes {WRITE_PATH} of its path", "Send a request through it: curl -si -X POST URL must not answer 404.")  # fmt: skip
+    else:
+        said = f"only to {', '.join(map(masked, urls))}" if urls else "nowhere: there is no remote_write"  # fmt: skip
+        fix = f"Add under remote_write: - url: http://localhost:{port}{WRITE_PATH} (or this host's name, and https where TLS is on)."
+        yield Finding("remote_write", Mark.FAIL, f"it writes {said}", fix)
+
+
+def address_is_fine(how: Fit, url: str, port: int) -> str:
+    """Say that an address is the receiver's, and what is supposed where it is not its own."""
+    if how is Fit.PROXIED:
+        return f"it writes to {masked(url)}: another port than the receiver's {port}, so through a Service, an Ingress or a port mapping"
+    return f"it writes to {masked(url)}"
+
+
+def _is_kept(name: str, entry: Mapping[str, Any]) -> bool:
+    """Follow the keep and drop rules that look at the name alone, as Prometheus does."""
+    for rule in entry.get("write_relabel_configs") or []:
+        action = str(rule.get("action", "replace")).lower()
+        if list(rule.get("source_labels") or []) != ["__name__"] or action not in {"keep", "drop"}:
+            continue
+        try:
+            fits = re.fullmatch(str(rule.get("regex", "(.*)")), name) is not None
+        except re.error:  # RE2 knows what we do not
+            continue
+        if fits is (action == "drop"):
+            return False
+    return True
+
+
+def _check_scrape(config: PrometheusConfig) -> Iterator[Finding]:
+    if not config.jobs:
+        fix = "Add a job whose target is Triton's metrics port: localhost:8002."
+        yield Finding("scrape", Mark.WARN, "it scrapes nothing", fix)
+        return
+    jobs = ", ".join(f"{job.name} every {job.seconds:g} s" for job in config.jobs)
+    yield Finding("scrape", Mark.OK, f"jobs: {jobs}")
+
+
+def _check_rules(config: PrometheusConfig, names: Sequence[str]) -> Iterator[Finding]:
+    irates = [name for name in names if name.endswith("_irate") and not _is_glob(name)]
+    missing = [name for name in irates if name not in config.recorded]
+    if missing and not config.has_rule_files:
+        detail = f"no rule_files: {', '.join(missing)} must be recorded elsewhere"
+        fix = f"With --agent Prometheus evaluates no rules: name the counters instead ({missing[0].removesuffix('_irate')}). Otherwise: {RULES_HINT}"
+        yield Finding("rules", Mark.WARN, detail, fix)
+    elif missing:
+        yield Finding("rules", Mark.FAIL, f"no rule makes {', '.join(missing)}", RULES_HINT)
+    elif irates:
+        yield Finding("rules", Mark.OK, f"rules make all {len(irates)} _irate names asked for")
+    wanted = {name: config.recorded[name] for name in names if name in config.recorded}
+    paces = {look: _paces(config, look) for looks in wanted.values() for look in looks}
+    yield from judge_windows(wanted, paces)
+
+
+def _paces(config: PrometheusConfig, look: Look) -> list[Pace]:
+    """Say how often what an expression looks at gets a sample: its jobs, or the rule that makes it."""
+    if look.name in config.evaluation_seconds:
+        return [Pace(f"of the rule {look.name}", config.evaluation_seconds[look.name])]
+    named = [job for job in config.jobs if job.name == look.job]
+    triton = [job for job in config.jobs if job.is_triton] if look.name.startswith("nv_") else []
+    chosen = named or triton or config.jobs
+    certain = bool(named or triton) or len(chosen) == 1
+    return [Pace(job.name, job.seconds, certain) for job in chosen]
+
+
+def _is_glob(name: str) -> bool:
+    return "*" in name or "?" in name

@@ -1,0 +1,92 @@
+"""The windows that an expression of PromQL looks back over, and what it looks at there.
+
+In: an expression, or the tree that Prometheus 3 makes of it (/api/v1/parse_query). Out: for
+each `function(name{…}[window])` the name, its job and the window. Texts and comments are
+taken out before brackets are looked for: `{model=~"[abc]"}` is no window. Pure.
+Rules: Prometheus' lexer (promql/parser/lex.go) for texts and comments, its documentation for
+durations.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TWO_SAMPLES = frozenset({"rate", "irate", "increase", "delta", "idelta", "deriv", "predict_linear"})
+"""Functions that have no value where fewer than two samples lie in their window."""
+
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*')
+_WINDOW = re.compile(
+    r"(?:(?P<function>[a-zA-Z_]\w*)\s*\(\s*)?"
+    r"(?P<name>[a-zA-Z_:][\w:]*)?\s*(?P<matchers>\{[^{}]*\})?\s*\[(?P<window>[^\[\]:]*)\]"
+)
+_JOB = re.compile(r"[{,]\s*job\s*=\s*\x00(\d+)\x00")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}  # fmt: skip
+_DURATION = re.compile(r"(?:\d+y)?(?:\d+w)?(?:\d+d)?(?:\d+h)?(?:\d+m(?!s))?(?:\d+s)?(?:\d+ms)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A function that looks back: over `seconds`, at the series of `name`, of one `job` or any."""
+
+    function: str
+    name: str
+    seconds: float
+    job: str = ""
+
+    @property
+    def wants_two(self) -> bool:
+        """Whether it has no value without two samples."""
+        return self.function in TWO_SAMPLES
+
+
+def looks(expression: str) -> list[Look]:
+    """Find what an expression looks back at."""
+    texts: list[str] = []
+
+    def put_aside(found: re.Match[str]) -> str:
+        if found[0].startswith("#"):
+            return " "
+        texts.append(found[0][1:-1])
+        return f"\x00{len(texts) - 1}\x00"
+
+    bare = _TEXT.sub(put_aside, expression)
+    result = []
+    for found in _WINDOW.finditer(bare):
+        if window := seconds(found["window"].strip()):
+            job = _JOB.search(found["matchers"] or "")
+            result.append(Look(found["function"] or "", found["name"] or "", window, texts[int(job[1])] if job else ""))  # fmt: skip
+    return result
+
+
+def looks_in(tree: Any) -> list[Look]:
+    """Find the same in the tree that Prometheus makes of an expression."""
+    return list(_walk(tree, ""))
+
+
+def _walk(node: Any, function: str) -> Iterator[Look]:
+    if isinstance(node, list):
+        for child in node:
+            yield from _walk(child, function)
+    if not isinstance(node, Mapping):
+        return
+    match node.get("type"):
+        case "matrixSelector":
+            matchers = {each["name"]: each["value"] for each in node.get("matchers", ()) if each["type"] == "="}  # fmt: skip
+            name = node.get("name") or matchers.get("__name__", "")
+            yield Look(function, name, node["range"] / 1000, matchers.get("job", ""))
+        case "call":
+            yield from _walk(node.get("args"), node["func"]["name"])
+        case _:
+            for child in node.values():
+                if isinstance(child, list | Mapping):
+                    yield from _walk(child, "")
+
+
+def seconds(text: str) -> float:
+    """Read a duration of Prometheus', 1h30m or 90s; a bare number is seconds. 0 for none."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not text or not _DURATION.fullmatch(text):
+        return 0.0
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", text))  # fmt: skip

@@ -1,0 +1,66 @@
+"""Whether a recording rule's window holds the two scrapes that a rate needs, per job. Pure.
+
+In: what the rules look back at, and how often each job is scraped. Out: findings. A rate over
+a window shorter than two scrape intervals has gaps or no value at all; over exactly two, one
+late scrape is a gap (Prometheus 3 leaves out a sample on the window's far edge).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from receiver.cli.findings import Finding, Mark
+from receiver.cli.prometheus.promql import Look
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a job is scraped; `certain` where the series looked at are known to be its."""
+
+    job: str
+    seconds: float
+    certain: bool = True
+
+
+def judge_windows(
+    rules: Mapping[str, Sequence[Look]], paces: Mapping[Look, Sequence[Pace]]
+) -> Iterator[Finding]:
+    """Judge the rules, by the name that each records; the worst of like findings stands for all."""
+    narrow: dict[tuple[float, str, float], list[str]] = {}
+    certain: dict[tuple[float, str, float], bool] = {}
+    for name, found in rules.items():
+        for look in found:
+            worst = _worst(look, paces.get(look, ()))
+            if worst:
+                key = (look.seconds, worst.job, worst.seconds)
+                narrow.setdefault(key, []).append(name)
+                certain[key] = worst.certain
+    for key, names in narrow.items():
+        yield _say(*key, names, certain=certain[key])
+
+
+def _worst(look: Look, paces: Sequence[Pace]) -> Pace | None:
+    if not look.wants_two:
+        return None
+    slow = [pace for pace in paces if look.seconds <= 2 * pace.seconds]
+    if not slow:
+        return None
+    worst = max(slow, key=lambda pace: pace.seconds)
+    all_slow = all(look.seconds < 2 * pace.seconds for pace in paces)
+    return Pace(worst.job, worst.seconds, worst.certain or all_slow)
+
+
+def _say(
+    window: float, job: str, scraped: float, names: Sequence[str], *, certain: bool
+) -> Finding:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    what = f"{names[0]}{more}: window of {window:g} s, and job {job} is scraped every {scraped:g} s"
+    fix = f"Scrape it every {window / 4:g} s or more often, or widen the window: [{round(4 * scraped)}s]."
+    if window == 2 * scraped:
+        return Finding(
+            "window", Mark.WARN, f"{what}: just two fit, so one late scrape is a gap", fix
+        )
+    if certain:
+        return Finding("window", Mark.FAIL, f"{what}: two must fit, or there is no value", fix)
+    return Finding(
+        "window", Mark.WARN, f"{what}: two must fit, if {job} is what scrapes Triton", fix
+    )

@@ -1,0 +1,36 @@
+"""Reads YAML that people write for Prometheus; its errors quote nothing of the file.
+
+In: a path. Out: a mapping, or `Unreadable` with the place. Values may be secrets, and an
+error's own words would show them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class Unreadable(Exception):
+    """The file cannot be read; the message says where and why, and quotes nothing of it."""
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a file that holds a mapping. Raises: Unreadable."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe one
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path}: not UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise Unreadable(f"{path}{where}: not YAML") from None
+    except Exception:  # noqa: BLE001 - a constructor may raise anything: `!!int ''` an IndexError
+        raise Unreadable(f"{path}: not YAML") from None
+    if not isinstance(document, dict):
+        raise Unreadable(f"{path}: holds no configuration")
+    return document
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
