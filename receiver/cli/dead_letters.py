@@ -3,23 +3,72 @@
 import argparse
 import json
 import sqlite3
-from contextlib import suppress
+from collections.abc import Sequence
 
-from receiver.cli.rejected_items import read_dead_letters, to_text
+from receiver.azure.masking import mask_item
+from receiver.cli.fetch import NoAnswer
+from receiver.cli.receiver_api import ask_running
+from receiver.cli.rejected_items import RejectedItem, from_json, read_dead_letters
+from receiver.cli.terminal import BOLD, DIM, Printer, out
 from receiver.config.settings import Origin, Settings
 from receiver.errors import OutboxError
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Show them. Raises: OutboxError."""
+    """Show them. Raises: OutboxError, NoAnswer, SettingsError."""
+    letters, total = _read(given, settings)
+    if given.json:
+        for letter in letters:
+            print(json.dumps(letter.to_json()))
+        return 0
+    printer = out()
+    if not letters:
+        printer.line("Nothing was rejected.")
+    elif given.all:
+        for letter in letters:
+            _show_item(printer, letter)
+    else:
+        _show_groups(printer, letters)
+    if total > len(letters):
+        printer.line(f"{total - len(letters)} older ones: --limit {total}", DIM)
+    return 0
+
+
+def _read(given: argparse.Namespace, settings: Settings) -> tuple[list[RejectedItem], int]:
+    """Ask the receiver that runs; where none answers, read its outbox."""
+    try:
+        document = ask_running(given, settings)(f"/api/v1/dead-letters?limit={given.limit}", "dead_letters")  # fmt: skip
+        letters = [from_json(each) for each in document["dead_letters"]]
+        return letters, int(document.get("total", len(letters)))
+    except (
+        NoAnswer
+    ):  # nor one that has no such address yet, or asks for credentials that are not here
+        if given.receiver:
+            raise
     try:
         letters = read_dead_letters(settings.outbox_dir)
     except (OSError, sqlite3.Error) as error:
-        raise OutboxError(f"no outbox can be read in {settings.outbox_dir}: {error}") from error
-    with suppress(BrokenPipeError):
-        if given.json:
-            for letter in letters:
-                print(json.dumps(letter.to_json()))
-        else:
-            print(to_text(letters))
-    return 0
+        raise OutboxError(f"no receiver answers, and no outbox can be read in {settings.outbox_dir}: {error}") from error  # fmt: skip
+    return letters[: given.limit], len(letters)
+
+
+def _show_groups(printer: Printer, letters: Sequence[RejectedItem]) -> None:
+    """Show one item of each kind of rejection, the most frequent kind first."""
+    groups: dict[tuple[int, str], list[RejectedItem]] = {}
+    for letter in letters:
+        groups.setdefault((letter.status, letter.message), []).append(letter)
+    for (status, message), alike in sorted(groups.items(), key=lambda group: -len(group[1])):
+        times = sorted(letter.time_text for letter in alike)
+        span = times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"
+        printer.line(f"{len(alike):,} x {status} {message}", BOLD)
+        printer.line(f"  {span}; reason {alike[0].reason}")
+        printer.line(f"  {alike[0].hint}")
+        printer.line(f"  {mask_item(alike[0].item)}", DIM)
+    if len(letters) > len(groups):
+        printer.line("One item of each kind; --all shows every one.", DIM)
+
+
+def _show_item(printer: Printer, letter: RejectedItem) -> None:
+    printer.line(f"{letter.time_text}  {letter.status} {letter.message}", BOLD)
+    printer.line(f"  {mask_item(letter.item)}", DIM)
+    printer.line(f"  {letter.reason}: {letter.hint}")

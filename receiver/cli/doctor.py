@@ -41,7 +41,7 @@ SYMPTOMS = {State.NOT_RECEIVING, State.FILTERED_OUT, State.INCOMPLETE, State.WAI
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Look at all of it."""
-    running = _ask_status(ask_running(given.receiver, settings))
+    running = _ask_status(ask_running(given, settings))
     allowlist, findings = _selection(settings, running)
     findings += _destination(settings, canary=not given.no_canary)
     own, symptoms = _receiver(running)

@@ -34,7 +34,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         prometheus = ask_prometheus(given.prometheus_url)
         names |= prometheus.names
         findings += _at_prometheus(name, given.prometheus_url, names, prometheus.recorded)
-    seen = _ask_receiver(name, ask_running(given.receiver, settings))
+    seen = _ask_receiver(name, ask_running(given, settings))
     findings += _selected(name, settings, seen)
     findings += [seen] if isinstance(seen, Finding) else _at_receiver(name, seen)
     # Where the way breaks off is the cause, not where that is noticed at last.

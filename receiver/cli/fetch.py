@@ -28,23 +28,33 @@ class NoAnswer(ReceiverError):
     reason = "no_answer"
 
 
+class Refused(NoAnswer):
+    """It answered, with another status than 200."""
+
+    def __init__(self, message: str, status: int) -> None:
+        """Keep the status beside the message."""
+        super().__init__(message)
+        self.status = status
+
+
 def get(
     url: str,
     timeout_seconds: float = TIMEOUT_SECONDS,
     token: str = "",
     context: ssl.SSLContext | None = None,
+    user: str = "",
 ) -> tuple[int, str]:
     """GET a URL; any status is an answer. `context` says whom to trust. Raises: NoAnswer."""
-    bare, authorization = _authorized(url, token)
+    bare, authorization = _authorized(url, token, user)
     parts = urlsplit(bare)
     if parts.scheme not in {"http", "https"}:
         raise NoAnswer(f"{bare} is no http or https address")
-    request = Request(bare)  # noqa: S310 - checked above
-    if authorization:
-        request.add_unredirected_header("Authorization", authorization)
-    direct = [ProxyHandler({})] if is_loopback(parts.hostname or "") else []
-    opener = build_opener(*direct, HTTPSHandler(context=context))
     try:
+        request = Request(bare)  # noqa: S310 - checked above
+        if authorization:
+            request.add_unredirected_header("Authorization", authorization)
+        direct = [ProxyHandler({})] if is_loopback(parts.hostname or "") else []
+        opener = build_opener(*direct, HTTPSHandler(context=context))
         with opener.open(request, timeout=timeout_seconds) as answer:
             return answer.status, answer.read(LIMIT_BYTES).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
@@ -55,27 +65,34 @@ def get(
         raise NoAnswer(f"{bare} does not answer: {reason}") from error
 
 
-def get_text(url: str, token: str = "", context: ssl.SSLContext | None = None) -> str:
-    """GET a URL that must answer 200. Raises: NoAnswer."""
-    status, text = get(url, token=token, context=context)
+def get_text(
+    url: str, token: str = "", context: ssl.SSLContext | None = None, user: str = ""
+) -> str:
+    """GET a URL that must answer 200. Raises: NoAnswer, Refused."""
+    status, text = get(url, token=token, context=context, user=user)
     if status != 200:
-        hint = "; give a user and password as https://user:password@host" if status == 401 else ""
-        raise NoAnswer(f"{_authorized(url)[0]} answers {status}: {text.strip()[:200]}{hint}")
+        hint = "; the environment or --user-file gives a user and password" if status == 401 else ""
+        raise Refused(f"{_bare(url)} answers {status}: {text.strip()[:200]}{hint}", status)
     return text
 
 
 def get_json(
-    url: str, *keys: str, token: str = "", context: ssl.SSLContext | None = None
+    url: str,
+    *keys: str,
+    token: str = "",
+    context: ssl.SSLContext | None = None,
+    user: str = "",
 ) -> dict[str, Any]:
-    """GET a JSON object that has these keys. Raises: NoAnswer."""
-    text = get_text(url, token, context)
-    bare = _authorized(url)[0]
+    """GET a JSON object that has these keys. Raises: NoAnswer, Refused."""
+    text = get_text(url, token, context, user)
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise NoAnswer(f"{bare} does not answer in JSON: is it the right address?") from error
+        raise NoAnswer(f"{_bare(url)} does not answer in JSON: is it the right address?") from error
     if not isinstance(document, dict) or not all(key in document for key in keys):
-        raise NoAnswer(f"{bare} answers with something else: is it the right address and version?")
+        raise NoAnswer(
+            f"{_bare(url)} answers with something else: is it the right address and version?"
+        )
     return document
 
 
@@ -93,14 +110,20 @@ def _sample_names(lines: Iterable[str]) -> Iterable[str]:
             yield line.partition("{")[0].partition(" ")[0]
 
 
-def _authorized(url: str, token: str = "") -> tuple[str, str]:
+def _bare(url: str) -> str:
+    return _authorized(url)[0]
+
+
+def _authorized(url: str, token: str = "", user: str = "") -> tuple[str, str]:
     """Give the URL without what nobody may see, and what Authorization is to say."""
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise NoAnswer(f"{url} is no address: {error}") from error
-    user, at, host = parts.netloc.rpartition("@")
-    bare = urlunsplit(parts._replace(netloc=host))
-    if at:
-        return bare, f"Basic {base64.b64encode(unquote(user).encode()).decode()}"
+        bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    except ValueError as error:  # of the address' own words nothing: a password may be among them
+        shown = url.rpartition("@")[2]
+        raise NoAnswer(f"{shown} is no address") from error
+    named, at, _ = parts.netloc.rpartition("@")
+    if user or at:
+        both = user or unquote(named)
+        return bare, f"Basic {base64.b64encode(both.encode()).decode()}"
     return bare, f"Bearer {token}" if token else ""

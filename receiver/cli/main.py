@@ -7,6 +7,7 @@ and version come at once.
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,6 +20,7 @@ from receiver.cli.verbs import PROGRAM, Verb
 from receiver.config.settings import Settings, resolve
 from receiver.errors import ReceiverError, SettingsError
 
+_PASSWORD = re.compile(r"https?://[^/@\s]*:[^/@\s]*@")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
@@ -54,6 +56,8 @@ def _run(arguments: Sequence[str]) -> int:
     except Mistyped as error:
         show_error(str(error), f"usage: {error.usage}\n{error.help} says more.")
         return 2
+    if any(_PASSWORD.search(text) for text in arguments):
+        err().line("warning: a password in a command line can be read by others (ps): put the address into the environment (RECEIVER_URL), or user:password into a file (--user-file)")  # fmt: skip
     as_json = getattr(given, "json", False)
     try:
         settings, origins = resolve(vars(given), os.environ)

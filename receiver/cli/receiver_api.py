@@ -3,34 +3,69 @@
 In: settings, and the address that was given, if one was. Out: its JSON, or `NoAnswer`. It
 is asked over https where the web configuration has TLS on, and with the bearer token that
 it asks for itself; on this machine it is known by its certificate, whatever name that bears.
+The token goes to that very address, or to another over https: nowhere in clear.
 """
 
+import argparse
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from receiver.cli.fetch import get_json
+from receiver.config.plain_file import read_plain
 from receiver.config.settings import Address, Settings, place
 from receiver.errors import SettingsError
 from receiver.server.web_config import WebConfig, parse
 
 Ask = Callable[..., dict[str, Any]]
 """Asks for a path; `keys` must be in the answer. Raises: NoAnswer."""
+EVERY_ADDRESS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound
 
 
-def ask_running(given: str | None, settings: Settings) -> Ask:
-    """Make what asks the receiver at the address given, or where this configuration listens."""
+def ask_running(given: argparse.Namespace, settings: Settings) -> Ask:
+    """Make what asks the receiver at the address given, or where this configuration listens.
+
+    Raises: SettingsError for a --user-file that cannot be used.
+    """
     web, token = _credentials(settings)
-    if given:
-        url, context = given.rstrip("/"), None
+    own = _url(settings, web)
+    if given.receiver:
+        url, context = given.receiver.rstrip("/"), None
+        if not (url.startswith("https://") or _place(url) == _place(own)):
+            token = ""
     else:
-        url, context = _url(settings, web), _trust(web)
+        url, context = own, _trust(web)
+    user = _user(given.user_file) if given.user_file else ""
 
     def ask(path: str, *keys: str) -> dict[str, Any]:
-        return get_json(f"{url}{path}", *keys, token=token, context=context)
+        return get_json(f"{url}{path}", *keys, token=token, context=context, user=user)
 
     return ask
+
+
+def _user(file: str) -> str:
+    """Read user:password from a file's first line. Raises: SettingsError, without the password."""
+    try:
+        lines = read_plain(place(file)).decode().splitlines()
+    except OSError as error:
+        raise SettingsError(f"--user-file {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"--user-file {file}: not UTF-8") from None
+    if not lines or ":" not in lines[0]:
+        raise SettingsError(f"--user-file {file}: its first line is not user:password")
+    return lines[0]
+
+
+def _place(url: str) -> tuple[str, str, int | None]:
+    """Give scheme, host and port, the names of this machine as one; an empty host for no address."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        return "", "", None
+    return scheme, "127.0.0.1" if host in {"localhost", "::1"} else host, port
 
 
 def _credentials(settings: Settings) -> tuple[WebConfig, str]:
@@ -38,18 +73,16 @@ def _credentials(settings: Settings) -> tuple[WebConfig, str]:
     web, token = WebConfig(), ""
     with suppress(OSError, ValueError, SettingsError):
         if settings.bearer_token_file:
-            token = place(settings.bearer_token_file).read_text().strip()
+            token = read_plain(place(settings.bearer_token_file)).decode().strip()
     with suppress(OSError, ValueError, SettingsError):
         if settings.web_config_file:
             path = place(settings.web_config_file)
-            web = parse(path.read_text(encoding="utf-8"), path)
+            web = parse(read_plain(path).decode(), path)
     return web, token
 
 
 def _url(settings: Settings, web: WebConfig) -> str:
-    host = settings.listen.host
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound
-        host = "127.0.0.1"
+    host = "127.0.0.1" if settings.listen.host in EVERY_ADDRESS else settings.listen.host
     return f"http{'s' if web.tls else ''}://{Address(host, settings.listen.port)}"
 
 

@@ -5,13 +5,15 @@ In: the outbox's directory, also while a receiver uses it. Out: the latest of th
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
+from receiver.cli.fetch import NoAnswer
 from receiver.outbox.schema import FILE_NAME
 
 
@@ -73,13 +75,15 @@ def read_dead_letters(directory: Path) -> list[RejectedItem]:
         database.close()
 
 
-def to_text(letters: Sequence[RejectedItem]) -> str:
-    """Write the items for a terminal, three lines each."""
-    if not letters:
-        return "Nothing was rejected."
-    return "\n".join(
-        f"{letter.time_text}  {letter.status} {letter.message}\n"
-        f"  {mask_item(letter.item)}\n"
-        f"  hint ({letter.reason}): {letter.hint}"
-        for letter in letters
-    )
+def from_json(document: Mapping[str, Any]) -> RejectedItem:
+    """Take an item from the receiver's own answer. Raises: NoAnswer for what is none."""
+    try:
+        item = document["item"]
+        return RejectedItem(
+            datetime.fromisoformat(document["rejected_at"]).timestamp(),
+            int(document["status"]),
+            str(document["message"]),
+            item if isinstance(item, str) else json.dumps(item, ensure_ascii=False),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise NoAnswer(f"the receiver answers, but not with rejected items: no {error}") from error

@@ -4,39 +4,70 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 
-from receiver.cli.receiver_api import ask_running
+from receiver.cli.fetch import NoAnswer
+from receiver.cli.receiver_api import Ask, ask_running
+from receiver.cli.terminal import Printer, err, out
 from receiver.config.settings import Origin, Settings
 
 ASK_SECONDS = 1.0
+QUIET_SECONDS = 3.0
+"""How long nothing comes before that is said."""
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Show items until there are enough of them."""
-    ask = ask_running(given.receiver, settings)
-    end = time.monotonic() + given.seconds if given.seconds else None
-    shown = after = 0
+    """Show items until there are enough of them. Raises: NoAnswer, SettingsError."""
+    ask = ask_running(given, settings)
+    begun = time.monotonic()
+    end = begun + given.seconds if given.seconds else None
+    shown, after, printer, said = 0, 0, out(), False
     while True:
         document = ask(f"/api/v1/tap?after={after}&match={quote(given.glob)}", "items", "after")
         for item in document["items"]:
-            _print(item, as_json=given.json)
+            _print(printer, item, as_json=given.json)
             shown += 1
             if shown == given.count:
                 return 0
-        sys.stdout.flush()
-        is_more, after = document["after"] > after and document["items"], document["after"]
-        if end and time.monotonic() > end:
+        if sys.stdout:
+            sys.stdout.flush()
+        is_more = document["after"] > after and document["items"]
+        after = document["after"]  # smaller than before where the receiver has restarted
+        now = time.monotonic()
+        if end and now > end:
+            if not shown:
+                err().line(f"nothing came in {given.seconds:g} s. {_verdict(ask)}")
             return 0 if shown else 1
+        if not shown and not said and now - begun > QUIET_SECONDS:
+            said = True
+            fits = "" if given.glob == "*" else f" whose names fit {given.glob}"
+            err().line(f"waiting for items{fits}; Ctrl-C ends. {_verdict(ask)}")
         if not is_more:
-            time.sleep(ASK_SECONDS)
+            time.sleep(ASK_SECONDS if end is None else max(0.0, min(ASK_SECONDS, end - now)))
 
 
-def _print(item: dict[str, object], *, as_json: bool) -> None:
+def _verdict(ask: Ask) -> str:
+    """Give the receiver's own line, which may say why nothing comes."""
+    with suppress(NoAnswer, KeyError, TypeError):
+        return f"The receiver says: {ask('/api/v1/status', 'verdict')['verdict']['line']}"
+    return ""
+
+
+def _print(printer: Printer, item: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(item))
+        printer.raw(json.dumps(item))
         return
-    labels = item["labels"]
-    assert isinstance(labels, dict)
-    inside = ", ".join(f'{name}="{value}"' for name, value in labels.items())
-    print(f"{str(item['time'])[11:23]}  {item['name']}{{{inside}}}  {item['value']}")
+    labels = ", ".join(f'{name}="{value}"' for name, value in item["labels"].items())
+    printer.line(f"{str(item['time'])[11:23]}Z  {item['name']}{{{labels}}}  {_value(item)}")
+
+
+def _value(item: dict[str, Any]) -> str:
+    """Spell a value; of a folded item also how many it stands for, and their span."""
+    value = f"{item['value']}"
+    if item.get("count") is not None:
+        value += f"  count {item['count']}"
+        if item.get("min") is not None and item.get("max") is not None:
+            value += f", {item['min']} to {item['max']}"
+    return value

@@ -2,88 +2,172 @@
 
 import argparse
 import json
-import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from receiver.cli.receiver_api import ask_running
+from receiver.cli.fetch import NoAnswer
+from receiver.cli.receiver_api import Ask, ask_running
+from receiver.cli.screen import Screen, whole_screen
+from receiver.cli.terminal import BOLD, COLORS, DIM, Printer, out
 from receiver.config.settings import Origin, Settings
-from receiver.text import size, span
+from receiver.text import printable, size, span
 
-CLEAR = "\x1b[H\x1b[2J"
 FILE_COLUMNS = 1000
 """Where no terminal sets a width: nothing is cut that somebody may look for."""
+FILE_LINES = 60
+METRICS_LEAST = 3
+ERRORS_MOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the screen, and its colour."""
+
+    text: str
+    color: str = ""
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Show it."""
-    ask = ask_running(given.receiver, settings)
-    live = sys.stdout.isatty() and not given.once and not given.json
+    """Show it. Raises: NoAnswer, SettingsError."""
+    ask = ask_running(given, settings)
+    if given.json:
+        status, metrics = _ask(ask)
+        print(json.dumps({"status": status, "metrics": metrics}, indent=2))
+        return _exit_code(status)
+    printer = out()
+    if given.once or sys.stdout is None or not sys.stdout.isatty():
+        status, metrics = _ask(ask)
+        for row in to_rows(status, metrics, FILE_LINES, FILE_COLUMNS):
+            printer.line(row.text, row.color)
+        return _exit_code(status)
+    seen = _ask(ask)  # a wrong address is said at once, without a screen
+    with whole_screen() as screen:
+        return _watch(ask, screen, printer, seen, given.every)
+
+
+def _watch(
+    ask: Ask,
+    screen: Screen,
+    printer: Printer,
+    seen: tuple[dict[str, Any], dict[str, Any]],
+    every: float,
+) -> int:
+    """Look again and again until q; a receiver that is away shows as that, and may come back."""
+    gone_at, words = 0.0, ""
     while True:
-        status = ask("/api/v1/status", "verdict", "flow", "outbox", "errors")
-        metrics = ask("/api/v1/metrics?limit=500", "selected")
-        if given.json:
-            print(json.dumps({"status": status, "metrics": metrics}, indent=2))
+        columns, lines = screen.size
+        if gone_at:
+            rows = [*_wrapped(_gone(gone_at, words), columns, COLORS["bad"])]
+            old = to_rows(*seen, lines - len(rows), columns)
+            rows += [Row(row.text, DIM) for row in old]
         else:
-            columns, lines = shutil.get_terminal_size() if live else (FILE_COLUMNS, 61)
-            shown = "\n".join(to_lines(status, metrics, lines - 1, columns))
-            print(f"{CLEAR if live else ''}{shown}", flush=True)
-        if not live:
-            return int(status["verdict"]["severity"] == "bad")
-        time.sleep(max(0.2, given.every))
+            rows = to_rows(*seen, lines, columns)
+        screen.show([printer.paint(row.text[:columns], row.color) for row in rows[:lines]])
+        if screen.wait(every) in {"q", "Q", "\x1b", "\x04"}:
+            return 1 if gone_at else _exit_code(seen[0])
+        try:
+            seen, gone_at = _ask(ask), 0.0
+        except NoAnswer as error:
+            gone_at, words = gone_at or time.time(), str(error)
 
 
-def to_lines(status: dict[str, Any], metrics: dict[str, Any], room: int, columns: int) -> list[str]:
-    """Write one screen of at most `columns`: sentences go on in the next line, tables are cut.
+def _ask(ask: Ask) -> tuple[dict[str, Any], dict[str, Any]]:
+    status = ask("/api/v1/status", "verdict", "flow", "outbox", "errors")
+    return status, ask("/api/v1/metrics?limit=500", "selected")
 
-    What the sentences leave of `room` lines the metrics get, but never fewer than three.
+
+def _exit_code(status: dict[str, Any]) -> int:
+    return int(status["verdict"]["severity"] == "bad")
+
+
+def _gone(since: float, words: str) -> str:
+    moment = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"NO ANSWER since {moment}: {words}. What follows is old."
+
+
+def to_rows(status: dict[str, Any], metrics: dict[str, Any], room: int, columns: int) -> list[Row]:
+    """Write one screen: at most `room` lines of at most `columns`.
+
+    The verdict stands on top and whole: its sentences go on in the next line, tables are cut.
+    What it leaves goes to the flow, the errors and the metrics, in this order.
     """
-    flow, outbox, verdict = status["flow"], status["outbox"], status["verdict"]
-    dropped, rejected = sum(flow["dropped"].values()), sum(flow["rejected"].values())
-    seconds = flow["seconds"] or 1.0
-    said = [verdict["line"], f"  {verdict['hint']}" if verdict["hint"] else ""]
-    said += [f"  also: {each}" for each in verdict["also"]]
-    lines = _wrapped(said, columns)
-    lines += [f"last {span(flow['seconds'])}, in samples", ""]
-    lines += [
-        f"  {name:<14}{count:>12,}  {count / seconds:>10,.1f}/s  {words}"
-        for name, count, words in (
-            ("received", flow["received"], f"in {flow['requests']} requests"),
-            ("- unselected", flow["unselected"], ""),
-            ("- dropped", dropped, _reasons(flow["dropped"])),
-            ("= committed", flow["committed"], ""),
-            ("- rejected", rejected, _reasons(flow["rejected"])),
-            ("- expired", flow["expired"], ""),
-            ("- waiting", flow["waiting"], f"now {outbox['items']:,}, {size(outbox['bytes'])}, oldest {span(outbox['oldest_seconds'])}"),
-            ("= accepted", flow["accepted"], ""),
-        )
-    ]  # fmt: skip
-    rows = sorted(metrics["selected"]["rows"], key=lambda row: -row["per_minute"])
-    lines += ["", f"  {'a minute':>10}  {'series':>7}  {'last value':>14}  metric"]
-    errors = [f"  {each['count']:,} x {each['where']}: {each['words']}" for each in status["errors"][:3]]  # fmt: skip
-    errors = _wrapped(errors, columns)
-    space = max(3, room - len(lines) - len(errors) - 3)
-    lines += [_row(row) for row in rows[:space]]
-    if len(rows) > space:
-        lines.append(f"  and {len(rows) - space} more")
-    return [*(line[:columns] for line in lines), "", *errors]
-
-
-def _wrapped(sentences: Iterable[str], columns: int) -> list[str]:
-    return [
-        part
-        for each in sentences
-        for part in textwrap.wrap(each, columns, subsequent_indent="    ") or [""]
+    verdict = status["verdict"]
+    rows = [*_wrapped(verdict["line"], columns, COLORS.get(verdict["severity"], BOLD))]
+    if verdict["hint"]:
+        rows += _wrapped(f"  {verdict['hint']}", columns)
+    for line in verdict["also"]:
+        rows += _wrapped(f"  also: {line}", columns, COLORS["warn"])
+    rows += [Row(""), *_flow(status)]
+    errors = [
+        row
+        for each in status["errors"][:ERRORS_MOST]
+        for row in _wrapped(f"  {each['count']:,} x {each['where']}: {each['words']}", columns)
     ]
+    if errors:
+        errors = [Row(""), Row("last errors", BOLD), *errors]
+    space = room - len(rows) - len(errors)
+    rows += _metrics(metrics["selected"]["rows"], max(METRICS_LEAST, space - 2))
+    return [Row(row.text[:columns], row.color) for row in [*rows, *errors][:room]]
 
 
-def _row(row: dict[str, Any]) -> str:
-    last = "-" if row["last_value"] is None else f"{row['last_value']:.6g}"
-    return f"  {row['per_minute']:>10,.1f}  {row['series']:>7,}  {last:>14}  {row['name']}"
+def _flow(status: dict[str, Any]) -> Iterator[Row]:
+    flow, outbox = status["flow"], status["outbox"]
+    seconds = flow["seconds"] or 1.0
+    yield Row(f"last {span(flow['seconds'])}, in samples{' and items' if flow.get('folded') else ''}", BOLD)  # fmt: skip
+    waits = f"now {outbox['items']:,}, {size(outbox['bytes'])}, oldest {span(outbox['oldest_seconds'])}"  # fmt: skip
+    for name, key, words in (
+        ("received", "received", f"in {flow['requests']:,} requests"),
+        ("- unselected", "unselected", ""),
+        ("- dropped", "dropped", ""),
+        ("- folded", "folded", ""),
+        ("= rendered", "rendered", ""),
+        ("+ flushed", "flushed", "items of folded windows"),
+        ("= committed", "committed", ""),
+        ("- rejected", "rejected", ""),
+        ("- expired", "expired", ""),
+        ("- waiting", "waiting", waits),
+        ("= accepted", "accepted", ""),
+    ):
+        count = flow.get(key)
+        if count is None or (key in {"folded", "flushed", "rendered"} and not flow.get("folded")):
+            continue
+        by_reason = count if isinstance(count, dict) else {}
+        total = sum(by_reason.values()) if isinstance(count, dict) else count
+        color = COLORS["warn"] if total and key in {"dropped", "rejected", "expired"} else ""
+        yield Row(f"  {name:<14}{total:>12,}  {total / seconds:>10,.1f}/s  {_reasons(by_reason) or words}", color)  # fmt: skip
+    if refused := flow.get("refused"):
+        yield Row(f"  requests refused: {_reasons(refused)}", COLORS["bad"])
+
+
+def _metrics(metrics: list[dict[str, Any]], space: int) -> Iterator[Row]:
+    rows = sorted(metrics, key=lambda row: -row["per_minute"])
+    yield Row("")
+    yield Row(f"  {'a minute':>10}  {'series':>7}  {'last value':>16}  metric", BOLD)
+    shown = rows if len(rows) <= space else rows[: space - 1]
+    for row in shown:
+        last = "-" if row["last_value"] is None else _number(row["last_value"])
+        yield Row(f"  {row['per_minute']:>10,.1f}  {row['series']:>7,}  {last:>16}  {row['name']}")
+    if len(rows) > len(shown):
+        yield Row(f"  and {len(rows) - len(shown)} more", DIM)
+
+
+def _number(value: float) -> str:
+    """Spell a value: integers exactly, as far as a double holds them, others to six digits."""
+    if value == int(value) and abs(value) <= 1 << 53:
+        return f"{int(value)}"
+    return f"{value:.6g}"
+
+
+def _wrapped(sentence: str, columns: int, color: str = "") -> Iterator[Row]:
+    indent = " " * (len(sentence) - len(sentence.lstrip()))
+    lines: Iterable[str] = textwrap.wrap(printable(sentence.strip()), columns, initial_indent=indent, subsequent_indent="    ")  # fmt: skip
+    return (Row(line, color) for line in lines)
 
 
 def _reasons(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())

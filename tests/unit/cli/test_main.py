@@ -12,9 +12,7 @@ import structlog
 
 from receiver.azure.limits import EXPIRY_MS
 from receiver.cli.main import main
-from receiver.cli.top import to_lines
 from receiver.config.settings import SETTINGS
-from receiver.outbox.batch import Append, DeadLetter, Settlement, cut, seal
 from receiver.outbox.store import Outbox
 
 KEY = "12345678-9abc-def0-1234-56789abcdef0"
@@ -220,25 +218,6 @@ def test_dead_letters_without_an_outbox_is_an_error(
     assert not (tmp_path / "state").exists()
 
 
-def test_dead_letters_are_shown_as_text_and_as_json(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """For people, and one JSON object a line for programs."""
-    outbox = Outbox(tmp_path, 1 << 20, KEY, EXPIRY_MS, lambda: 1_800_000_000.0)
-    outbox.apply([seal(Append(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
-    [batch] = outbox.next_batches([], 0, 2)
-    assert batch
-    letter = DeadLetter(400, "106: Field 'name' is of incorrect type", '{"name":"ü"}')
-    outbox.apply([], [Settlement(batch, rejected={"wrong_type": 1}, dead_letters=[letter] * 2)])
-
-    assert main(["dead-letters", "--outbox-dir", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.count("hint (wrong_type)") == 2
-    assert main(["dead-letters", "--json", "--outbox-dir", str(tmp_path)]) == 0
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [each["item"] for each in found] == [{"name": "ü"}] * 2
-    outbox.close()
-
-
 def test_dead_letters_of_a_file_that_is_no_database_is_an_error(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -269,25 +248,6 @@ def test_a_home_that_is_not_there_is_a_sentence(
     assert main(["check", flag, "~nobody-of-that-name/x"]) == 2
     out, err = capsys.readouterr()
     assert "~nobody-of-that-name/x: there is no such home directory" in out + err
-
-
-def test_top_cuts_tables_and_never_a_sentence() -> None:
-    """The verdict is read whole on a narrow terminal, the cause of it at its end as well."""
-    line = "BLOCKED: 403 " + "words " * 30 + "the identity lacks the role"
-    flow = dict.fromkeys(("received", "unselected", "committed", "expired", "waiting", "accepted", "requests"), 0)  # fmt: skip
-    status = {
-        "verdict": {"line": line, "hint": "Do " * 40 + "it.", "also": ["BEHIND: much"]},
-        "flow": {**flow, "seconds": 60.0, "dropped": {}, "rejected": {}},
-        "outbox": {"items": 0, "bytes": 0, "oldest_seconds": 0.0},
-        "errors": [{"count": 1, "where": "delivery", "words": "said " * 40 + "the end"}],
-    }
-    row = {"per_minute": 1.0, "series": 1, "last_value": 1.0, "name": "n" * 100}
-    shown = to_lines(status, {"selected": {"rows": [row]}}, room=60, columns=40)
-
-    assert max(map(len, shown)) == 40
-    text = " ".join(" ".join(shown).split())
-    for whole in (line, "Do it.", "also: BEHIND: much", "said the end"):
-        assert whole in text
 
 
 @pytest.mark.parametrize(

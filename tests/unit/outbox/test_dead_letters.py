@@ -7,7 +7,7 @@ import pytest
 
 from receiver.azure.limits import EXPIRY_MS
 from receiver.azure.rejections import REJECT_REASONS
-from receiver.cli.rejected_items import RejectedItem, read_dead_letters, to_text
+from receiver.cli.rejected_items import RejectedItem, read_dead_letters
 from receiver.outbox.batch import Append, DeadLetter, Settlement, cut, seal
 from receiver.outbox.store import Outbox
 
@@ -75,19 +75,3 @@ def test_each_reason_has_a_meaning_and_something_to_do(reason: str) -> None:
 
     assert meaning.endswith(".")
     assert hint.endswith(".")
-
-
-def test_letters_as_text() -> None:
-    """Time, status and words; the item; the hint. And a sentence when there is nothing."""
-    letter = RejectedItem(1_800_000_000.0, 400, "104: newer than the max date", "{}")
-
-    assert (
-        to_text([letter, letter]).splitlines()
-        == [
-            "2027-01-15T08:00:00Z  400 104: newer than the max date",
-            "  {}",
-            f"  hint (too_new): {REJECT_REASONS['too_new'][1]}",
-        ]
-        * 2
-    )
-    assert to_text([]) == "Nothing was rejected."

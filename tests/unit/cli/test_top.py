@@ -1,0 +1,72 @@
+"""`top`'s screen: the verdict whole and on top, whatever the terminal's size."""
+
+from typing import Any
+
+import pytest
+
+from receiver.cli.top import to_rows
+
+LINE = "BLOCKED: 403 " + "words " * 30 + "the identity lacks the role"
+
+
+def status(**flow: Any) -> dict[str, Any]:
+    """Make a status with a long verdict."""
+    counts = dict.fromkeys(("received", "unselected", "committed", "expired", "waiting", "accepted", "requests"), 0)  # fmt: skip
+    return {
+        "verdict": {"line": LINE, "severity": "bad", "hint": "Do " * 40 + "it.", "also": ["BEHIND: much"]},
+        "flow": {**counts, "seconds": 60.0, "dropped": {}, "rejected": {}, **flow},
+        "outbox": {"items": 0, "bytes": 0, "oldest_seconds": 0.0},
+        "errors": [{"count": 1, "where": "delivery", "words": "said " * 40 + "the end"}],
+    }  # fmt: skip
+
+
+def metrics(count: int, value: float | None = 1.0) -> dict[str, Any]:
+    """Make so many metrics."""
+    row = {"per_minute": 1.0, "series": 1, "last_value": value, "name": "n" * 100}
+    return {"selected": {"rows": [row] * count}}
+
+
+def test_tables_are_cut_and_never_a_sentence() -> None:
+    """The verdict is read whole on a narrow terminal, the cause of it at its end as well."""
+    shown = [row.text for row in to_rows(status(), metrics(1), room=60, columns=40)]
+
+    assert max(map(len, shown)) == 40
+    text = " ".join(" ".join(shown).split())
+    for whole in (LINE, "Do it.", "also: BEHIND: much", "said the end"):
+        assert whole in text
+
+
+@pytest.mark.parametrize("room", [6, 12, 24, 50])
+def test_the_verdict_is_never_scrolled_away(room: int) -> None:
+    """No more lines than the terminal has; what does not fit is said to be more."""
+    rows = to_rows(status(), metrics(200), room, 120)
+    assert len(rows) <= room
+    assert rows[0].text.startswith("BLOCKED: 403")
+    if room == 50:
+        assert any("more" in row.text for row in rows)
+        assert any("the end" in row.text for row in rows)
+
+
+def test_what_senders_wrote_moves_no_cursor() -> None:
+    """In the verdict as in a name."""
+    found = status()
+    found["verdict"]["line"] = "REJECTED: \x1b[2J\x07\nOK: all is well"
+    shown = to_rows(found, metrics(0), 50, 80)
+    assert shown[0].text == r"REJECTED: \x1b[2J\x07\nOK: all is well"
+
+
+@pytest.mark.parametrize(("value", "shown"), [(268_435_456.0, "268435456"), (2.0**53, "9007199254740992"), (0.123456789, "0.123457"), (1e300, "1e+300"), (None, " - ")])  # fmt: skip
+def test_values_are_exact_where_they_are_whole(value: float | None, shown: str) -> None:
+    """As far as a double holds whole numbers."""
+    assert any(shown in row.text for row in to_rows(status(), metrics(1, value), 60, 200))
+
+
+def test_folded_flows_have_their_rows() -> None:
+    """Where nothing is folded they are left out; refused requests are red."""
+    words = [row.text.split()[:2] for row in to_rows(status(), metrics(0), 60, 100)]
+    assert ["-", "folded"] not in words
+    rows = to_rows(status(folded=5, rendered=1, flushed=2, refused={"too_large": 3}), metrics(0), 60, 100)  # fmt: skip
+    words = [row.text.split()[:2] for row in rows]
+    assert ["-", "folded"] in words
+    assert ["+", "flushed"] in words
+    assert "  requests refused: 3 too_large" in [row.text for row in rows]
