@@ -1,45 +1,115 @@
 """`explain METRIC`: the whole fate of one metric, from scrape to last delivery."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
+from receiver.cli.entry_text import describe
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.receiver_api import Ask, ask_running
-from receiver.cli.upstream import ask_prometheus, ask_series, ask_triton
+from receiver.cli.upstream import Prometheus, Triton, ask_prometheus, ask_series, ask_triton
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Entry
-from receiver.status.missing_metric import NOT_SENT, explain_missing
+from receiver.status.missing_metric import NOT_SENT, explain_missing, nearest
 from receiver.status.verdicts import Severity, State
 from receiver.text import span
 from receiver.triton import METRIC_NAMES, METRICS, Category, Metric, series_names
 
 LATE_SECONDS = 180.0
+STATIONS = ("triton", "prometheus", "selection", "receiver", "delivery")
+"""The way of a metric; what stops it is named by the first station that says so."""
+NAMES_SHOWN = 6
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Follow it."""
     name = given.metric.strip()
+    if not name:
+        raise SettingsError("METRIC is empty: name a series, as Prometheus shows it")
+    seen = _ask_receiver(ask_running(given, settings))
+    listed, source = _listed(settings, seen)
+    triton = ask_triton(given.triton, given.triton_metrics) if given.triton_metrics else Triton()
+    prometheus = ask_prometheus(given.prometheus_url) if given.prometheus_url else Prometheus()
+    known = Known(triton, prometheus, _arriving(seen))
+    family = members(name, known.names)
+    if family:
+        findings = [*_family(name, family, known, listed, source)]
+        return show(findings, as_json=given.json)
     findings = [*_meaning(name)]
-    names: set[str] = set()
     if given.triton_metrics:
-        triton = ask_triton(given.triton, given.triton_metrics)
-        names |= set(triton.names)
-        findings += _at_triton(name, triton.names, triton.metrics_error)
+        findings += _at_triton(name, triton)
     if given.prometheus_url:
-        prometheus = ask_prometheus(given.prometheus_url)
-        names |= prometheus.names
-        findings += _at_prometheus(name, given.prometheus_url, names, prometheus.recorded)
-    seen = _ask_receiver(name, ask_running(given, settings))
-    findings += _selected(name, settings, seen)
+        findings += _at_prometheus(name, given.prometheus_url, prometheus, known.names)
+    findings += _selected(name, listed, source, known)
     findings += [seen] if isinstance(seen, Finding) else _at_receiver(name, seen)
-    # Where the way breaks off is the cause, not where that is noticed at last.
-    breaks = next((each for each in findings if each.mark is not Mark.OK), None)
-    return show(findings, as_json=given.json, cause=breaks)
+    return show(findings, as_json=given.json, cause=_cause(findings))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Which names there are, and where they were seen."""
+
+    triton: Triton
+    prometheus: Prometheus
+    arriving: frozenset[str]
+
+    @property
+    def names(self) -> set[str]:
+        """All names that exist anywhere."""
+        return {*self.triton.names, *self.prometheus.names, *self.prometheus.recorded, *self.arriving}  # fmt: skip
+
+
+def members(name: str, names: Collection[str]) -> list[str]:
+    """List the series' names that a glob, or the name of a histogram, stands for; none for a series."""
+    everything = {*names, *METRIC_NAMES}
+    entry = Entry(name)
+    if entry.is_glob:
+        return sorted(each for each in everything if entry.fits(each)) or [name]
+    if name not in names and f"{name}_bucket" in everything:
+        return [f"{name}_{part}" for part in ("bucket", "sum", "count")]
+    return []
+
+
+def _cause(findings: Sequence[Finding]) -> Finding | None:
+    """Name the first station that stops it; one that did not answer is a cause if nothing else is."""
+    stops = [each for each in findings if each.mark is Mark.FAIL]
+    unclear = [each for each in findings if each.mark is Mark.WARN]
+    away = [each for each in unclear if each.fix.startswith(NOT_ASKED)]
+    told = sorted((each for each in stops + unclear if each not in away), key=lambda each: STATIONS.index(each.what) if each.what in STATIONS else -1)  # fmt: skip
+    certain = [each for each in told if each.what not in {"receiver", "delivery"}]
+    return next(iter(certain + away + told), None)
+
+
+def _family(
+    name: str, family: Sequence[str], known: Known, listed: Sequence[Entry], source: str
+) -> Iterator[Finding]:
+    """Explain a glob, or the name of a histogram: which names it stands for, and where they are."""
+    if Entry(name).is_glob:
+        own = next((entry for entry in listed if entry.name == name), None)
+        yield Finding("entry", Mark.OK if own else Mark.WARN, describe(own) if own else f"no entry of {source} is spelt {name}", "" if own else "Add it to customMetrics, or explain a series by its name.")  # fmt: skip
+    else:
+        yield Finding("meaning", Mark.OK, f"a histogram: its series are {', '.join(family)}, each a metric of its own")  # fmt: skip
+    for what, names in (("triton", known.triton.names), ("prometheus", known.prometheus.names | known.prometheus.recorded), ("receiver", known.arriving)):  # fmt: skip
+        there = [each for each in family if each in names]
+        if there:
+            yield Finding(what, Mark.OK, f"{len(there)} of these names: {_some(there)}")
+        elif names:
+            yield Finding(what, Mark.WARN, "none of these names", f"Explain one of them by its name: {family[0]}.")  # fmt: skip
+    chosen = [each for each in family if any(entry.fits(each) for entry in listed)]
+    lost = [each for each in family if each in known.names and each not in chosen]
+    if lost:
+        yield Finding("selection", Mark.FAIL, f"{source} does not select {_some(lost)}", f'Add "{name if Entry(name).is_glob else name + "_*"}" to customMetrics.')  # fmt: skip
+    else:
+        yield Finding("selection", Mark.OK, f"{source} selects them")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def _meaning(name: str) -> Iterator[Finding]:
@@ -62,7 +132,11 @@ def _spell_meaning(metric: Metric, name: str) -> str:
     return f"The instant rate, once a minute [{what} per second]. {metric.meaning}"
 
 
-def _at_triton(name: str, names: dict[str, int], error: str) -> Iterator[Finding]:
+NOT_ASKED = "Say where"
+
+
+def _at_triton(name: str, triton: Triton) -> Iterator[Finding]:
+    names, error = triton.names, triton.metrics_error
     if name.endswith("_irate"):
         base = name.removesuffix("_irate")
         shown = base in names or f"{base}_count" in names
@@ -70,9 +144,7 @@ def _at_triton(name: str, names: dict[str, int], error: str) -> Iterator[Finding
     else:
         shown, what = name in names, "it"
     if error:
-        yield Finding(
-            "triton", Mark.WARN, error, "Say where Triton's metrics are: --triton-metrics."
-        )
+        yield Finding("triton", Mark.WARN, error, f"{NOT_ASKED} Triton's metrics are: --triton-metrics.")  # fmt: skip
     elif shown:
         yield Finding("triton", Mark.OK, f"Triton shows {what}")
     elif name.startswith("nv_"):
@@ -82,22 +154,41 @@ def _at_triton(name: str, names: dict[str, int], error: str) -> Iterator[Finding
         yield Finding("triton", Mark.FAIL, f"Triton does not show {what}: {why}")
 
 
-def _at_prometheus(name: str, url: str, names: set[str], recorded: set[str]) -> Iterator[Finding]:
+def _at_prometheus(
+    name: str, url: str, prometheus: Prometheus, names: Collection[str]
+) -> Iterator[Finding]:
+    if prometheus.is_agent:
+        mark = Mark.FAIL if name.endswith("_irate") else Mark.OK
+        detail = "it runs as an agent, which evaluates no rules" if mark is Mark.FAIL else "it runs as an agent, which answers no queries"  # fmt: skip
+        fix = (
+            f"Name the counter instead: {name.removesuffix('_irate')}." if mark is Mark.FAIL else ""
+        )
+        yield Finding("prometheus", mark, detail, fix)
+        return
     try:
         series = ask_series(url, name)
     except NoAnswer as error:
-        yield Finding("prometheus", Mark.WARN, str(error), "Say where Prometheus is: --prometheus-url.")  # fmt: skip
+        yield Finding("prometheus", Mark.WARN, str(error), f"{NOT_ASKED} Prometheus is: --prometheus-url.")  # fmt: skip
         return
     if series:
         value = series[0]["value"][1]
-        yield Finding("prometheus", Mark.OK, f"{len(series)} series, one of them {value}")
-    elif name in recorded:
+        yield Finding("prometheus", Mark.OK, f"{len(series)} series, one of them {value}{_split_by_gpu(series)}")  # fmt: skip
+    elif name in prometheus.recorded:
         yield Finding("prometheus", Mark.WARN, "a rule makes it, and has no value now", "The first comes after two scrapes and an evaluation; some have none without traffic.")  # fmt: skip
     else:
         absence = explain_missing(name, names)
         near = f"Nearest: {', '.join(absence.nearest)}." if absence.nearest else ""
         why = absence.why.removeprefix(f"{NOT_SENT}: ")
         yield Finding("prometheus", Mark.FAIL, f"Prometheus does not have it: {why}", near)
+
+
+def _split_by_gpu(series: Sequence[dict[str, Any]]) -> str:
+    """Say that a model's series are two sets: those of models loaded after Triton's start bear gpu_uuid."""
+    of_models = [each.get("metric", {}) for each in series if "model" in each.get("metric", {})]
+    with_gpu = sum("gpu_uuid" in labels for labels in of_models)
+    if not 0 < with_gpu < len(of_models):
+        return ""
+    return f"; {with_gpu} of them with gpu_uuid: a model loaded after Triton's start has a set with it (GPU instances) and one without, so sum by model and version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,34 +199,55 @@ class _Seen:
     status: dict[str, Any]
 
 
-def _ask_receiver(name: str, ask: Ask) -> _Seen | Finding:
+def _ask_receiver(ask: Ask) -> _Seen | Finding:
     keys = ("selected", "unselected", "never_seen")
     try:
-        metrics = ask(f"/api/v1/metrics?limit=5000&match={quote(name)}", *keys)
+        metrics = ask("/api/v1/metrics?limit=5000", *keys)
         return _Seen(metrics, ask("/api/v1/status", "verdict", "metrics_json"))
     except NoAnswer as error:
-        fix = "Start it, or say where it is: --receiver."
-        return Finding("receiver", Mark.FAIL, str(error), fix)
+        return Finding("receiver", Mark.FAIL, str(error), "Start it, or say where it is: --receiver.")  # fmt: skip
 
 
-def _selected(name: str, settings: Settings, seen: _Seen | Finding) -> Iterator[Finding]:
-    """Say which entry selects it: of the receiver that runs, or of what is set here if none does."""
-    fix = f'Add "{name}" to customMetrics.'
-    if isinstance(seen, _Seen):
-        source = seen.status["metrics_json"]["file"]
-        listed = [Entry(each) for each in seen.status["metrics_json"]["names"]]
+def _arriving(seen: _Seen | Finding) -> frozenset[str]:
+    """List the names that arrive, selected or not."""
+    if isinstance(seen, Finding):
+        return frozenset()
+    rows = [*seen.metrics["selected"]["rows"], *seen.metrics["unselected"]["rows"]]
+    return frozenset(each["name"] for each in rows)
+
+
+def _listed(settings: Settings, seen: _Seen | Finding) -> tuple[list[Entry], str]:
+    """Read the entries: those of the receiver that runs, or of what is set here if none answers.
+
+    What runs says only the names; where the file here is the same, its entries say more.
+    Raises: SettingsError where no receiver answers and the file here cannot be used.
+    """
+    source = settings.metrics_json or "the packaged metrics.json"
+    if isinstance(seen, Finding):
+        return list(load_allowlist(settings).entries), source
+    names = seen.status["metrics_json"]["names"]
+    with suppress(SettingsError):
+        entries = list(load_allowlist(settings).entries)
+        if [entry.name for entry in entries] == names:
+            return entries, seen.status["metrics_json"]["file"]
+    return [Entry(name) for name in names], seen.status["metrics_json"]["file"]
+
+
+def _selected(name: str, listed: Sequence[Entry], source: str, known: Known) -> Iterator[Finding]:
+    """Say which entry selects it; only what is a metric is advised to be added."""
+    if entries := [entry for entry in listed if entry.fits(name)]:
+        yield Finding("selection", Mark.OK, f"{source} selects it by {'; '.join(entry.sentence() for entry in entries)}")  # fmt: skip
+        return
+    if counting := [entry.name for entry in listed if name in entry.per]:
+        yield Finding("selection", Mark.OK, f"{source} counts the events of {', '.join(counting)} by it; it is no item of its own")  # fmt: skip
+        return
+    if name in known.names or name in METRIC_NAMES:
+        fix = f'Add "{name}" to customMetrics.'
+    elif near := nearest(name, {*known.names, *METRIC_NAMES}, limit=1):
+        fix = f"Misspelt? {near[0]} is a metric."
     else:
-        source = settings.metrics_json or "the packaged metrics.json"
-        fix = f"{fix[:-1]}; RECEIVER_METRICS_JSON or --metrics-json names the file."
-        try:
-            listed = list(load_allowlist(settings).entries)
-        except SettingsError as error:
-            yield Finding("selection", Mark.FAIL, str(error), "Mend the file.")
-            return
-    if entries := [each.name for each in listed if each.fits(name)]:
-        yield Finding("selection", Mark.OK, f"{source} selects it by {', '.join(entries)}")
-    else:
-        yield Finding("selection", Mark.FAIL, f"{source} does not name it", fix)
+        fix = "No metric of this name was seen anywhere; explain takes a series' name as Prometheus shows it."
+    yield Finding("selection", Mark.FAIL, f"{source} does not name it", fix)
 
 
 def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:

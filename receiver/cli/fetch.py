@@ -61,8 +61,12 @@ def get(
         with error:
             return error.code, error.read(LIMIT_BYTES).decode("utf-8", "replace")
     except (OSError, ValueError, HTTPException) as error:
-        reason = " ".join(str(getattr(error, "reason", None) or error or repr(error)).split())
-        raise NoAnswer(f"{bare} does not answer: {reason}") from error
+        raise NoAnswer(f"{bare} does not answer: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    cause = getattr(error, "reason", None) or error
+    return " ".join(str(getattr(cause, "strerror", None) or cause or repr(error)).split())
 
 
 def get_text(
