@@ -168,12 +168,16 @@ VERBS = (
         "suggest",
         "write a metrics.json from what is there",
         "Print a metrics.json with what a live Triton or Prometheus shows, and on standard error what each\n"
-        "category costs. Of a counter the _irate is taken where a rule records it, else the counter.",
+        "category costs and each entry does. Its entries fold: one item a minute that means something, a\n"
+        "delta, a true mean, a span (docs/folding.md). With --raw every sample is an item; of a counter the\n"
+        "_irate is taken where a rule records it, else the counter.",
         "receiver.cli.suggest",
         (
-            Flag("--from", "Triton's metrics, or a Prometheus (http://localhost:9090), which is asked for its rules and scrape interval too", "URL", TRITON_METRICS, destination="source"),
+            Flag("--from", "Triton's metrics, or a Prometheus such as http://localhost:9090", "URL", TRITON_METRICS, destination="source"),
             Flag("--category", "a list of count,latency,summary,gpu,cpu,other; without it all that have series", "LIST", ""),
-            Flag("--counters", "take the counters themselves too"),
+            Flag("--raw", "every sample as it comes, nothing folded"),
+            Flag("--counters", "with --raw: take the counters themselves too"),
+            Flag("--prometheus-url", "asked for its rules and scrape interval, if it answers; '' asks none", "URL", PROMETHEUS, environment="RECEIVER_PROMETHEUS_URL"),
             Flag("--scrape-seconds", "how often Prometheus scrapes; without it Prometheus is asked", "SECONDS", read=scrape_interval),
             Flag("--output", "write metrics.json there; a file that exists is kept", "FILE"),
             Flag("--json", "print the categories and their costs as well"),

@@ -1,5 +1,6 @@
 """`check --prometheus` and `doctor` beside Prometheus' own words: 2.42 and 3.5, promtool, agents."""
 
+import argparse
 import asyncio
 import json
 import os
@@ -16,7 +17,7 @@ from demo.child import Child
 from demo.parts import MissingPart, parts_dir
 from demo.ports import free_ports
 from demo.prometheus import PrometheusInstall, PrometheusServer, install
-from receiver.cli import doctor, upstream
+from receiver.cli import doctor, suggest, upstream
 from receiver.cli.doctor import Place
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark
@@ -152,6 +153,10 @@ async def test_doctor_reads_rules_and_jobs_as_prometheus_does(
 
                 await until(scraped, "Triton is scraped", 60)
                 found = await asyncio.to_thread(judged, server.url, target, 9201)
+                asked = argparse.Namespace(source=server.url, prometheus_url="", scrape_seconds=None)  # fmt: skip
+                seen = await asyncio.to_thread(suggest._ask, asked)
+            assert seen.recorded == {"nv_inference_request_success_irate": 1.0}
+            assert seen.scrape_seconds == 1.0, "Triton's job, not the slower one"
             marks = {each.what: each.mark for each in found}
             assert marks["remote_write"] is Mark.OK, found
             assert marks.get("window") is mark, found
