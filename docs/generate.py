@@ -170,7 +170,7 @@ def command_line() -> str:
     """Print each verb's help."""
     parts = [f"```console\n$ {PROGRAM} --help\n{help_text.overview()}\n```\n"]
     parts += [
-        f"## {verb.name}\n\n```console\n$ {PROGRAM} {verb.name} --help\n{help_text.of_verb(verb)}\n```\n"
+        f"## {verb.name}\n\n```console\n$ {PROGRAM} {verb.name} --help\n{help_text.of_verb(verb, all_settings=False)}\n```\n"
         for verb in VERBS
     ]
     return "\n".join(parts)

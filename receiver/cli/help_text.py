@@ -65,8 +65,10 @@ def overview(paint: Paint = plain, width: int = WIDTH) -> str:
     return "\n".join(lines)
 
 
-def of_verb(verb: Verb, paint: Paint = plain, width: int = WIDTH) -> str:
-    """Write the help of one verb."""
+def of_verb(
+    verb: Verb, paint: Paint = plain, width: int = WIDTH, *, all_settings: bool = True
+) -> str:
+    """Write the help of one verb; without `all_settings` those of README are not listed again."""
     lines = [f"{paint('usage:', BOLD)} {verb.usage}", "", verb.description, ""]
     if verb.operands:
         operands = [
@@ -80,7 +82,9 @@ def of_verb(verb: Verb, paint: Paint = plain, width: int = WIDTH) -> str:
         text += f" [{flag.environment}]" if flag.environment else ""
         options.append((f"{flag.name} {flag.takes}".strip(), text))
     lines += [*_group("options", options, paint, width), ""]
-    if verb.settings != ():
+    if verb.settings is None and not all_settings:
+        lines += ["settings: all; README.md lists them with their flags and variables", ""]
+    elif verb.settings != ():
         title = (
             "settings"
             if verb.settings is None
