@@ -30,13 +30,20 @@ COUNTERS = [
     *(f"nv_inference_{stage}_duration_us" for stage in STAGES),
 ]
 SUMMARIES = [f"nv_inference_{stage}_summary_us" for stage in STAGES]
-EXPRESSIONS = {f"{name}_irate": f"irate({name}[1m])" for name in COUNTERS} | {
+
+
+def rate(name: str) -> str:
+    """Spell the rate of a counter, both sets of a reloaded model's series in one."""
+    return f"sum without (gpu_uuid) (irate({name}[1m]))"
+
+
+EXPRESSIONS = {f"{name}_irate": rate(name) for name in COUNTERS} | {
     record: expression
     for name in SUMMARIES
     for record, expression in (
-        (f"{name}_irate", f"irate({name}_sum[1m]) / (irate({name}_count[1m]) > 0)"),
-        (f"{name}_sum_irate", f"irate({name}_sum[1m])"),
-        (f"{name}_count_irate", f"irate({name}_count[1m])"),
+        (f"{name}_irate", f"{rate(f'{name}_sum')} / ({rate(f'{name}_count')} > 0)"),
+        (f"{name}_sum_irate", rate(f"{name}_sum")),
+        (f"{name}_count_irate", rate(f"{name}_count")),
     )
 }
 
