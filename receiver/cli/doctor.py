@@ -18,7 +18,7 @@ from receiver.cli.preflight import NO_DESTINATION
 from receiver.cli.prometheus.addresses import Fit, best, masked
 from receiver.cli.prometheus.check import address_is_fine, explain_address
 from receiver.cli.prometheus.windows import judge_windows
-from receiver.cli.receiver_api import Ask, ask_running
+from receiver.cli.receiver_api import Ask, ask_running, running_entries
 from receiver.cli.upstream import (
     Prometheus,
     Triton,
@@ -29,7 +29,7 @@ from receiver.cli.upstream import (
 )
 from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
-from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.metrics_json import Allowlist
 from receiver.status.missing_metric import explain_missing
 from receiver.status.verdicts import Severity, State
 from receiver.text import span
@@ -97,8 +97,8 @@ def _selection(settings: Settings, running: Running) -> tuple[Allowlist | None, 
         except SettingsError as error:
             return None, [Finding("metrics.json", Mark.FAIL, str(error), "Mend the file: appinsights-receiver check.")]  # fmt: skip
     else:
-        source = running["metrics_json"]["file"]
-        allowlist = Allowlist([Entry(name) for name in running["metrics_json"]["names"]])
+        entries, source = running_entries(settings, running)
+        allowlist = Allowlist(entries)
     suspicions = [
         Finding("metrics.json", Mark.WARN, each, "Mend the spelling.")
         for each in allowlist.suspicions()

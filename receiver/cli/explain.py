@@ -2,14 +2,13 @@
 
 import argparse
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from receiver.cli.entry_text import describe
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark, show
-from receiver.cli.receiver_api import Ask, ask_running
+from receiver.cli.receiver_api import Ask, ask_running, running_entries
 from receiver.cli.upstream import Prometheus, Triton, ask_prometheus, ask_series, ask_triton
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
@@ -219,18 +218,12 @@ def _arriving(seen: _Seen | Finding) -> frozenset[str]:
 def _listed(settings: Settings, seen: _Seen | Finding) -> tuple[list[Entry], str]:
     """Read the entries: those of the receiver that runs, or of what is set here if none answers.
 
-    What runs says only the names; where the file here is the same, its entries say more.
     Raises: SettingsError where no receiver answers and the file here cannot be used.
     """
-    source = settings.metrics_json or "the packaged metrics.json"
     if isinstance(seen, Finding):
+        source = settings.metrics_json or "the packaged metrics.json"
         return list(load_allowlist(settings).entries), source
-    names = seen.status["metrics_json"]["names"]
-    with suppress(SettingsError):
-        entries = list(load_allowlist(settings).entries)
-        if [entry.name for entry in entries] == names:
-            return entries, seen.status["metrics_json"]["file"]
-    return [Entry(name) for name in names], seen.status["metrics_json"]["file"]
+    return running_entries(settings, seen.status)
 
 
 def _selected(name: str, listed: Sequence[Entry], source: str, known: Known) -> Iterator[Finding]:

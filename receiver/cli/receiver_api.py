@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from receiver.cli.fetch import get_json
 from receiver.config.plain_file import read_plain
-from receiver.config.settings import Address, Settings, place
+from receiver.config.settings import Address, Settings, load_allowlist, place
 from receiver.errors import SettingsError
+from receiver.intake.metrics_json import Entry
 from receiver.server.web_config import WebConfig, parse
 
 Ask = Callable[..., dict[str, Any]]
@@ -43,6 +44,19 @@ def ask_running(given: argparse.Namespace, settings: Settings) -> Ask:
         return get_json(f"{url}{path}", *keys, token=token, context=context, user=user)
 
     return ask
+
+
+def running_entries(settings: Settings, status: dict[str, Any]) -> tuple[list[Entry], str]:
+    """Give the entries of the receiver that runs, and their file, from its /api/v1/status.
+
+    It says their names; where the file that is set here has the same, its entries say more.
+    """
+    names, file = status["metrics_json"]["names"], status["metrics_json"]["file"]
+    with suppress(SettingsError):
+        entries = list(load_allowlist(settings).entries)
+        if [entry.name for entry in entries] == list(names):
+            return entries, file
+    return [Entry(name) for name in names], file
 
 
 def _user(file: str) -> str:

@@ -28,7 +28,9 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 def to_regex(allowlist: Allowlist) -> str:
     """Write the entries as one expression of RE2, which Prometheus anchors at both ends."""
-    return "|".join(_translate(entry.name) for entry in allowlist.entries)
+    names = [entry.name for entry in allowlist.entries]
+    counted = (name for entry in allowlist.entries for name in entry.per)
+    return "|".join(_translate(name) for name in dict.fromkeys([*names, *counted]))
 
 
 def _translate(name: str) -> str:

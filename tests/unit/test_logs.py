@@ -135,3 +135,40 @@ def test_a_library_s_line_comes_once(capsys: pytest.CaptureFixture[str]) -> None
         logs.configure()
     logging.getLogger("asyncio").warning("slow")
     assert capsys.readouterr().err.count("slow") == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [
+        ("json", '{"event": "delivery waits", "reason": "429", "hint": "Wait.", '),
+        ("logfmt", 'event="delivery waits" reason=429 hint=Wait. '),
+        ("", '{"event": "delivery waits"'),
+    ],
+)
+def test_a_line_begins_with_what_happened_and_why(
+    form: str, begins: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The event first, then the reason and what to do, whatever else is in the line."""
+    logs.configure(form=form)
+    structlog.get_logger().warning("delivery waits", attempt=3, hint="Wait.", reason="429")
+    assert capsys.readouterr().err.startswith(begins)
+
+
+def test_the_console_is_for_people_and_has_no_colours_unwanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Asked for, it is used in a pipe too."""
+    logs.configure(form="console", colors=False)
+    structlog.get_logger().warning("delivery waits", attempt=3, hint="Wait.", reason="429")
+    line = capsys.readouterr().err
+    assert "delivery waits" in line
+    assert line.index("reason=429") < line.index("hint=Wait.") < line.index("attempt=3")
+    assert "\x1b[" not in line
+
+
+def test_a_level_silences_what_is_less(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of --log.level."""
+    logs.configure("warning")
+    structlog.get_logger().info("receiver listens")
+    structlog.get_logger().error("delivery waits", hint="Wait.")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["delivery waits"]  # fmt: skip

@@ -15,6 +15,7 @@ from receiver.cli.main import main
 from receiver.cli.relabel import to_regex
 from receiver.cli.upstream import _queues
 from receiver.errors import ReceiverError
+from receiver.intake.entries import As
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.status.cost import estimate
 
@@ -34,6 +35,12 @@ def test_relabel_keeps_what_is_selected_and_nothing_else(name: str) -> None:
     wanted = Allowlist([Entry("nv_a"), Entry("nv_gpu_*"), Entry("nv.dot?"), Entry("a|b")])
     kept = re.fullmatch(to_regex(wanted), name) is not None
     assert kept == wanted.wants(name.encode())
+
+
+def test_relabel_lets_through_what_means_are_counted_by() -> None:
+    """A denominator need not be selected, but has to arrive."""
+    mean = Entry("nv_inference_*_duration_us", As.MEAN, ("nv_a", "nv_b"))
+    assert to_regex(Allowlist([Entry("nv_a"), mean])) == "nv_a|nv_inference_.*_duration_us|nv_b"
 
 
 def test_relabel_is_yaml_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
