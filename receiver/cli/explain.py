@@ -38,7 +38,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     if family:
         findings = [*_family(name, family, known, listed, source)]
         return show(findings, as_json=given.json)
-    findings = [*_meaning(name)]
+    findings = [*_misspelt(name, known), *_meaning(name)]
     if given.triton_metrics:
         findings += _at_triton(name, triton)
     if given.prometheus_url:
@@ -73,6 +73,14 @@ def members(name: str, names: Collection[str]) -> list[str]:
     return []
 
 
+def _misspelt(name: str, known: Known) -> Iterator[Finding]:
+    """Say what was probably meant by a name that nothing and nobody has."""
+    if name in known.names or name in METRIC_NAMES:
+        return
+    if near := nearest(name, {*known.names, *METRIC_NAMES}, cutoff=0.85, limit=1):
+        yield Finding("name", Mark.WARN, f"misspelt? {near[0]} is a metric", f"appinsights-receiver explain {near[0]}")  # fmt: skip
+
+
 def _cause(findings: Sequence[Finding]) -> Finding | None:
     """Name the first station that stops it; one that did not answer is a cause if nothing else is."""
     stops = [each for each in findings if each.mark is Mark.FAIL]
@@ -87,9 +95,10 @@ def _family(
     name: str, family: Sequence[str], known: Known, listed: Sequence[Entry], source: str
 ) -> Iterator[Finding]:
     """Explain a glob, or the name of a histogram: which names it stands for, and where they are."""
+    chosen = [each for each in family if any(entry.fits(each) for entry in listed)]
+    lost = [each for each in family if each in known.names and each not in chosen]
     if Entry(name).is_glob:
-        own = next((entry for entry in listed if entry.name == name), None)
-        yield Finding("entry", Mark.OK if own else Mark.WARN, describe(own) if own else f"no entry of {source} is spelt {name}", "" if own else "Add it to customMetrics, or explain a series by its name.")  # fmt: skip
+        yield _entry(name, listed, source, chosen if not lost else [])
     else:
         yield Finding("meaning", Mark.OK, f"a histogram: its series are {', '.join(family)}, each a metric of its own")  # fmt: skip
     for what, names in (("triton", known.triton.names), ("prometheus", known.prometheus.names | known.prometheus.recorded), ("receiver", known.arriving)):  # fmt: skip
@@ -98,12 +107,20 @@ def _family(
             yield Finding(what, Mark.OK, f"{len(there)} of these names: {_some(there)}")
         elif names:
             yield Finding(what, Mark.WARN, "none of these names", f"Explain one of them by its name: {family[0]}.")  # fmt: skip
-    chosen = [each for each in family if any(entry.fits(each) for entry in listed)]
-    lost = [each for each in family if each in known.names and each not in chosen]
     if lost:
         yield Finding("selection", Mark.FAIL, f"{source} does not select {_some(lost)}", f'Add "{name if Entry(name).is_glob else name + "_*"}" to customMetrics.')  # fmt: skip
     else:
         yield Finding("selection", Mark.OK, f"{source} selects them")
+
+
+def _entry(name: str, listed: Sequence[Entry], source: str, chosen: Sequence[str]) -> Finding:
+    """Say which entry a glob is, or which ones take what it stands for."""
+    if own := next((entry for entry in listed if entry.name == name), None):
+        return Finding("entry", Mark.OK, describe(own))
+    taken_by = [entry.name for entry in listed if any(entry.fits(each) for each in chosen)]
+    if taken_by:
+        return Finding("entry", Mark.OK, f"no entry is spelt so; {_some(taken_by)} of {source} takes what it stands for")  # fmt: skip
+    return Finding("entry", Mark.WARN, f"no entry of {source} is spelt so", "Add it to customMetrics, or explain a series by its name.")  # fmt: skip
 
 
 def _some(names: Sequence[str]) -> str:

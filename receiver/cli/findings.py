@@ -68,10 +68,14 @@ def show(
         printer.raw(f"{printer.paint('OK:', COLORS['ok'])} {well}")
     printer.line()
     width = max((len(each.what) for each in findings), default=0)
+    indent = width + 8
     for each in findings:
+        first, *others = printer.wrapped(each.detail, indent)
         mark = printer.paint(f"{each.mark:<4}", COLORS[each.mark])
-        printer.raw(f"{mark}  {printer.paint(f'{each.what:<{width}}  {each.detail}', '')}")
+        printer.raw(f"{mark}  {printer.paint(f'{each.what:<{width}}', '')}  {first}")
         if each.fix and each is not cause and each.mark is not Mark.OK:
             for line in each.fix.splitlines():
-                printer.line(f"      {'':<{width}}  {line}")
+                others += printer.wrapped(line, indent)
+        for line in others:
+            printer.raw(f"{'':<{indent}}{line}")
     return exit_code(findings)

@@ -5,7 +5,9 @@ others pass `printable`, so that nothing which a sender named can move the curso
 """
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
@@ -35,6 +37,19 @@ class Printer:
 
     file: TextIO | None
     colored: bool
+
+    @property
+    def columns(self) -> int:
+        """The terminal's width; 0 where lines go to a file, whole."""
+        if self.file is None or not self.file.isatty():
+            return 0
+        return shutil.get_terminal_size().columns
+
+    def wrapped(self, text: str, indent: int) -> list[str]:
+        """Cut a text to lines that stand `indent` columns from the left of a terminal."""
+        room = self.columns - indent
+        shown = printable(text)
+        return textwrap.wrap(shown, room, break_on_hyphens=False) or [""] if room > 30 else [shown]
 
     def paint(self, text: str, color: str) -> str:
         """Give printable text a colour."""

@@ -194,7 +194,7 @@ async def test_prometheus_does_not_write(tmp_path: Path) -> None:
         await around.reload()
         setup.doctor_flags[1] = around.url
         async with setup.running() as session:
-            await names_it(setup, session, "Prometheus does not write", "NOT RECEIVING", "no request since the start", ("remote_write", "it has no remote_write"), 90)  # fmt: skip
+            await names_it(setup, session, "Prometheus does not write", "NOT RECEIVING", "no request since the start", ("remote_write", "there is no remote_write"), 90)  # fmt: skip
 
 
 @in_loop(90)

@@ -156,7 +156,7 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
         async def known() -> Any:
             await here.feed("nv_a", "go_b")
             _, found = await here.ask("explain", "nv_aa", *alone)
-            return found if "misspelt" in found["cause"]["detail"] else None
+            return found if "misspelt" in found["findings"][-1]["detail"] else None
 
         told = await until(known, "the receiver knows what is near")
         other = ["--metrics-json", "/nonexistent", *alone]
@@ -168,9 +168,9 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
     assert lost_code == 1
     assert lost["cause"]["what"] == "selection"
     assert "does not name it" in lost["cause"]["detail"]
-    assert never["cause"]["what"] == "triton"
-    assert told["cause"]["detail"] == "it has never arrived: misspelt? nv_a arrives"
-    assert told["cause"]["fix"] == "Nearest: nv_a."
+    assert never["cause"]["detail"] == told["cause"]["detail"] == "misspelt? nv_a is a metric"
+    assert told["findings"][-1]["detail"] == "it has never arrived: misspelt? nv_a arrives"
+    assert told["findings"][-1]["fix"] == "Nearest: nv_a."
     selection = {each["what"]: each["detail"] for each in running["findings"]}["selection"]
     assert "metrics.json selects it by nv_a: " in selection, "what runs counts"
     assert idle["cause"]["what"] == "prometheus"

@@ -71,7 +71,7 @@ def test_a_glob_and_a_histogram_stand_for_several_names() -> None:
     ("name", "marks"),
     [
         ("nv_inference_*_duration_us", {"entry": Mark.OK, "triton": Mark.OK, "prometheus": Mark.OK, "receiver": Mark.OK, "selection": Mark.OK}),
-        ("nv_inf*_us", {"entry": Mark.WARN, "triton": Mark.OK, "prometheus": Mark.OK, "receiver": Mark.OK, "selection": Mark.OK}),
+        ("nv_inference_queue*", {"entry": Mark.OK, "triton": Mark.OK, "prometheus": Mark.OK, "receiver": Mark.OK, "selection": Mark.OK}),
         ("nv_gpu_*", {"entry": Mark.WARN, "triton": Mark.WARN, "prometheus": Mark.WARN, "receiver": Mark.WARN, "selection": Mark.OK}),
     ],
 )  # fmt: skip
@@ -107,6 +107,16 @@ def test_two_sets_of_series_of_a_model_are_said(
     """As a Triton shows a model that was loaded after its start: facts seen on a real GPU."""
     series = [{"metric": each, "value": [0, "1"]} for each in labels]
     assert ("sum by model and version" in explain._split_by_gpu(series)) is said
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("nv_inference_cuont", "nv_inference_count"), ("minee", "mine"), ("mine", ""), ("nv_gpu_utilization", ""), ("qwerty", "")],
+)  # fmt: skip
+def test_a_misspelt_name_is_the_first_thing_that_is_said(name: str, meant: str) -> None:
+    """Where nothing has it and something is near."""
+    said = [each.detail for each in explain._misspelt(name, known("mine"))]
+    assert said == ([f"misspelt? {meant} is a metric"] if meant else [])
 
 
 def test_an_agent_is_asked_for_nothing() -> None:
