@@ -4,6 +4,7 @@ import argparse
 import json
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 
 from receiver.azure.masking import mask_item
 from receiver.cli.fetch import NoAnswer
@@ -12,6 +13,7 @@ from receiver.cli.rejected_items import RejectedItem, from_json, read_dead_lette
 from receiver.cli.terminal import BOLD, DIM, Printer, out
 from receiver.config.settings import Origin, Settings
 from receiver.errors import OutboxError
+from receiver.outbox.dead_letters import KEPT
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
@@ -37,19 +39,20 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 def _read(given: argparse.Namespace, settings: Settings) -> tuple[list[RejectedItem], int]:
     """Ask the receiver that runs; where none answers, read its outbox."""
     try:
-        document = ask_running(given, settings)(f"/api/v1/dead-letters?limit={given.limit}", "dead_letters")  # fmt: skip
-        letters = [from_json(each) for each in document["dead_letters"]]
-        return letters, int(document.get("total", len(letters)))
-    except (
-        NoAnswer
-    ):  # nor one that has no such address yet, or asks for credentials that are not here
+        document = ask_running(given, settings)(f"/api/v1/dead-letters?limit={KEPT}", "items")
+        letters = [from_json(each) for each in document["items"]]
+    except NoAnswer:  # nor does one that asks for credentials which are not here
         if given.receiver:
             raise
-    try:
-        letters = read_dead_letters(settings.outbox_dir)
-    except (OSError, sqlite3.Error) as error:
-        raise OutboxError(f"no receiver answers, and no outbox can be read in {settings.outbox_dir}: {error}") from error  # fmt: skip
+        letters = _of_directory(settings.outbox_dir)
     return letters[: given.limit], len(letters)
+
+
+def _of_directory(directory: Path) -> list[RejectedItem]:
+    try:
+        return read_dead_letters(directory)
+    except (OSError, sqlite3.Error) as error:
+        raise OutboxError(f"no receiver answers, and no outbox can be read in {directory}: {error}") from error  # fmt: skip
 
 
 def _show_groups(printer: Printer, letters: Sequence[RejectedItem]) -> None:

@@ -136,9 +136,10 @@ def _receiver(running: Running) -> tuple[list[Finding], list[Finding]]:
         return [Finding("receiver", Mark.FAIL, str(running), fix)], []
     said = running["verdict"]
     marks = {Severity.BAD: Mark.FAIL, Severity.WARN: Mark.WARN, Severity.GOOD: Mark.OK}
-    findings = [Finding("receiver", marks[Severity(said["severity"])], said["line"], said["hint"])]
-    # Other findings of the receiver's; each has its own severity, of which the worst is the verdict's.
-    findings += (Finding("receiver", Mark.WARN, str(line)) for line in said.get("also", ()))
+    findings = [
+        Finding("receiver", marks[Severity(each["severity"])], each["line"], each["hint"])
+        for each in said.get("findings") or [said]  # an older receiver has its verdict alone
+    ]
     return ([], findings) if said["state"] in SYMPTOMS else (findings, [])
 
 

@@ -9,6 +9,7 @@ from receiver.cli.entry_text import describe
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.receiver_api import Ask, ask_running, running_entries
+from receiver.cli.top import values
 from receiver.cli.upstream import Prometheus, Triton, ask_prometheus, ask_series, ask_triton
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
@@ -289,7 +290,7 @@ def _arrival(row: dict[str, Any]) -> Finding:
     ago = row["seen_seconds_ago"]
     if ago is None:
         return Finding("receiver", Mark.WARN, "it arrives, and none of its samples was a number yet", "Quantiles and ratios are not numbers while no request comes.")  # fmt: skip
-    detail = f"{row['series']} series, {row['per_minute']:g} items a minute, last {row['last_value']:g} {span(ago)} ago"
+    detail = f"{row['series']} series, {row['per_minute']:g} items a minute, last {values(row)} {span(ago)} ago"
     mark = Mark.WARN if ago > LATE_SECONDS else Mark.OK
     return Finding("receiver", mark, detail, "It has stopped arriving." if mark is Mark.WARN else "")  # fmt: skip
 

@@ -147,13 +147,20 @@ def _flow(status: dict[str, Any]) -> Iterator[Row]:
 def _metrics(metrics: list[dict[str, Any]], space: int) -> Iterator[Row]:
     rows = sorted(metrics, key=lambda row: -row["per_minute"])
     yield Row("")
-    yield Row(f"  {'a minute':>10}  {'series':>7}  {'last value':>16}  metric", BOLD)
+    yield Row(f"  {'a minute':>10}  {'series':>7}  {'values':>22}  metric", BOLD)
     shown = rows if len(rows) <= space else rows[: space - 1]
     for row in shown:
-        last = "-" if row["last_value"] is None else _number(row["last_value"])
-        yield Row(f"  {row['per_minute']:>10,.1f}  {row['series']:>7,}  {last:>16}  {row['name']}")
+        yield Row(f"  {row['per_minute']:>10,.1f}  {row['series']:>7,}  {values(row):>22}  {row['name']}")  # fmt: skip
     if len(rows) > len(shown):
         yield Row(f"  and {len(rows) - len(shown)} more", DIM)
+
+
+def values(row: dict[str, Any]) -> str:
+    """Spell the last values of a metric's series: their span, or the one that all have."""
+    low, high = row["low"], row["high"]
+    if low is None or high is None:
+        return "-"
+    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
 
 
 def _number(value: float) -> str:

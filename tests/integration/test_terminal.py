@@ -26,7 +26,7 @@ STATUS = {
     "outbox": {"items": 0, "bytes": 0, "oldest_seconds": 0.0},
     "errors": [],
 }
-METRICS = {"selected": {"rows": [{"per_minute": 1.0, "series": 1, "last_value": 268_435_456.0, "name": f"nv_{n}"} for n in range(200)]}}  # fmt: skip
+METRICS = {"selected": {"rows": [{"per_minute": 1.0, "series": 1, "low": 268_435_456.0, "high": 268_435_456.0, "name": f"nv_{n}"} for n in range(200)]}}  # fmt: skip
 
 
 class Server(ThreadingHTTPServer):

@@ -85,10 +85,10 @@ def test_the_running_receiver_is_asked_first(
     """Its answer counts, whatever lies in a directory here; an older one without it is passed over."""
     fill(tmp_path, DeadLetter(400, "of the directory", "{}"))
     letter = RejectedItem(1_800_000_000.0, 400, "of the receiver \x1b[2J", '{"a":1}').to_json()
-    with receiver(200, {"dead_letters": [letter]}) as (listen, asked):
+    with receiver(200, {"items": [letter]}) as (listen, asked):
         assert main(["dead-letters", "--outbox-dir", str(tmp_path), "--listen", listen, "--limit", "7"]) == 0  # fmt: skip
     text = capsys.readouterr().out
-    assert asked == ["/api/v1/dead-letters?limit=7"]
+    assert asked == ["/api/v1/dead-letters?limit=1000"]
     assert r"1 x 400 of the receiver \x1b[2J" in text
     assert '{"a": 1}' in text
     with receiver(404, {}) as (listen, _):
@@ -97,7 +97,7 @@ def test_the_running_receiver_is_asked_first(
     with receiver(401, {}) as (listen, _):
         assert main(["dead-letters", "--outbox-dir", str(tmp_path), "--listen", listen]) == 0
     assert "of the directory" in capsys.readouterr().out
-    with receiver(200, {"dead_letters": [{"x": 1}]}) as (listen, _):
+    with receiver(200, {"items": [{"x": 1}]}) as (listen, _):
         assert main(["dead-letters", "--receiver", f"http://{listen}"]) == 1
     assert "but not with rejected items" in capsys.readouterr().err
     assert main(["dead-letters", "--receiver", f"http://{NOBODY}"]) == 1

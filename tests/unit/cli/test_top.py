@@ -22,7 +22,7 @@ def status(**flow: Any) -> dict[str, Any]:
 
 def metrics(count: int, value: float | None = 1.0) -> dict[str, Any]:
     """Make so many metrics."""
-    row = {"per_minute": 1.0, "series": 1, "last_value": value, "name": "n" * 100}
+    row = {"per_minute": 1.0, "series": 1, "low": value, "high": value, "name": "n" * 100}
     return {"selected": {"rows": [row] * count}}
 
 
@@ -59,6 +59,13 @@ def test_what_senders_wrote_moves_no_cursor() -> None:
 def test_values_are_exact_where_they_are_whole(value: float | None, shown: str) -> None:
     """As far as a double holds whole numbers."""
     assert any(shown in row.text for row in to_rows(status(), metrics(1, value), 60, 200))
+
+
+def test_a_metric_shows_the_span_of_its_series() -> None:
+    """And not the value of an arbitrary one."""
+    row = {"per_minute": 1.0, "series": 3, "low": 0.0, "high": 12.5, "name": "nv_a"}
+    rows = to_rows(status(), {"selected": {"rows": [row]}}, 60, 200)
+    assert any("0 to 12.5  nv_a" in row.text for row in rows)
 
 
 def test_folded_flows_have_their_rows() -> None:
