@@ -54,9 +54,7 @@ class Preflight:
         self.findings.append(Finding(what, Mark.OK, detail))
 
 
-def preflight(
-    settings: Settings, origins: Sequence[Origin], *, sandbox: bool = False
-) -> Preflight:
+def preflight(settings: Settings, origins: Sequence[Origin], *, sandbox: bool = False) -> Preflight:
     """Look at all that can be looked at before the start. With `sandbox` no destination is needed."""
     found = Preflight()
     if not IS_COMPILED:

@@ -19,9 +19,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     else:
         print("write_relabel_configs:")
         print("  - source_labels: [__name__]")
-        print(
-            f"    regex: {json.dumps(expression, ensure_ascii=False)}"
-        )  # JSON's strings are YAML's
+        print(f"    regex: {json.dumps(expression)}")  # JSON's strings are YAML's, its escapes too
         print("    action: keep")
     return 0
 
