@@ -4,7 +4,7 @@
 
 Builds the wheel (limited API: one for every Python from 3.11 on), has auditwheel give it the
 oldest manylinux tag that its symbols allow, and installs it into a fresh environment of each
-Python from 3.11 on that is on PATH. There a request that Prometheus really sent has to be
+Python from 3.11 on that is on PATH or among pyenv's versions. There a request that Prometheus really sent has to be
 recognised, and its items have to be those of the full parser. Needs PyPI for the dependencies.
 """
 
@@ -80,19 +80,28 @@ def try_in(python: str, wheel: Path) -> str:
         )
 
 
+def find(name: str) -> str:
+    """Find a Python that runs; empty where there is none."""
+    version = name.removeprefix("python")
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places = [shutil.which(name) or "", *map(str, versions.glob(f"{version}.*/bin/python3"))]
+    for python in filter(None, places):  # a version manager's name may be for nothing
+        if not subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode:
+            return python
+    return ""
+
+
 def main() -> int:
     """Build, audit, try."""
     folder = Path(sys.argv[1]).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     wheel = build(folder)
     print(wheel.name)
-    pythons = [python for name in PYTHONS if (python := shutil.which(name))]
     tried = 0
-    for python in pythons:
-        if subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode:
-            continue  # a version manager's name for a Python that is not there
-        print(try_in(python, wheel))
-        tried += 1
+    for name in PYTHONS:
+        if python := find(name):
+            print(try_in(python, wheel))
+            tried += 1
     return 0 if tried else 1
 
 

@@ -85,8 +85,6 @@ static size_t sample_at(Span tail, Sample *sample)
             return 0;
         time_ms |= (uint64_t)(byte & 0x7f) << (7 * i);
     }
-    if (time_ms >> 35 == 0)
-        return 0; /* six bytes that could be fewer: not how anyone spells it */
     sample->time_ms = (int64_t)time_ms;
     return time_at + 6;
 }
@@ -103,8 +101,8 @@ static Span name_v1(Span series)
     return (Span){at + 14, at + 14 + at[13]};
 }
 
-/* Read a series of 1.0 from its end: its one sample, and what is before it as the key. A tail that
-   could be either kind of sample (a double whose bytes look like a zero's sample) is neither. */
+/* Read a series of 1.0 from its end: its one sample, and what is before it as the key. Where the end
+   could be either kind of sample, at most one of the two keys is labels and nothing else. */
 static void key_v1(Item *item)
 {
     const uint8_t *end = item->at + item->size;
@@ -112,8 +110,8 @@ static void key_v1(Item *item)
     size_t shape = 0;
     if (item->size > SAMPLE_SIZE && sample_at((Span){end - SAMPLE_SIZE, end}, sample) == SAMPLE_SIZE)
         shape = SAMPLE_SIZE;
-    if (item->size > ZERO_SIZE && end[-ZERO_SIZE] == 0x12 && end[-ZERO_SIZE + 1] == 0x07)
-        shape = shape ? 0 : sample_at((Span){end - ZERO_SIZE, end}, sample);
+    else if (item->size > ZERO_SIZE)
+        shape = sample_at((Span){end - ZERO_SIZE, end}, sample);
     if (shape && item->size - shape <= KEY_LIMIT)
         item->key_size = item->labels_size = item->size - (uint32_t)shape;
 }

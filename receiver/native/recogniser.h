@@ -10,7 +10,7 @@
 
        0a LL 0a 08 "__name__" 12 NN name   0a …   12 10 09 dddddddddddddddd 10 tttttttttttt
        \__ the first label, the name ___/  more \  \_ sample of 16 bytes     \_ time: a varint
-       \________ the label section, the key ____/    \_ its value, 8 bytes      of 6 bytes means
+       \________ the label section, the key ____/    \_ its value, 8 bytes      of 6 bytes is
                                                                                 1971 to 2109
    or, where the value is 0 and so left out:      12 07 10 tttttttttttt
 
