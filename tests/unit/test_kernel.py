@@ -320,6 +320,7 @@ def test_references_to_long_texts_do_not_fill_the_memory(size: int, times: int) 
     reading = kernel.read(raw, 2, names, known, 20_000)
     assert reading is not None
     assert len(reading.unrecognised()) == 20_000
+    assert max(len(reading.look(place)[3]) for place in range(0, 20_000, 100)) <= 4096
     assert (
         resident_bytes() - before < 80 << 20
     )  # 32 MiB of keys, and while they move the half of it
