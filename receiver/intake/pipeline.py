@@ -141,19 +141,19 @@ class Pipeline:
         reading = recogniser.read(raw, message, self.limits.series) if recogniser else None
         if recogniser is None or reading is None:
             return self.take_slowly(raw, message)
-        series, unselected, known, rendered, template_bytes = reading.counts()
-        outcome = Outcome(received=unselected + known, unselected=unselected)
+        series, unselected, skipped, known, rendered, template_bytes = reading.counts()
+        outcome = Outcome(received=skipped + known, unselected=skipped)
         outcome.written_samples = outcome.received
         self._charge(rendered, template_bytes, outcome)
-        symbols: Sequence[bytes] = reading.symbols() if series > outcome.received else ()
+        symbols: Sequence[bytes] = reading.symbols() if series > unselected + known else ()
         for place in reading.unrecognised():
             text, name, labels_size, key = reading.look(place)
             if name and (key or message is Message.V1) and not self._selection.wants(name):
                 recogniser.unwanted.put(name)
-                reading.drop(place)
-                outcome.received += 1
-                outcome.unselected += 1
-                outcome.written_samples += 1
+                samples = reading.drop(place)
+                outcome.received += samples
+                outcome.unselected += samples
+                outcome.written_samples += samples
                 continue
             if key and (learnt := self._learn(key, text[:labels_size], message, symbols, outcome)):
                 reading.put(place, learnt.template, learnt.fold_number)
@@ -239,19 +239,19 @@ class Pipeline:
         self, series: Series, outcome: Outcome
     ) -> tuple[bytes, int, list[Sample]] | None:
         """Account for a series, and return its row's template, fold number and samples, if it has any."""
-        samples = len(series.samples)
+        samples, histograms = len(series.samples), series.histograms
         taken = None
         try:
             if series.name and not self._selection.wants(series.name):
-                outcome.received += 1  # by its name alone, not opened: a sender puts one in each
-                outcome.unselected += 1
+                outcome.received += samples + histograms  # by its name alone, not opened
+                outcome.unselected += samples + histograms
             else:
                 taken = self._open_series(series, outcome)
         except InvalidSeries as error:
-            _refuse(error, samples + series.histograms, outcome)
+            _refuse(error, samples + histograms, outcome)
         else:
             outcome.written_samples += samples
-            outcome.written_histograms += series.histograms
+            outcome.written_histograms += histograms
             outcome.written_exemplars += series.exemplars
         return taken
 

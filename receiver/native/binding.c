@@ -211,7 +211,8 @@ static Item *unrecognised_item(PyObject *self, Py_ssize_t place)
 static PyObject *reading_counts(PyObject *self, PyObject *Py_UNUSED(none))
 {
     const Reading *reading = &((ReadingObject *)self)->reading;
-    return Py_BuildValue("(nnnnn)", (Py_ssize_t)reading->series, (Py_ssize_t)reading->unselected,
+    return Py_BuildValue("(nnnnnn)", (Py_ssize_t)reading->series, (Py_ssize_t)reading->unselected,
+                         (Py_ssize_t)reading->unselected_samples,
                          (Py_ssize_t)reading->known, (Py_ssize_t)reading->known_rendered,
                          (Py_ssize_t)reading->known_template_bytes);
 }
@@ -246,8 +247,7 @@ static PyObject *reading_drop(PyObject *self, PyObject *arg)
     Item *item = unrecognised_item(self, PyLong_AsSsize_t(arg));
     if (!item)
         return NULL;
-    item_drop(&((ReadingObject *)self)->reading, item);
-    Py_RETURN_NONE;
+    return PyLong_FromSize_t(item_drop(&((ReadingObject *)self)->reading, item));
 }
 
 /* Read a list of (time in ms, value). NULL with an exception; else for the caller to free. */
@@ -346,7 +346,7 @@ static PyMethodDef reading_methods[] = {
     {"look", reading_look, METH_O,
      "Return an unrecognised series' bytes, its name, how many of the bytes are labels, and its "
      "key; empty and 0 where the shape is not the usual one."},
-    {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected."},
+    {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected; returns how many samples it has."},
     {"put", reading_put, METH_VARARGS,
      "Give an unrecognised series its template and fold number, and its samples (pairs of time and "
      "value) where the shape is not the usual one."},

@@ -51,10 +51,46 @@ int item_give_samples(Reading *reading, Item *item, Series *series, const Sample
     return 0;
 }
 
-void item_drop(Reading *reading, Item *item)
+/* Count the samples and native histograms of a series, from any of its fields on: a hop over each,
+   none is opened. One of remote-write's tags has a byte, and nearly every length has one too. */
+static size_t count_samples(Span fields, int version)
 {
+    const uint64_t histogram_tag = version == 1 ? 0x22 : 0x1a;
+    size_t count = 0;
+    while (left(fields) >= 2) {
+        uint64_t tag = fields.at[0], value;
+        Span content;
+        if ((tag & 0x87) == 2 && fields.at[1] < 0x80) {
+            size_t size = (size_t)fields.at[1] + 2;
+            if (size > left(fields))
+                break;
+            fields.at += size;
+        } else if (!short_varint(&fields, &tag)) {
+            break;
+        } else if ((tag & 7) == 2) {
+            if (!delimited(&fields, &content))
+                break;
+        } else if ((tag & 7) == 0) {
+            if (!varint(&fields, &value))
+                break;
+        } else {
+            size_t size = (tag & 7) == 1 ? 8 : (tag & 7) == 5 ? 4 : (tag & 7) > 5 ? left(fields) + 1 : 0;
+            if (size > left(fields))
+                break;
+            fields.at += size;
+        }
+        count += tag == 0x12 || tag == histogram_tag;
+    }
+    return count;
+}
+
+size_t item_drop(Reading *reading, Item *item)
+{
+    size_t count = count_samples(item_text(item), reading->version);
     item->kind = GONE;
     reading->unselected++;
+    reading->unselected_samples += count;
+    return count;
 }
 
 /* ---- one series ---- */
@@ -130,6 +166,7 @@ static int take_v1(Reading *reading, const Table *unwanted, Span series)
     Span name = name_v1(series);
     if (verdict_on(unwanted, name) == UNWANTED) {
         reading->unselected++;
+        reading->unselected_samples += count_samples((Span){name.end, series.end}, 1);
         return 0;
     }
     Item *item = add_item(reading, series);
@@ -232,6 +269,7 @@ static int take_v2(Reading *reading, const Table *unwanted, Span series)
     }
     if (verdict == UNWANTED && is_usual) { /* of an unusual one the samples have to be counted */
         reading->unselected++;
+        reading->unselected_samples++;
         return 0;
     }
     Item *item = add_item(reading, series);

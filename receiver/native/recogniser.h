@@ -52,6 +52,7 @@ typedef struct {
     Item *items;
     size_t count, room;        /* of items */
     size_t series, unselected; /* of all series */
+    size_t unselected_samples; /* as their sender counts them, native histograms among them */
     size_t known, known_rendered, known_template_bytes;
     uint8_t *arena;            /* keys of 2.0 */
     size_t arena_size, arena_room;
@@ -77,7 +78,7 @@ Span item_name(const Reading *reading, const Item *item); /* empty: not where it
 void item_give(Item *item, Series *series);
 int item_give_samples(Reading *reading, Item *item, Series *series, const Sample *samples,
                       size_t count);
-void item_drop(Reading *reading, Item *item); /* nobody wants its name */
+size_t item_drop(Reading *reading, Item *item); /* its name is not selected; returns its samples */
 
 /* Spell a key of texts: each behind its size. Returns its size; writes where `to` is not NULL. */
 size_t spell_text(Span text, uint8_t *to);

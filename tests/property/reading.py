@@ -91,8 +91,8 @@ def _read_series(series: Any, symbols: Sequence[bytes] | None, account: Account)
     count = len(series.samples) + len(series.histograms)
     name = next((value for label, value in pairs if label == b"__name__"), b"")
     if name and not _wanted(name):
-        account.received += 1
-        account.unselected += 1
+        account.received += count
+        account.unselected += count
     else:
         account.received += count
         if broken or _invalid(series, pairs, symbols):
@@ -216,12 +216,43 @@ def read_undamaged(raw: bytes, message: Message) -> Account:
         try:
             series = kind.FromString(each)
         except DecodeError:
-            account.received += 1
-            account.unselected += 1
-            account.samples += 1
+            count = _count_up_to_the_damage(each, 4 if message is Message.V1 else 3)
+            account.received += count
+            account.unselected += count
+            account.samples += count
         else:
             _read_series(series, symbols, account)
     return account
+
+
+def _count_up_to_the_damage(series: bytes, histogram_field: int) -> int:
+    """Count the samples and histograms of a series that ends in something else."""
+    count = place = 0
+    while place < len(series):
+        tag, place = _varint(series, place, 5)
+        if place < 0:
+            break
+        size = {1: 8, 5: 4}.get(tag & 7, 0)
+        if tag & 7 in (0, 2):
+            number, place = _varint(series, place, 10 if tag & 7 == 0 else 5)
+            size = number if tag & 7 == 2 else 0
+        elif tag & 7 > 5:
+            break
+        if place < 0 or place + size > len(series):
+            break
+        place += size
+        count += tag in (0x12, histogram_field << 3 | 2)
+    return count
+
+
+def _varint(text: bytes, place: int, limit: int) -> tuple[int, int]:
+    """Read a varint of at most so many bytes; gives its value and the place behind it, or -1."""
+    value = 0
+    for index, byte in enumerate(text[place : place + limit]):
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, place + index + 1
+    return 0, -1
 
 
 def compare(intake: Outcome, wanted: Account, message: Message) -> None:

@@ -199,7 +199,7 @@ def test_places_that_are_none_are_refused() -> None:
         reading.put(1, b"x", 0)
     with pytest.raises(IndexError):
         reading.put(1, b"x", 0, [])
-    assert reading.counts() == (2, 1, 1, 1, len(b"template"))
+    assert reading.counts() == (2, 1, 1, 1, 1, len(b"template"))
 
 
 @needs_kernel
@@ -255,7 +255,7 @@ def test_an_empty_template_or_name_is_no_harm() -> None:
     known.put(NAME, b"")
     reading = kernel.read(series(), 1, unwanted, known, 10)
     assert reading is not None
-    assert reading.counts() == (1, 0, 1, 0, 0)
+    assert reading.counts() == (1, 0, 0, 1, 0, 0)
     assert len(reading.rows()) == 0
 
 

@@ -13,6 +13,7 @@ from receiver.intake.decode import Message
 from receiver.intake.limits import Limits
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import DROP_REASONS, Outcome, Pipeline
+from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.intake.wire.remote_write_v2_pb2 import Request
 
@@ -86,13 +87,35 @@ def test_wanted_samples_become_items_in_the_order_sent() -> None:
 
 
 def test_a_series_that_nobody_wants_is_not_opened() -> None:
-    """It counts one by its name alone, whatever else is wrong with it."""
+    """Its samples count, by its name alone, whatever else is wrong with it."""
     made = Request(symbols=[b"", b"__name__", b"no"])
-    made.timeseries.add(labels_refs=[1, 2, 77, 78])
+    added = made.timeseries.add(labels_refs=[1, 2, 77, 78])
+    for number in range(3):
+        added.samples.add(value=1.0, timestamp=1_795_000_000_000 + number)
 
     intake = take(selection("a"), made.SerializeToString(), Message.V2)
 
-    assert (intake.received, intake.unselected, intake.refused) == (1, 1, {})
+    assert (intake.received, intake.unselected, intake.refused) == (3, 3, {})
+
+
+@pytest.mark.parametrize("compiled", sorted({False, IS_COMPILED}))
+def test_unselected_samples_are_counted_as_senders_count_them(*, compiled: bool) -> None:
+    """Several of a series, none beside exemplars, native histograms; the first time and again."""
+    made = WriteRequest()
+    for samples, histograms, exemplars in ((1, 0, 0), (240, 0, 0), (0, 0, 40), (0, 3, 1)):
+        added = made.timeseries.add()
+        added.labels.add(name=b"__name__", value=b"no")
+        added.labels.add(name=b"long", value=b"x" * 300)
+        for number in range(samples):
+            added.samples.add(value=number * 1.5, timestamp=1_795_000_000_000 + number)
+        for number in range(histograms):
+            added.histograms.add(count_int=number, timestamp=number)
+        for number in range(exemplars):
+            added.exemplars.add(value=1.0, timestamp=number)
+    pipeline = Pipeline(Allowlist([Entry("a")]), Identity(KEY, "host"), 1 << 20, compiled=compiled)
+    for _ in range(2):
+        outcome = pipeline.take(made.SerializeToString(), Message.V1)
+        assert (outcome.received, outcome.unselected, outcome.dropped) == (244, 244, {})
 
 
 def test_what_json_does_not_have_is_dropped_one_by_one() -> None:
