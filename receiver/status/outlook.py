@@ -14,6 +14,8 @@ from receiver.text import moment, size, span
 
 PROMETHEUS_KEEPS_SECONDS = 2 * 3600.0
 """What Prometheus' write-ahead log holds for a remote that does not take it."""
+PACE_SECONDS = 60.0
+"""No pace is extrapolated from less."""
 NEARLY = 0.85
 """A bound that is used to this share is what holds delivery back."""
 
@@ -40,7 +42,7 @@ def loss(snapshot: Snapshot, flow: Flow) -> str:
     outbox = snapshot.outbox
     if outbox.full or snapshot.outbox_failing:
         ends.append((PROMETHEUS_KEEPS_SECONDS, "Prometheus keeps what is refused for about 2 h"))
-    elif flow.outbox_bytes > 0 and flow.seconds:
+    elif flow.outbox_bytes > 0 and flow.seconds >= PACE_SECONDS:
         left = (outbox.max_bytes - outbox.size_bytes) * flow.seconds / flow.outbox_bytes
         ends.append((left, f"full at this pace in {span(max(0.0, left))}"))
     if snapshot.ledger.pending and outbox.oldest_ms:
