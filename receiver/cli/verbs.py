@@ -197,6 +197,21 @@ VERBS = (
         example="Put it under the remote_write entry that writes to the receiver.",
     ),
     Verb(
+        "azure",
+        "write queries, a workbook and alerts",
+        "Write what a team pastes into the portal or deploys, from the metrics.json in use. A chart, a query\n"
+        "or a rule is there only if its metrics are selected in a form that can carry it:\n\n"
+        "  workbook    the workbook's JSON, for its Advanced Editor\n"
+        "  template    an ARM template: the workbook, alert rules on queries and on metrics\n"
+        "  queries     the queries in KQL, as Markdown\n"
+        "  keda        a ScaledObject: more Tritons when requests wait",
+        "receiver.cli.azure",
+        (Flag("--output", "write it there", "FILE"),),
+        (Operand("KIND", "one of the above", choices=("workbook", "template", "queries", "keda")),),
+        settings=("metrics_json",),
+        example="Example: appinsights-receiver azure template --output azuredeploy.json",
+    ),
+    Verb(
         "rules",
         "print Prometheus' rules",
         "Print the recording rules that make Triton's _irate series (irate), or the alerts on the\n"

@@ -64,6 +64,7 @@ def counters(
     grew across an empty bin is not seen.
     """
     names = [source.item for column in columns for source in column.sources]
+    by: Sequence[str]
     if form is Form.TOTAL:
         before = table(scope, names)
         by = (*_bin(scope, "timestamp"), *map(dimension, labels))
@@ -164,9 +165,7 @@ def _sum(sources: Sequence[Source], form: Form) -> str:
 
 def _rates(scope: Scope, names: Sequence[str], labels: Sequence[str]) -> tuple[str, Sequence[str]]:
     by = (*_bin(scope, "timestamp"), "name", *_series(labels))
-    text = (
-        f"{table(scope, names)}\n| summarize rate = sum(valueSum) / sum(valueCount){_by(by)}"
-    )
+    text = f"{table(scope, names)}\n| summarize rate = sum(valueSum) / sum(valueCount){_by(by)}"
     return text, (*(("timestamp",) if scope.bin else ()), *labels)
 
 

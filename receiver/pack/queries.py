@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from receiver.pack.kql import Scope, chart, ordered
+from receiver.pack.kql import Scope, chart
 from receiver.pack.panels import Panel
 from receiver.pack.sources import Form
 
@@ -54,11 +54,12 @@ def markdown(panels: Sequence[Panel], folded_item: str = "") -> str:
 
 
 def _section(panel: Panel) -> str:
-    scope = PAGE_SCOPE if panel.drawn != "table" else replace(PAGE_SCOPE, where=("timestamp > ago(1d)",), bin="")
+    scope = (
+        PAGE_SCOPE
+        if panel.drawn != "table"
+        else replace(PAGE_SCOPE, where=("timestamp > ago(1d)",), bin="")
+    )
     query = panel.query(scope)
     shown = chart(query, panel.drawn) if panel.drawn != "table" else query
     words = " ".join(filter(None, (panel.note, _READ[panel.form] if panel.form else "")))
     return f"{panel.title}.{' ' if words else ''}{words}\n\n```kusto\n{shown}\n```\n"
-
-
-__all__ = ["PAGE_SCOPE", "SINCE", "markdown", "ordered"]

@@ -23,11 +23,10 @@ def template(
     workbook: Mapping[str, Any], log_rules: Sequence[LogRule], metric_rules: Sequence[MetricRule]
 ) -> dict[str, Any]:
     """Make the template."""
-    thresholds = {
-        rule.threshold.parameter: rule.threshold
-        for rule in (*log_rules, *metric_rules)
-        if rule.threshold
-    }
+    thresholds = [
+        *(rule.threshold for rule in log_rules if rule.threshold),
+        *(rule.threshold for rule in metric_rules),
+    ]
     return {
         "$schema": SCHEMA,
         "contentVersion": "1.0.0.0",
@@ -53,7 +52,7 @@ def template(
                     "description": "Id of the action group to notify; empty: alerts are shown, nobody is notified."
                 },
             },
-            **{name: _parameter(each) for name, each in thresholds.items()},
+            **{each.parameter: _parameter(each) for each in thresholds},
         },
         "resources": [
             _workbook(workbook),

