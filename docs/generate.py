@@ -11,13 +11,20 @@ from importlib import import_module
 from pathlib import Path
 
 from receiver import errors
+from receiver.azure.envelope import Identity
 from receiver.azure.policy import ANY, RULES, SERVICE, UNSAID, Action, Body, Rule, statuses_of
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli import help_text
+from receiver.cli.cost import read_page
 from receiver.cli.verbs import PROGRAM, VERBS
 from receiver.config.settings import SETTINGS
 from receiver.intake.decode import INVALID_REASONS
+from receiver.intake.metrics_json import parse
 from receiver.intake.pipeline import DROP_REASONS
+from receiver.pack.forecast import Seen, forecast, with_rates
+from receiver.pack.panels import panels
+from receiver.pack.queries import markdown
+from receiver.pack.sources import Sources
 from receiver.status.metrics import METRICS as SELF_METRICS
 from receiver.status.verdicts import MEANINGS, anchor
 from receiver.triton import METRICS, series_names
@@ -176,6 +183,58 @@ def command_line() -> str:
     return "\n".join(parts)
 
 
+def queries_of(name: str) -> Callable[[], str]:
+    """Write the queries for a metrics.json of the package."""
+
+    def write() -> str:
+        text = (ROOT / "receiver" / "config" / name).read_bytes()
+        sources = Sources(parse(text, name))
+        item = next((mean.item for mean in sources.means), "")
+        return markdown(panels(sources), item)
+
+    return write
+
+
+def monthly_cost() -> str:
+    """Forecast a month of ten models on one GPU, for three files of metrics.json."""
+    page = (ROOT / "tests" / "data" / "triton-metrics" / "one-model-one-gpu.txt").read_text("utf-8")
+    one = read_page(page, "one model")
+    series = [
+        Seen({**each.labels, "model": f"model_{number}"}, each.value)
+        for each in one
+        for number in range(10)
+        if "model" in each.labels
+    ]
+    series += [each for each in one if "model" not in each.labels]
+    identity = Identity("0" * 36, "triton")
+    folder = ROOT / "receiver" / "config"
+    files = {
+        "the default, three raw names": (folder / "default_metrics.json").read_text("utf-8"),
+        'raw: `"nv_*"`': '{"customMetrics": ["nv_*"]}',
+        "`_irate` and gauges": '{"customMetrics": ["nv_*_irate", "nv_gpu_*", "nv_cpu_*", "nv_inference_pending_request_count"]}',
+        "folded: `folded_metrics.json`": (folder / "folded_metrics.json").read_text("utf-8"),
+    }
+    rows = []
+    for name, text in files.items():
+        seen = with_rates(series) if "_irate" in text else series
+        found = forecast(parse(text, name), seen, identity, 15.0)
+        share = found.billed_bytes / max(1.0, found.items)
+        money = found.billed_bytes / 1e9 * 2.30
+        rows.append(
+            [
+                name,
+                f"{found.items:,.0f}",
+                f"{share:.0f}",
+                f"{found.billed_bytes / 1e9:.2f}",
+                f"{money:.2f}",
+            ]
+        )
+    return table(
+        ("metrics.json", "items a month", "billed bytes an item", "GB a month", "at 2.30 a GB"),
+        rows,
+    )
+
+
 def _subclasses(kind: type[errors.RequestRefused]) -> Iterator[type[errors.RequestRefused]]:
     for each in kind.__subclasses__():
         yield each
@@ -195,6 +254,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "verbs": verbs,
     "command-line": command_line,
+    "queries-default": queries_of("default_metrics.json"),
+    "queries-folded": queries_of("folded_metrics.json"),
+    "monthly-cost": monthly_cost,
 }
 
 

@@ -36,6 +36,7 @@ from receiver.outbox.store import Outbox
 from receiver.server.server import Server
 from receiver.server.write_handler import WriteHandler
 from receiver.status.about import About
+from receiver.status.cost import Price
 from receiver.status.monitor import Monitor
 from receiver.status.outlook import Bounds
 from receiver.status.pages import make_pages
@@ -125,7 +126,7 @@ async def running(
         monitor = Monitor(
             observer,
             observation,
-            settings.price_per_gb,
+            Price(settings.price_per_gb, settings.billed_factor),
             settings.outbox_dir,
             Bounds(settings.items_per_second, settings.senders),
             patience,

@@ -16,7 +16,7 @@ from receiver.cli.upstream import Prometheus, ask_paces, ask_prometheus, ask_vec
 from receiver.config.settings import Origin, Settings
 from receiver.errors import ReceiverError, SettingsError
 from receiver.intake.metrics_json import parse
-from receiver.status.cost import LINE_BYTES, estimate
+from receiver.status.cost import LINE_BYTES, Price, estimate
 from receiver.triton import METRICS, Category, series_names
 
 SCRAPE_SECONDS = 15.0
@@ -167,7 +167,7 @@ def _say_costs(categories: Mapping[str, Choice], chosen: Sequence[str], price: f
     printer = err()
     printer.line(f"{'category':<10} {'entries':>7} {'items/month':>12} {'GB billed/month':>16}" + ("  money" if price else ""), BOLD)  # fmt: skip
     for name, found in categories.items():
-        month = estimate(found.items_per_second, LINE_BYTES, price)[-1]
+        month = estimate(found.items_per_second, LINE_BYTES, Price(price))[-1]
         money = f"  {month.money:.2f}" if month.money is not None else ""
         taken = "" if name in chosen else "  (not taken)"
         printer.line(f"{name:<10} {len(found.entries):>7} {month.items:>12,} {month.billed_gb:>16.2f}{money}{taken}", DIM if taken else "")  # fmt: skip

@@ -212,6 +212,22 @@ VERBS = (
         example="Example: appinsights-receiver azure template --output azuredeploy.json",
     ),
     Verb(
+        "cost",
+        "say what a metrics.json will cost",
+        "Count, from the series that a Triton shows now, the items and the billed gigabytes that metrics.json\n"
+        "brings in a month, entry by entry; beside it the folded example, and all of Triton's metrics raw.\n"
+        "Sends nothing. With --calibrate it compares the estimate with what a resource was billed.",
+        "receiver.cli.cost",
+        (
+            Flag("--from", "a Triton's metrics, or a file with such a page", "URL", TRITON_METRICS, destination="source"),
+            Flag("--scrape-seconds", "how often Prometheus scrapes (default: 15)", "SECONDS", read=scrape_interval),
+            Flag("--calibrate", "ITEMS=number,BYTES=number as your resource's own query says", "NUMBERS", ""),
+            _JSON,
+        ),
+        settings=("metrics_json", "price_per_gb", "billed_factor"),
+        example="Example: appinsights-receiver cost --metrics-json metrics.json --price-per-gb 2.30",
+    ),
+    Verb(
         "rules",
         "print Prometheus' rules",
         "Print the recording rules that make Triton's _irate series (irate), or the alerts on the\n"

@@ -86,6 +86,15 @@ def read_price(text: str) -> float:
     raise ValueError(message)
 
 
+def read_factor(text: str) -> float:
+    """Read a factor above 0. Raises: ValueError."""
+    with suppress(ValueError):
+        if 0 < (factor := float(text)) <= 100:
+            return factor
+    message = "not a factor: a number above 0, at most 100"
+    raise ValueError(message)
+
+
 def read_count(text: str) -> int:
     """Read a whole number of at least 1. Raises: ValueError."""
     count = int(text) if text.strip().isdecimal() else 0
@@ -193,6 +202,7 @@ class Settings:
     retry_max_seconds: float = _setting("RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer.")
     items_per_second: int = _setting("RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "TokenBucket of delivery; Application Insights takes 32,000 a second for one resource.")
     shutdown_seconds: float = _setting("RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way.")
+    billed_factor: float = _setting("RECEIVER_BILLED_FACTOR", "--billed-factor", "1", read_factor, "What your resource bills for an item over what the receiver estimates, as `cost --calibrate` prints it.")
     price_per_gb: float = _setting("RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none.")
     log_level: str = _setting("RECEIVER_LOG_LEVEL", "--log.level", "info", read_word("debug", "info", "warning", "error"), "Least severe lines of the log: debug, info, warning or error.")
     log_format: str = _setting("RECEIVER_LOG_FORMAT", "--log.format", "", read_word("", "json", "logfmt", "console"), "Form of the log: json, logfmt, or console for people; without it console on a terminal, json elsewhere.")

@@ -116,7 +116,9 @@ class Sources:
             item = entry.item_name(f"{name}_irate" if form is Form.RATE else name)
             if form is Form.TOTAL and entry.as_ in {As.DELTA, As.MEAN}:
                 found.append(Source(form, item, "valueSum", entry))
-            elif (form is Form.RATE and entry.as_ in {As.SAMPLES, As.LAST, As.AGGREGATE}) or (form is Form.RAW and entry.as_ in {As.SAMPLES, As.LAST}):
+            elif (form is Form.RATE and entry.as_ in {As.SAMPLES, As.LAST, As.AGGREGATE}) or (
+                form is Form.RAW and entry.as_ in {As.SAMPLES, As.LAST}
+            ):
                 found.append(Source(form, item, "value", entry))
         found = [source for source in found if all(map(source.has, labels))]
         found.sort(key=lambda source: source.entry.as_ is As.MEAN)  # a delta counts idle time too

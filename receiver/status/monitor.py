@@ -19,7 +19,7 @@ from receiver.events import RecentError
 from receiver.intake.metrics_json import Allowlist
 from receiver.server.app import REFUSED
 from receiver.status import document, kept_history
-from receiver.status.cost import Cost, estimate
+from receiver.status.cost import Cost, Price, estimate
 from receiver.status.diagnosis import Diagnosis, Facts, diagnose
 from receiver.status.history import Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
@@ -75,14 +75,14 @@ class Monitor:
         self,
         observer: Observer,
         observation: Sampling,
-        price_per_gb: float,
+        price: Price,
         directory: Path,
         bounds: Bounds,
         patience: Patience = PATIENCE,
     ) -> None:
         """Take the parts; `patience` says how soon a state is a verdict."""
         self._observer = observer
-        self._price_per_gb = price_per_gb
+        self._price = price
         self._directory = directory
         self._bounds = bounds
         self._patience = patience
@@ -231,7 +231,7 @@ class Monitor:
         if flow.seconds < COST_SECONDS:
             return []
         pace = (flow.ledger.rendered + flow.ledger.flushed) / flow.seconds
-        return estimate(pace, self.observation.bytes_per_item, self._price_per_gb)
+        return estimate(pace, self.observation.bytes_per_item, self._price)
 
     def metrics(self, wanted: Wanted) -> Any:
         """List the metrics that are selected, those that are missing, and those not selected."""

@@ -81,7 +81,9 @@ class Database:
         with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as file:
             csv.writer(file).writerows(rows)
             file.flush()
-            self._connection.execute(f"copy customMetrics from '{file.name}' (format csv, header false)")
+            self._connection.execute(
+                f"copy customMetrics from '{file.name}' (format csv, header false)"
+            )
 
     def run(self, query: str) -> list[dict[str, Any]]:
         """Run a query; gives rows by column."""

@@ -101,7 +101,7 @@ METRIC_RULE = closed({
         "allOf": {"type": "array", "minItems": 1, "items": closed({
             "criterionType": one("StaticThresholdCriterion"), "name": TEXT, "metricNamespace": one("azure.applicationinsights"),
             "metricName": TEXT, "operator": one("GreaterThan", "LessThan"), "threshold": NUMBER,
-            "timeAggregation": one("Average", "Count", "Maximum", "Minimum", "Total"), "skipMetricValidation": one(True),
+            "timeAggregation": one("Average", "Count", "Maximum", "Minimum", "Total"), "skipMetricValidation": {"const": True},
         })},
     }),
     "autoMitigate": {"type": "boolean"},
@@ -109,7 +109,9 @@ METRIC_RULE = closed({
 })  # fmt: skip
 
 
-def resource(kind: str, version: str, properties: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+def resource(
+    kind: str, version: str, properties: dict[str, Any], more: dict[str, Any]
+) -> dict[str, Any]:
     """Make a resource's schema."""
     return closed({"type": one(kind), "apiVersion": one(version), "name": EXPRESSION, "location": TEXT, "properties": properties} | more)  # fmt: skip
 

@@ -50,7 +50,7 @@ def database(form: str) -> Database:
     """Hold the items that the receiver makes of that world in that form."""
     wanted = parse(FILES[form], form)
     items = (each for each in world.ITEMS[form]())
-    if form in {"default"}:
+    if form == "default":
         items = (
             each
             for each in items

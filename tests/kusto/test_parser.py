@@ -44,7 +44,14 @@ def queries_of(sources: Sources) -> Iterator[str]:
 def random_file(number: int) -> dict[str, Any]:
     """Make a metrics.json of a few entries of any kind."""
     chance = random.Random(number)
-    names = [*METRIC_NAMES, "nv_inference_*", "nv_*", "nv_gpu_*", "nv_inference_*_duration_us", "vllm:e2e"]
+    names = [
+        *METRIC_NAMES,
+        "nv_inference_*",
+        "nv_*",
+        "nv_gpu_*",
+        "nv_inference_*_duration_us",
+        "vllm:e2e",
+    ]
     entries: list[Any] = []
     for name in chance.sample(names, chance.randint(1, 12)):
         how = chance.choice(["raw", "samples", "last", "aggregate", "delta", "mean"])
@@ -57,7 +64,9 @@ def random_file(number: int) -> dict[str, Any]:
         if how != "samples" and chance.random() < 0.3:
             entry["every"] = chance.choice(["2m", "5m", "1h"])
         if how in {"delta", "mean", "aggregate"} and chance.random() < 0.4:
-            entry["keep"] = chance.sample(["model", "version", "reason", "gpu_uuid"], chance.randint(1, 3))
+            entry["keep"] = chance.sample(
+                ["model", "version", "reason", "gpu_uuid"], chance.randint(1, 3)
+            )
         if "*" not in name and chance.random() < 0.3:
             entry["rename"] = f"{name}_renämed:1"
         entries.append(entry)
@@ -67,7 +76,9 @@ def random_file(number: int) -> dict[str, Any]:
 def test_every_query_is_taken() -> None:
     """Of each form, and of twenty files made by chance; none has an error or a warning."""
     texts = [*FILES.values(), *(json.dumps(random_file(number)) for number in range(20))]
-    queries = [query for text in texts for query in queries_of(Sources(read_metrics_json(text, "x")))]
+    queries = [
+        query for text in texts for query in queries_of(Sources(read_metrics_json(text, "x")))
+    ]
     assert len(queries) > 300
     refused = [
         (query, answer["errors"])
@@ -98,7 +109,7 @@ def test_what_the_parser_is_for() -> None:
     wrong = [
         "customMetrics | summarize sum(itemCount)",
         "customMetrics | summarize last = max(timestamp)",
-        'customMetrics | where value = 1',
+        "customMetrics | where value = 1",
     ]
     assert all(answer["errors"] for answer in parse(wrong))
 

@@ -58,7 +58,7 @@ def item(
     }
 
 
-def growth(model: str, scrape: bool) -> dict[str, float]:
+def growth(model: str, *, scrape: bool) -> dict[str, float]:
     """Give what a model's counters grow in a scrape or a minute, by name."""
     times = 1 if scrape else SCRAPES
     rows = PER_SCRAPE[model]
@@ -73,34 +73,74 @@ def failures(model: str) -> dict[str, float]:
     return {"BACKEND": float(PER_SCRAPE[model]["failure"]), "REJECTED": 0.0}
 
 
-def samples(folded: bool = False) -> Iterator[dict[str, Any]]:
-    """Make raw items of counters: each scrape's value. With `folded` gauges alone."""
+def samples() -> Iterator[dict[str, Any]]:
+    """Make raw items of counters: each scrape's value; and of gauges."""
     for instance in INSTANCES:
         for number in range(MINUTES * SCRAPES + 1):
             time = start() + timedelta(seconds=15 * number)
-            yield item(time, "nv_cpu_utilization", 0.25 if number % 2 else 0.75, instance, {"job": "triton"})
+            yield item(
+                time,
+                "nv_cpu_utilization",
+                0.25 if number % 2 else 0.75,
+                instance,
+                {"job": "triton"},
+            )
             yield item(time, "nv_cpu_memory_used_bytes", 16e9, instance, {"job": "triton"})
             yield item(time, "nv_gpu_utilization", 0.5, instance, {"gpu_uuid": f"GPU-{instance}"})
-            yield item(time, "nv_gpu_memory_used_bytes", 60e9, instance, {"gpu_uuid": f"GPU-{instance}"})
-            yield item(time, "nv_gpu_memory_total_bytes", GPU_BYTES, instance, {"gpu_uuid": f"GPU-{instance}"})
+            yield item(
+                time, "nv_gpu_memory_used_bytes", 60e9, instance, {"gpu_uuid": f"GPU-{instance}"}
+            )
+            yield item(
+                time,
+                "nv_gpu_memory_total_bytes",
+                GPU_BYTES,
+                instance,
+                {"gpu_uuid": f"GPU-{instance}"},
+            )
             yield item(time, "nv_gpu_power_usage", 200.0, instance, {"gpu_uuid": f"GPU-{instance}"})
-            if folded:
-                continue
-            yield item(time, "nv_energy_consumption", 3000.0 * number, instance, {"gpu_uuid": f"GPU-{instance}"})
+            yield item(
+                time,
+                "nv_energy_consumption",
+                3000.0 * number,
+                instance,
+                {"gpu_uuid": f"GPU-{instance}"},
+            )
             for model in PER_SCRAPE:
                 labels = {"model": model, "version": "1"}
                 for name, grown in growth(model, scrape=True).items():
                     yield item(time, name, 1000 + grown * number, instance, labels)
                 for reason, grown in failures(model).items():
-                    yield item(time, "nv_inference_request_failure", grown * number, instance, labels | {"reason": reason})
-                yield item(time, "nv_inference_pending_request_count", float(number % 2), instance, labels)
-                yield item(time, "nv_inference_request_summary_us", 7000.0, instance, labels | {"quantile": "0.99"})
-                yield item(time, "nv_inference_request_summary_us", 1.0, instance, labels | {"quantile": "0.5"})
+                    yield item(
+                        time,
+                        "nv_inference_request_failure",
+                        grown * number,
+                        instance,
+                        labels | {"reason": reason},
+                    )
+                yield item(
+                    time, "nv_inference_pending_request_count", float(number % 2), instance, labels
+                )
+                yield item(
+                    time,
+                    "nv_inference_request_summary_us",
+                    7000.0,
+                    instance,
+                    labels | {"quantile": "0.99"},
+                )
+                yield item(
+                    time,
+                    "nv_inference_request_summary_us",
+                    1.0,
+                    instance,
+                    labels | {"quantile": "0.5"},
+                )
 
 
 def rates() -> Iterator[dict[str, Any]]:
     """Make the items of `_irate` series, one a minute, and gauges."""
-    yield from (each for each in samples() if each["data"]["baseData"]["metrics"][0]["name"] in GAUGES)
+    yield from (
+        each for each in samples() if each["data"]["baseData"]["metrics"][0]["name"] in GAUGES
+    )
     for instance in INSTANCES:
         for minute in range(MINUTES):
             time = start() + timedelta(minutes=minute, seconds=20)
@@ -109,7 +149,13 @@ def rates() -> Iterator[dict[str, Any]]:
                 for name, grown in growth(model, scrape=True).items():
                     yield item(time, f"{name}_irate", grown / 15, instance, labels)
                 for reason, grown in failures(model).items():
-                    yield item(time, "nv_inference_request_failure_irate", grown / 15, instance, labels | {"reason": reason})
+                    yield item(
+                        time,
+                        "nv_inference_request_failure_irate",
+                        grown / 15,
+                        instance,
+                        labels | {"reason": reason},
+                    )
 
 
 GAUGES = {
@@ -118,7 +164,7 @@ GAUGES = {
 }  # fmt: skip
 
 
-def _aggregates(quiet_total: bool) -> Iterator[dict[str, Any]]:
+def _aggregates(*, quiet_total: bool) -> Iterator[dict[str, Any]]:
     for instance in INSTANCES:
         for minute in range(MINUTES):
             time = start() + timedelta(minutes=minute)
@@ -129,7 +175,14 @@ def _aggregates(quiet_total: bool) -> Iterator[dict[str, Any]]:
             yield item(time, "nv_gpu_power_usage", 800.0, instance, gpu, (4, 200.0, 200.0))
             yield item(time, "nv_gpu_memory_used_bytes", 240e9, instance, gpu, (4, 60e9, 60e9))
             if not quiet_total or minute % 15 == 0:
-                yield item(time, "nv_gpu_memory_total_bytes", 4 * GPU_BYTES, instance, gpu, (4, GPU_BYTES, GPU_BYTES))
+                yield item(
+                    time,
+                    "nv_gpu_memory_total_bytes",
+                    4 * GPU_BYTES,
+                    instance,
+                    gpu,
+                    (4, GPU_BYTES, GPU_BYTES),
+                )
             yield item(time, "nv_energy_consumption", 12000.0, instance, gpu)
             for model in PER_SCRAPE:
                 labels = {"model": model, "version": "1"}
@@ -148,7 +201,13 @@ def deltas() -> Iterator[dict[str, Any]]:
                 for name, grown in growth(model, scrape=False).items():
                     yield item(time, name, grown, instance, labels)
                 for reason, grown in failures(model).items():
-                    yield item(time, "nv_inference_request_failure", grown * SCRAPES, instance, labels | {"reason": reason})
+                    yield item(
+                        time,
+                        "nv_inference_request_failure",
+                        grown * SCRAPES,
+                        instance,
+                        labels | {"reason": reason},
+                    )
 
 
 def folded() -> Iterator[dict[str, Any]]:
@@ -161,21 +220,67 @@ def folded() -> Iterator[dict[str, Any]]:
                 labels = {"model": model, "version": "1"}
                 events = row["success"] * SCRAPES
                 for stage in TIMES:
-                    yield item(time, f"nv_inference_{stage}_duration_us", float(row[stage] * events), instance, labels, (events, row[stage], row[stage]))
+                    yield item(
+                        time,
+                        f"nv_inference_{stage}_duration_us",
+                        float(row[stage] * events),
+                        instance,
+                        labels,
+                        (events, row[stage], row[stage]),
+                    )
                 batch = row["count"] / row["exec"]
-                yield item(time, "nv_inference_batch_size", float(row["count"] * SCRAPES), instance, labels, (row["exec"] * SCRAPES, batch, batch))
+                yield item(
+                    time,
+                    "nv_inference_batch_size",
+                    float(row["count"] * SCRAPES),
+                    instance,
+                    labels,
+                    (row["exec"] * SCRAPES, batch, batch),
+                )
                 whole = events + row["failure"] * SCRAPES
                 ratio = row["failure"] * SCRAPES / whole
-                yield item(time, "nv_inference_failure_ratio", float(row["failure"] * SCRAPES), instance, labels, (whole, ratio, ratio))
+                yield item(
+                    time,
+                    "nv_inference_failure_ratio",
+                    float(row["failure"] * SCRAPES),
+                    instance,
+                    labels,
+                    (whole, ratio, ratio),
+                )
                 if row["failure"]:  # a delta of 0 is quiet
-                    yield item(time, "nv_inference_request_failure", float(row["failure"] * SCRAPES), instance, labels | {"reason": "BACKEND"})
+                    yield item(
+                        time,
+                        "nv_inference_request_failure",
+                        float(row["failure"] * SCRAPES),
+                        instance,
+                        labels | {"reason": "BACKEND"},
+                    )
                 looked = (row["hits"] + row["misses"]) * SCRAPES
                 if looked:
                     share = row["hits"] * SCRAPES / looked
-                    yield item(time, "nv_cache_hit_ratio", float(row["hits"] * SCRAPES), instance, labels, (looked, share, share))
+                    yield item(
+                        time,
+                        "nv_cache_hit_ratio",
+                        float(row["hits"] * SCRAPES),
+                        instance,
+                        labels,
+                        (looked, share, share),
+                    )
                 if minute % 5 == 0:
-                    yield item(time, "nv_inference_request_summary_us", 7000.0, instance, labels | {"quantile": "0.99"})
-                    yield item(time, "nv_inference_request_summary_us", 1.0, instance, labels | {"quantile": "0.5"})
+                    yield item(
+                        time,
+                        "nv_inference_request_summary_us",
+                        7000.0,
+                        instance,
+                        labels | {"quantile": "0.99"},
+                    )
+                    yield item(
+                        time,
+                        "nv_inference_request_summary_us",
+                        1.0,
+                        instance,
+                        labels | {"quantile": "0.5"},
+                    )
 
 
 ITEMS = {"raw": samples, "irate": rates, "delta": deltas, "folded": folded, "default": samples}

@@ -17,7 +17,7 @@ from receiver.cli.upstream import _queues
 from receiver.errors import ReceiverError
 from receiver.intake.entries import As
 from receiver.intake.metrics_json import Allowlist, Entry
-from receiver.status.cost import estimate
+from receiver.status.cost import Price, estimate
 
 URL = "http://receiver:9201/api/v1/write"
 
@@ -92,8 +92,8 @@ def test_what_cannot_be_asked_is_an_error_with_words(url: str) -> None:
 
 def test_cost_is_extrapolated() -> None:
     """A month of one item a second, of 500 bytes, three quarters of it billed."""
-    hour, day, month = estimate(1.0, 500.0, 2.0)
+    hour, day, month = estimate(1.0, 500.0, Price(2.0))
     assert (hour.items, day.items, month.items) == (3600, 86400, 2_628_000)
     assert month.json_gb == pytest.approx(1.314)
     assert month.money == pytest.approx(1.314 * 0.75 * 2)
-    assert estimate(1.0, 500.0, 0.0)[0].money is None
+    assert estimate(1.0, 500.0, Price())[0].money is None

@@ -1,0 +1,65 @@
+"""`azure` and `cost` write what is asked, and say what they cannot."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from receiver.cli.main import main
+
+PAGE = str(Path(__file__).parents[2] / "data" / "triton-metrics" / "one-model-one-gpu.txt")
+
+
+@pytest.mark.parametrize("kind", ["workbook", "template"])
+def test_documents_are_json(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard output, and nothing else there."""
+    assert main(["azure", kind]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_a_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Or the reason why not."""
+    path = tmp_path / "queries.md"
+    assert main(["azure", "queries", "--output", str(path)]) == 0
+    assert "```kusto" in path.read_text(encoding="utf-8")
+    assert main(["azure", "queries", "--output", str(tmp_path / "none" / "x")]) == 1
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_a_scaler_without_a_metric_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what to select."""
+    assert main(["azure", "keda"]) == 1
+    assert "select nv_inference_pending_request_count" in capsys.readouterr().err
+
+
+def test_a_cost_is_counted_from_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """Entry by entry; money where a price is set."""
+    assert main(["cost", "--from", PAGE, "--price-per-gb", "2.30", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["total"]["items"] == 3 * 43_800 * 4
+    assert document["total"]["money"] == pytest.approx(document["total"]["billed_gb"] * 2.3)
+    assert document["folded example"]["items"] < document["all of Triton's, raw"]["items"] / 6
+    assert main(["cost", "--from", PAGE]) == 0
+    assert "in all" in capsys.readouterr().out
+
+
+def test_an_estimate_is_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
+    """By one number; the same bill with that factor set gives the same factor."""
+    for factor in ("1", "0.5"):
+        assert (
+            main(
+                [
+                    "cost",
+                    "--from",
+                    PAGE,
+                    "--calibrate",
+                    "ITEMS=1000,BYTES=200000",
+                    "--billed-factor",
+                    factor,
+                ]
+            )
+            == 0
+        )
+        assert "RECEIVER_BILLED_FACTOR=0.7" in capsys.readouterr().out
+    assert main(["cost", "--from", PAGE, "--calibrate", "ITEMS=1000"]) == 2
+    assert "ITEMS=number,BYTES=number" in capsys.readouterr().err
