@@ -91,9 +91,9 @@ def test_what_cannot_be_asked_is_an_error_with_words(url: str) -> None:
 
 
 def test_cost_is_extrapolated() -> None:
-    """A month of one item a second, of 500 bytes, three quarters of it billed."""
+    """A month of one item a second, of 500 bytes of JSON, of which the envelope is not billed."""
     hour, day, month = estimate(1.0, 500.0, Price(2.0))
     assert (hour.items, day.items, month.items) == (3600, 86400, 2_628_000)
     assert month.json_gb == pytest.approx(1.314)
-    assert month.money == pytest.approx(1.314 * 0.75 * 2)
+    assert month.money == pytest.approx(2_628_000 * (500 - 126) / 1e9 * 2)
     assert estimate(1.0, 500.0, Price())[0].money is None
