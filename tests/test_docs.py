@@ -146,3 +146,15 @@ def test_links_lead_somewhere(page: str) -> None:
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
 
     assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_the_page_on_architecture_names_every_room() -> None:
+    """And no room that is not there."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {
+        path.name
+        for path in (ROOT / "receiver").iterdir()
+        if path.is_dir() and any(path.glob("*.[pc]*")) and path.name != "__pycache__"
+    } | {"service"}
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert set(listed) == rooms
