@@ -25,14 +25,14 @@ from tests.container.engine import install
 HERE = Path(__file__).parent / "images"
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 SUITE = "bookworm"
-ROOT = f"appinsights-test/root:{SUITE}"
+ROOTS = "appinsights-test/root"
+ROOT = f"{ROOTS}:{SUITE}"
 TRITON = "appinsights-test/triton:2.51"
 
 
 def make_all(environment: Mapping[str, str]) -> dict[str, str]:
     """Make what is not there yet; returns the images by build argument."""
-    if not _exists(ROOT, environment):
-        _make_root(environment)
+    make_root(SUITE, environment)
     _run(
         [
             "docker",
@@ -49,16 +49,23 @@ def make_all(environment: Mapping[str, str]) -> dict[str, str]:
     return {"triton": TRITON, "prometheus": _make_prometheus(environment), "receiver": ROOT}
 
 
-def _make_root(environment: Mapping[str, str]) -> None:
+def make_root(suite: str, environment: Mapping[str, str]) -> str:
+    """Make a minimal root of one of Debian's suites, if it is not there; returns its image."""
+    if not _exists(image := f"{ROOTS}:{suite}", environment):
+        _make_root(suite, image, environment)
+    return image
+
+
+def _make_root(suite: str, image: str, environment: Mapping[str, str]) -> None:
     install(["debootstrap"])
     sources = subprocess.run(
         ["apt-get", "update", "--print-uris"], capture_output=True, text=True, check=True
     )
-    mirror = debian_mirror(sources.stdout, SUITE)
+    mirror = debian_mirror(sources.stdout, suite)
     with tempfile.TemporaryDirectory(prefix="root-") as folder:
         root = Path(folder, "root")
         _run(
-            ["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(root)]
+            ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(root)]
             + ([mirror] if mirror else []),
             environment,
         )
@@ -72,7 +79,7 @@ def _make_root(environment: Mapping[str, str]) -> None:
             environment,
         )
         _run(
-            ["docker", "import", f"--change=ENV SSL_CERT_FILE={CA_BUNDLE}", str(archive), ROOT],
+            ["docker", "import", f"--change=ENV SSL_CERT_FILE={CA_BUNDLE}", str(archive), image],
             environment,
         )
 

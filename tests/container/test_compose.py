@@ -35,19 +35,25 @@ def compose(
     if "version" not in docker("compose", "version", check=False):
         pytest.skip("this docker has no compose plugin")
     name = f"appinsights-test-{uuid.uuid4().hex[:8]}"
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "metrics.json").write_text('{"customMetrics": ["nv_inference_request_success"]}')
+    for folder in (tmp_path, config):
+        folder.chmod(0o755)
     override = tmp_path / "ports.yaml"
     override.write_text(PORTS.replace("HOST", docker.host))
     docker.environment |= {
         "APPLICATIONINSIGHTS_CONNECTION_STRING": box.connection_string,
         "MODELS": str(REPOSITORY / "demo/models"),
+        "RECEIVER_CONFIG": str(config),
         "RECEIVER_IMAGE": receiver_image,
         "PROMETHEUS_IMAGE": bases_made["prometheus"],
         "TRITON_IMAGE": bases_made["triton"],
     }
     files = ("--file", str(REPOSITORY / "deploy/compose.yaml"), "--file", str(override))
 
-    def run(*arguments: str) -> str:
-        return docker("compose", "--project-name", name, *files, *arguments)
+    def run(*arguments: str, check: bool = True) -> str:
+        return docker("compose", "--project-name", name, *files, *arguments, check=check)
 
     try:
         run("create")
@@ -59,7 +65,9 @@ def compose(
         run("down", "--volumes", "--timeout=10")
 
 
-def test_three_containers_send_what_a_model_counts(compose: Compose, box: Box) -> None:
+def test_three_containers_send_what_a_model_counts(
+    compose: Compose, box: Box, tmp_path: Path
+) -> None:
     """Triton's target and the receiver's are up, the rules are there, and a count arrives."""
     compose("up", "--detach")
     triton = compose("port", "triton", "8000")
@@ -82,6 +90,17 @@ def test_three_containers_send_what_a_model_counts(compose: Compose, box: Box) -
         return values[-1:] == [account.answered]
 
     until(arrived, "the count arrives")
+    # The folder's metrics.json counts, and is followed; `doctor` knows where all of it is.
+    assert not box.items("nv_cpu_utilization")
+    (tmp_path / "config/metrics.json").write_text('{"customMetrics": ["nv_cpu_utilization"]}')
+    until(lambda: box.items("nv_cpu_utilization"), "what the folder names now arrives")
+    said = compose("exec", "--no-TTY", "receiver", "appinsights-receiver", "doctor", check=False)
+    print(said)
+    for part in ("http://prometheus:9090", "http://triton:8000", "triton:8002"):
+        assert f"{part}" not in "".join(
+            line for line in said.splitlines() if "fail" in line.lower()
+        )
+    assert "localhost:9090" not in said
     receiver = f"http://{compose('port', 'receiver', '9201')}"
     assert get(f"{receiver}/-/ready")
     health = compose("ps", "--format", "{{.Service}} {{.Health}}")

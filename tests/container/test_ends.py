@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -133,6 +134,21 @@ def test_stop_under_load_loses_no_count(started: Start, box: Box) -> None:
         assert answered <= count(box) <= sent
 
 
+def test_ports_may_be_moved_in_any_order_of_flags(started: Start, box: Box) -> None:
+    """It is healthy, Prometheus follows, and `docker stop` brings the last count."""
+    flags = ("--http-port=8010", "--log-info=1", "--metrics-port", "8012", "--grpc-port=8011")
+    with started("-p8010", MODELS, flags=flags) as container:
+        url = container.at(8010)
+        until(lambda: get(f"http://{url}/v2/health/ready") == b"", "Triton is ready")
+        until(box.items, "Prometheus found its metrics")
+        until(lambda: container.inspect(".State.Health.Status") == "healthy", "it is healthy")
+        asyncio.run(drive(url, seconds=2, failing_per_second=0))
+        container.stop()
+        assert "Prometheus made its last scrape" in container.logs()
+        assert "Traceback" not in container.logs()
+        assert count(box) == 20
+
+
 def test_an_outage_and_a_new_container_on_the_same_volumes(
     started: Start, box: Box, scraping: Scraping, volumes: list[str], docker: Docker, network: str
 ) -> None:
@@ -148,6 +164,7 @@ def test_an_outage_and_a_new_container_on_the_same_volumes(
         until(lambda: len(container.recorded("nv_cpu_utilization")) >= 240, "240 scrapes")
         assert container.stop() < STOP_LIMIT_SECONDS
         assert container.inspect(".State.ExitCode") == 0
+        role = re.findall(r"cloud_RoleInstance is ([0-9a-f]{12}),", container.logs())
     docker("network", "connect", network, box.container.name)
     until(lambda: get(f"{box.url}/counters"), "the sandbox is reached")
     assert not box.items()
@@ -160,6 +177,8 @@ def test_an_outage_and_a_new_container_on_the_same_volumes(
         samples = box.samples(*SENT)
         print(f"{len(scraped)} samples of {len({at for *_, at in scraped})} scrapes arrived")
         assert len(samples) == len(set(samples)), "nothing twice"
+        assert role
+        assert f"cloud_RoleInstance is {role[0]}," in container.logs(), "the volume keeps it"
 
 
 HARDENED = (
@@ -231,3 +250,8 @@ def test_prometheus_alone_says_how_telemetry_is(started: Start) -> None:
         until(lambda: "restart 2 in 2 s" in container.logs(), "back-off")
         assert get_json(f"http://{container.at(9090)}/api/v1/targets")["status"] == "success"
         until(lambda: container.inspect(".State.Health.Status") == "healthy", "Triton is healthy")
+        # docker inspect shows what the check said; who wants telemetry to count says so.
+        said = container.run("/opt/telemetry/healthcheck")
+        assert said.startswith("Triton is ready. Telemetry: the receiver does not answer")
+        code = 'TELEMETRY_HEALTH=1 /opt/telemetry/healthcheck >&2; echo "code $?"'
+        assert "code 1" in container.run("sh", "-c", code)

@@ -72,7 +72,7 @@ def test_telemetry_takes_little_beside_a_busy_triton(started: Start, box: Box) -
 
 
 def test_layers_sizes(docker: Docker, image: str, receiver_image: str) -> None:
-    """What each layer of ours adds: together less than 150 MB on Triton's image."""
+    """What each layer of ours adds: together less than 165 MB on Triton's image."""
     for name in (image, receiver_image):
         print(f"\n{name}")
         print(docker("history", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", name))
@@ -80,4 +80,4 @@ def test_layers_sizes(docker: Docker, image: str, receiver_image: str) -> None:
         each: int(docker("image", "inspect", "--format={{.Size}}", each))
         for each in (image, "appinsights-test/triton:2.51")
     }
-    assert size[image] - size["appinsights-test/triton:2.51"] < 150e6
+    assert size[image] - size["appinsights-test/triton:2.51"] < 165e6

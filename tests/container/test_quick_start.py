@@ -1,6 +1,7 @@
 """The quick start, word for word, on the image built here."""
 
 import asyncio
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -34,7 +35,8 @@ def test_cpu_utilization_arrives_without_a_model(
         docker, f"--network={network}", "--rm", *QUICK_START, "--env", variable, image
     ) as container:
         until(lambda: get(f"http://{docker.host}:8000/v2/health/ready") == b"", "Triton is ready")
-        assert b"nv_cpu_utilization" in get(f"http://{docker.host}:8002/metrics")
+        page = until(lambda: get(f"http://{docker.host}:8002/metrics"), "Triton shows its metrics")
+        assert b"nv_cpu_utilization" in page
         (value, *_) = until(lambda: box.values("nv_cpu_utilization"), "nv_cpu_utilization arrives")
         assert 0 <= value <= 1
         prometheus = f"http://{docker.host}:9090/api/v1"
@@ -42,6 +44,12 @@ def test_cpu_utilization_arrives_without_a_model(
         assert target["health"] == "up"
         (group,) = get_json(f"{prometheus}/rules")["data"]["groups"]
         assert len(group["rules"]) > 20
+        # What Prometheus' web page asks for; Debian's build has no page, prom/prometheus has.
+        (up,) = get_json(f"{prometheus}/query?query=up")["data"]["result"]
+        assert up["value"][1] == "1"
+        assert "nv_cpu_utilization" in get_json(f"{prometheus}/label/__name__/values")["data"]
+        assert "version" in get_json(f"{prometheus}/status/buildinfo")["data"]
+        assert "there is no model in /models" in container.logs()
         until(lambda: container.inspect(".State.Health.Status") == "healthy", "it is healthy")
         assert container.stop() < 10
 
@@ -200,6 +208,21 @@ def test_build_says_how_it_is_used_and_builds_nothing_by_mistake() -> None:
     assert "doesn't answer" in said
     code, said = run("name", "1", PATH="/nowhere")
     assert code == 1
+
+
+def test_the_image_says_what_is_in_it(docker: Docker, image: str, receiver_image: str) -> None:
+    """Licences, notices, and a bill of materials that names each part; also in the small image."""
+    for name in (image, receiver_image):
+        bill = json.loads(docker("run", "--rm", name, "cat", f"{DOCUMENTS}/sbom.cdx.json") if name == image else docker("run", "--rm", "--entrypoint=cat", name, f"{DOCUMENTS}/sbom.cdx.json"))  # fmt: skip
+        assert bill["bomFormat"] == "CycloneDX"
+        parts = {each["name"] for each in bill["components"]}
+        assert {"aiohttp", "azure-identity", "bcrypt", "libc6"} <= parts
+        assert ({"prometheus", "s6", "skalibs"} & parts == {"prometheus", "s6"}) == (name == image)
+    files = docker("run", "--rm", image, "ls", DOCUMENTS, "/usr/share/doc/prometheus", "/usr/share/doc/s6")  # fmt: skip
+    assert {"LICENSE", "NOTICE", "copyright", "sbom.cdx.json"} <= set(files.split())
+
+
+DOCUMENTS = "/usr/share/doc/appinsights-receiver"
 
 
 def test_the_image_says_what_it_is(docker: Docker, image: str) -> None:
