@@ -67,8 +67,11 @@ class Rules:
 
     @property
     def challenge(self) -> str:
-        """What WWW-Authenticate says: how one could get in."""
-        ways = ["Basic"] * bool(self.web.users) + ["Bearer"] * bool(self.token)
+        """What WWW-Authenticate says: how one could get in.
+
+        A browser knows only the first: there the token is a password, with any user's name.
+        """
+        ways = ['Basic realm="appinsights-receiver"'] + ["Bearer"] * bool(self.token)
         return ", ".join(ways)
 
 
@@ -193,9 +196,11 @@ class Access:
         if rules.token and scheme.lower() == "bearer":
             if hmac.compare_digest(credentials.encode("utf-8", "surrogateescape"), rules.token):
                 return
-        elif rules.web.users and scheme.lower() == "basic":
+        elif scheme.lower() == "basic":
             user, password = _user_and_password(credentials)
-            if await self._is_right(rules.web.users, user, password):
+            if rules.token and hmac.compare_digest(password, rules.token):
+                return
+            if rules.web.users and await self._is_right(rules.web.users, user, password):
                 return
         raise Unauthorized("credentials are missing or wrong")
 
