@@ -6,7 +6,7 @@ BIN := .venv/bin
 PROCESSES ?= 6
 QUICK_TESTS := tests/unit tests/property tests/conformance tests/test_architecture.py tests/test_docs.py tests/test_log_hints.py tests/test_proto.py
 
-.PHONY: help setup run test test-quick coverage storm check format kernel fuzz wheel proto docs lock image image-test bench clean
+.PHONY: help setup run test test-quick coverage storm check format kernel fuzz wheel proto docs screenshots lock image image-test bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,10 @@ proto: .venv/ready ## Generate receiver/intake/wire from proto/
 docs: .venv/ready ## Renew the tables in README and docs/ from the code
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python deploy/generate.py
+
+screenshots: .venv/ready ## The pictures in docs/images, of a whole path that runs
+	@sh tests/setup.sh
+	@$(BIN)/python -m docs.screenshots
 
 lock: .venv/ready ## Bring the lock files up to pyproject.toml (UPGRADE=--upgrade: everything)
 	@$(BIN)/pip install --quiet 'uv>=0.8'

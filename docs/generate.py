@@ -43,8 +43,25 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     )
 
 
+MAIN_SETTINGS = (
+    "connection_string", "authentication_string", "listen", "metrics_json", "cloud_role",
+    "cloud_role_instance", "outbox_dir", "outbox_max_bytes", "bearer_token_file", "web_config_file",
+)  # fmt: skip
+"""The ten that README shows."""
+
+
 def settings() -> str:
     """List every setting."""
+    return _settings_table(each.name for each in SETTINGS)
+
+
+def main_settings() -> str:
+    """List the settings that most people need."""
+    return _settings_table(MAIN_SETTINGS)
+
+
+def _settings_table(names: Iterable[str]) -> str:
+    by_name = {each.name: each for each in SETTINGS}
     rows = (
         [
             f"`{each.environment}`",
@@ -52,7 +69,7 @@ def settings() -> str:
             f"`{each.default}`" if each.default else "",
             each.meaning,
         ]
-        for each in SETTINGS
+        for each in (by_name[name] for name in names)
     )
     return table(("environment", "flag", "default", "meaning"), rows)
 
@@ -242,6 +259,7 @@ def _subclasses(kind: type[errors.RequestRefused]) -> Iterator[type[errors.Reque
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "main-settings": main_settings,
     "settings": settings,
     "triton-metrics": triton_metrics,
     "self-metrics": self_metrics,

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the programs that tests start and that no Python package brings: a browser for
 # the pages, openssl for certificates, shellcheck for our scripts, a C compiler for
-# receiver/native, helm and kubectl for the manifests. Where it cannot, the tests that
+# receiver/native (one for arm64, and qemu), helm and kubectl for the manifests. Where it cannot, the tests that
 # need them say so.
 set -eu
 PYTHON=.venv/bin/python
@@ -9,6 +9,8 @@ missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
 command -v shellcheck >/dev/null 2>&1 || missing="$missing shellcheck"
+command -v qemu-aarch64-static >/dev/null 2>&1 || missing="$missing qemu-user-static"
+command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 || missing="$missing gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 kernel=yes
 "$PYTHON" -c 'import receiver.kernel' 2>/dev/null || {
     kernel=
