@@ -207,7 +207,7 @@ class Settings:
     log_level: str = _setting("RECEIVER_LOG_LEVEL", "--log.level", "info", read_word("debug", "info", "warning", "error"), "Least severe lines of the log: debug, info, warning or error.")
     log_format: str = _setting("RECEIVER_LOG_FORMAT", "--log.format", "", read_word("", "json", "logfmt", "console"), "Form of the log: json, logfmt, or console for people; without it console on a terminal, json elsewhere.")
     sandbox_listen: Address = _setting("RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts.")
-    host: str
+    host: str = _setting("RECEIVER_HOST_NAME", "--host-name", "", str.strip, "Name of this machine: the role instance of series whose instance is on loopback; without it the host's name.")
 # fmt: on
 
 
@@ -262,7 +262,8 @@ def resolve(
     if problems:
         raise SettingsError(*problems)
     values["outbox_dir"] = _outbox_directory(values["outbox_dir"], environment)
-    return Settings(**values, host=socket.gethostname()), origins
+    values["host"] = values["host"] or socket.gethostname()
+    return Settings(**values), origins
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C co
 def build(compiler: str, program: Path, *flags: str) -> Path:
     """Compile the core without its binding, and what prints its results."""
     core = [path for path in sorted(NATIVE.glob("*.c")) if path.name != "binding.c"]
-    command = [compiler, "-fno-strict-aliasing", *flags, f"-I{NATIVE}", Path(__file__).with_name("replay.c"), *core, "-o", program]  # fmt: skip
+    source = Path(__file__).with_name("replay.c")
+    inputs = [*flags, f"-I{NATIVE}", *map(str, (source, *core)), "-o", str(program)]
+    command = [compiler, "-fno-strict-aliasing", *inputs]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return program
@@ -43,12 +45,13 @@ def requests(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             raw = snappy.uncompress(body.read_bytes())
         except snappy.UncompressError:
             continue
-        for version, message in enumerate((WriteRequest, Request)):
+        messages: tuple[WriteRequest | Request, ...] = (WriteRequest(), Request())
+        for version, message in enumerate(messages):
             try:
-                has_series = bool(message.FromString(raw).timeseries)
+                message.ParseFromString(raw)
             except ValueError:
                 continue
-            if has_series:
+            if message.timeseries:
                 found.append(folder / f"{number}-{version}")
                 found[-1].write_bytes(bytes([version + 1]) + raw)
     assert len(found) > 20

@@ -1,6 +1,7 @@
 """Flag over environment over default; what cannot be used is said, and secrets are not."""
 
 import dataclasses
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,10 +71,10 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
 
 
 def test_the_list_of_settings_and_their_values_agree() -> None:
-    """Each setting has a field, each field but `host` a setting, and no name is used twice."""
+    """Each setting has a field, each field is a setting, and no name is used twice."""
     fields = {field.name for field in dataclasses.fields(Settings)}
 
-    assert {each.name for each in SETTINGS} == fields - {"host"}
+    assert {each.name for each in SETTINGS} == fields
     for names in (
         [each.environment for each in SETTINGS],
         [each.flag for each in SETTINGS if each.flag],
@@ -168,6 +169,12 @@ def test_secrets_are_not_shown() -> None:
     assert KEY not in " ".join(shown.values())
     assert shown["cloud_role"] == "(none)"
     assert shown["outbox_max_bytes"] == "1GiB"
+
+
+def test_the_host_s_name_may_be_set() -> None:
+    """A container's is but its id; without the setting it is the system's."""
+    assert settings(RECEIVER_HOST_NAME="triton-1").host == "triton-1"
+    assert settings().host == socket.gethostname()
 
 
 def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:

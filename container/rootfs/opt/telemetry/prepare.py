@@ -156,33 +156,34 @@ def main(words: Sequence[str], environment: Mapping[str, str]) -> None:
         say(f"there is no model in {models}: Triton will be ready with none, and only nv_cpu_* has values. Mount yours with -v \"$PWD/models:/models\"; this project's demo/models are made to try with")  # fmt: skip
     if not triton.allow_metrics:
         say("--allow-metrics=false: Triton shows no metrics, so there is nothing to send")
-    is_ours = _write_prometheus(state / "prometheus", triton, environment)
-    chosen = environment.get("RECEIVER_CLOUD_ROLE_INSTANCE")
-    if is_ours and not chosen and (name := instance(os.uname().nodename, OUTBOX)):
+    _write_prometheus(state / "prometheus", triton, environment)
+    chosen = any(
+        environment.get(f"RECEIVER_{each}") for each in ("CLOUD_ROLE_INSTANCE", "HOST_NAME")
+    )
+    if not chosen and (name := instance(os.uname().nodename, OUTBOX)):
         (state / "instance").write_text(f"{name}\n")
         if sends(environment):
-            say(f"cloud_RoleInstance is {name}, as long as /var/lib/receiver is the same volume. Start the container with --hostname NAME, or --env RECEIVER_CLOUD_ROLE_INSTANCE=NAME, for one that you choose")  # fmt: skip
+            say(f"cloud_RoleInstance is {name}, as long as /var/lib/receiver is the same volume. Start the container with --hostname NAME, or --env RECEIVER_HOST_NAME=NAME, for one that you choose")  # fmt: skip
     if not sends(environment):
         (state / "services/receiver/down").touch()
         say("NOTHING IS SENT to Application Insights: no destination is set. Triton and Prometheus run all the same. To send, start the container with --env APPLICATIONINSIGHTS_CONNECTION_STRING='InstrumentationKey=...;IngestionEndpoint=...' (Azure portal, your Application Insights resource, Overview) or --env INSTRUMENTATION_KEY=...")  # fmt: skip
 
 
-def _write_prometheus(folder: Path, triton: Triton, environment: Mapping[str, str]) -> bool:
-    """Put our own configuration in its place; the user's own stays as it is. Say which it is."""
+def _write_prometheus(folder: Path, triton: Triton, environment: Mapping[str, str]) -> None:
+    """Put our own configuration in its place; the user's own stays as it is."""
     shipped = (HERE / "prometheus.yml").read_text()
     try:
         mounted = CONFIG.read_text(errors="replace")
     except OSError as error:
         say(f"{CONFIG}: {error.strerror}: Prometheus will not start")
-        return False
+        return
     if mounted != shipped:
         if f":{triton.metrics_port}" not in mounted:
             say(f"Triton's metrics are at port {triton.metrics_port}, which {CONFIG} does not name")
-        return False
+        return
     ours = folder / "prometheus.yml"
     ours.unlink(missing_ok=True)
     ours.write_text(prometheus_config(shipped, triton, environment))
-    return True
 
 
 def say(what: str) -> None:
