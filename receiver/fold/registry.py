@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from receiver.errors import NotCommitted
+
 SERIES_OVERHEAD_BYTES = 600
 """What a series takes in memory beside its labels: its number, its columns, its output (measured)."""
 
@@ -23,6 +25,7 @@ class Registry:
     max_bytes: int
     size_bytes: int = 0
     refused: int = 0
+    is_loaded: bool = False
     _next: int = 1
     _numbers: dict[bytes, int] = field(default_factory=dict)
     _unsaved: list[tuple[int, bytes]] = field(default_factory=list)
@@ -32,7 +35,12 @@ class Registry:
         return len(self._numbers)
 
     def number_of(self, labels: Mapping[str, str]) -> int:
-        """Give the number of a series, a new one where it has none; 0 where there is no room."""
+        """Give the number of a series, a new one where it has none; 0 where there is no room.
+
+        Raises: NotCommitted, while the numbers on the disk are not known.
+        """
+        if not self.is_loaded:
+            raise NotCommitted("the outbox is being opened")
         text = orjson.dumps(labels, option=orjson.OPT_SORT_KEYS)
         key = _key(text)
         number = self._numbers.get(key)
@@ -58,14 +66,25 @@ class Registry:
         with self._lock:
             del self._unsaved[:count]
 
-    def load(self, series: Iterable[tuple[int, bytes]], upto: int) -> None:
-        """Know these from the disk; numbers go on behind `upto`."""
+    def load(self, series: Sequence[tuple[int, bytes]], upto: int) -> bool:
+        """Know what the disk knows; numbers go on behind `upto`.
+
+        False where numbers that were given are not on the disk any more: it was replaced. Then
+        all are given anew.
+        """
         with self._lock:
+            is_kept = len(series) >= len(self._numbers) - len(self._unsaved)
+            if not is_kept:
+                self._numbers.clear()
+                self._unsaved.clear()
+                self.size_bytes = 0
             for number, text in series:
-                self._numbers[_key(text)] = number
-                self.size_bytes += len(text) + SERIES_OVERHEAD_BYTES
-                upto = max(upto, number)
+                if self._numbers.setdefault(_key(text), number) == number:
+                    upto = max(upto, number)
+            self.size_bytes = sum(len(text) + SERIES_OVERHEAD_BYTES for _, text in (*series, *self._unsaved))  # fmt: skip
             self._next = max(self._next, upto + 1)
+            self.is_loaded = True
+            return is_kept
 
     def forget(self, series: Iterable[tuple[int, bytes]]) -> None:
         """Let go of series; should one come again, it has a new number."""

@@ -62,7 +62,7 @@ class Append:
 
     They are `chunks` until `seal` makes `pieces` of them. Their times span `oldest_ms` to
     `newest_ms`. `digest` tells a request that comes again, `answer` is what it gets then;
-    an empty digest is not remembered.
+    an empty digest is not remembered. `folded` are records for `receiver.outbox.fold_log`.
     """
 
     chunks: Sequence[Chunk]
@@ -72,6 +72,7 @@ class Append:
     digest: bytes = b""
     answer: bytes = b""
     pieces: Sequence[DeflatedChunk] = ()
+    folded: bytes = b""
 
     @property
     def items(self) -> int:

@@ -5,7 +5,8 @@ result, once it is on disk. The thread takes all that waits and does it in one
 transaction, so that under load many requests share one sync to disk; it compresses
 them first, while the event loop goes on. While
 delivery is busy with earlier batches it lingers some milliseconds for company,
-since a full batch costs little more to send than a small one.
+since a full batch costs little more to send than a small one. Between transactions it has
+windows that are over flushed, which makes batches of its own.
 
 The thread opens the outbox too, since a disk may take its time for that. Until it is open
 counts are kept, and all else is answered NotCommitted at once.
@@ -14,6 +15,7 @@ counts are kept, and all else is answered NotCommitted at once.
 import asyncio
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,6 +32,8 @@ from receiver.outbox.store import Outbox
 LINGER_SECONDS = 0.005
 FLUSH_SECONDS = 10.0
 """How long counts of requests that had nothing to commit wait for a transaction to join."""
+WINDOW_SECONDS = 10.0
+"""How often windows that are over are looked for."""
 
 Answer = TypeVar("Answer")
 Question = Callable[[Any], object]
@@ -53,6 +57,13 @@ class Store(Protocol):
         self, submissions: Sequence[Append], settlements: Sequence[Settlement]
     ) -> Sequence[object]:
         """Commit all of these, or raise; returns what became of each, submissions first."""
+
+    def flush(self) -> bool:
+        """Make batches of what is folded and over; says whether there were any."""
+
+    @property
+    def wants_flush(self) -> bool:
+        """Whether a flush should not wait for its time."""
 
     def probe(self) -> None:
         """Raise where nothing can be written."""
@@ -80,8 +91,11 @@ class Committer:
         changed: asyncio.Event,
         flush_seconds: float = FLUSH_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
+        window_seconds: float = WINDOW_SECONDS,
     ) -> None:
         """Take an outbox. Counts wait at most `flush_seconds` for a transaction to join.
+
+        Windows that are over are looked for every `window_seconds`.
 
         `changed` is set when batches may have come. `opened` is done when the outbox is
         open, or has the OutboxError that says why it cannot be.
@@ -89,6 +103,9 @@ class Committer:
         self._outbox = outbox
         self._flush_seconds = flush_seconds
         self._linger_seconds = linger_seconds
+        self._window_seconds = window_seconds
+        self._flushed_at = 0.0
+        self._wants_flush = False
         self._events = events
         self._batches_changed = changed
         self._loop = asyncio.get_running_loop()
@@ -147,6 +164,12 @@ class Committer:
         """Have the thread call `question` with the outbox, after what is under way."""
         return await self._put(question)  # type: ignore[return-value]
 
+    def flush_soon(self) -> None:
+        """Have windows looked for at once: metrics.json has changed."""
+        with self._changed:
+            self._wants_flush = True
+            self._changed.notify()
+
     def count(self, totals: Totals) -> None:
         """Add to the ledger what needs no disk: a request of which nothing is selected."""
         with self._changed:
@@ -204,7 +227,10 @@ class Committer:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._stopping, self._flush_seconds)
+                self._changed.wait_for(
+                    lambda: self._jobs or self._stopping or self._wants_flush,
+                    min(self._flush_seconds, self._window_seconds),
+                )
                 if self.delivery_busy and not self._stopping:
                     self._changed.wait_for(self._enough, self._linger_seconds)
                 jobs, self._jobs = self._jobs, []
@@ -214,6 +240,7 @@ class Committer:
             self._work(jobs, loose)
             if last:
                 break
+            self._flush()
 
     def _enough(self) -> bool:
         return self._stopping or self._waiting_items >= BATCH_ITEMS
@@ -228,6 +255,22 @@ class Committer:
                 results.append((job, self._answer(job.work)))
         with suppress(RuntimeError):  # the loop is closed: it did not wait for a slow disk
             self._loop.call_soon_threadsafe(self._resolve, results)
+
+    def _flush(self) -> None:
+        """Flush windows when it is time; what fails is tried again then."""
+        now = time.monotonic()
+        is_time = now - self._flushed_at >= self._window_seconds
+        if not (is_time or self._wants_flush or self._outbox.wants_flush):
+            return
+        self._wants_flush, self._flushed_at = False, now
+        try:
+            has_batches = self._outbox.flush()
+        except Exception as error:  # noqa: BLE001 - the same as for what requests bring
+            self._note_failure(error)
+            return
+        if has_batches:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._batches_changed.set)
 
     def _write(self, writes: list[_Job], loose: Counter[tuple[str, str]]) -> list[object]:
         submissions = [seal(job.work) for job in writes if isinstance(job.work, Append)]

@@ -66,7 +66,20 @@ CREATE TABLE waiting (batches INTEGER NOT NULL, size_bytes INTEGER NOT NULL);
 INSERT INTO waiting SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches;
 """
 """What waits is counted in one row, and found by size and age without reading all of it."""
-MIGRATIONS = (_VERSION_1, _VERSION_2)
+_VERSION_3 = """
+CREATE TABLE fold_series (number INTEGER PRIMARY KEY, labels BLOB NOT NULL);
+CREATE TABLE fold_log (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    upto INTEGER NOT NULL,
+    records BLOB NOT NULL
+);
+CREATE TABLE fold_state (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL);
+INSERT OR IGNORE INTO totals SELECT 'rendered', '', SUM(samples) FROM totals
+    WHERE outcome IN ('accepted', 'rejected', 'expired', 'pending') HAVING SUM(samples) > 0;
+"""
+"""What `receiver.outbox.fold_log` keeps; items were all rendered before there was a fold."""
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
 """Statements that lead from version N to N + 1; a file's version is its `user_version`."""
 
 

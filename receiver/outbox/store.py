@@ -10,8 +10,8 @@ when it raises none of them is. Settlements alone are written without waiting fo
 disk (synchronous=NORMAL): the process may die at once, but after a power failure the last
 of them may have to be done again, as if the service's answer had been lost. The next
 submission's sync is theirs too. The ledger's totals change in that same transaction,
-so that at all times, and after any crash,
-received = unselected + dropped + accepted + rejected + expired + pending.
+so that at all times, and after any crash, `receiver.ledger`'s equations hold.
+What is to be folded is `receiver.outbox.fold_log`'s, in the same transactions.
 One thread at a time may call; `receiver.outbox.committer` has the one that does.
 """
 
@@ -27,13 +27,24 @@ import structlog
 from receiver.errors import Damaged, OutboxError, OutboxFull
 from receiver.outbox import order as turn
 from receiver.outbox import schema
-from receiver.outbox.batch import Append, Batch, PackedBatch, Settlement, Statistics, compress, pack
+from receiver.outbox.batch import (
+    Append,
+    Batch,
+    PackedBatch,
+    Settlement,
+    Statistics,
+    compress,
+    pack,
+    seal,
+)
 from receiver.outbox.dead_letters import bury, latest
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
+from receiver.outbox.fold_log import Folding, FoldLog
 
 EXPIRE_BATCHES = 64
 """Batches that one transaction gives up for their age: more would keep requests waiting."""
+NOT_FLUSHED = "the windows of the metrics.json before could not be written yet"
 COMPACT_PAGES = 4096
 """Pages that are given back to the disk at a time, for the same reason."""
 
@@ -50,11 +61,13 @@ class Outbox:
         destination: str,
         lifetime_ms: int,
         clock: Callable[[], float] = time.time,
+        folding: Folding | None = None,
     ) -> None:
         """Take the directory for this service alone; `open`, or the first use, opens the database.
 
         New batches are for `destination`, a text that is kept with them. A batch whose newest
-        sample is older than `lifetime_ms` is worth nothing to whom it is for.
+        sample is older than `lifetime_ms` is worth nothing to whom it is for. `folding` takes
+        the records of requests.
 
         Raises: OutboxError, which says what to do.
         """
@@ -71,6 +84,7 @@ class Outbox:
         self._identity: tuple[int, int] | None = None
         self._lock = DirectoryLock(directory)
         self._pending = self._lock.items_left or 0
+        self._fold = FoldLog(folding) if folding else None
 
     @property
     def _database(self) -> sqlite3.Connection:
@@ -131,6 +145,9 @@ class Outbox:
         self._batches, self._size_bytes = database.execute("SELECT * FROM waiting").fetchone()
         row = database.execute("SELECT samples FROM totals WHERE outcome = 'pending'").fetchone()
         self._pending = row[0] if row else 0
+        if self._fold:
+            self._fold.forget()
+            self._fold.read(database, self._now_ms())
 
     def _account_for_loss(self, database: sqlite3.Connection) -> None:
         """Count, in a ledger that begins anew, the items that waited in a database that is gone."""
@@ -182,11 +199,58 @@ class Outbox:
         no room, and then nothing of it is kept. Behind them, for each settlement: the
         numbers of the batches that hold what goes back.
         """
-        self._sync(wait=any(each.pieces for each in submissions))
+        folds = any(each.folded for each in submissions)
+        if folds:
+            self._prepare_fold()
+        self._sync(wait=folds or any(each.pieces for each in submissions))
         with self._transaction() as totals:
             put_back = [self._settle(settlement, totals) for settlement in settlements]
             self._expire_when_full(submissions, totals)
-            return [*self._take(submissions, totals), *put_back]
+            results = [*self._take(submissions, totals), *put_back]
+        if self._fold:
+            self._fold.committed()
+        return results
+
+    def _prepare_fold(self) -> None:
+        """Have the fold as the disk has it, and as the list in force wants it."""
+        assert self._fold, "records without a fold"
+        self._fold.read(self._database, self._now_ms())
+        if self._fold.must_flush:
+            self.flush()
+
+    def flush(self) -> bool:
+        """Make items of windows that are over, in one transaction; says whether there were any.
+
+        A full outbox has its windows wait, as it has requests wait.
+        """
+        if not self._fold or self._why_full():
+            return False
+        database = self._database
+        self._fold.read(database, self._now_ms())
+        flush = self._fold.flush(database, self._now_ms())
+        if flush is None:
+            return False
+        try:
+            self._sync(wait=True)
+            with self._transaction() as totals:
+                totals.update(flush.items.totals)
+                totals["pending", ""] += flush.items.items
+                for parcel in pack([seal(flush.items)]):
+                    self._insert(parcel, self._destination)
+                self._fold.write_flush(self._database, flush)
+        except BaseException:
+            self._fold.forget()
+            raise
+        self._fold.flushed()
+        return bool(flush.items.items)
+
+    @property
+    def wants_flush(self) -> bool:
+        """Whether the records on disk are so many that a checkpoint should not wait."""
+        return bool(self._fold and self._fold.is_long)
+
+    def _now_ms(self) -> int:
+        return round(self._clock() * 1000)
 
     def _sync(self, *, wait: bool) -> None:
         """Say whether the next transaction waits for the disk."""
@@ -220,6 +284,8 @@ class Outbox:
             self._database.execute("COMMIT")
         except BaseException as error:
             self._batches, self._size_bytes, self._pending = before
+            if self._fold:
+                self._fold.rolled_back()
             self._undo(error)
             raise
         self._lock.note(self._pending)
@@ -234,11 +300,14 @@ class Outbox:
     ) -> list[bytes | OutboxFull | None]:
         results: list[bytes | OutboxFull | None] = []
         taken: list[Append] = []
-        full = self._why_full() if any(each.pieces for each in submissions) else ""
+        full = self._why_full() if any(each.pieces or each.folded for each in submissions) else ""
+        cannot_fold = full or (NOT_FLUSHED if self._fold and self._fold.must_flush else "")
         for submission in submissions:
             result: bytes | OutboxFull | None
             result = self._repeats.answer(self._database, submission.digest)
-            if result is None and submission.pieces and full:
+            if result is None and submission.folded and cannot_fold:
+                result = OutboxFull(cannot_fold)
+            elif result is None and submission.pieces and full:
                 result = OutboxFull(full)
             if result is None:
                 taken.append(submission)
@@ -248,6 +317,8 @@ class Outbox:
             results.append(result)
         for parcel in pack(taken):
             self._insert(parcel, self._destination)
+        if self._fold and (records := b"".join(each.folded for each in taken)):
+            self._fold.write(self._database, records, self._now_ms())
         return results
 
     def _why_full(self) -> str:
@@ -302,7 +373,9 @@ class Outbox:
         Both this machine's clock and the newest sample at hand must say so: either
         one alone may have jumped.
         """
-        newest_ms = max((each.newest_ms for each in submissions if each.pieces), default=0)
+        newest_ms = max(
+            (each.newest_ms for each in submissions if each.pieces or each.folded), default=0
+        )
         if not newest_ms or not self._why_full():
             return
         cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - self._lifetime_ms

@@ -434,6 +434,11 @@ class SlowOutbox:
         self.applied += submissions
         return [None] * len(submissions)
 
+    wants_flush: bool = False
+
+    def flush(self) -> bool:
+        return False
+
     def probe(self) -> None: ...
 
     def replace_if_broken(self, _: BaseException) -> bool:

@@ -1,0 +1,147 @@
+"""The fold as the outbox uses it: one memory of what is on disk, in the outbox's thread.
+
+In: committed records; another metrics.json, from the event loop. Out: items, checkpoints.
+`receiver.outbox.fold_log` says when; `receiver.fold.fold` does the work.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from receiver.azure.envelope import Identity
+from receiver.fold.checkpoint import Unusable
+from receiver.fold.fold import Fold, Items
+from receiver.fold.registry import Registry
+from receiver.fold.windows import RECORD
+from receiver.intake.metrics_json import Allowlist
+from receiver.outbox.batch import Append, cut
+from receiver.outbox.fold_log import Flush, LogRow, SeriesRow
+
+FORGET_EVERY_MS = 3_600_000
+
+log = structlog.get_logger()
+
+
+class Folder:
+    """Implements `receiver.outbox.fold_log.Folding`. `want` alone may be called from the event loop."""
+
+    def __init__(
+        self,
+        allowlist: Allowlist,
+        identity: Identity,
+        registry: Registry,
+        on_forget: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Fold as `allowlist` says. `on_forget` is called when numbers are not valid any more."""
+        self.registry = registry
+        self._wanted = allowlist
+        self._identity = identity
+        self._on_forget = on_forget
+        self._fold: Fold | None = None
+        self._has_state = False
+        self._gone: list[SeriesRow] = []
+        self._forgot_at_ms = 0
+
+    def want(self, allowlist: Allowlist) -> None:
+        """Fold as this list says, from the next flush on; no record is taken before that."""
+        self._wanted = allowlist
+
+    @property
+    def fold(self) -> Fold:
+        """The fold, when it has been read."""
+        assert self._fold is not None
+        return self._fold
+
+    @property
+    def must_flush(self) -> bool:
+        """Whether the checkpoint on disk is not of the list that is wanted."""
+        return not self._has_state or self.fold.allowlist is not self._wanted
+
+    def restore(
+        self, state: bytes | None, series: Iterable[SeriesRow], log_rows: Iterable[LogRow], now_ms: int
+    ) -> None:  # fmt: skip
+        """Read everything again: the checkpoint, then the log, each row with its own clock."""
+        rows = list(series)
+        fold, self._has_state = self._decode(state, rows)
+        later = iter([row for row in rows if row[0] > fold.upto])
+        waiting = next(later, None)
+        for entry in log_rows:
+            while waiting and waiting[0] <= entry.upto:
+                fold.add_series(*waiting)
+                waiting = next(later, None)
+            whole = len(entry.records) - len(entry.records) % RECORD.size
+            fold.take(entry.records[:whole], entry.at_ms)
+        while waiting:
+            fold.add_series(*waiting)
+            waiting = next(later, None)
+        fold.windows.counts.clear()  # counted when it came
+        fold.windows.forget(now_ms)
+        self._fold, self._forgot_at_ms = fold, now_ms
+        if not self.registry.load(rows, fold.upto):
+            self._on_forget()
+
+    def _decode(self, state: bytes | None, rows: Sequence[SeriesRow]) -> tuple[Fold, bool]:
+        if not state:
+            return Fold(self._wanted, self._identity), False
+        try:
+            fold, is_whole = Fold.decode(state, self._identity, rows)
+            why = "" if is_whole else "it is of other outputs"
+        except Unusable as error:
+            fold, why = Fold(self._wanted, self._identity), str(error)
+        if why:
+            log.error("the fold's checkpoint cannot be used", error=why, hint=_ANEW)
+        return fold, not why
+
+    def unsaved(self) -> Sequence[SeriesRow]:
+        """Give the series that have no row yet."""
+        return self.registry.unsaved()
+
+    def saved(self, series: Sequence[SeriesRow]) -> None:
+        """Take in series that have their row now."""
+        self.registry.saved(len(series))
+        for number, labels in series:
+            self.fold.add_series(number, labels)
+
+    def take(self, records: bytes, now_ms: int) -> None:
+        """Fold records that are on disk."""
+        self.fold.take(records, now_ms)
+
+    def flush(
+        self, now_ms: int, series: Callable[[], Iterable[SeriesRow]], *, is_long: bool
+    ) -> Flush | None:
+        """Make items of what is over; where the list has changed, of what ends with the old one."""
+        if abs(now_ms - self._forgot_at_ms) > FORGET_EVERY_MS:
+            self._forgot_at_ms = now_ms
+            self.fold.windows.forget(now_ms)
+        if self.must_flush:
+            return self._change(now_ms, list(series()))
+        if not is_long and not self.fold.is_due(now_ms):
+            return None
+        return self._flush(self.fold.close(now_ms))
+
+    def _change(self, now_ms: int, rows: Sequence[SeriesRow]) -> Flush | None:
+        dead = self.fold.dead()
+        wanted = self._wanted
+        self._gone = [row for row in rows if row[0] in dead]
+        stay = [row for row in rows if row[0] not in dead]
+        if not rows and not self._has_state and not any(e.is_folded for e in wanted.entries):
+            return None  # nothing was ever folded, and nothing will be
+        self._fold, items = self.fold.changed_to(wanted, stay, now_ms)
+        return self._flush(items)
+
+    def _flush(self, items: Items) -> Flush:
+        flushed = len(items.lines)
+        totals = {("flushed", ""): flushed}
+        append = Append(cut(items.lines), items.oldest_ms, items.newest_ms, totals)
+        return Flush(append, self.fold.encode(), [number for number, _ in self._gone])
+
+    def flushed(self) -> None:
+        """Take note that the last flush is on disk: what is forgotten may be forgotten."""
+        self._has_state = True
+        if self._gone:
+            self.registry.forget(self._gone)
+            self._gone = []
+            self._on_forget()
+
+
+_ANEW = "Counters go on from their next samples; the windows that were open are lost. Report it, please."

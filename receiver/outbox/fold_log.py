@@ -1,0 +1,157 @@
+"""Records that wait to be folded: a log, a checkpoint, and the series that they speak of.
+
+In: the records of committed requests, as bytes. Out: the same, after a restart, and the
+items that a flush makes of them. Knows no record, no series and no window: `Folding` does.
+
+Theory of operation: a transaction that commits requests adds one row with all their
+records. When it is committed, and not before, the fold in memory takes them. A flush
+closes windows in memory, and writes their items, the new checkpoint and the end of the log in
+one transaction; where that fails memory is ahead of the disk, so it is thrown away and read
+again. Reading is the checkpoint and then the log, row by row with each row's own clock.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from receiver.outbox.batch import Append
+
+LONG_BYTES = 16 << 20
+"""A log is folded into a checkpoint at this length, whatever the windows say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What a flush writes: items, the state behind them, and the numbers of series that are gone."""
+
+    items: Append
+    state: bytes
+    gone: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """The records of one transaction. `upto` is the highest series number that was known then."""
+
+    at_ms: int
+    upto: int
+    records: bytes
+
+
+SeriesRow = tuple[int, bytes]
+
+
+class Folding(Protocol):
+    """What the records are for. All but the constructor runs in the outbox's thread."""
+
+    @property
+    def must_flush(self) -> bool:
+        """Whether records can only be taken after a flush: metrics.json has changed."""
+
+    def restore(
+        self, state: bytes | None, series: Iterable[SeriesRow], log: Iterable[LogRow], now_ms: int
+    ) -> None:
+        """Know what the disk knows."""
+
+    def unsaved(self) -> Sequence[SeriesRow]:
+        """Give the series that are to be written before any record of theirs."""
+
+    def saved(self, series: Sequence[SeriesRow]) -> None:
+        """Take note that they are on disk."""
+
+    def take(self, records: bytes, now_ms: int) -> None:
+        """Fold records that are on disk."""
+
+    def flush(
+        self, now_ms: int, series: Callable[[], Iterable[SeriesRow]], *, is_long: bool
+    ) -> Flush | None:
+        """Make items of what is over, if anything is; `is_long` wants a checkpoint anyway."""
+
+    def flushed(self) -> None:
+        """Take note that the last flush is on disk."""
+
+
+class FoldLog:
+    """The fold's tables."""
+
+    def __init__(self, folding: Folding) -> None:
+        """Know nothing yet; `read` does."""
+        self._folding = folding
+        self._is_read = False
+        self._unread: tuple[Sequence[SeriesRow], bytes, int] | None = None
+        self.size_bytes = 0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the log wants a checkpoint."""
+        return self.size_bytes >= LONG_BYTES
+
+    @property
+    def must_flush(self) -> bool:
+        """Whether a flush has to come before the next records."""
+        return self._folding.must_flush
+
+    def read(self, database: sqlite3.Connection, now_ms: int) -> None:
+        """Have the fold know what the disk knows, where it does not."""
+        if self._is_read:
+            return
+        row = database.execute("SELECT state FROM fold_state").fetchone()
+        log = [
+            LogRow(*row)
+            for row in database.execute("SELECT at_ms, upto, records FROM fold_log ORDER BY id")
+        ]
+        self._folding.restore(row and bytes(row[0]), _series(database), log, now_ms)
+        self.size_bytes = sum(len(row.records) for row in log)
+        self._is_read = True
+
+    def forget(self) -> None:
+        """Read anew before the next use: the disk is not what memory holds."""
+        self._is_read = False
+        self._unread = None
+
+    def write(self, database: sqlite3.Connection, records: bytes, now_ms: int) -> None:
+        """Write records, and the series that they speak of first; part of a transaction."""
+        series = self._folding.unsaved()
+        database.executemany("INSERT OR REPLACE INTO fold_series VALUES (?, ?)", series)
+        (upto,) = database.execute("SELECT IFNULL(MAX(number), 0) FROM fold_series").fetchone()
+        insert = "INSERT INTO fold_log (at_ms, upto, records) VALUES (?, ?, ?)"
+        database.execute(insert, (now_ms, upto, records))
+        self._unread = series, records, now_ms
+
+    def rolled_back(self) -> None:
+        """Forget what a transaction wrote that failed; memory never had it."""
+        self._unread = None
+
+    def committed(self) -> None:
+        """Fold what the last transaction wrote."""
+        if self._unread is None:
+            return
+        series, records, now_ms = self._unread
+        self._unread = None
+        self._folding.saved(series)
+        self._folding.take(records, now_ms)
+        self.size_bytes += len(records)
+
+    def flush(self, database: sqlite3.Connection, now_ms: int) -> Flush | None:
+        """Make items of what is over, if anything is. Memory is then ahead of the disk."""
+        return self._folding.flush(now_ms, lambda: _series(database), is_long=self.is_long)
+
+    @staticmethod
+    def write_flush(database: sqlite3.Connection, flush: Flush) -> None:
+        """Write the state of a flush, and end the log; part of the transaction with its items."""
+        database.execute("INSERT OR REPLACE INTO fold_state VALUES (1, ?)", (flush.state,))
+        database.execute("DELETE FROM fold_log")
+        delete = "DELETE FROM fold_series WHERE number = ?"
+        database.executemany(delete, ((number,) for number in flush.gone))
+
+    def flushed(self) -> None:
+        """Take note that a flush is committed."""
+        self.size_bytes = 0
+        self._folding.flushed()
+
+
+def _series(database: sqlite3.Connection) -> Iterator[SeriesRow]:
+    """Read the series, in the order of their numbers."""
+    query = "SELECT number, labels FROM fold_series ORDER BY number"
+    return ((number, bytes(labels)) for number, labels in database.execute(query))
