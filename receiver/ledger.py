@@ -72,9 +72,6 @@ def read_ledger(totals: Totals) -> Ledger:
             counts[word][reason] = count
         elif word in counts and not reason:
             counts[word] = count
-    if ("rendered", "") not in totals:  # an outbox from before the word was
-        ends = counts["accepted"] + sum(counts["rejected"].values()) + counts["expired"]
-        counts["rendered"] = ends + counts["pending"] - counts["flushed"]
     return Ledger(**counts)
 
 

@@ -19,6 +19,7 @@ import structlog
 
 from receiver import allocator
 from receiver.azure.connection_string import Connection
+from receiver.azure.envelope import Identity
 from receiver.azure.limits import EXPIRY_MS
 from receiver.config.followed_file import FollowedFile, Watch
 from receiver.config.selection import selector
@@ -28,6 +29,8 @@ from receiver.delivery.sender import Delivery
 from receiver.delivery.setup import open_delivery
 from receiver.errors import ReceiverError
 from receiver.events import Events
+from receiver.fold.folder import Folder
+from receiver.fold.registry import Registry
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
@@ -85,8 +88,26 @@ async def running(
     Raises: OutboxError, SettingsError where it cannot start.
     """
     key = connection.instrumentation_key
-    outbox = Outbox(settings.outbox_dir, settings.outbox_max_bytes, key, EXPIRY_MS, clock)
+    identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
     events, batches_changed = Events(clock), asyncio.Event()
+    loop, registry = asyncio.get_running_loop(), Registry(settings.fold_max_bytes)
+    metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
+    select = selector(settings, identity, metadata, registry)
+
+    def use(allowlist: Allowlist) -> None:
+        warn_of_suspicions(allowlist)
+        write_handler.pipeline = select(allowlist)
+        folder.want(allowlist)
+        committer.flush_soon()
+
+    def forget_series() -> None:
+        loop.call_soon_threadsafe(lambda: write_handler.pipeline.forget_series())  # noqa: PLW0108 - the one of then
+
+    metrics_json = _follow_metrics_json(settings, use, clock)
+    folder = Folder(metrics_json.value, identity, registry, forget_series)
+    outbox = Outbox(
+        settings.outbox_dir, settings.outbox_max_bytes, key, EXPIRY_MS, clock, folding=folder
+    )
     committer = Committer(outbox, events, batches_changed)
     committer.start()
     async with AsyncExitStack() as stack:
@@ -97,15 +118,7 @@ async def running(
         delivery = open_delivery(
             settings, connection, committer, stack, clock, events, batches_changed
         )
-        metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
-        select = selector(settings, key, metadata)
         observation = Sampling(clock)
-
-        def use(allowlist: Allowlist) -> None:
-            warn_of_suspicions(allowlist)
-            write_handler.pipeline = select(allowlist)
-
-        metrics_json = _follow_metrics_json(settings, use, clock)
         write_handler = WriteHandler(select(metrics_json.value), committer, observation.saw)
         server = Server(settings, write_handler, events)
         watch = Watch([metrics_json, server.access_rules], events)

@@ -1,6 +1,6 @@
 """How a selection is made of a list of wanted metrics, as the settings say.
 
-In: settings, and the key that items bear. Out: a function from each new metrics.json
+In: settings, and the identity that items bear. Out: a function from each new metrics.json
 to its `Pipeline`.
 """
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from receiver.azure.envelope import Identity
 from receiver.config.settings import Settings
+from receiver.fold.registry import Registry
+from receiver.fold.selection import Selection
 from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
@@ -15,10 +17,13 @@ from receiver.intake.pipeline import Pipeline
 
 
 def selector(
-    settings: Settings, key: str, metadata: MetadataBook
+    settings: Settings, identity: Identity, metadata: MetadataBook, registry: Registry
 ) -> Callable[[Allowlist], Pipeline]:
-    """Make what makes selections; all of them know the same `metadata`, which comes once in a while."""
-    identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
+    """Make what makes selections.
+
+    All of them know the same `metadata`, which comes once in a while, and the same numbers of
+    folded series.
+    """
     limits = Limits(
         decoded_bytes=settings.decoded_max_bytes,
         parsed_bytes=settings.parsed_max_bytes,
@@ -29,6 +34,8 @@ def selector(
     )
 
     def select(wanted: Allowlist) -> Pipeline:
-        return Pipeline(wanted, identity, settings.series_cache_bytes, limits, metadata)
+        selection = Selection(wanted, registry)
+        cache_bytes = settings.series_cache_bytes
+        return Pipeline(wanted, identity, cache_bytes, limits, metadata, selection=selection)
 
     return select

@@ -21,7 +21,7 @@ from receiver.azure.folded_item import (
 )
 from receiver.fold import checkpoint
 from receiver.fold.plan import Plan
-from receiver.fold.state import NEVER, NONE, Kind
+from receiver.fold.state import FORGOTTEN, NEVER, NONE, Kind
 from receiver.fold.windows import Closed, Windows
 from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
@@ -98,10 +98,15 @@ class Fold:
         is_whole = checkpoint.restore(document, raw, fold.plan, fold.windows)
         return fold, is_whole
 
-    def dead(self) -> set[int]:
-        """Name the series that are forgotten."""
+    def dead(self, *, unseen: bool = False) -> set[int]:
+        """Name the series that are forgotten; with `unseen` those too that were never seen."""
         series = self.plan.state.series
-        return {n for n, time_ms in enumerate(series.time_ms) if time_ms == NEVER and series.target[n] != NONE}  # fmt: skip
+        return {
+            number
+            for number, time_ms in enumerate(series.time_ms)
+            if series.target[number] != NONE
+            and (time_ms == FORGOTTEN or (unseen and time_ms == NEVER))
+        }
 
     def changed_to(
         self, allowlist: Allowlist, series: Iterable[tuple[int, bytes]], now_ms: int

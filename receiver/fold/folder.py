@@ -40,6 +40,7 @@ class Folder:
         self._fold: Fold | None = None
         self._has_state = False
         self._gone: list[SeriesRow] = []
+        self._unused: set[int] = set()
         self._forgot_at_ms = 0
 
     def want(self, allowlist: Allowlist) -> None:
@@ -77,7 +78,11 @@ class Folder:
         fold.windows.counts.clear()  # counted when it came
         fold.windows.forget(now_ms)
         self._fold, self._forgot_at_ms = fold, now_ms
-        if not self.registry.load(rows, fold.upto):
+        if (
+            not self.registry.is_loaded
+        ):  # no request is under way that could bring a sample of theirs
+            self._unused = fold.dead(unseen=True)
+        if not self.registry.load([row for row in rows if row[0] not in self._unused], fold.upto):
             self._on_forget()
 
     def _decode(self, state: bytes | None, rows: Sequence[SeriesRow]) -> tuple[Fold, bool]:
@@ -120,7 +125,8 @@ class Folder:
         return self._flush(self.fold.close(now_ms))
 
     def _change(self, now_ms: int, rows: Sequence[SeriesRow]) -> Flush | None:
-        dead = self.fold.dead()
+        dead = self.fold.dead() | self._unused
+        self._unused = set()
         wanted = self._wanted
         self._gone = [row for row in rows if row[0] in dead]
         stay = [row for row in rows if row[0] not in dead]

@@ -14,6 +14,8 @@ from enum import IntEnum
 
 NEVER = -(1 << 63)
 """No time: a series that was not seen, a window that is not open."""
+FORGOTTEN = NEVER + 1
+"""The time of a series that was seen and is forgotten: its number may be taken back."""
 NONE = -1
 SCRAPES = 4
 """Scrapes of which a mean still waits for samples: they come in several requests."""

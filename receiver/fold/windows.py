@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from receiver.fold.state import NEVER, NONE, SCRAPES, Kind, Part, State
+from receiver.fold.state import FORGOTTEN, NEVER, NONE, SCRAPES, Kind, Part, State
 from receiver.intake.entries import Entry, First
 
 RECORD = struct.Struct("<Iqd")
@@ -121,7 +121,7 @@ class Windows:
             self.state.targets.first_ms[series.target[number]] = time_ms
         last = series.value[number]
         series.time_ms[number], series.value[number] = time_ms, value
-        if last_ms == NEVER:
+        if last_ms <= FORGOTTEN:
             is_born = first_ms != NEVER and time_ms > first_ms
             self._take_first(number, time_ms, value, now_ms, is_born=is_born)
             return
@@ -416,10 +416,10 @@ class Windows:
         series, first_ms = self.state.series, self.state.targets.first_ms
         alive = set()
         for number, time_ms in enumerate(series.time_ms):
-            if time_ms < now_ms - FORGET_MS:
-                series.time_ms[number] = NEVER
-            else:
+            if time_ms >= now_ms - FORGET_MS:
                 alive.add(series.target[number])
+            elif time_ms != NEVER:  # one that was never seen may have its first sample under way
+                series.time_ms[number] = FORGOTTEN
         for target in range(len(first_ms)):
             if target not in alive:
                 first_ms[target] = NEVER

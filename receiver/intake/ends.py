@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+FOLD_FULL = "fold_full"
+WOULD_JOIN = "would_join"
+
 
 @dataclass(frozen=True, slots=True)
 class Ends:

@@ -26,7 +26,7 @@ from receiver.intake.decode import (
     decode_series,
     read_labels,
 )
-from receiver.intake.ends import Selection
+from receiver.intake.ends import FOLD_FULL, WOULD_JOIN, Selection
 from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
@@ -54,6 +54,8 @@ DROP_REASONS = {
     BAD_TIMESTAMP: "A time outside the years 1 to 9999.",
     NAME_TOO_LONG: "The metric's name has more than 1,024 characters.",
     NATIVE_HISTOGRAM: "A native histogram; Application Insights has no shape for it.",
+    FOLD_FULL: "A folded series that is new, while the fold has no room: RECEIVER_FOLD_MAX_BYTES.",
+    WOULD_JOIN: 'A raw series that "keep" or "drop" would make equal to another: its items could not be told apart.',
     INVALID_SERIES: "A sample of a series that was refused with 400: no name, a label twice, not UTF-8.",
 }
 """Why a sample was dropped here: the closed set of `receiver_samples_dropped_total{reason}`."""

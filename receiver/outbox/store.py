@@ -152,7 +152,7 @@ class Outbox:
     def _account_for_loss(self, database: sqlite3.Connection) -> None:
         """Count, in a ledger that begins anew, the items that waited in a database that is gone."""
         lost = self._pending
-        totals = ("received", "", lost), ("rejected", Damaged.reason, lost)
+        totals = ("received", "", lost), ("rendered", "", lost), ("rejected", Damaged.reason, lost)
         insert = "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         database.executemany(insert, totals)
         log.error(
@@ -312,6 +312,7 @@ class Outbox:
             if result is None:
                 taken.append(submission)
                 totals.update(submission.totals)
+                totals["rendered", ""] += submission.items
                 totals["pending", ""] += submission.items
                 self._repeats.remember(self._database, submission)
             results.append(result)

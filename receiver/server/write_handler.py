@@ -76,8 +76,8 @@ class WriteHandler:
         reply = _reply(outcome)
         totals = _totals(outcome)
         before = None
-        if outcome.chunks:
-            hold(sum(len(chunk.text) for chunk in outcome.chunks))
+        if outcome.chunks or outcome.folded:
+            hold(sum(len(chunk.text) for chunk in outcome.chunks) + len(outcome.folded))
             before = await self._committer.submit(
                 Append(
                     outcome.chunks,
@@ -86,6 +86,7 @@ class WriteHandler:
                     totals,
                     digest=digest(body, message),
                     answer=orjson.dumps(asdict(reply)),
+                    folded=outcome.folded,
                 )
             )
         else:
@@ -111,7 +112,11 @@ def digest(body: bytes, message: Message) -> bytes:
 
 
 def _totals(outcome: Outcome) -> Mapping[tuple[str, str], int]:
-    totals = {("received", ""): outcome.received, ("unselected", ""): outcome.unselected}
+    totals = {
+        ("received", ""): outcome.received,
+        ("unselected", ""): outcome.unselected,
+        ("folded", ""): outcome.folded_samples,
+    }
     return totals | {("dropped", reason): count for reason, count in outcome.dropped.items()}
 
 

@@ -28,9 +28,10 @@ RETRY_MAX = "0.1s"
 
 
 def metrics_json(folder: Path) -> Path:
-    """Write a metrics.json that selects nv_*."""
+    """Write a metrics.json that selects nv_*, unless there is one."""
     path = folder / "metrics.json"
-    path.write_text('{"customMetrics": ["nv_*"]}')
+    if not path.exists():
+        path.write_text('{"customMetrics": ["nv_*"]}')
     return path
 
 
@@ -62,9 +63,11 @@ async def read_status(session: aiohttp.ClientSession, url: str) -> dict[str, Any
     async with session.get(f"{url}/api/v1/status") as response:
         found: dict[str, Any] = await response.json()
     assert response.status == 200, found
-    ends = sum(found["dropped"].values()) + sum(found["rejected"].values())
-    total = found["unselected"] + ends + found["accepted"] + found["expired"] + found["pending"]
-    assert found["received"] == total, found
+    dropped, rejected = sum(found["dropped"].values()), sum(found["rejected"].values())
+    samples = found["unselected"] + dropped + found["folded"] + found["rendered"]
+    items = found["accepted"] + rejected + found["expired"] + found["pending"]
+    assert found["received"] == samples, found
+    assert found["rendered"] + found["flushed"] == items, found
     assert found["adds_up"], found
     return found
 

@@ -171,8 +171,7 @@ class FoldMachine(RuleBasedStateMachine):
     def made(self, samples: Sequence[tuple[int, int, float]], digest: bytes) -> Append:
         """Make what the pipeline makes of a request."""
         records, lines = [], []
-        totals: Counter[tuple[str, str]] = Counter(received=0)  # type: ignore[arg-type]
-        totals.clear()
+        totals: Counter[tuple[str, str]] = Counter()
         for number, at_ms, value in samples:
             labels = SERIES[number]
             name = labels["__name__"]
@@ -186,7 +185,6 @@ class FoldMachine(RuleBasedStateMachine):
                 totals["unselected", ""] += 1
             if raw:
                 lines.append(b'{"raw":%d}\n' % number)
-                totals["rendered", ""] += 1
         newest = max((at_ms for _, at_ms, _ in samples), default=0)
         return seal(
             Append(cut(lines), newest, newest, totals, digest, b"answer", folded=b"".join(records))
@@ -302,6 +300,7 @@ class FoldMachine(RuleBasedStateMachine):
     def kill(self) -> None:
         """The process is gone; another one begins."""
         self.outbox.close()
+        self.heard &= set(self.last)  # numbers that no sample ever had are given anew
         self.asked = set(self.heard)
         self.open()
 

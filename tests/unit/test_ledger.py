@@ -60,13 +60,6 @@ def test_one_sample_too_many_or_few_is_seen(field: str) -> None:
     assert not replace(LEDGER, rejected={"other": 4}).adds_up
 
 
-def test_an_outbox_from_before_a_word_adds_up() -> None:
-    """What was rendered then is what its items became."""
-    totals = {("received", ""): 9, ("unselected", ""): 4, ("accepted", ""): 3, ("pending", ""): 2}
-    assert read_ledger(totals).rendered == 5
-    assert read_ledger(totals).adds_up
-
-
 def test_the_difference_of_two_is_what_went_on_between() -> None:
     """By word and by reason; what waits may be less."""
     later = replace(
