@@ -1,5 +1,6 @@
 # receiver/native/binding.c, as Python sees it.
-from typing import final
+from array import array
+from typing import Any, final
 
 @final
 class Table:
@@ -41,3 +42,6 @@ def read(
     raw: bytes, version: int, unwanted: Table, series: Table, most: int, /
 ) -> Reading | None: ...
 def key(pairs: tuple[bytes, ...], /) -> bytes: ...
+def fold(
+    records: bytes, future_ms: int, now_ms: int, columns: tuple[array[Any], ...], /
+) -> tuple[bytes, int, int]: ...

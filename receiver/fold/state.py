@@ -11,6 +11,7 @@ Nothing is removed: a number stays what it is until the whole is built anew.
 from array import array
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 NEVER = -(1 << 63)
 """No time: a series that was not seen, a window that is not open."""
@@ -172,3 +173,15 @@ class State:
     outputs: Outputs = field(default_factory=Outputs)
     scrapes: Scrapes = field(default_factory=Scrapes)
     targets: Targets = field(default_factory=Targets)
+
+    def columns(self) -> "tuple[array[Any], ...]":
+        """List the columns in the order in which receiver/native/binding.c takes them."""
+        series, links, outputs, scrapes = self.series, self.links, self.outputs, self.scrapes
+        return (
+            series.time_ms, series.value, series.target, series.link,
+            self.targets.first_ms,
+            links.output, links.part, links.next,
+            outputs.kind, outputs.start_ms, outputs.every_ms, outputs.total, outputs.count,
+            outputs.least, outputs.most, outputs.touched_ms, outputs.scrapes,
+            scrapes.time_ms, scrapes.total, scrapes.count,
+        )  # fmt: skip

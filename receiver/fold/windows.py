@@ -21,9 +21,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 from receiver.fold.state import FORGOTTEN, NEVER, NONE, SCRAPES, Kind, Part, State
 from receiver.intake.entries import Entry, First
+
+if TYPE_CHECKING:
+    from array import array
+
+try:
+    from receiver import kernel
+except ImportError:
+    COMPILED: "Loop | None" = None
+else:
+    COMPILED = getattr(kernel, "fold", None)  # one of older sources has none
 
 RECORD = struct.Struct("<Iqd")
 """A sample on its way: the series' number, milliseconds, value."""
@@ -84,22 +95,31 @@ class Closed:
     most: float
 
 
-Loop = Callable[["Windows", bytes, int], None]
+Loop = Callable[[bytes, int, int, "tuple[array[Any], ...]"], tuple[bytes, int, int]]
+"""Takes the plain cases; hands back the records of all others, and counts repeats and resets."""
 
 
 class Windows:
     """The windows over a state. `entries` are what the outputs' `entry` counts in."""
 
-    def __init__(self, state: State, entries: Sequence[Entry]) -> None:
-        """Begin without any window behind the newest."""
+    def __init__(
+        self, state: State, entries: Sequence[Entry], loop: Loop | None = COMPILED
+    ) -> None:
+        """Begin without any window behind the newest. Without `loop` each sample is taken by itself."""
         self.state = state
         self.entries = entries
         self.older: dict[int, list[Window]] = {}
         self.older_count = 0
         self.counts: Counter[str] = Counter()
+        self._loop = loop
 
     def take(self, records: bytes, now_ms: int) -> None:
-        """Take samples in their order, one by one."""
+        """Take samples; those of a series in their order."""
+        if self._loop:
+            columns = self.state.columns()
+            records, repeated, resets = self._loop(records, now_ms + FUTURE_MS, now_ms, columns)
+            self.counts[REPEATED] += repeated
+            self.counts[RESET] += resets
         for number, time_ms, value in RECORD.iter_unpack(records):
             self.take_one(number, time_ms, value, now_ms)
 

@@ -10,6 +10,7 @@
 #endif
 #include <Python.h>
 
+#include "fold.h"
 #include "renderer.h"
 
 typedef struct {
@@ -549,6 +550,66 @@ static PyType_Spec rows_spec = {
     .slots = rows_slots,
 };
 
+/* ---- the fold ---- */
+
+enum { COLUMNS = 20 };
+
+/* Fold records; returns those handed back, and how many were repeated, and resets. */
+static PyObject *kernel_fold(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *records, *columns, *result = NULL;
+    long long future_ms, now_ms;
+    if (!PyArg_ParseTuple(args, "SLLO!", &records, &future_ms, &now_ms, &PyTuple_Type, &columns))
+        return NULL;
+    Span span;
+    if (span_from(records, &span))
+        return NULL;
+    if (PyTuple_Size(columns) != COLUMNS) {
+        PyErr_SetString(PyExc_TypeError, "the columns are a tuple of 20 arrays");
+        return NULL;
+    }
+    /* What an element takes, and the column whose length each has, as in receiver/fold/loop.py. */
+    static const uint8_t sizes[COLUMNS] = {8, 8, 4, 4, 8, 4, 1, 4, 1, 8, 8, 8, 8, 8, 8, 8, 4, 8, 8, 8};
+    static const uint8_t like[COLUMNS] = {0, 0, 0, 0, 4, 5, 5, 5, 8, 8, 8, 8, 8, 8, 8, 8, 8, 17, 17, 17};
+    Py_buffer views[COLUMNS];
+    int held = 0;
+    for (; held < COLUMNS; held++) {
+        if (PyObject_GetBuffer(PyTuple_GetItem(columns, held), &views[held], PyBUF_WRITABLE))
+            goto release;
+        if (views[held].len / sizes[held] != views[like[held]].len / sizes[like[held]]) {
+            held++;
+            PyErr_SetString(PyExc_ValueError, "columns of different lengths");
+            goto release;
+        }
+    }
+    {
+        Columns c = {
+            views[0].buf, views[1].buf, views[2].buf, views[3].buf, (size_t)views[0].len / 8,
+            views[4].buf, (size_t)views[4].len / 8,
+            views[5].buf, views[6].buf, views[7].buf, (size_t)views[5].len / 4,
+            views[8].buf, views[9].buf, views[10].buf, views[11].buf, views[12].buf, views[13].buf,
+            views[14].buf, views[15].buf, views[16].buf, (size_t)views[8].len,
+            views[17].buf, views[18].buf, views[19].buf, (size_t)views[17].len / 8,
+        };
+        Folded folded = {0, 0, NULL, 0, NULL};
+        folded.rest = malloc(left(span) ? left(span) : 1);
+        folded.deferred = calloc(c.series / 8 + 1, 1);
+        if (folded.rest && folded.deferred) {
+            fold_records(span.at, left(span), future_ms, now_ms, &c, &folded);
+            result = Py_BuildValue("y#nn", folded.rest, (Py_ssize_t)folded.rest_size,
+                                   (Py_ssize_t)folded.repeated, (Py_ssize_t)folded.resets);
+        } else {
+            PyErr_NoMemory();
+        }
+        free(folded.rest);
+        free(folded.deferred);
+    }
+release:
+    while (held-- > 0)
+        PyBuffer_Release(&views[held]);
+    return result;
+}
+
 /* ---- the module ---- */
 
 /* Spell a series' label pairs as a key of 2.0, so that the full parser knows what was recognised. */
@@ -587,6 +648,8 @@ static PyMethodDef kernel_functions[] = {
      "Open a request (bytes, version, unwanted names, known series, most series); None for an "
      "unusual one."},
     {"key", kernel_key, METH_O, "Spell label pairs as a key of the known series."},
+    {"fold", kernel_fold, METH_VARARGS,
+     "Fold records (bytes, latest time, our time, columns): those handed back, repeats, resets."},
     {NULL, NULL, 0, NULL},
 };
 

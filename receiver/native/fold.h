@@ -1,0 +1,53 @@
+/* Samples into windows: the plain cases of receiver/fold/windows.py, compiled.
+
+   What is plain: a series that was seen, of a target that is watched, whose sample falls into the
+   newest window of each output that it feeds. All else is handed back, with whatever follows of the
+   same series, for Python to judge; so the rules stand in one place.
+
+   The columns are those of receiver/fold/state.py. Indices are checked before they are used.
+*/
+#ifndef FOLD_H
+#define FOLD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RECORD_SIZE = 20, SCRAPES = 4 };
+enum { KIND_LAST, KIND_AGGREGATE, KIND_DELTA, KIND_MEAN };
+#define NEVER INT64_MIN
+#define FORGOTTEN (INT64_MIN + 1)
+
+typedef struct {
+    int64_t *time;
+    double *value;
+    const int32_t *target, *link;
+    size_t series;
+    const int64_t *first;
+    size_t targets;
+    const int32_t *output;
+    const int8_t *part;
+    const int32_t *next;
+    size_t links;
+    const int8_t *kind;
+    const int64_t *start, *every;
+    double *total, *count, *least, *most;
+    int64_t *touched;
+    const int32_t *scrapes;
+    size_t outputs;
+    int64_t *scrape_time;
+    double *scrape_total, *scrape_count;
+    size_t places;
+} Columns;
+
+typedef struct {
+    size_t repeated, resets;
+    uint8_t *rest;     /* records handed back; room for all of them */
+    size_t rest_size;
+    uint8_t *deferred; /* a bit a series: what follows of it is handed back too */
+} Folded;
+
+/* Fold records of RECORD_SIZE, in their order. */
+void fold_records(const uint8_t *records, size_t size, int64_t future_ms, int64_t now_ms,
+                  Columns *columns, Folded *folded);
+
+#endif
