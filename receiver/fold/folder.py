@@ -15,7 +15,7 @@ from receiver.fold.registry import Registry
 from receiver.fold.windows import RECORD
 from receiver.intake.metrics_json import Allowlist
 from receiver.outbox.batch import Append, cut
-from receiver.outbox.fold_log import Flush, LogRow, SeriesRow
+from receiver.outbox.folding import Flush, LogRow, SeriesRow
 
 FORGET_EVERY_MS = 3_600_000
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Folder:
-    """Implements `receiver.outbox.fold_log.Folding`. `want` alone may be called from the event loop."""
+    """Implements `receiver.outbox.folding.Folding`. `want` alone may be called from the event loop."""
 
     def __init__(
         self,

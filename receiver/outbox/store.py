@@ -40,7 +40,8 @@ from receiver.outbox.batch import (
 from receiver.outbox.dead_letters import bury, latest
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
-from receiver.outbox.fold_log import Folding, FoldLog
+from receiver.outbox.fold_log import FoldLog
+from receiver.outbox.folding import Folding
 
 EXPIRE_BATCHES = 64
 """Batches that one transaction gives up for their age: more would keep requests waiting."""
