@@ -23,6 +23,7 @@ cp LICENSE /build/NOTICE "$documents/"
 cp /build/healthcheck /opt/receiver/healthcheck
 cp -a /opt/receiver /out/receiver/opt/receiver
 cp receiver/config/default_metrics.json /out/receiver/etc/receiver/metrics.json
+cp receiver/config/folded_metrics.json /out/receiver/etc/receiver/metrics.folded.json
 ln -s /opt/receiver/bin/appinsights-receiver /out/receiver/usr/local/bin/appinsights-receiver
 if [ -d /out/telemetry ]; then
     cp /out/telemetry/etc/prometheus/prometheus.yml /out/telemetry/opt/telemetry/prometheus.yml

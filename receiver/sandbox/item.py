@@ -92,7 +92,7 @@ class Checker:
         value = fields.number(point, "value", "DataPoint")
         if value is None:
             raise RefusedItemError(limits.missing("value", "DataPoint", "number"))
-        spread = _spread(point)
+        spread = _spread(point, value)
         return Item(name, properties, tags, ikey, namespace, time_ms, value, spread, ignored_points)
 
     def _time_ms(self, envelope: Fields) -> int:
@@ -195,7 +195,7 @@ def _kind(point: Fields) -> None:
         raise RefusedItemError(limits.wrong_type("kind", "DataPoint", "DataPointType", kind))
 
 
-def _spread(point: Fields) -> Spread | None:
+def _spread(point: Fields, value: float) -> Spread | None:
     count = fields.integer(point, "count", "DataPoint")
     low = fields.number(point, "min", "DataPoint")
     high = fields.number(point, "max", "DataPoint")
@@ -203,4 +203,9 @@ def _spread(point: Fields) -> Spread | None:
     if low is None and high is None and std_dev is None and (count is None or count == 1):
         return None
     # The service counts an absent or non-positive count as 1.
-    return Spread(count if count is not None and count > 0 else 1, low, high, std_dev)
+    spread = Spread(count if count is not None and count > 0 else 1, low, high, std_dev)
+    mean = value / spread.count
+    slack = abs(mean) * 1e-9  # both sides were computed
+    if (low is not None and mean < low - slack) or (high is not None and mean > high + slack):
+        raise RefusedItemError(limits.not_between(low, mean, high))
+    return spread

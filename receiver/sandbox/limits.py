@@ -127,6 +127,14 @@ def wrong_type(field: str, owner: str, expected: str, value: object) -> str:
     )
 
 
+def not_between(low: float | None, mean: float, high: float | None) -> str:
+    """Say that an aggregate contradicts itself; the service takes it, and draws nonsense."""
+    return (
+        "106: Field 'value' on type 'DataPoint' is of incorrect value. "
+        f"Expected: min <= value / count <= max, Actual: {low} <= {mean} <= {high}"
+    )
+
+
 def missing(field: str, owner: str, expected: str) -> str:
     """Say that a required field is absent or empty."""
     return (

@@ -68,11 +68,13 @@ class Series:
         self.items += 1
         self.stored += 1
         self.sequence = sequence
+        # What a chart shows of an aggregate is its mean.
+        value = item.value / item.spread.count if item.spread else item.value
         if item.time_ms >= self.latest_ms:
             self.latest_ms = item.time_ms
-            self.latest_value = item.value
+            self.latest_value = value
         self.history_ms.append(item.time_ms)
-        self.history_values.append(item.value)
+        self.history_values.append(value)
         if len(self.history_ms) >= 2 * HISTORY_POINTS:
             del self.history_ms[:HISTORY_POINTS]
             del self.history_values[:HISTORY_POINTS]

@@ -21,6 +21,9 @@ DEFAULT_MAX_SERIES_BYTES = 512 << 20
 _CHUNK_ITEMS = 4_096
 
 
+WINDOW_MS = 60_000
+
+
 class StoredItem(NamedTuple):
     """One accepted item; `request` is the number of the request that brought it."""
 
@@ -64,6 +67,8 @@ class Store:
         self.series_bytes = 0
         self.items = 0
         self.items_evicted = 0
+        self.copies = 0
+        """Items of a whole minute that their series had already: an answer was lost, or a fault."""
         self.sequence = 0  # items added since the start, never set back
         self.generation = 0  # counts the times that series were forgotten
         self._next_series_id = 1
@@ -83,6 +88,8 @@ class Store:
             series = self._series.get(key) or self._new_series(key, item)
             self.sequence += 1
             before = series.size_bytes
+            if item.time_ms % WINDOW_MS == 0 and item.time_ms in series.history_ms:
+                self.copies += 1
             series.take(item, self.sequence)  # before an eviction could take its last item
             self.series_bytes += series.size_bytes - before
             self._append(series, item, request)

@@ -213,6 +213,7 @@ def _counters(sandbox: Sandbox) -> dict[str, Any]:
         "instrumentation_key": INSTRUMENTATION_KEY,
         "items_stored": store.items,
         "items_evicted": store.items_evicted,
+        "copies": store.copies,
         "max_items": store.max_items,
         "series": store.series,
         "faults_waiting": len(sandbox.script.listing()),

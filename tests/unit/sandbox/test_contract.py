@@ -359,3 +359,24 @@ def test_more_items_can_be_refused_afterwards() -> None:
     assert (some.status, list(some.accepted)) == (206, [1])
     assert [(error.index, error.status) for error in some.errors] == [(0, 429), (2, 400)]
     assert some.refusing([ItemError(1, 503, "later")]).status == 400
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_taken"),
+    [
+        ({"value": 10.0, "count": 4, "min": 1, "max": 4}, True),
+        ({"value": 0.3, "count": 3, "min": 0.1, "max": 0.1}, True),  # 0.3 / 3 is not 0.1
+        ({"value": 10.0, "count": 4, "min": 3, "max": 4}, False),
+        ({"value": 10.0, "count": 4, "max": 2}, False),
+        ({"value": 10.0, "count": 2**31, "min": 0, "max": 4}, False),
+    ],
+)
+def test_an_aggregate_lies_between_its_least_and_most(
+    numbers: dict[str, float],
+    is_taken: bool,  # noqa: FBT001
+) -> None:
+    """A mean outside of them, and a count beyond int32, are a sender's fault."""
+    document = envelope()
+    document["data"]["baseData"]["metrics"] = [{"name": "a", "kind": "Aggregation", **numbers}]
+
+    assert bool(judged(document).accepted) is is_taken

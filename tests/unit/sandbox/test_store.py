@@ -171,3 +171,15 @@ def test_series_are_bounded_in_bytes() -> None:
     assert store.series == 1
     store.clear()
     assert store.series_bytes == 0
+
+
+def test_an_aggregate_is_drawn_as_its_mean_and_copies_are_counted() -> None:
+    """Azure's Avg is Sum / Count; two items of one series and minute are a copy, or a fault."""
+    store = Store()
+    aggregate = item("a", 60_000, 10.0)._replace(spread=Spread(4, 1, 4, None))
+    store.add([aggregate, item("a", 60_001, 3.0), item("a", 60_001, 3.0)], request=1)
+    [series] = store.latest()
+    assert series.history() == [(60_000, 2.5), (60_001, 3.0), (60_001, 3.0)]
+    assert store.copies == 0
+    store.add([aggregate, item("b", 60_000)], request=2)
+    assert store.copies == 1
