@@ -75,3 +75,11 @@ def test_each_reason_has_a_meaning_and_something_to_do(reason: str) -> None:
 
     assert meaning.endswith(".")
     assert hint.endswith(".")
+
+
+def test_letters_for_one_answer_are_bounded_in_bytes(tmp_path: Path) -> None:
+    """The newest, as many as fit; one in any case."""
+    item = "x" * 400_000
+    outbox = fill(tmp_path, *(DeadLetter(400, f"{number}", item) for number in range(10)))
+    assert [message for _, _, message, _ in outbox.dead_letters(1000)] == ["9", "8"]
+    outbox.close()

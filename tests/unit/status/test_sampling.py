@@ -164,3 +164,39 @@ def test_tap_opens_when_asked() -> None:
     flow.clock.now += observation.WATCHED_SECONDS + 1
     flow.observation.digest()
     assert not list(flow.observation.tapped(0))
+
+
+def test_the_tap_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long labels make it shorter; what is left is the latest."""
+    monkeypatch.setattr(observation, "TAP_BYTES", 100_000)
+    flow = Flow()
+    list(flow.observation.tapped(0))
+    for number in range(100):
+        flow.take(("nv_a", "x" * 5_000, float(number)))
+        flow.observation.digest()
+    tapped = list(flow.observation.tapped(0))
+    assert tapped[-1].value == 99.0
+    assert 90_000 < sum(each.size_bytes for each in tapped) <= 100_000
+
+
+def test_labels_that_are_kept_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past it a series counts with its metric, long labels are let go, and it is said."""
+    monkeypatch.setattr(observation, "LABELS_BYTES", 100_000)
+    flow = Flow()
+    for number in range(50):
+        flow.take(("nv_a", f"{number}" + "x" * 5_000, float(number)))
+        flow.observation.digest()
+    metric = flow.observation.metrics["nv_a"]
+    kept = sum(observation.text_bytes(series.labels) for series in metric.series.values())
+    assert 90_000 < kept <= 100_000
+    assert not flow.observation.series_are_all_counted
+    assert metric.last is not None
+    assert metric.last.value == 49.0
+    assert metric.last.labels == {}
+    flow.clock.now += 2 * observation.GONE_SECONDS
+    flow.observation.digest()
+    assert not metric.series
+    flow.take(("nv_a", "x" * 5_000, 1.0))
+    flow.observation.digest()
+    assert len(metric.series) == 1
+    assert flow.observation.series_are_all_counted

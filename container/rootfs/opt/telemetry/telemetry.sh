@@ -18,6 +18,13 @@ stand_back() { # MiB of memory
     renice -n 10 -p $$ >/dev/null 2>&1 || true
 }
 
+# The receiver alone sends anything: Triton, the models in it and Prometheus have no use for
+# its secrets, and a crash report or a printed environment would show them.
+forget_secrets() {
+    unset APPLICATIONINSIGHTS_CONNECTION_STRING APPLICATIONINSIGHTS_CONNECTION_STRING_FILE \
+        INSTRUMENTATION_KEY INSTRUMENTATION_KEY_FILE APPLICATIONINSIGHTS_AUTHENTICATION_STRING
+}
+
 wait_before_restart() { # NAME
     delay=$(cat "$TELEMETRY_STATE/restarts/$1.delay" 2>/dev/null || echo 0)
     [ "$delay" = 0 ] || sleep "$delay"
