@@ -50,7 +50,7 @@ RETRY_AFTER_SECONDS = 5
 RETRY_AFTER_LIMIT_SECONDS = 80
 OPEN_PATHS = ("/-/healthy", "/-/ready")
 """What may be asked without credentials: health checks have none."""
-PAGE_BYTES = 16 << 20
+PAGE_BYTES = 8 << 20
 """What making a page may take: its rows, and their JSON."""
 DECODED_TIMES = 4
 """What a request takes at most while it is at work, in its decoded size; see tests/hostile."""
@@ -230,11 +230,17 @@ class App:
         now = asyncio.get_running_loop().time
         with self._bounds.admission.enter(lambda: limit.reschedule(now())) as lease:
             body = await self._body(request, lease, limit)
-            self._bounds.memory.refuse_without(DECODED_TIMES * declared_length(body))
+            self._refuse_without_memory(body)
             lease.work()
             if guard := self.guard_of(request.transport):
                 guard.begin_work()
             return await self._write_handler.take(body, message, lease.hold)
+
+    def _refuse_without_memory(self, body: bytes) -> None:
+        """Refuse a body that memory may be too short for; one that is too large is never taken."""
+        length = declared_length(body)
+        if length <= self._write_handler.pipeline.limits.decoded_bytes:
+            self._bounds.memory.refuse_without(DECODED_TIMES * length)
 
     async def _body(self, request: web.Request, lease: Lease, limit: asyncio.Timeout) -> bytes:
         """Read the body while it comes in time and there is room for it."""

@@ -70,6 +70,8 @@ class Listener:
         Raises: SettingsError.
         """
         self._socket = listen(address)
+        # What is accepted inherits it; set there, a peer that has gone already could be an error.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         allow(self._limits.connections)
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._accepting = self._loop.create_task(self._accept(self._socket), name="accept")
@@ -100,7 +102,6 @@ class Listener:
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             self.counts.accepted += 1
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             if self.connections >= room_for(self._limits.connections) and not self._give_up_one():
                 self.note("no_place")
                 connection.close()

@@ -5,8 +5,10 @@ page may see all of this, and have metrics.json read again; nothing else can be 
 Described in docs/http-api.md.
 """
 
+import asyncio
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from fnmatch import translate
@@ -29,6 +31,9 @@ from receiver.text import printable
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 200, 5_000
 TAP_LIMIT = 500
+MATCH_LIMIT = 256
+"""A pattern of thousands of stars takes a third of a second to compile."""
+RETRY_PAUSE_SECONDS = 1.0
 TAP_BYTES = 1 << 20
 """Of the items in one answer; `after` in it says where the next goes on."""
 
@@ -71,8 +76,15 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
             return web.Response(status=422, text=f"{text}\n")
         return web.Response(text="What is in force is what is on disk.\n")
 
+    tried_at = -math.inf
+
     async def retry(_: web.Request) -> web.Response:
-        """Try delivery at once, after a fix."""
+        """Try delivery at once, after a fix; once in a second, however often it is asked for."""
+        nonlocal tried_at
+        now = asyncio.get_running_loop().time()
+        if now - tried_at < RETRY_PAUSE_SECONDS:
+            return web.Response(text="Delivery was tried a moment ago.\n")
+        tried_at = now
         if monitor.retry_now():
             return web.Response(text="Delivery is tried again now.\n")
         return web.Response(text="Delivery was not waiting.\n")
@@ -147,6 +159,8 @@ class _Shown:
 def matcher(text: str) -> Callable[[str], bool]:
     """Make a test of names: a glob, or words that all must occur in the name."""
     text = text.strip().lower()
+    if len(text) > MATCH_LIMIT:
+        raise web.HTTPBadRequest(text=f"match has more than {MATCH_LIMIT} characters\n")
     if "*" in text or "?" in text:
         pattern = re.compile(translate(text))
         return lambda name: bool(pattern.match(name.lower()))
@@ -161,7 +175,8 @@ def _number(request: web.Request, name: str, default: float) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number < 1e15:
-        raise web.HTTPBadRequest(text=f"{name}={text[:40]} is not a number of at least 0\n")
+        shown = printable(text[:40])
+        raise web.HTTPBadRequest(text=f"{name}={shown} is not a number of at least 0\n")
     return number
 
 
