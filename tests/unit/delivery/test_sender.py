@@ -5,12 +5,14 @@ from collections.abc import Callable
 from email.utils import formatdate
 
 import pytest
+from multidict import CIMultiDict
 
 from receiver.azure.policy import Action
 from receiver.delivery.http_connection import Answer
 from receiver.delivery.sender import DISK_RETRY_SECONDS
 from receiver.errors import Unreachable
 from receiver.outbox.batch import Batch
+from tests.golden.answers import ROWS, SERVICE, Row
 from tests.unit.delivery.bench import EPOCH, POISON, Bench, Said, accepted, line, own
 from tests.unit.delivery.jumping import run
 
@@ -88,6 +90,26 @@ def test_whoever_refuses_all_gets_a_handful_of_requests_a_minute(
         assert bench.most_a_minute([at for at, _ in bench.posts]) <= 12
         assert len(bench.posts) <= 60
         assert sum(batch.items for batch in bench.outbox.batches.values()) == items
+        assert bench.outbox.totals.total() == 0
+
+    run(main())
+
+
+OTHERS = {row.name: row for row in ROWS if row.who != SERVICE}
+
+
+@pytest.mark.parametrize("row", OTHERS.values(), ids=OTHERS)
+def test_whoever_answers_in_the_service_s_place_gets_a_handful_too(row: Row) -> None:
+    """Each answer of docs/answers.md that is not the service's, for ever: nothing ends, few requests."""
+
+    async def main() -> None:
+        bench = Bench(lambda _: Answer(row.status, CIMultiDict(row.headers), row.received))
+        for number in range(20):
+            bench.add(*map(line, range(10 * number, 10 * number + 10)))
+        await bench.run(HOUR, step_seconds=60)
+        assert bench.most_a_minute([at for at, _ in bench.posts]) <= 12
+        assert len(bench.posts) <= 60
+        assert sum(batch.items for batch in bench.outbox.batches.values()) == 200
         assert bench.outbox.totals.total() == 0
 
     run(main())
