@@ -16,16 +16,20 @@ DEFAULT_SECONDS = 12 * 3600.0
 """How long a redirect holds when the answer does not say. Source: the official SDKs."""
 SHORTEST_SECONDS = 1.0
 """A redirect that may not be cached holds still for the POST that it answers."""
-_DOMAINS = tuple(
-    f".{domain}.{cloud}"
-    for cloud in ("com", "us", "cn")
-    for domain in (
-        "monitor.azure",
-        "services.visualstudio",
-        "applicationinsights.azure",
-        "livediagnostics.monitor.azure",
-    )
+_CLOUDS = (
+    (
+        ".monitor.azure.com",
+        ".services.visualstudio.com",
+        ".applicationinsights.azure.com",
+        ".applicationinsights.microsoft.com",
+    ),
+    (".monitor.azure.us", ".applicationinsights.azure.us", ".applicationinsights.us"),
+    (".monitor.azure.cn", ".applicationinsights.azure.cn"),
 )
+"""The service's own domains, cloud by cloud: no redirect leads from one cloud to another.
+
+Source: the official SDKs' lists, and the endpoints that older connection strings name.
+"""
 
 
 class Route:
@@ -75,5 +79,4 @@ class Route:
             return False
         if host == old.hostname:
             return True
-        domain = next((each for each in _DOMAINS if host.endswith(each)), None)
-        return bool(domain) and (old.hostname or "").endswith(_DOMAINS)
+        return any(host.endswith(own) and (old.hostname or "").endswith(own) for own in _CLOUDS)

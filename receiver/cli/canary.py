@@ -5,12 +5,12 @@ called `appinsights_receiver_doctor`, which is billed like any other.
 """
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import orjson
 
@@ -24,9 +24,10 @@ from receiver.azure.verdict import Verdict, judge
 from receiver.cli.findings import Finding, Mark
 from receiver.config.settings import Settings
 from receiver.delivery.http_connection import Answer
+from receiver.delivery.proxy import proxy_of
 from receiver.delivery.setup import open_sender
 from receiver.delivery.transport import Transport
-from receiver.errors import Unreachable
+from receiver.errors import SettingsError, Unreachable
 from receiver.outbox.batch import compress
 from receiver.status.diagnosis import CLOCK_SECONDS
 from receiver.text import span
@@ -43,10 +44,13 @@ _WHAT = {
 
 def look_up(connection: Connection) -> Finding:
     """Resolve the endpoint's name."""
-    parts = urlsplit(connection.endpoint)
-    host = parts.hostname or ""
-    if parts.scheme in getproxies() and not proxy_bypass(host):
-        return Finding("dns", Mark.SKIP, f"a proxy resolves names: {parts.scheme.upper()}_PROXY is set")  # fmt: skip
+    host = urlsplit(connection.endpoint).hostname or ""
+    try:
+        proxy = proxy_of(connection.track_url, os.environ)
+    except SettingsError as error:
+        return Finding("dns", Mark.FAIL, str(error), "Mend the variable; NO_PROXY names the hosts that need no proxy.")  # fmt: skip
+    if proxy:
+        return Finding("dns", Mark.SKIP, f"the proxy {proxy.address} ({proxy.variable}) leads to {host}, and resolves its name")  # fmt: skip
     try:
         found = {
             str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -54,7 +58,9 @@ def look_up(connection: Connection) -> Finding:
     except OSError as error:
         fix = "Check the connection string's endpoint, and this machine's DNS."
         return Finding("dns", Mark.FAIL, f"{host} cannot be resolved: {error.strerror}", fix)
-    return Finding("dns", Mark.OK, f"{host} is {', '.join(sorted(found)[:3])}")
+    return Finding(
+        "dns", Mark.OK, f"{host} is {', '.join(sorted(found)[:3])}, reached without a proxy"
+    )
 
 
 async def send_canary(settings: Settings, connection: Connection) -> list[Finding]:

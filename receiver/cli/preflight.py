@@ -16,6 +16,7 @@ from receiver.cli.findings import Finding, Mark
 from receiver.config.contradictions import contradictions
 from receiver.config.file_modes import file_warnings
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
+from receiver.delivery.proxy import proxy_of
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
@@ -100,6 +101,7 @@ def _destination(settings: Settings, found: Preflight) -> None:
             found.fail("destination", "there is nowhere to deliver to", NO_DESTINATION)
         else:
             found.well("destination", f"delivers to {found.connection.track_url}")
+            _way(found.connection, found)
     try:
         authentication = entra.parse(settings.authentication_string)
         if authentication and found.connection:
@@ -107,6 +109,17 @@ def _destination(settings: Settings, found: Preflight) -> None:
             found.well("sign-in", "with Microsoft Entra ID")
     except SettingsError as error:
         found.fail("sign-in", error)
+
+
+def _way(connection: Connection, found: Preflight) -> None:
+    """Say which proxy the items go through."""
+    try:
+        proxy = proxy_of(connection.track_url, os.environ)
+    except SettingsError as error:
+        found.fail("proxy", error)
+    else:
+        way = f"through {proxy.address}, by {proxy.variable}" if proxy else "none is set"
+        found.well("proxy", way)
 
 
 def _outbox(directory: Path, found: Preflight) -> None:

@@ -205,7 +205,6 @@ class Delivery:
             answer = await self._transport.post(body)
         except Unreachable as error:
             self.counts.attempts["unreachable"] += 1
-            self._transport.route.forget()
             refusal = Verdict(Action.RETRY, reason=error.cause, hint=error.hint)
             await self._refused(batch, refusal, started_at)
             return
@@ -216,8 +215,6 @@ class Delivery:
             case Action.SETTLE | Action.UNCONFIRMED:
                 await self._judged(batch, verdict, started_at)
             case _:
-                if verdict.action is Action.BLOCKED:
-                    self._transport.route.forget()
                 await self._refused(batch, verdict, started_at)
 
     def _judge(self, batch: Batch, answer: Answer) -> Verdict:
@@ -254,6 +251,8 @@ class Delivery:
 
     async def _refused(self, batch: Batch, verdict: Verdict, started_at: float) -> None:
         """Keep a batch that was refused as a whole, and let others have their turn."""
+        if verdict.action not in _ABOUT_THE_RATE:
+            self._transport.route.forget()  # a redirect may lead to where nothing is taken
         divide = self._wait(batch, verdict, verdict.action, started_at)
         if divide or verdict.action is Action.SPLIT:
             await self._put_back(batch, halves(batch), first=True)

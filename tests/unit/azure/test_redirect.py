@@ -35,6 +35,12 @@ def follow(start: str, location: str) -> str | None:
         (AZURE, "https://WESTUS.IN.ApplicationInsights.Azure.com/v2.1/track"),
         ("https://dc.applicationinsights.azure.cn/v2.1/track", "https://x.monitor.azure.cn/t"),
         ("https://dc.applicationinsights.us/v2.1/track", "https://dc.applicationinsights.us:444/t"),
+        (
+            "https://dc.applicationinsights.us/v2.1/track",
+            "https://usgovvirginia-1.in.applicationinsights.azure.us/v2.1/track",
+        ),
+        ("https://dc.applicationinsights.microsoft.com/v2.1/track", AZURE),
+        (AZURE, "https://dc.applicationinsights.microsoft.com/v2.1/track"),
         ("https://gate.example/v2.1/track", "https://gate.example:8443/other"),
         ("http://127.0.0.1:1/v2.1/track", "http://127.0.0.1:2/v2.1/track"),
         ("http://gate.example/v2.1/track", "https://gate.example/v2.1/track"),
@@ -49,6 +55,10 @@ def test_the_same_host_and_azure_s_own_are_followed(start: str, location: str) -
     ("start", "location"),
     [
         (AZURE, "https://evil.example/v2.1/track"),
+        (AZURE, "https://usgovvirginia-1.in.applicationinsights.azure.us/v2.1/track"),
+        (AZURE, "https://evilapplicationinsights.microsoft.com/v2.1/track"),
+        (AZURE, "https://applicationinsights.us/v2.1/track"),
+        ("https://dc.applicationinsights.us/v2.1/track", AZURE),
         (AZURE, "https://applicationinsights.azure.com.evil.example/v2.1/track"),
         (AZURE, "https://evilapplicationinsights.azure.com/v2.1/track"),
         (AZURE, "https://x.azure.com/v2.1/track"),

@@ -293,3 +293,30 @@ def test_what_could_not_be_done_is_json_too(capsys: pytest.CaptureFixture[str]) 
     ):
         assert main([*arguments, "--json"]) == code
         assert said in json.loads(capsys.readouterr().out)["errors"][0]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("http://user:secret@proxy.example:3128", "through http://proxy.example:3128, by https_proxy"),
+        ("socks5://proxy.example:1080", "https_proxy"),
+    ],
+)  # fmt: skip
+def test_check_says_which_proxy_the_items_go_through(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], proxy: str, words: str
+) -> None:
+    """Without its password; one that cannot be used is an error by its name."""
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    key = "00000000-0000-0000-0000-000000000000"
+    main(
+        [
+            "check",
+            "--connection-string",
+            f"InstrumentationKey={key};IngestionEndpoint=https://a.example",
+        ]
+    )
+    said = capsys.readouterr()
+    assert words in said.out + said.err
+    assert "secret" not in said.out + said.err

@@ -388,3 +388,27 @@ def test_a_defect_of_ours_stops_nobody_else() -> None:
         assert len(bench.posts_with(POISON)) < 10
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("said", "forgets"),
+    [
+        (Answer(503, {}, b""), True),
+        (Answer(404, {}, PAGE), True),
+        (Answer(413, {}, PAGE), True),
+        (Unreachable("no answer in time", "?"), True),
+        (Answer(429, {}, b""), False),
+        (Answer(439, {}, b""), False),
+        (own(200, 1), False),
+    ],
+)
+def test_a_redirect_that_leads_to_a_refusal_is_given_up(said: Said, forgets: bool) -> None:  # noqa: FBT001
+    """The configured host is asked again, and may redirect again; a full quota is one anywhere."""
+
+    async def main() -> None:
+        bench = Bench(lambda _: said)
+        bench.add(line(0))
+        await bench.run(5)
+        assert bool(bench.forgotten) is forgets
+
+    run(main())
