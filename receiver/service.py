@@ -88,7 +88,9 @@ async def running(
     Raises: OutboxError, SettingsError where it cannot start.
     """
     key = connection.instrumentation_key
-    identity = Identity(key, settings.host, settings.cloud_role, settings.cloud_role_instance)
+    identity = Identity(
+        key, settings.host, settings.cloud_role, settings.cloud_role_instance, settings.slim_items
+    )
     events, batches_changed = Events(clock), asyncio.Event()
     loop, registry = asyncio.get_running_loop(), Registry(settings.fold_max_bytes)
     metadata = MetadataBook()  # types and units come once in a while: a new list knows them too

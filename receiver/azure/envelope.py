@@ -40,6 +40,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0")  # noqa: S104 - compared with, not bound
 
 
+_TAG_OF = {"job": "ai.cloud.role", "instance": "ai.cloud.roleInstance"}
+"""Which tag says what a label says, unless a setting or the host's name stands there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who sends: the key of the resource, and what names role and instance.
@@ -47,12 +51,16 @@ class Identity:
     A role or role instance that is set holds for every item. One that is empty is
     taken from the series: its `job` and its `instance`; an instance on loopback
     says nothing about the machine, so `host` stands in for it.
+
+    Of `slim` items a label is left out of the properties where role or role instance is
+    that very text: nothing is lost, and it is billed once.
     """
 
     instrumentation_key: str
     host: str
     role: str = ""
     role_instance: str = ""
+    slim: bool = False
 
     def tags(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Name the role and instance of a series' items."""
@@ -122,12 +130,14 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
         return Template(b"")
     properties: dict[str, str] = {}
     cut = 0
+    tags = identity.tags(labels)
     for label in order_labels(labels):
+        if identity.slim and labels[label] == tags.get(_TAG_OF.get(label, "")):
+            continue
         key, value = fit(label, KEY_LIMIT), fit(labels[label], VALUE_LIMIT)
         cut += (key != label) + (value != labels[label])
         properties[key] = value
     left_out = 0
-    tags = identity.tags(labels)
     middle = _render(name, properties, tags, identity.instrumentation_key)
     excess = len(middle) - (ITEM_LIMIT_BYTES - LINE_OVERHEAD_BYTES)
     if excess > 0:

@@ -27,7 +27,9 @@ CALIBRATE = ("items", "bytes")
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Ask, count, and print. Raises: SettingsError, NoAnswer."""
     series = read_page(_text(given.source), given.source)
-    identity = Identity(KEY, settings.host, settings.cloud_role, settings.cloud_role_instance)
+    identity = Identity(
+        KEY, settings.host, settings.cloud_role, settings.cloud_role_instance, settings.slim_items
+    )
 
     def count(allowlist: Allowlist, of: Sequence[Seen] = with_rates(series)) -> Forecast:
         seconds = given.scrape_seconds or 15.0

@@ -95,6 +95,15 @@ def read_factor(text: str) -> float:
     raise ValueError(message)
 
 
+def read_switch(text: str) -> bool:
+    """Read yes or no. Raises: ValueError."""
+    switches = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}  # fmt: skip
+    if (wanted := switches.get(text.strip().lower())) is None:
+        message = "not yes or no"
+        raise ValueError(message)
+    return wanted
+
+
 def read_count(text: str) -> int:
     """Read a whole number of at least 1. Raises: ValueError."""
     count = int(text) if text.strip().isdecimal() else 0
@@ -204,6 +213,7 @@ class Settings:
     items_per_second: int = _setting("RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "TokenBucket of delivery; Application Insights takes 32,000 a second for one resource.")
     shutdown_seconds: float = _setting("RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way.")
     billed_factor: float = _setting("RECEIVER_BILLED_FACTOR", "--billed-factor", "1", read_factor, "What your resource bills for an item over what the receiver estimates, as `cost --calibrate` prints it.")
+    slim_items: bool = _setting("RECEIVER_SLIM_ITEMS", "--slim-items", "no", read_switch, "yes: raw items leave job and instance out of their properties where cloud_RoleName and cloud_RoleInstance say the same; some 15 % less is billed.")
     price_per_gb: float = _setting("RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none.")
     log_level: str = _setting("RECEIVER_LOG_LEVEL", "--log.level", "info", read_word("debug", "info", "warning", "error"), "Least severe lines of the log: debug, info, warning or error.")
     log_format: str = _setting("RECEIVER_LOG_FORMAT", "--log.format", "", read_word("", "json", "logfmt", "console"), "Form of the log: json, logfmt, or console for people; without it console on a terminal, json elsewhere.")

@@ -275,3 +275,23 @@ def test_a_series_without_labels_is_read_back() -> None:
     """It has its name alone."""
     template = make_template({"__name__": "up"}, Identity("key", "host")).middle
     assert series_of(template) == ("up", {})
+
+
+def test_a_slim_item_says_job_and_instance_once() -> None:
+    """They are role and role instance already; where those say something else, they stay."""
+    labels = {"__name__": "n", "job": "triton", "instance": "gpu-1:8002", "model": "m"}
+    slim = Identity(KEY, host="the-host", slim=True)
+    found = item(labels, slim)
+    assert found["data"]["baseData"]["properties"] == {"model": "m"}
+    assert found["tags"] == item(labels)["tags"]
+
+    def kept(identity: Identity, **changes: str) -> set[str]:
+        return set(item(labels | changes, identity)["data"]["baseData"]["properties"])
+
+    assert kept(Identity(KEY, "the-host", role="mine", slim=True)) == {"model", "job"}
+    assert kept(Identity(KEY, "the-host", role_instance="pod-1", slim=True)) == {
+        "model",
+        "instance",
+    }
+    assert kept(slim, instance="localhost:8002") == {"model", "instance"}
+    assert kept(slim, job="j" * 300) == {"model", "job"}
