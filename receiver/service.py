@@ -137,6 +137,7 @@ async def running(
             server.arrivals,
             watch,
             events,
+            folder.counts,
         )
         monitor = Monitor(
             observer,

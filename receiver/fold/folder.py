@@ -4,7 +4,8 @@ In: committed records; another metrics.json, from the event loop. Out: items, ch
 `receiver.outbox.fold_log` says when; `receiver.fold.fold` does the work.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -12,7 +13,7 @@ from receiver.azure.envelope import Identity
 from receiver.fold.checkpoint import Unusable
 from receiver.fold.fold import Fold, Items
 from receiver.fold.registry import Registry
-from receiver.fold.windows import RECORD
+from receiver.fold.windows import RECORD, WOULD_JOIN
 from receiver.intake.metrics_json import Allowlist
 from receiver.outbox.batch import Append, cut
 from receiver.outbox.folding import Flush, LogRow, SeriesRow
@@ -20,6 +21,17 @@ from receiver.outbox.folding import Flush, LogRow, SeriesRow
 FORGET_EVERY_MS = 3_600_000
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FoldCounts:
+    """What the fold holds, and what happened in it since this process began."""
+
+    series: int = 0
+    size_bytes: int = 0
+    max_bytes: int = 0
+    windows_behind: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
 
 
 class Folder:
@@ -52,6 +64,15 @@ class Folder:
         """The fold, when it has been read."""
         assert self._fold is not None
         return self._fold
+
+    def counts(self) -> FoldCounts:
+        """Count, from any thread."""
+        fold, registry = self._fold, self.registry
+        events = dict(fold.windows.counts) if fold else {}
+        if fold:
+            events[WOULD_JOIN] = events.get(WOULD_JOIN, 0) + fold.plan.refused
+        behind = fold.windows.older_count if fold else 0
+        return FoldCounts(len(registry), registry.size_bytes, registry.max_bytes, behind, events)
 
     @property
     def must_flush(self) -> bool:

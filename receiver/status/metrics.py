@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from receiver import __version__
 from receiver.delivery.backoff import WAITS
+from receiver.fold.windows import EVENTS
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.latency import Latency
@@ -89,6 +90,11 @@ METRICS = (
     SelfMetric("receiver_batches_set_back", "gauge", "Batches that are refused while others are accepted: kept, and tried again now and then.", lambda s: s.stubborn.batches),
     SelfMetric("receiver_delivery_failures", "gauge", "Failures in a row; 0 while delivery goes well.", lambda s: s.gate.failures),
     SelfMetric("receiver_delivery_wait_seconds", "gauge", "How long nothing will be sent, for the failures' sake.", lambda s: s.gate_wait_seconds),
+    SelfMetric("receiver_fold_series", "gauge", "Folded series that are known.", lambda s: s.fold.series),
+    SelfMetric("receiver_fold_bytes", "gauge", "Memory held for them.", lambda s: s.fold.size_bytes),
+    SelfMetric("receiver_fold_max_bytes", "gauge", "Memory that may be held for them; past it new ones are dropped as fold_full.", lambda s: s.fold.max_bytes),
+    SelfMetric("receiver_fold_windows_behind", "gauge", "Windows that are open behind the newest of their series: a sender is catching up.", lambda s: s.fold.windows_behind),
+    SelfMetric("receiver_fold_events_total", "counter", "What happened to samples and items in the fold, by event, since this process began.", lambda s: {event: s.fold.events.get(event, 0) for event in EVENTS}, "event"),
     SelfMetric("receiver_series_cache_entries", "gauge", "Series of which the receiver knows how to render them.", lambda s: s.cache.entries),
     SelfMetric("receiver_series_cache_bytes", "gauge", "Memory held for them.", lambda s: s.cache.size_bytes),
     SelfMetric("receiver_series_cache_max_bytes", "gauge", "Memory that may be held for them.", lambda s: s.cache.limit_bytes),

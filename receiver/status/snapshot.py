@@ -11,6 +11,7 @@ from receiver.delivery.backoff import State
 from receiver.delivery.picker import Stubborn
 from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.events import Events
+from receiver.fold.folder import FoldCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.ledger import Ledger, read_ledger
 from receiver.outbox.batch import Statistics
@@ -48,6 +49,7 @@ class Snapshot:
     stubborn: Stubborn = field(default_factory=Stubborn)
     refused: Mapping[str, int] = field(default_factory=dict)
     closed: Mapping[str, int] = field(default_factory=dict)
+    fold: FoldCounts = field(default_factory=FoldCounts)
 
     @property
     def oldest_seconds(self) -> float:
@@ -70,6 +72,7 @@ class Observer:
     arrivals: Callable[[], ServerCounts]
     watch: Watch
     events: Events
+    fold: Callable[[], FoldCounts]
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -97,4 +100,5 @@ class Observer:
             started_at=self.started_at,
             now=self.clock(),
             reload=self.watch.state,
+            fold=self.fold(),
         )
