@@ -25,9 +25,6 @@ from receiver.delivery.proxy import Proxy
 
 AHEAD_SECONDS = 0.25
 """The time that an address has before the next one is tried beside it. RFC 8305, 5."""
-UNHEARD_MS = 5000
-"""How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT): a path that died in silence, as
-behind a firewall that has forgotten it, shows in seconds, while a slow service has its time."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}) ?([^\r\n]*)")
 
 AnyProtocol = TypeVar("AnyProtocol", bound=asyncio.Protocol)
@@ -199,7 +196,6 @@ async def _connect(to: _Address) -> socket.socket:
         sock.settimeout(0)
         await asyncio.get_running_loop().sock_connect(sock, to.address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
     except BaseException:
         sock.close()
         raise

@@ -120,7 +120,7 @@ class Client:
                 raise TimedOut(f"no answer in time, while {stage.now}") from error
             raise
         if connection.may_go_on:
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.keep(asyncio.get_running_loop().time())
             self._idle.setdefault(place, []).append(connection)
         else:
             connection.abort()
@@ -132,7 +132,7 @@ class Client:
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         while waiting:
             connection = waiting.pop()
-            if connection.may_go_on and connection.idle_since > oldest:
+            if connection.may_go_on and (connection.idle_since or 0.0) > oldest:
                 return connection
             connection.abort()
         return None

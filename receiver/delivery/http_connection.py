@@ -9,6 +9,7 @@ on, 9.8 closing. Answers are parsed by httptools.
 """
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,12 @@ from multidict import CIMultiDict
 ANSWER_LIMIT_BYTES = 8 << 20
 """What is read of an answer, with all that frames it: 64,000 items' errors fit."""
 HEAD_LIMIT_BYTES = 64 << 10
+UNHEARD_MS = 5000
+"""How long what is sent over a kept connection may stay unacknowledged (TCP_USER_TIMEOUT).
+
+A path that died in silence, as behind a firewall that has forgotten it, shows in seconds. A new
+connection has no such limit: a service that is slow to read has the whole time of a POST.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         """Wait for the transport."""
-        self.idle_since = 0.0
+        self.idle_since: float | None = None
         self.may_go_on = True
         self._transport: asyncio.Transport | None = None
         self._future: asyncio.Future[Answer] | None = None
@@ -65,6 +72,13 @@ class Connection(asyncio.Protocol):
         self._future = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._future
+
+    def keep(self, now: float) -> None:
+        """Let it wait for its next request; whether it lives is then seen sooner."""
+        if self.idle_since is None and self._transport:
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
+        self.idle_since = now
 
     def abort(self) -> None:
         """Give the connection up, and all that was read of it.

@@ -19,6 +19,8 @@ from pathlib import Path
 from receiver.errors import OutboxError
 
 LOCK_NAME = "outbox.lock"
+_NOTE_BYTES = 40
+"""What is written is always as long, so that one write is enough."""
 _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
 """What flock says of a lock that another has; all else is a file system that cannot lock."""
 _ANOTHER = "; make it writable, or name another with RECEIVER_OUTBOX_DIR"
@@ -34,6 +36,7 @@ class DirectoryLock:
         """Make the directory, and lock it. Raises: OutboxError, which says what to do."""
         self._directory = directory
         self._path = directory / LOCK_NAME
+        self._lock_path = str(self._path)  # a system call's: asked before each transaction
         self._directory_fd = self._fd = -1
         self._noted = -1
         try:
@@ -99,7 +102,7 @@ class DirectoryLock:
 
     def _is_in_place(self, fd: int) -> bool:
         try:
-            here, there = os.fstat(fd), self._path.lstat()
+            here, there = os.fstat(fd), os.lstat(self._lock_path)
         except FileNotFoundError:
             return False
         return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
@@ -129,8 +132,7 @@ class DirectoryLock:
 
     def _write(self, text: str) -> None:
         with suppress(OSError):  # on a full disk nothing is known of us, but the lock holds
-            content = f"{os.getpid()}\n{text}".encode()
-            os.ftruncate(self._fd, os.pwrite(self._fd, content, 0))
+            os.pwrite(self._fd, f"{os.getpid()}\n{text}".ljust(_NOTE_BYTES).encode(), 0)
 
     def close(self) -> None:
         """Let the directory go."""

@@ -38,7 +38,8 @@ def batch(database: sqlite3.Connection, number: int) -> Batch | None:
 
 def smallest_batch(database: sqlite3.Connection) -> list[Batch]:
     """Fetch the batch with the fewest bytes, if there is one."""
-    query = f"{_SELECT} ORDER BY size_bytes LIMIT 1"
+    smallest = "SELECT id FROM batches INDEXED BY batches_by_newest ORDER BY size_bytes LIMIT 1"
+    query = f"{_SELECT} WHERE id = ({smallest})"  # no body is read but the one
     return [Batch(*row) for row in database.execute(query)]
 
 

@@ -60,8 +60,7 @@ RESERVE_BYTES = 16 << 20
 which frees theirs, takes some first (SQLite's log, a few MiB)."""
 _VERSION_2 = """
 ALTER TABLE batches RENAME COLUMN instrumentation_key TO destination;
-CREATE INDEX batches_by_size ON batches (size_bytes);
-CREATE INDEX batches_by_newest ON batches (newest_ms);
+CREATE INDEX batches_by_newest ON batches (newest_ms, size_bytes);
 CREATE TABLE waiting (batches INTEGER NOT NULL, size_bytes INTEGER NOT NULL);
 INSERT INTO waiting SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches;
 """

@@ -30,7 +30,7 @@ def test_the_lock_goes_with_the_process_however_it_ends(tmp_path: Path) -> None:
     assert (tmp_path / LOCK_NAME).read_text().strip().isdecimal()
 
     lock = DirectoryLock(tmp_path)
-    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+    assert (tmp_path / LOCK_NAME).read_text().split() == [str(os.getpid())]
     lock.close()
 
 
@@ -56,7 +56,7 @@ def test_a_removed_lock_lets_nobody_in(tmp_path: Path, instead: str) -> None:
         DirectoryLock(tmp_path)
     lock.check()
 
-    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n3\n"
+    assert (tmp_path / LOCK_NAME).read_text().split() == [str(os.getpid()), "3"]
     with (tmp_path / LOCK_NAME).open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     lock.close()
@@ -108,3 +108,38 @@ def test_the_lock_is_for_its_owner_alone(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / LOCK_NAME).stat().st_mode & 0o077 == 0
+
+
+def test_each_owner_writes_over_the_last(tmp_path: Path) -> None:
+    """A short number behind a long one leaves nothing of it."""
+    lock = DirectoryLock(tmp_path)
+    for items in (1_000_000, 7, 0):
+        lock.note(items)
+        assert (tmp_path / LOCK_NAME).read_text().split()[1:] == [str(items)]
+    lock.close()
+
+
+def test_a_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    """With what leads there."""
+    DirectoryLock(tmp_path / "a" / "b").close()
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_closed_directory_is_free_once(tmp_path: Path) -> None:
+    """Closing again closes no file of somebody else."""
+    lock = DirectoryLock(tmp_path)
+    lock.close()
+    other = os.open(tmp_path, os.O_RDONLY)
+    lock.close()
+    os.fstat(other)
+    os.close(other)
+
+
+def test_a_lock_in_place_is_not_made_again(tmp_path: Path) -> None:
+    """The check before each transaction changes nothing."""
+    lock = DirectoryLock(tmp_path)
+    before = (tmp_path / LOCK_NAME).stat()
+    lock.check()
+    after = (tmp_path / LOCK_NAME).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    lock.close()
