@@ -702,6 +702,23 @@ def test_damage_found_while_at_work_is_set_aside_too(tmp_path: Path) -> None:
     box.close()
 
 
+def test_a_late_outcome_does_not_meet_a_batch_of_the_new_database(tmp_path: Path) -> None:
+    """Batches of the damaged one may be under way: numbers go on behind theirs."""
+    box = Box(tmp_path)
+    box.apply([submission(items(3))])
+    [late] = box.batches()
+    damage = sqlite3.DatabaseError("malformed")
+    damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    assert box.outbox.replace_if_broken(damage)
+    box.apply([submission(items(2))])
+
+    box.apply([], [Settlement(late, accepted=3)])
+
+    assert [batch.id > late.id for batch in box.batches()] == [True]
+    assert (box.total("accepted"), box.total("pending")) == (0, 2)
+    box.close()
+
+
 @pytest.mark.parametrize(
     "error",
     [OSError("x"), sqlite3.ProgrammingError("closed"), sqlite3.OperationalError("disk full")],
