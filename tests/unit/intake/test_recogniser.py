@@ -193,6 +193,8 @@ def test_labels_that_are_cut_count_once_for_each_series() -> None:
     taken = [selection.take(request(series + tail), Message.V1) for tail in (SAMPLE, ZERO, SAMPLE)]
     assert [len(each.lines) for each in taken] == [1, 1, 1]
     assert [each.labels_cut for each in taken] == [1, 0, 0]
+    twice = make_pipeline().take(request(series + SAMPLE, series + ZERO), Message.V1)
+    assert (twice.rendered, twice.labels_cut) == (2, 1)
 
 
 @pytest.mark.parametrize("version", [1, 2])
