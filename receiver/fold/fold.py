@@ -38,6 +38,13 @@ class Items:
     oldest_ms: int
     newest_ms: int
 
+    def __add__(self, other: "Items") -> "Items":
+        if not self.lines or not other.lines:
+            return self if self.lines else other
+        oldest_ms = min(self.oldest_ms, other.oldest_ms)
+        newest_ms = max(self.newest_ms, other.newest_ms)
+        return Items([*self.lines, *other.lines], oldest_ms, newest_ms)
+
 
 class Fold:
     """The series and windows of one metrics.json."""

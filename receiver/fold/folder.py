@@ -112,7 +112,13 @@ class Folder:
         try:
             fold, is_whole = Fold.decode(state, self._identity, rows)
             why = "" if is_whole else "it is of other outputs"
-        except Unusable as error:
+        except (
+            Unusable,
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+        ) as error:  # of a newer receiver, or damaged
             fold, why = Fold(self._wanted, self._identity), str(error)
         if why:
             log.error("the fold's checkpoint cannot be used", error=why, hint=_ANEW)
@@ -153,8 +159,8 @@ class Folder:
         stay = [row for row in rows if row[0] not in dead]
         if not rows and not self._has_state and not any(e.is_folded for e in wanted.entries):
             return None  # nothing was ever folded, and nothing will be
-        self._fold, items = self.fold.changed_to(wanted, stay, now_ms)
-        return self._flush(items)
+        self._fold, ended = self.fold.changed_to(wanted, stay, now_ms)
+        return self._flush(ended + self.fold.close(now_ms))
 
     def _flush(self, items: Items) -> Flush:
         flushed = len(items.lines)

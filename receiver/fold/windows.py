@@ -303,16 +303,16 @@ class Windows:
 
     def is_due(self, now_ms: int) -> bool:
         """Say whether a window is over."""
-        return any(self._is_over(output, self._first(output), now_ms) for output in self._open())
+        candidates = self._candidates(now_ms)
+        return any(self._is_over(output, self._first(output), now_ms) for output in candidates)
 
     def close(self, now_ms: int, *, of: Callable[[int], bool] | None = None) -> Iterator[Closed]:
         """Close the windows that are over; with `of` all windows of the outputs that it names.
 
         A window that says nothing has no `Closed`, and is closed all the same.
         """
-        for output in list(self._open()):
-            if of and not of(output):
-                continue
+        outputs = filter(of, self._open()) if of else self._candidates(now_ms)
+        for output in list(outputs):
             while (window := self._first(output)) and (of or self._is_over(output, window, now_ms)):
                 behind = self.older.get(output)
                 if behind:
@@ -343,6 +343,17 @@ class Windows:
     def _open(self) -> Iterator[int]:
         start_ms = self.state.outputs.start_ms
         return (output for output in range(len(start_ms)) if start_ms[output] != NEVER or output in self.older)  # fmt: skip
+
+    def _candidates(self, now_ms: int) -> Iterator[int]:
+        """Name the outputs whose oldest window may be over: nearly none, most of the time."""
+        newest_ms = max(self.state.series.time_ms, default=NEVER)
+        limit_ms = max(newest_ms, now_ms - GRACE_MS)
+        outputs = self.state.outputs
+        for output, start_ms in enumerate(outputs.start_ms):
+            if output in self.older or (
+                start_ms != NEVER and start_ms + outputs.every_ms[output] <= limit_ms
+            ):
+                yield output
 
     def _first(self, output: int) -> Window | None:
         """Find the output's oldest open window; one that stands for the newest is a copy."""

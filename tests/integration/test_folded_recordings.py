@@ -51,7 +51,7 @@ def folded(version: str, message: Message) -> tuple[list[bytes], list[tuple[int,
 
 @pytest.mark.parametrize(("version", "message"), [("v1", Message.V1), ("v2", Message.V2)])
 def test_the_shipped_file_makes_a_tenth_of_the_items(version: str, message: Message) -> None:
-    """Against every sample of the same series raw: 9.9 times fewer items, 9.6 times fewer bytes."""
+    """Against every sample of the same series raw: 10.9 times fewer items, 11.3 times fewer bytes."""
     lines, _, series = folded(version, message)
     names = {labels["__name__"] for labels in series.values()}
     raw = Pipeline(Allowlist([Entry(name) for name in sorted(names)]), IDENTITY, 1 << 24)

@@ -1,0 +1,141 @@
+"""The fold as the outbox has it: what the disk knows is what memory knows, whatever the disk has."""
+
+from pathlib import Path
+
+import pytest
+
+from receiver.azure.envelope import Identity
+from receiver.errors import OutboxFull
+from receiver.fold.folder import Folder
+from receiver.fold.registry import Registry
+from receiver.fold.windows import RECORD
+from receiver.intake.metrics_json import Allowlist
+from receiver.ledger import read_ledger
+from receiver.outbox.batch import Append, unpack
+from receiver.outbox.store import Outbox
+from tests.unit.fold.folding import T0_MS, items, listed
+
+DELTA = listed({"name": "c", "as": "delta"})
+
+
+class Receiver:
+    """An outbox with its fold; `again` is what a restart does."""
+
+    def __init__(
+        self, folder: Path, allowlist: Allowlist = DELTA, max_bytes: int = 1 << 30
+    ) -> None:
+        self.folder, self.max_bytes, self.now_ms = folder, max_bytes, T0_MS
+        self.forgot = 0
+        self.start(allowlist)
+
+    def start(self, allowlist: Allowlist) -> None:
+        """Begin as a process does."""
+        self.registry = Registry(1 << 30)
+        self.fold = Folder(allowlist, Identity("key", "host"), self.registry, self.on_forget)
+        self.outbox = Outbox(
+            self.folder,
+            self.max_bytes,
+            "key",
+            10**12,
+            lambda: self.now_ms / 1000,
+            folding=self.fold,
+        )
+        self.outbox.open()
+
+    def on_forget(self) -> None:
+        """Count that numbers are not valid any more."""
+        self.forgot += 1
+
+    def again(self, allowlist: Allowlist = DELTA) -> None:
+        """Go on in another process."""
+        self.outbox.close()
+        self.start(allowlist)
+
+    def send(self, second: float, value: float, **labels: str) -> object:
+        """Commit one sample at that second; returns what the outbox answers."""
+        self.now_ms = T0_MS + round(second * 1000)
+        number = self.registry.number_of({"__name__": "c", "job": "t", "instance": "h:1", **labels})
+        record = RECORD.pack(number, self.now_ms, value)
+        totals = {("received", ""): 1, ("folded", ""): 1}
+        [answer] = self.outbox.apply(
+            [Append((), self.now_ms, self.now_ms, totals, folded=record)], []
+        )
+        return answer
+
+    def said(self) -> list[tuple[int, float]]:
+        """Flush, and list the windows and values of the items that wait."""
+        self.outbox.flush()
+        assert read_ledger(self.outbox.totals()).adds_up
+        batches = self.outbox.next_batches([], 0, 100)
+        return [(item["at"], item["value"]) for item in items(line for batch in batches for line in unpack(batch.body))]  # fmt: skip
+
+
+def test_a_restart_replays_the_log_on_the_checkpoint(tmp_path: Path) -> None:
+    """Before the first flush, between two, and amid a window."""
+    receiver = Receiver(tmp_path)
+    for second, value in ((1, 10), (16, 13), (31, 20), (61, 21), (76, 25), (121, 26)):
+        receiver.send(second, value)
+        receiver.again()
+        if second == 61:
+            assert receiver.said() == [(0, 10)]
+
+    assert receiver.said() == [(0, 10), (60, 5)]
+
+
+@pytest.mark.parametrize("state", [b"", b"garbage", b"x\x9c\x03\x00\x00\x00\x00\x01"])
+def test_a_checkpoint_that_cannot_be_used_is_said_and_begun_anew(
+    tmp_path: Path, state: bytes
+) -> None:
+    """The receiver starts, and counters go on from their next samples."""
+    receiver = Receiver(tmp_path)
+    receiver.send(1, 10)
+    receiver.outbox._database.execute("UPDATE fold_state SET state = ?", (state,))
+    receiver.again()
+    for second, value in ((16, 13), (31, 20), (61, 21)):
+        receiver.send(second, value)
+
+    assert receiver.said() == [(0, 10)]  # the log had the baseline
+
+
+def test_a_database_that_is_gone_has_series_numbered_anew(tmp_path: Path) -> None:
+    """The pipeline is told to ask again; no number of before is taken for another series."""
+    receiver = Receiver(tmp_path)
+    receiver.send(1, 10)
+    receiver.outbox._database.execute("DELETE FROM fold_series")
+    receiver.outbox._database.execute("DELETE FROM fold_log")
+    receiver.outbox._database.execute("DELETE FROM fold_state")
+    assert receiver.outbox._fold
+    receiver.outbox._fold.forget()
+    receiver.send(16, 13)
+    assert receiver.forgot == 1
+    for second, value in ((31, 20), (46, 24), (61, 25)):
+        receiver.send(second, value)
+
+    assert receiver.said() == [(0, 4)]
+
+
+def test_a_full_outbox_takes_nothing_to_fold_and_its_windows_wait(tmp_path: Path) -> None:
+    """The sender comes again; nothing is folded in memory that is not on disk."""
+    receiver = Receiver(tmp_path)
+    receiver.send(1, 10)
+    receiver.outbox._max_bytes = 0
+    assert isinstance(receiver.send(16, 13), OutboxFull)
+    assert not receiver.outbox.flush()
+    receiver.outbox._max_bytes = 1 << 30
+    receiver.send(31, 20)
+    receiver.send(61, 20)
+
+    assert receiver.said() == [(0, 10)]
+
+
+def test_series_that_no_sample_ever_had_are_given_up_at_a_start(tmp_path: Path) -> None:
+    """Requests that were refused leave numbers behind; they do not pile up."""
+    receiver = Receiver(tmp_path)
+    receiver.registry.number_of({"__name__": "c", "never": "seen"})
+    receiver.send(1, 10)
+    receiver.again()
+    receiver.send(16, 12)
+
+    assert len(receiver.registry) == 1
+    rows = receiver.outbox._database.execute("SELECT COUNT(*) FROM fold_series").fetchone()
+    assert rows == (1,)
