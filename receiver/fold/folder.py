@@ -145,6 +145,8 @@ class Folder:
         if abs(now_ms - self._forgot_at_ms) > FORGET_EVERY_MS:
             self._forgot_at_ms = now_ms
             self.fold.windows.forget(now_ms)
+            if 4 * len(self.fold.dead()) >= len(self.registry) > 0:  # worth to build all anew
+                return self._change(now_ms, list(series()))
         if self.must_flush:
             return self._change(now_ms, list(series()))
         if not is_long and not self.fold.is_due(now_ms):

@@ -139,3 +139,18 @@ def test_series_that_no_sample_ever_had_are_given_up_at_a_start(tmp_path: Path) 
     assert len(receiver.registry) == 1
     rows = receiver.outbox._database.execute("SELECT COUNT(*) FROM fold_series").fetchone()
     assert rows == (1,)
+
+
+def test_series_that_are_forgotten_make_room(tmp_path: Path) -> None:
+    """Pods come and go: what was not seen for two days gives its room back while the receiver runs."""
+    receiver = Receiver(tmp_path)
+    for number in range(4):
+        receiver.send(1 + number, 10, pod=str(number))
+    receiver.now_ms = T0_MS + 49 * 3_600_000
+    receiver.outbox.flush()
+
+    assert len(receiver.registry) == 0
+    assert receiver.forgot == 1
+    receiver.send(49 * 3600, 5, pod="new")
+    receiver.send(49 * 3600 + 61, 7, pod="new")
+    assert receiver.said()[-1] == (0, 0)  # its target was forgotten too: a baseline
