@@ -23,9 +23,16 @@ from demo.receiver_process import ReceiverProcess
 from demo.triton import TritonServer
 from demo.triton import install as install_triton
 from demo.triton_statistics import statistics
+from receiver.intake.metrics_json import parse
+from receiver.pack.alerts import log_rules
+from receiver.pack.kql import Scope
+from receiver.pack.panels import panels
+from receiver.pack.sources import Sources
+from receiver.pack.workbook import WORKBOOK_SCOPE
 from receiver.sandbox import Sandbox, serve
 from tests.e2e.recording import Lane, bare_environment, until, write_config
 from tests.integration.waiting import in_loop
+from tests.kusto.kusto import Database, as_posted, workbook_query
 
 LIST = {
     "customMetrics": [
@@ -64,6 +71,32 @@ def said(sandbox: Sandbox, model: str) -> Counter[str]:
             sums[f"{item.series.name} sum"] += round(item.value)
             sums[f"{item.series.name} count"] += item.spread.count if item.spread else 1
     return sums
+
+
+def queries_say_so(sandbox: Sandbox, sums: Counter[str]) -> None:
+    """The generated queries, run on what was delivered, have Triton's own numbers."""
+    once = {(item.series.name, item.series.key, item.time_ms): item for item in sandbox.store.select()}  # fmt: skip
+    database = Database(map(as_posted, once.values()))
+    sources = Sources(parse(json.dumps(LIST), "list.json"))
+    shown = {panel.key: panel for panel in panels(sources)}
+    duration, batch = "nv_inference_request_duration_us", "nv_inference_batch_size"
+    right = {
+        "latency": sums[f"{duration} sum"] / sums[f"{duration} count"] / 1000,
+        "queue_time": sums["nv_inference_queue_duration_us sum"] / sums[f"{duration} count"] / 1000,
+        "batch_size": sums[f"{batch} sum"] / sums[f"{batch} count"],
+    }
+    for key, value in right.items():
+        (row,) = database.run(shown[key].query(Scope()))
+        assert row["model"] == "add_sub"
+        assert row[shown[key].columns[0]] == pytest.approx(value), key
+    rows = database.run(workbook_query(shown["requests"].query(WORKBOOK_SCOPE), "1m"))
+    answered = sum(row["requests"] for row in rows) * 60
+    assert answered == pytest.approx(sums["nv_inference_request_success sum"])
+    alerts = {rule.key: database.run(rule.query) for rule in log_rules(sources)}
+    (slow,) = alerts["latency"]
+    assert slow["milliseconds"] == pytest.approx(right["latency"])
+    assert alerts["no_traffic"] == []
+    print("queries:", {key: round(value, 4) for key, value in right.items()}, "requests:", answered)
 
 
 @pytest.mark.slow
@@ -118,5 +151,6 @@ async def test_the_service_has_what_triton_says(tmp_path: Path) -> None:
         microseconds = sum(getattr(life, stage).duration_ns for life in lives) / 1000
         found = sums[f"nv_inference_{name}_duration_us sum"]
         assert abs(found - microseconds) <= requests, name
+    queries_say_so(served.sandbox, sums)
     means = sums["nv_inference_request_duration_us sum"] / requests, microseconds
     print("mean us, requests, inferences:", means, requests, inferences)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.parts import MissingPart, make_once, parts_dir
+from receiver.sandbox.store import StoredItem
 
 PACKAGE, VERSION = "@kusto/language-service-next", "12.4.1"
 HERE = Path(__file__).parent
@@ -90,6 +91,18 @@ class Database:
         result = self._run(self._connection, query)
         names = [column[0] for column in result.description]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def as_posted(item: StoredItem) -> dict[str, Any]:
+    """Give an item that the sandbox took as it was POSTed."""
+    point: dict[str, Any] = {"name": item.series.name, "value": item.value}
+    if item.spread:
+        point |= {"count": item.spread.count, "min": item.spread.min, "max": item.spread.max}
+    return {
+        "time": datetime.fromtimestamp(item.time_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "tags": item.series.tags,
+        "data": {"baseData": {"metrics": [point], "properties": item.series.properties}},
+    }
 
 
 def _row(item: dict[str, Any]) -> tuple[Any, ...]:
