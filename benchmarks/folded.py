@@ -1,0 +1,145 @@
+"""Measures folded entries beside vmagent's stream aggregation: python -m benchmarks.folded.
+
+Both get the same bodies, all of whose series are folded: the receiver as `delta` or `mean`,
+with its disk, vmagent as `increase` over 60 s, in memory. Times are fresh and rise from body
+to body, since a sample that is not newer than its series' last costs next to nothing. A run
+whose receiver has not folded each sample is void. Needs two cores and taskset.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import snappy
+
+from benchmarks import contestants
+from benchmarks.load import send
+from benchmarks.payloads import SELECTED_PREFIX, Request, Workload, encode_v1, make_labels
+from benchmarks.processes import Program, free_port, running
+from demo.debian import fetch
+
+STEP_MS = 100
+AHEAD = 8
+"""Requests that are kept back: each connection looks one ahead."""
+ENTRIES = {
+    "delta": {"name": f"{SELECTED_PREFIX}*", "as": "delta"},
+    "mean": {
+        "name": f"{SELECTED_PREFIX}nv_*",
+        "as": "mean",
+        "per": f"{SELECTED_PREFIX}nv_inference_request_success",
+    },
+}
+ROWS = (
+    ("delta", Workload(selected=100)),
+    ("delta", Workload(kind="triton", per_request=500, selected=100, series=5_000)),
+    ("mean", Workload(kind="triton", per_request=500, selected=100, series=5_000)),
+)
+
+
+def make_requests(workload: Workload, scrapes: int) -> list[Request]:
+    """Make scrapes of all series, a tenth of a second apart; counters grow, a quarter stays at 0."""
+    chance = random.Random(1)
+    series = [make_labels(workload, number, chance) for number in range(workload.series)]
+    begun_ms = int(time.time() * 1000)
+    requests = []
+    for scrape in range(scrapes):
+        for start in range(0, len(series), workload.per_request):
+            part = series[start : start + workload.per_request]
+            at_ms = begun_ms + scrape * STEP_MS
+            samples = [
+                (0.0 if number * 61 % 100 < 25 else float(scrape * (1000 + number % 1000)), at_ms)
+                for number in range(start, start + len(part))
+            ]
+            body = bytes(snappy.compress(encode_v1(part, samples)))
+            requests.append(Request(body, len(part), len(part)))
+    return requests
+
+
+@contextmanager
+def vmagent(core: int, sink_port: int, folder: Path) -> Iterator[Program]:
+    """Run Debian's vmagent with stream aggregation of everything."""
+    part = fetch(["victoria-metrics"], "sid", Path(".parts"), progress=print)
+    port, rules = free_port(), folder / "aggregate.yml"
+    rules.write_text("- interval: 60s\n  outputs: [increase]\n")
+    command = [str(part / "usr/bin/vmagent"), f"-httpListenAddr=127.0.0.1:{port}"]
+    command += [f"-remoteWrite.url=http://127.0.0.1:{sink_port}/", "-remoteWrite.forcePromProto"]
+    command += [f"-remoteWrite.streamAggr.config={rules}"]
+    command += [f"-remoteWrite.tmpDataPath={folder / 'queue'}"]
+    environment = {"GOMAXPROCS": "1"}
+    log = folder / "vmagent.log"
+    with running(command, port, "/health", core, environment, log) as program:
+        yield program
+
+
+@contextmanager
+def receiver(entry: object, core: int, sink_port: int, folder: Path) -> Iterator[Program]:
+    """Run the receiver with one folded entry."""
+    names = folder / "folded.json"
+    names.write_text(json.dumps({"customMetrics": [entry]}))
+    more = ("--metrics-json", str(names))
+    with contestants.receiver(core, sink_port, folder, more) as program:
+        yield program
+
+
+def measure(
+    start: object, requests: Sequence[Request], warm: int, seconds: float, cores: tuple[int, int]
+) -> str:
+    """Run a contestant once, and say in a few words what came of it."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contestants.sink(cores[0]) as sink,
+        start(cores[1], sink.port, Path(folder)) as program,  # type: ignore[operator]
+    ):
+        stream = iter(requests)
+        path = contestants.RECEIVER_PATH
+        first = asyncio.run(send(program.port, path, stream, 1, 60.0, 0.0, warm))
+        before = program.cpu_seconds()
+        limit = len(requests) - warm - AHEAD
+        done = asyncio.run(send(program.port, path, stream, 1, seconds, 0.0, limit))
+        cpu = program.cpu_seconds() - before
+        void = "" if set(done.statuses) <= {200, 204} else f" VOID {dict(done.statuses)}"
+        if start is not vmagent:
+            with urllib.request.urlopen(f"http://127.0.0.1:{program.port}/api/v1/status") as answer:
+                status = json.load(answer)
+            if status["folded"] != first.samples + done.samples or not status["adds_up"]:
+                void += f" VOID folded {status['folded']}"
+        return (
+            f"{done.samples / cpu / 1000:,.0f} k samples a CPU-second, p99 "
+            f"{done.quantile(0.99) * 1000:.1f} ms, peak {program.peak_bytes() / 2**20:.0f} MiB{void}"
+        )
+
+
+def main() -> None:
+    """Run all rows, the two in turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a run")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each")
+    parser.add_argument("--scrapes", type=int, default=100, help="scrapes that are made")
+    given = parser.parse_args()
+    cores = tuple(sorted(os.sched_getaffinity(0)))[:2]
+    if len(cores) < 2:
+        parser.error("two cores are needed, one of them for load and sink")
+    os.sched_setaffinity(0, {cores[0]})
+    for kind, workload in ROWS:
+        requests = make_requests(workload, given.scrapes)
+        warm = 2 * workload.series // workload.per_request
+        for _ in range(given.repeats):
+            for name, start in (
+                ("receiver", partial(receiver, ENTRIES[kind])),
+                ("vmagent", vmagent),
+            ):
+                said = measure(start, requests, warm, given.seconds, (cores[0], cores[1]))
+                print(f"{workload.name}, as {kind}: {name}: {said}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
