@@ -267,6 +267,9 @@ def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:
         if row["help"] and name not in METRIC_NAMES:
             yield Finding("meaning", Mark.OK, f"{row['help']} [{row['unit'] or row['type']}]")
         yield _arrival(row)
+        explosion = seen.status.get("cardinality")  # an older receiver has none
+        if explosion and explosion["metric"] == name:
+            yield Finding("receiver", Mark.FAIL, explosion["words"], "Take that label off at Prometheus, or raise the limit.")  # fmt: skip
         yield _delivery(seen.status)
     elif any(each["name"] == name for each in seen.metrics["unselected"]["rows"]):
         yield Finding("receiver", Mark.FAIL, "it arrives, and is not selected", "")

@@ -10,6 +10,7 @@ from receiver.azure.envelope import Identity
 from receiver.config.settings import Settings
 from receiver.fold.registry import Registry
 from receiver.fold.selection import Selection
+from receiver.intake.guard import SeriesLimits
 from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
@@ -32,10 +33,19 @@ def selector(
         labels=settings.labels_max,
         label_bytes=settings.label_max_bytes,
     )
+    series_limits = SeriesLimits(settings.metric_series_max, settings.total_series_max)
 
     def select(wanted: Allowlist) -> Pipeline:
         selection = Selection(wanted, registry)
         cache_bytes = settings.series_cache_bytes
-        return Pipeline(wanted, identity, cache_bytes, limits, metadata, selection=selection)
+        return Pipeline(
+            wanted,
+            identity,
+            cache_bytes,
+            limits,
+            metadata,
+            selection=selection,
+            series_limits=series_limits,
+        )
 
     return select

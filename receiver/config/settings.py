@@ -207,6 +207,8 @@ class Settings:
     bearer_token_file: str = _setting("RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization has to send; without it, none.")
     series_cache_bytes: int = _setting("RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "256MiB", read_size, "Memory for what was learnt of each selected series.")
     fold_max_bytes: int = _setting("RECEIVER_FOLD_MAX_BYTES", "--fold-max-bytes", "256MiB", read_size, "Memory for what folded series are up to; past it new ones are dropped as `fold_full`.")
+    metric_series_max: int = _setting("RECEIVER_METRIC_SERIES_MAX", "--metric-series-max", "20000", read_count, "Distinct series of one selected metric; past it new ones are dropped as `cardinality`, and known ones go on.")
+    total_series_max: int = _setting("RECEIVER_TOTAL_SERIES_MAX", "--total-series-max", "200000", read_count, "Distinct series of all selected metrics together; past it new ones are dropped as `cardinality`.")
     senders: int = _setting("RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once.")
     send_timeout_seconds: float = _setting("RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take.")
     retry_max_seconds: float = _setting("RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer.")

@@ -11,7 +11,7 @@ This is also where each sample that does not go on gets its reason.
 import math
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from receiver.azure.envelope import Identity
@@ -27,6 +27,7 @@ from receiver.intake.decode import (
     read_labels,
 )
 from receiver.intake.ends import FOLD_FULL, WOULD_JOIN, Selection
+from receiver.intake.guard import CARDINALITY, Explosion, Guard, SeriesLimits
 from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
@@ -37,6 +38,7 @@ from receiver.intake.recogniser import (
     KnownSeries,
     PlainKnownSeries,
     Recogniser,
+    digest_of,
 )
 from receiver.outbox.batch import Chunk, lines_of
 
@@ -56,6 +58,7 @@ DROP_REASONS = {
     NATIVE_HISTOGRAM: "A native histogram; Application Insights has no shape for it.",
     FOLD_FULL: "A folded series that is new, while the fold has no room: RECEIVER_FOLD_MAX_BYTES.",
     WOULD_JOIN: 'A raw series that "keep" or "drop" would make equal to another: its items could not be told apart.',
+    CARDINALITY: "A series that is new, of a metric (or of all) that has as many as it may: RECEIVER_METRIC_SERIES_MAX, RECEIVER_TOTAL_SERIES_MAX.",
     INVALID_SERIES: "A sample of a series that was refused with 400: no name, a label twice, not UTF-8.",
 }
 """Why a sample was dropped here: the closed set of `receiver_samples_dropped_total{reason}`."""
@@ -117,18 +120,20 @@ class Pipeline:
         metadata: MetadataBook | None = None,
         *,
         selection: Selection | None = None,
+        series_limits: SeriesLimits | None = None,
         compiled: bool = IS_COMPILED,
     ) -> None:
         """Start with nothing known; `cache_bytes` bounds the known series.
 
-        `selection` says what series are for; without it `allowlist` does. Without `compiled` the
-        full parser takes everything.
+        `selection` says what series are for; without it `allowlist` does. `series_limits` are
+        how many distinct ones there may be. Without `compiled` the full parser takes everything.
         """
         self.allowlist = allowlist
         self._selection = allowlist if selection is None else selection
         self.limits = limits
         self.metadata = MetadataBook() if metadata is None else metadata
         self.identity = identity
+        self._guard = Guard(series_limits or SeriesLimits())
         self._renderer = Renderer(identity)
         self._recogniser = Recogniser(cache_bytes) if compiled else None
         self._series: KnownSeries = self._recogniser or PlainKnownSeries(cache_bytes)
@@ -155,6 +160,13 @@ class Pipeline:
                 samples = reading.drop(place)
                 outcome.received += samples
                 outcome.unselected += samples
+                outcome.written_samples += samples
+                continue
+            if key and name and self._guard.refuses(name, hash(key)):
+                samples = reading.drop(place)  # not opened: there may be very many
+                self._guard.refuse(name, samples)
+                outcome.received += samples
+                outcome.dropped[CARDINALITY] += samples
                 outcome.written_samples += samples
                 continue
             if key and (learnt := self._learn(key, text[:labels_size], message, symbols, outcome)):
@@ -186,6 +198,15 @@ class Pipeline:
     def forget_series(self) -> None:
         """Forget what all series are for: it is decided anew when they come again."""
         self._series.clear()
+
+    def look(self, now: float) -> None:
+        """Let the guard count series anew where that is due; `now` in seconds. Call it between requests."""
+        if self._guard.look(now):
+            self.forget_series()
+
+    def explosion(self) -> Explosion | None:
+        """Name the metric whose new series are refused; None while none is."""
+        return self._guard.explosion()
 
     def statistics(self) -> CacheStatistics:
         """Count the series that are known."""
@@ -227,7 +248,7 @@ class Pipeline:
                 return None
             if not self._selection.wants(series.name):
                 return None
-            known = self._decide(series.label_pairs(), 0, outcome)
+            known = self._decide(series.label_pairs(), hash(key), 0, outcome)
         except (InvalidSeries, Undecodable):
             return None
         if known.dropped:
@@ -285,14 +306,29 @@ class Pipeline:
         pairs = series.label_pairs()
         known = self._series.get(pairs)
         if known is None:
-            known = self._decide(pairs, series.start_ms(), outcome)
+            digest = digest_of(pairs, compiled=self._recogniser is not None)
+            known = self._decide(pairs, digest, series.start_ms(), outcome)
+            if known.dropped == CARDINALITY:
+                self._guard.refuse(series.name, len(series.samples))
             if not known.dropped:
                 self._series.put(pairs, known)
         return known
 
-    def _decide(self, pairs: Sequence[bytes], start_ms: int, outcome: Outcome) -> Known:
-        """Have metrics.json say what a series is for. Raises: InvalidSeries."""
-        ends = self._selection.ends_of(read_labels(pairs), start_ms)
+    def _decide(
+        self, pairs: Sequence[bytes], digest: int, start_ms: int, outcome: Outcome
+    ) -> Known:
+        """Have metrics.json say what a series is for, if there may be one more. Raises: InvalidSeries."""
+        labels = read_labels(pairs)
+        name = labels["__name__"].encode()
+        if self._guard.refuses(name, digest):
+            return Known(b"", 0, CARDINALITY)
+        known = self._find_ends(labels, start_ms, outcome)
+        if not known.dropped:
+            self._guard.admit(name, digest, labels)
+        return known
+
+    def _find_ends(self, labels: Mapping[str, str], start_ms: int, outcome: Outcome) -> Known:
+        ends = self._selection.ends_of(labels, start_ms)
         if ends.rendered is None:
             return Known(b"", ends.fold_number, ends.dropped)
         template = self._renderer.template_of(ends.rendered)

@@ -16,6 +16,7 @@ from receiver.azure.policy import Action
 from receiver.azure.rejections import TOO_OLD
 from receiver.errors import FINAL_REASONS
 from receiver.events import RecentError
+from receiver.intake.guard import CARDINALITY
 from receiver.status import outlook
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
@@ -35,6 +36,10 @@ STEADY_REFUSALS = 2
 """Refused requests in a window that are more than an accident."""
 HARMLESS_DROPS = frozenset({"stale", "nan"})
 WORDS_LIMIT = 300
+EXPLODES = (
+    "Take the label off at Prometheus (write_relabel_configs, action labeldrop; or metric_relabel_configs), "
+    'or fold the metric without it ("drop"); if so many series are meant, raise the limit.'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +309,11 @@ def _dropping(facts: Facts) -> Iterator[Finding]:
         hint = "docs/metrics.md explains each reason."
         if "bad_timestamp" in ledger.dropped:
             hint = "Remote-write's times are milliseconds since 1970: a sender that writes micro- or nanoseconds ends here."
-        yield Finding(State.DROPPING, f"samples without a way to be sent in {span(seconds)}: {reasons}", hint)  # fmt: skip
+        explosion = facts.snapshot.explosion if CARDINALITY in ledger.dropped else None
+        if explosion:
+            hint = EXPLODES
+        detail = f"samples without a way to be sent in {span(seconds)}: {reasons}"
+        yield Finding(State.DROPPING, _with(detail, explosion.words if explosion else ""), hint)
     elif ledger.dropped and not ledger.committed:
         yield Finding(State.DROPPING, f"none of the selected samples is a number: {reasons}", "Quantiles are not numbers while no request comes: send Triton traffic, or select more.")  # fmt: skip
 

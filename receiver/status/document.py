@@ -4,6 +4,7 @@ In: a `View` and what else is known at one moment. Out: plain dictionaries. Pure
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,6 +19,7 @@ from receiver.triton import METRICS, Category, series_names
 
 if TYPE_CHECKING:
     from receiver.events import RecentError
+    from receiver.intake.guard import Explosion
     from receiver.intake.metadata import Metadata
     from receiver.status.about import About
     from receiver.status.cost import Cost
@@ -279,8 +281,13 @@ def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
             "accepted": snapshot.door.accepted,
             "closed": dict(snapshot.closed),
         },
+        "cardinality": _explosion(snapshot.explosion) if snapshot.explosion else None,
         "metrics_json": {"file": snapshot.metrics_json, "names": snapshot.metric_names},
     }
+
+
+def _explosion(explosion: "Explosion") -> dict[str, Any]:
+    return {**asdict(explosion), "words": explosion.words}
 
 
 def _flow(flow: "Flow") -> dict[str, Any]:

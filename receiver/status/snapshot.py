@@ -13,6 +13,7 @@ from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.events import Events
 from receiver.fold.folder import FoldCounts
 from receiver.intake.cache import CacheStatistics
+from receiver.intake.guard import Explosion
 from receiver.ledger import Ledger, read_ledger
 from receiver.outbox.batch import Statistics
 from receiver.outbox.committer import Committer
@@ -50,6 +51,7 @@ class Snapshot:
     refused: Mapping[str, int] = field(default_factory=dict)
     closed: Mapping[str, int] = field(default_factory=dict)
     fold: FoldCounts = field(default_factory=FoldCounts)
+    explosion: Explosion | None = None
 
     @property
     def oldest_seconds(self) -> float:
@@ -101,4 +103,5 @@ class Observer:
             now=self.clock(),
             reload=self.watch.state,
             fold=self.fold(),
+            explosion=self.write_handler.pipeline.explosion(),
         )

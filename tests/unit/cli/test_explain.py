@@ -127,3 +127,18 @@ def test_an_agent_is_asked_for_nothing() -> None:
     assert (irate.mark, counter.mark) == (Mark.FAIL, Mark.OK)
     assert irate.fix == "Name the counter instead: nv_a."
     assert Prometheus(rules=[Rule("nv_a_irate", "", 60)]).recorded == {"nv_a_irate"}
+
+
+def test_a_label_that_explodes_is_said_of_its_metric() -> None:
+    """And of no other; a receiver that does not know of it is an older one."""
+    row = {"name": "a", "help": "", "series": 1, "per_minute": 1.0, "seen_seconds_ago": 1.0, "low": 1.0, "high": 1.0, "last_value": 1.0}  # fmt: skip
+    metrics = {"selected": {"rows": [row, row | {"name": "b"}]}, "unselected": {"rows": []}}
+    verdict = {"state": "OK", "severity": "good", "line": "OK: fine", "hint": ""}
+    status = {"verdict": verdict, "accepted": 1, "pending": 0}
+    exploding = status | {"cardinality": {"metric": "a", "words": "its label id explodes"}}
+
+    def said(name: str, status: dict[str, Any]) -> bool:
+        found = explain._at_receiver(name, explain._Seen(metrics, status))
+        return any("id explodes" in each.detail for each in found)
+
+    assert [said("a", exploding), said("b", exploding), said("a", status)] == [True, False, False]

@@ -12,6 +12,7 @@ from receiver.delivery.picker import Stubborn
 from receiver.delivery.sender import DeliveryCounts
 from receiver.events import RecentError
 from receiver.intake.cache import CacheStatistics
+from receiver.intake.guard import Explosion
 from receiver.ledger import WORDS, Ledger
 from receiver.outbox.batch import Statistics
 from receiver.outbox.schema import GONE
@@ -216,6 +217,15 @@ CASES: dict[str, tuple[Facts, str]] = {
     "expired": (facts(flow={"expired": 1}), "DROPPING: 1 item expired"),
     "dropping": (
         facts(flow={"dropped": {"infinite": 4}}),
+        "DROPPING: samples without a way to be sent in 2 min: 4 infinite",
+    ),
+    "a label that explodes": (
+        facts(flow={"dropped": {"cardinality": 7}}, explosion=Explosion("nv_a", 20, 20, False, "id", 5, 7)),  # noqa: FBT003 - of a metric
+        ("DROPPING: samples without a way to be sent in 2 min: 7 cardinality; 20 series of nv_a are known "
+        "(RECEIVER_METRIC_SERIES_MAX), new ones of nv_a are dropped; its label id explodes: 5 values or more"),
+    ),
+    "a label that exploded once": (
+        facts(flow={"dropped": {"infinite": 4}}, explosion=Explosion("nv_a", 20, 20, False, "id", 5, 7)),  # noqa: FBT003 - of a metric
         "DROPPING: samples without a way to be sent in 2 min: 4 infinite",
     ),
     "only not-numbers": (

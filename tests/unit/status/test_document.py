@@ -9,6 +9,7 @@ from receiver.azure.policy import Action
 from receiver.delivery.backoff import State
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
+from receiver.intake.guard import Explosion
 from receiver.ledger import Ledger
 from receiver.outbox.batch import Statistics
 from receiver.server.admission import AdmissionStatistics
@@ -117,6 +118,14 @@ def test_the_status_page_says_all_of_it() -> None:
     }
     assert found["connections"] == {"open": 6, "accepted": 12, "closed": {"idle": 2}}
     assert found["metrics_json"] == {"file": "metrics.json", "names": ("a", "b*")}
+
+
+def test_a_label_that_explodes_is_named() -> None:
+    """With the metric, the limit and the words of it; null while none does."""
+    assert document(snapshot())["cardinality"] is None
+    explosion = Explosion("nv_a", 20, 20, is_total=False, label="id", values=5, refused=7)
+    found = document(snapshot(explosion=explosion))["cardinality"]
+    assert (found["metric"], found["label"], found["words"]) == ("nv_a", "id", explosion.words)
 
 
 def test_an_open_gate_is_open() -> None:

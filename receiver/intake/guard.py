@@ -1,0 +1,149 @@
+"""A guard against labels that explode: how many distinct series there may be, of a metric and in all.
+
+Asked only of series that the pipeline does not know. Past a limit, newcomers are refused;
+what was counted once never is. Pure: the clock's time is an argument.
+
+Theory of operation: a series is its digest of 8 bytes, kept in a set, so that one that the
+cache forgot is neither counted twice nor refused. The set is bounded by the limits themselves.
+Series end (a model is unloaded, a pod replaced), and the set does not see that: known series
+do not pass here. So when a limit is met, and at most once a day, the set is made anew: the
+cache forgets all, what comes within an hour is counted as alive, and the others make room.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+CARDINALITY = "cardinality"
+ANEW_SECONDS = 86_400.0
+"""The set is made anew at most so often: it costs deciding each series once more."""
+ALIVE_SECONDS = 3_600.0
+"""What comes within it is alive."""
+NEAR = 0.75
+"""Values of labels are counted above this share of a limit."""
+VALUES_MAX = 50_000
+NAMES_MAX = 1_000
+"""How many values of labels, and names that are refused, are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLimits:
+    """The most distinct series of one metric, and of all together."""
+
+    of_a_metric: int = 20_000
+    in_all: int = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Explosion:
+    """A metric whose newcomers are refused: the limit that was met, and the label with most values.
+
+    `label` is empty where none can be named; `values` are those that were counted, the least
+    that there are; `refused` counts samples.
+    """
+
+    metric: str
+    series: int
+    limit: int
+    is_total: bool
+    label: str
+    values: int
+    refused: int
+
+    @property
+    def words(self) -> str:
+        """Say it in half a sentence."""
+        count = f"{self.limit} distinct series in all" if self.is_total else f"{self.series} series of {self.metric}"  # fmt: skip
+        setting = "RECEIVER_TOTAL_SERIES_MAX" if self.is_total else "RECEIVER_METRIC_SERIES_MAX"
+        text = f"{count} are known ({setting}), new ones of {self.metric} are dropped"
+        if self.label:
+            text += f"; its label {self.label} explodes: {self.values} values or more"
+        return text
+
+
+class Guard:
+    """Counts the distinct series of one pipeline."""
+
+    def __init__(self, limits: SeriesLimits) -> None:
+        """Start with none."""
+        self._limits = limits
+        self._seen: set[int] = set()
+        self._counts: Counter[bytes] = Counter()
+        self._alive: set[int] | None = None
+        self._alive_counts: Counter[bytes] = Counter()
+        self._values: dict[bytes, dict[str, set[int]]] = {}
+        self._values_kept = 0
+        self._refused: Counter[bytes] = Counter()
+        self._since: float | None = None
+
+    def refuses(self, name: bytes, digest: int) -> bool:
+        """Say whether a series is a newcomer, and one too many."""
+        if digest in self._seen:
+            return False
+        limits = self._limits
+        return self._counts[name] >= limits.of_a_metric or len(self._seen) >= limits.in_all
+
+    def refuse(self, name: bytes, samples: int) -> None:
+        """Count samples of a series that is refused."""
+        if name in self._refused or len(self._refused) < NAMES_MAX:
+            self._refused[name] += samples
+
+    def admit(self, name: bytes, digest: int, labels: Mapping[str, str]) -> None:
+        """Count a series that has an end; once, however often it comes."""
+        if self._alive is not None and digest not in self._alive:
+            self._alive.add(digest)
+            self._alive_counts[name] += 1
+        if digest in self._seen:
+            return
+        self._seen.add(digest)
+        self._counts[name] += 1
+        limits = self._limits
+        if self._counts[name] > NEAR * limits.of_a_metric or len(self._seen) > NEAR * limits.in_all:
+            self._count_values(name, labels)
+
+    def _count_values(self, name: bytes, labels: Mapping[str, str]) -> None:
+        if self._values_kept >= VALUES_MAX:
+            return
+        by_label = self._values.setdefault(name, {})
+        for label, value in labels.items():
+            values = by_label.setdefault(label, set())
+            before = len(values)
+            values.add(hash(value))
+            self._values_kept += len(values) - before
+
+    def look(self, now: float) -> bool:
+        """Begin or end to count anew, when it is due; True where all series have to be decided anew."""
+        if self._since is None:
+            self._since = now
+        age = now - self._since
+        if self._alive is not None:
+            if age >= ALIVE_SECONDS:
+                self._seen, self._counts = self._alive, self._alive_counts
+                self._alive, self._alive_counts = None, Counter()
+                self._values, self._values_kept = {}, 0
+                self._refused.clear()
+            return False
+        if not self._refused or age < ANEW_SECONDS:
+            return False
+        self._since, self._alive = now, set()
+        return True
+
+    def explosion(self) -> Explosion | None:
+        """Name the metric that is refused most, and its label that explodes; None while none is."""
+        if not self._refused:
+            return None
+        name, refused = self._refused.most_common(1)[0]
+        counts = {label: len(values) for label, values in self._values.get(name, {}).items()}
+        label = max(counts, key=lambda each: (counts[each], each), default="")
+        values = counts.get(label, 0)
+        series, limits = self._counts[name], self._limits
+        is_total = series < limits.of_a_metric
+        return Explosion(
+            name.decode("utf-8", "replace"),
+            series,
+            limits.in_all if is_total else limits.of_a_metric,
+            is_total,
+            label if values > 1 else "",
+            values if values > 1 else 0,
+            refused,
+        )
