@@ -1,6 +1,8 @@
 """What samples become: the table of semantics, a test a line."""
 
+import json
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -404,3 +406,29 @@ def test_the_same_list_read_again_changes_nothing() -> None:
     player.send(61, "c", 12)
 
     assert sorted(values(player, 61)) == [(0, 10), (0, 11)]
+
+
+def test_a_model_loaded_again_on_a_gpu_stays_one_by_model_and_version() -> None:
+    """Seen on real GPUs: after a reload the old set begins anew at 0, a set with gpu_uuid is born beside it.
+
+    The numbers are of such a page (14 requests on the GPU, 6 on the CPU); the entries are the
+    shipped file's.
+    """
+    text = resources.files("receiver.config").joinpath("folded_metrics.json").read_bytes()
+    player = Player(*json.loads(text)["customMetrics"])
+    name, per = "nv_inference_request_duration_us", "nv_inference_request_success"
+    model: dict[str, Any] = {"model": "add_sub", "version": "1"}
+    gpu: dict[str, Any] = {**model, "gpu_uuid": "GPU-0"}
+    pages: list[tuple[int, dict[str, Any], int]] = [
+        (1, model, 0), (16, model, 100), (31, model, 100),
+        (46, model, 6), (46, gpu, 14),  # loaded again meanwhile
+        (61, model, 6), (61, gpu, 14),
+    ]  # fmt: skip
+    for second, labels, requests in pages:
+        player.send(second, name, 500 * requests, **labels)
+        player.send(second, per, requests, **labels)
+
+    [item] = [item for item in player.close(61) if item["name"] == name]
+    assert (item["count"], item["value"]) == (120, 60_000)
+    assert item["min"] == item["max"] == 500
+    assert "gpu_uuid" not in item
