@@ -142,7 +142,7 @@ async def running(
         monitor = Monitor(
             observer,
             observation,
-            Price(settings.price_per_gb, settings.billed_factor),
+            Price(settings.price_per_gb, settings.billed_factor, settings.budget_gb),
             settings.outbox_dir,
             Bounds(settings.items_per_second, settings.senders),
             patience,

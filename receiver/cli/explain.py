@@ -300,7 +300,11 @@ def _arrival(row: dict[str, Any]) -> Finding:
 
 def _delivery(status: dict[str, Any]) -> Finding:
     found = status["verdict"]
-    if found["state"] in {State.INCOMPLETE, State.CONFIG}:  # it is not about this metric
+    if found["state"] in {
+        State.INCOMPLETE,
+        State.CONFIG,
+        State.OVER_BUDGET,
+    }:  # it is not about this metric
         return Finding("delivery", Mark.OK, f"{status['accepted']} items accepted in all, {status['pending']} waiting")  # fmt: skip
     marks = {"bad": Mark.FAIL, "warn": Mark.WARN, "good": Mark.OK}
     return Finding("delivery", marks[found["severity"]], found["line"], found["hint"])

@@ -86,6 +86,15 @@ def read_price(text: str) -> float:
     raise ValueError(message)
 
 
+def read_gigabytes(text: str) -> float:
+    """Read GB of 10^9 bytes, at least 0, with GB behind them or not. Raises: ValueError."""
+    with suppress(ValueError):
+        if 0 <= (amount := float(text.strip().upper().removesuffix("GB"))) < 10**9:
+            return amount
+    message = "not a number of GB like 5 or 0.5"
+    raise ValueError(message)
+
+
 def read_factor(text: str) -> float:
     """Read a factor above 0. Raises: ValueError."""
     with suppress(ValueError):
@@ -217,6 +226,7 @@ class Settings:
     billed_factor: float = _setting("RECEIVER_BILLED_FACTOR", "--billed-factor", "1", read_factor, "What your resource bills for an item over what the receiver estimates, as `cost --calibrate` prints it.")
     slim_items: bool = _setting("RECEIVER_SLIM_ITEMS", "--slim-items", "no", read_switch, "yes: raw items leave job and instance out of their properties where cloud_RoleName and cloud_RoleInstance say the same; some 15 % less is billed.")
     price_per_gb: float = _setting("RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none.")
+    budget_gb: float = _setting("RECEIVER_BUDGET_GB", "--budget-gb", "0", read_gigabytes, "GB that may be billed a month; where the last hour's pace comes to more, the verdict is OVER BUDGET. Nothing is dropped for it; 0: no budget.")
     log_level: str = _setting("RECEIVER_LOG_LEVEL", "--log.level", "info", read_word("debug", "info", "warning", "error"), "Least severe lines of the log: debug, info, warning or error.")
     log_format: str = _setting("RECEIVER_LOG_FORMAT", "--log.format", "", read_word("", "json", "logfmt", "console"), "Form of the log: json, logfmt, or console for people; without it console on a terminal, json elsewhere.")
     sandbox_listen: Address = _setting("RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts.")

@@ -4,22 +4,28 @@ Application Insights bills stored columns, not what crosses the network:
 `receiver.azure.billing` has the estimate, `RECEIVER_BILLED_FACTOR` calibrates it.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from receiver.azure.billing import billed_of_json
 
 HOURS = {"hour": 1, "day": 24, "month": 730}
 """A month is a twelfth of a year."""
+DEAREST = 3
+"""Names that an overrun lists."""
 LINE_BYTES = 450.0
 """An item of Triton's in JSON, measured, for estimates before any was seen."""
+FOLDED_LINE_BYTES = 360.0
+"""A folded item, as the folded example's are on average: 234 billed bytes (docs/cost.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a GB costs, 0 where that is not known; and what a bill says of the estimate."""
+    """What a GB costs, 0 where that is not known; what a bill says of the estimate; GB that a month may have, 0: any."""
 
     per_gb: float = 0.0
     factor: float = 1.0
+    budget_gb: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,54 @@ class Cost:
     json_gb: float
     billed_gb: float
     money: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """A month that would be above the budget, and what has the most of it, the dearest first.
+
+    `dearest` are (name, GB a month) of metrics; the items of all folded entries count as one.
+    """
+
+    month_gb: float
+    budget_gb: float
+    money: float | None = None
+    dearest: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Say it in a sentence."""
+        text = f"{gigabytes(self.month_gb)} a month at the last hour's pace"
+        if self.money is not None:
+            text += f" (it costs {self.money:.2f})"
+        text += f", and the budget is {gigabytes(self.budget_gb)}"
+        if self.dearest:
+            text += "; most: " + ", ".join(f"{name} {gigabytes(gb)}" for name, gb in self.dearest)
+        return text
+
+
+def overrun(
+    costs: Sequence[Cost], paces: Callable[[], Mapping[str, float]], price: Price
+) -> Overrun | None:
+    """Compare a month with the budget; None without one, or below it.
+
+    `paces` gives items a second by name, and is called where they are needed only. An item
+    counts as long as another: their number is what makes the bill.
+    """
+    month = next((cost for cost in costs if cost.span == "month"), None)
+    if month is None or not price.budget_gb or month.billed_gb <= price.budget_gb:
+        return None
+    by_name = {name: pace for name, pace in paces().items() if pace > 0}
+    dearest = sorted(by_name, key=lambda name: (-by_name[name], name))[:DEAREST]
+    per_item = month.billed_gb / month.items if month.items else 0.0
+    seconds = 3600 * HOURS["month"]
+    shares = tuple((name, by_name[name] * seconds * per_item) for name in dearest)
+    return Overrun(month.billed_gb, price.budget_gb, month.money, shares)
+
+
+def gigabytes(gb: float) -> str:
+    """Spell GB for people: two digits that count, and no more."""
+    return f"{gb:.1f} GB" if gb >= 1 else f"{gb:.2g} GB"
 
 
 def estimate(items_per_second: float, bytes_per_item: float, price: Price) -> list[Cost]:

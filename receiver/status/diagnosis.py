@@ -18,6 +18,7 @@ from receiver.errors import FINAL_REASONS
 from receiver.events import RecentError
 from receiver.intake.guard import CARDINALITY
 from receiver.status import outlook
+from receiver.status.cost import Overrun
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
 from receiver.status.outlook import Bounds
@@ -67,6 +68,7 @@ class Facts:
     interval: float = 0.0
     selected_interval: float = 0.0
     refusals: Mapping[str, RecentError] = field(default_factory=dict)
+    overrun: Overrun | None = None
     first_seen: Mapping[State, float] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
     patience: Patience = PATIENCE
@@ -347,6 +349,12 @@ def _configured(facts: Facts) -> Iterator[Finding]:
         yield Finding(State.CONFIG, detail, "Mend the file; it is read again when it changes.")
 
 
+def _within_budget(facts: Facts) -> Iterator[Finding]:
+    if facts.overrun:
+        hint = "Fold them (docs/folding.md), select less, or raise RECEIVER_BUDGET_GB; appinsights-receiver cost says what a selection costs."
+        yield Finding(State.OVER_BUDGET, facts.overrun.words, hint)
+
+
 def _complete(facts: Facts) -> Iterator[Finding]:
     snapshot, ledger, patience = facts.snapshot, facts.flow.ledger, facts.patience
     if not facts.first_received_at or ledger.received <= ledger.unselected:
@@ -381,7 +389,7 @@ def _fine(facts: Facts) -> Iterator[Finding]:
 
 _FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _disk, _clock, _service, _full, _receiving, _selecting, _rejecting, _dropping,
-    _unconfirmed, _set_back, _behind, _configured, _complete, _fine,
+    _unconfirmed, _set_back, _behind, _configured, _within_budget, _complete, _fine,
 )  # fmt: skip
 
 

@@ -19,7 +19,15 @@ from receiver.events import RecentError
 from receiver.intake.metrics_json import Allowlist
 from receiver.server.app import REFUSED
 from receiver.status import document, kept_history
-from receiver.status.cost import Cost, Price, estimate
+from receiver.status.cost import (
+    FOLDED_LINE_BYTES,
+    LINE_BYTES,
+    Cost,
+    Overrun,
+    Price,
+    estimate,
+    overrun,
+)
 from receiver.status.diagnosis import Diagnosis, Facts, diagnose
 from receiver.status.history import Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
@@ -32,6 +40,9 @@ from receiver.status.verdicts import Severity, State
 NAMES_SECONDS = 2.0
 COST_SECONDS = 60.0
 """No pace is extrapolated before so much of it was seen."""
+BUDGET_SECONDS = 900.0
+"""And a budget is not exceeded by a Prometheus that makes up for a restart in the first minutes."""
+FOLDED = "all folded entries"
 HOUR_SECONDS = 3600.0
 SHOWN_ABSENCES = 100
 SHOWN_NAMES = 500
@@ -163,6 +174,7 @@ class Monitor:
             interval=interval,
             selected_interval=selected_interval,
             refusals=self._refusals(),
+            overrun=self._overrun(found),
             first_seen=self._first_seen,
             bounds=self._bounds,
             patience=self._patience,
@@ -228,11 +240,30 @@ class Monitor:
 
     def cost(self, view: View) -> list[Cost]:
         """Extrapolate the pace of the last hour; nothing before there is a minute of it."""
-        flow = self.history.flow(point_of(view.snapshot), HOUR_SECONDS)
+        return self._cost(self.history.flow(point_of(view.snapshot), HOUR_SECONDS))
+
+    def _overrun(self, found: Snapshot) -> Overrun | None:
+        """Hold the pace of the last hour against the budget, if there is one."""
+        if not self._price.budget_gb:
+            return None
+        flow = self.history.flow(point_of(found), HOUR_SECONDS)
+        if flow.seconds < BUDGET_SECONDS:
+            return None
+
+        def paces() -> dict[str, float]:
+            seen = self.observation.metrics.items()
+            by_name = {name: self.observation.per_minute(metric) / 60 for name, metric in seen}
+            return by_name | {FOLDED: flow.ledger.flushed / flow.seconds}
+
+        return overrun(self._cost(flow), paces, self._price)
+
+    def _cost(self, flow: Flow) -> list[Cost]:
         if flow.seconds < COST_SECONDS:
             return []
-        pace = (flow.ledger.rendered + flow.ledger.flushed) / flow.seconds
-        return estimate(pace, self.observation.bytes_per_item, self._price)
+        raw, folded = flow.ledger.rendered, flow.ledger.flushed
+        raw_bytes = self.observation.bytes_per_item or LINE_BYTES
+        size = (raw * raw_bytes + folded * FOLDED_LINE_BYTES) / ((raw + folded) or 1)
+        return estimate((raw + folded) / flow.seconds, size, self._price)
 
     def metrics(self, wanted: Wanted) -> Any:
         """List the metrics that are selected, those that are missing, and those not selected."""

@@ -27,6 +27,7 @@ class State(StrEnum):
     SET_BACK = "SET BACK"
     BEHIND = "BEHIND"
     CONFIG = "CONFIG"
+    OVER_BUDGET = "OVER BUDGET"
     INCOMPLETE = "INCOMPLETE"
     WAITING = "WAITING"
     OK = "OK"
@@ -59,6 +60,7 @@ MEANINGS = {
     State.SET_BACK: (Severity.WARN, "Some batches are refused while others are accepted; they are kept, and tried again now and then."),
     State.BEHIND: (Severity.WARN, "Delivery goes on, but is late."),
     State.CONFIG: (Severity.WARN, "A changed metrics.json, web.config.file, token or certificate cannot be used; what was in force before stays."),
+    State.OVER_BUDGET: (Severity.WARN, "A month at the last hour's pace would be above RECEIVER_BUDGET_GB; nothing is dropped for it."),
     State.INCOMPLETE: (Severity.WARN, "Some metrics of metrics.json have never been seen."),
     State.WAITING: (Severity.GOOD, "Started a moment ago; nothing to say yet."),
     State.OK: (Severity.GOOD, "Samples arrive, are selected, and are delivered."),

@@ -19,6 +19,7 @@ from receiver.outbox.schema import GONE
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts
+from receiver.status.cost import Overrun
 from receiver.status.diagnosis import Facts, diagnose, wrong_unit
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
@@ -224,9 +225,9 @@ CASES: dict[str, tuple[Facts, str]] = {
         ("DROPPING: samples without a way to be sent in 2 min: 7 cardinality; 20 series of nv_a are known "
         "(RECEIVER_METRIC_SERIES_MAX), new ones of nv_a are dropped; its label id explodes: 5 values or more"),
     ),
-    "a label that exploded once": (
-        facts(flow={"dropped": {"infinite": 4}}, explosion=Explosion("nv_a", 20, 20, False, "id", 5, 7)),  # noqa: FBT003 - of a metric
-        "DROPPING: samples without a way to be sent in 2 min: 4 infinite",
+    "over budget": (
+        facts(facts={"overrun": Overrun(12.34, 5.0, 28.4, (("nv_a", 8.0), ("nv_b", 0.25)))}),
+        "OVER BUDGET: 12.3 GB a month at the last hour's pace (it costs 28.40), and the budget is 5.0 GB; most: nv_a 8.0 GB, nv_b 0.25 GB",
     ),
     "only not-numbers": (
         facts(flow={"dropped": {"nan": 120}, "rendered": 0}),
@@ -377,3 +378,13 @@ def test_a_hint_does_not_contradict_the_line() -> None:
     gone = diagnose(facts(outbox_failing=True, facts={"outbox_error": GONE}))
     assert "goes on by itself" in full.first.hint
     assert "goes on by itself" not in gone.first.hint
+
+
+def test_a_label_that_exploded_before_the_window_is_no_cause_of_other_drops() -> None:
+    """The line speaks of it while newcomers are dropped, and no longer."""
+    exploded = Explosion("nv_a", 20, 20, is_total=False, label="id", values=5, refused=7)
+    now = diagnose(facts(flow={"dropped": {"cardinality": 4}}, explosion=exploded))
+    later = diagnose(facts(flow={"dropped": {"infinite": 4}}, explosion=exploded))
+
+    assert "labeldrop" in now.first.hint
+    assert later.line == "DROPPING: samples without a way to be sent in 2 min: 4 infinite"

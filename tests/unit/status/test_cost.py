@@ -1,0 +1,84 @@
+"""A month is extrapolated, and held against a budget."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from receiver.ledger import Ledger
+from receiver.server.write_handler import WriteCounts
+from receiver.status.cost import HOURS, LINE_BYTES, Price, estimate, overrun
+from receiver.status.history import Point
+from receiver.status.monitor import Monitor
+from receiver.status.outlook import Bounds
+from receiver.status.sampling import MetricSeen, Sampling, SeriesSeen
+
+NOW = 1_795_000_000.0
+MONTH_SECONDS = 3600 * HOURS["month"]
+LINE = 426
+"""Bytes of an item in JSON, of which 300 are billed."""
+
+
+def no_paces() -> Mapping[str, float]:
+    """Fail where they are asked for without need."""
+    raise AssertionError
+
+
+def test_a_month_below_the_budget_is_no_overrun() -> None:
+    """Nor is any month without a budget, nor is an unknown pace; and the metrics are not looked at."""
+    month = 10 * 300 * MONTH_SECONDS / 1e9
+    for price, pace in ((Price(), 1e6), (Price(budget_gb=month * 1.01), 10.0)):
+        assert overrun(estimate(pace, LINE, price), no_paces, price) is None
+    assert overrun([], no_paces, Price(budget_gb=1)) is None
+
+
+def test_a_month_above_the_budget_names_the_dearest_first() -> None:
+    """Three of them, each with its GB; the factor of the bill counts."""
+    price = Price(per_gb=2.0, factor=1.5, budget_gb=10.0)
+    paces = {"nv_few": 0.5, "nv_most": 6.0, "nv_none": 0.0, "nv_some": 2.0, "nv_more": 3.0}
+
+    found = overrun(estimate(11.5, LINE, price), lambda: paces, price)
+
+    assert found is not None
+    assert found.month_gb == pytest.approx(11.5 * 300 * 1.5 * MONTH_SECONDS / 1e9)
+    assert found.money == pytest.approx(found.month_gb * 2)
+    assert [name for name, _ in found.dearest] == ["nv_most", "nv_more", "nv_some"]
+    assert found.dearest[0][1] == pytest.approx(found.month_gb * 6 / 11.5)
+    assert found.words.startswith("13.6 GB a month at the last hour's pace (it costs 27.20), and the budget is 10.0 GB; most: nv_most 7.1 GB, ")  # fmt: skip
+
+
+def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]:
+    """Look at a receiver that made 10 raw and 2 folded items a second for so long."""
+    sampling = Sampling(lambda: NOW)
+    metric = sampling.metrics["nv_a"] = MetricSeen("nv_a")
+    for number in range(600):
+        metric.add(SeriesSeen({}), 1.0, 0, NOW - number)
+    made = Monitor(cast("Any", SimpleNamespace(events=None)), sampling, price, tmp_path, Bounds())
+    made.history.add(Point(NOW - seconds, Ledger()))
+    ledger = Ledger(rendered=round(10 * seconds), flushed=round(2 * seconds))
+    snapshot = SimpleNamespace(
+        now=NOW,
+        ledger=ledger,
+        outbox=SimpleNamespace(size_bytes=0),
+        oldest_seconds=0.0,
+        write_handler=WriteCounts(),
+        refused={},
+        delivery=SimpleNamespace(seconds=0.0, attempts={}, unconfirmed_items=0),
+    )
+    return made, snapshot
+
+
+def test_the_monitor_holds_the_last_hour_against_the_budget(tmp_path: Path) -> None:
+    """Raw metrics by name and the folded entries as one, after a quarter of an hour."""
+    made, snapshot = monitor(tmp_path, Price(budget_gb=0.1), 1800)
+    found = made._overrun(snapshot)
+    assert found is not None
+    assert [name for name, _ in found.dearest] == ["nv_a", "all folded entries"]
+    items = 10 * (LINE_BYTES - 126) + 2 * 234
+    assert found.month_gb == pytest.approx(items * MONTH_SECONDS / 1e9)
+
+    for price, seconds in ((Price(), 1800), (Price(budget_gb=1e6), 1800), (Price(budget_gb=0.1), 899)):  # fmt: skip
+        made, snapshot = monitor(tmp_path, price, seconds)
+        assert made._overrun(snapshot) is None
