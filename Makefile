@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Most tests wait for another process, not for a core.
 PROCESSES ?= 6
+# These measure time, and want the machine for themselves.
+TIMED := tests/hostile tests/e2e/test_whole_path.py
 QUICK_TESTS := tests/unit tests/property tests/conformance tests/test_architecture.py tests/test_docs.py tests/test_log_hints.py tests/test_proto.py
 
 .PHONY: help setup run test test-quick coverage storm check format kernel fuzz wheel proto docs screenshots lock image image-test bench clean
@@ -19,9 +21,10 @@ setup: .venv/ready ## Make .venv, with everything that the other targets need
 run: .venv/ready ## Triton, Prometheus and the receiver on this machine (MODELS=dir, PORT_OFFSET=n)
 	@exec $(BIN)/python -m demo.run
 
-test: .venv/ready ## Everything, end to end included (ARGS="tests/e2e -n 0")
+test: .venv/ready ## Everything, end to end included (ARGS="tests/e2e")
 	@sh tests/setup.sh
-	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup $(ARGS)
+	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup $(TIMED:%=--ignore=%))
+	@$(if $(ARGS),,$(BIN)/python -m pytest $(TIMED))
 
 test-quick: .venv/ready ## Half a minute: what needs no network, no Triton and no Prometheus
 	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(QUICK_TESTS) $(ARGS)

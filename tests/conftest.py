@@ -1,6 +1,6 @@
 """What holds for every test: what it leaves behind (nothing), and beside which others it runs."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import structlog
@@ -9,13 +9,17 @@ TOGETHER = ("tests/e2e/", "tests/prometheus/", "tests/test_package.py")
 """Files whose tests share something that is slow to make: each file's run in one process."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of such a file together where the suite runs in several processes."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Keep the tests of such a file together where the suite runs in several processes.
+
+    A wrapper comes before all others: xdist's own hook reads the mark.
+    """
     for item in items:
         file = item.nodeid.partition("::")[0]
         if file.startswith(TOGETHER):
             item.add_marker(pytest.mark.xdist_group(file))
+    return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -128,7 +128,8 @@ def _outbox(directory: Path, found: Preflight) -> None:
     if not place.is_dir():
         why = f"{place} is no directory"
     elif not os.access(place, os.W_OK | os.X_OK):
-        why = f"{place} is not writable"
+        read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+        why = f"{place} is on a read-only file system" if read_only else f"{place} is not writable"
     else:
         found.well(
             "outbox", str(directory) if place == directory else f"{directory}, made at the start"

@@ -91,6 +91,11 @@ def identity(directory: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _text(raw: bytes) -> str:
+    """Read a text that the disk may have changed: one that is not UTF-8 any more stops nothing."""
+    return raw.decode("utf-8", "replace")
+
+
 def open_database(directory: Path) -> sqlite3.Connection:
     """Open the database in its durable mode, and bring it to the newest version.
 
@@ -100,6 +105,7 @@ def open_database(directory: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         directory / FILE_NAME, isolation_level=None, check_same_thread=False, timeout=10
     )
+    connection.text_factory = _text
     try:
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL").fetchone()

@@ -1,6 +1,7 @@
 """The outbox's file: made once, brought to its newest version, set aside when it is broken."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,10 @@ def test_a_file_system_without_locks_is_not_a_full_disk(code: int, said: str) ->
     error.sqlite_errorcode = code
 
     assert said in why_not_opened(error)
+
+
+def test_a_text_that_the_disk_has_changed_stops_nothing(tmp_path: Path) -> None:
+    """It is read with a mark in the place of what is no UTF-8, as long as SQLite finds it."""
+    with closing(open_database(tmp_path)) as database:
+        (text,) = database.execute("SELECT CAST(x'61ff62' AS TEXT)").fetchone()
+    assert text == "a\ufffdb"
