@@ -93,13 +93,18 @@ class Guard:
         if self._alive is not None and digest not in self._alive:
             self._alive.add(digest)
             self._alive_counts[name] += 1
+            if self._is_near(self._alive_counts[name], len(self._alive)):
+                self._count_values(name, labels)
         if digest in self._seen:
             return
         self._seen.add(digest)
         self._counts[name] += 1
-        limits = self._limits
-        if self._counts[name] > NEAR * limits.of_a_metric or len(self._seen) > NEAR * limits.in_all:
+        if self._is_near(self._counts[name], len(self._seen)):
             self._count_values(name, labels)
+
+    def _is_near(self, of_a_metric: int, in_all: int) -> bool:
+        limits = self._limits
+        return of_a_metric > NEAR * limits.of_a_metric or in_all > NEAR * limits.in_all
 
     def _count_values(self, name: bytes, labels: Mapping[str, str]) -> None:
         if self._values_kept >= VALUES_MAX:
@@ -120,12 +125,12 @@ class Guard:
             if age >= ALIVE_SECONDS:
                 self._seen, self._counts = self._alive, self._alive_counts
                 self._alive, self._alive_counts = None, Counter()
-                self._values, self._values_kept = {}, 0
                 self._refused.clear()
             return False
         if not self._refused or age < ANEW_SECONDS:
             return False
         self._since, self._alive = now, set()
+        self._values, self._values_kept = {}, 0  # of what comes again
         return True
 
     def explosion(self) -> Explosion | None:

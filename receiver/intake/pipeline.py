@@ -183,7 +183,7 @@ class Pipeline:
         return self._finish(reading.rows(), outcome)
 
     def take_slowly(self, raw: bytes, message: Message) -> Outcome:
-        """Do what `take` does by the full parser alone: the same, but for damaged unselected series.
+        """Do what `take` does by the full parser alone: the same, but for damaged series that do not go on.
 
         Raises: Undecodable for a body that is not the message that it claims to be;
         TooLarge for one over the limits.

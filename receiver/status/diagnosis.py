@@ -38,8 +38,8 @@ STEADY_REFUSALS = 2
 HARMLESS_DROPS = frozenset({"stale", "nan"})
 WORDS_LIMIT = 300
 EXPLODES = (
-    "Take the label off at Prometheus (write_relabel_configs, action labeldrop; or metric_relabel_configs), "
-    'or fold the metric without it ("drop"); if so many series are meant, raise the limit.'
+    "Take the label off at its source, or at Prometheus (labeldrop; a recording rule that sums without it, "
+    "where series become equal); if so many series are meant, raise the limit."
 )
 
 

@@ -13,13 +13,13 @@ from receiver import __version__
 from receiver.azure.envelope import spell_time
 from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
+from receiver.intake.guard import CARDINALITY
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.text import moment
 from receiver.triton import METRICS, Category, series_names
 
 if TYPE_CHECKING:
     from receiver.events import RecentError
-    from receiver.intake.guard import Explosion
     from receiver.intake.metadata import Metadata
     from receiver.status.about import About
     from receiver.status.cost import Cost
@@ -53,6 +53,7 @@ def status(
         },
         **_snapshot(view.snapshot),
         "flow": _flow(view.flow),
+        "cardinality": _explosion(view),
         "errors": [_error(error) for error in errors],
         "cost": [_cost(cost) for cost in costs],
     }
@@ -281,12 +282,14 @@ def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
             "accepted": snapshot.door.accepted,
             "closed": dict(snapshot.closed),
         },
-        "cardinality": _explosion(snapshot.explosion) if snapshot.explosion else None,
         "metrics_json": {"file": snapshot.metrics_json, "names": snapshot.metric_names},
     }
 
 
-def _explosion(explosion: "Explosion") -> dict[str, Any]:
+def _explosion(view: "View") -> dict[str, Any] | None:
+    explosion = view.snapshot.explosion
+    if explosion is None or CARDINALITY not in view.flow.ledger.dropped:
+        return None  # there was none, or it is over
     return {**asdict(explosion), "words": explosion.words}
 
 

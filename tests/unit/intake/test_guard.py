@@ -120,6 +120,18 @@ def test_what_has_ended_makes_room_once_a_day() -> None:
     assert counts(chosen.take(request("nv_a", range(10, 40)), Message.V1)) == (20, 10)
 
 
+def test_the_label_has_its_name_after_a_day_too() -> None:
+    """Where all series are alive still, so that none is new."""
+    chosen = pipeline(20)
+    for now in (0.0, ANEW_SECONDS, ANEW_SECONDS + ALIVE_SECONDS):
+        chosen.look(now)
+        assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
+
+    found = chosen.explosion()
+    assert found is not None
+    assert (found.label, found.values, found.refused) == ("id", 5, 10)
+
+
 def test_what_is_remembered_is_bounded() -> None:
     """By the limits, and the values of labels by a number of their own."""
     guard = Guard(SeriesLimits(10, 1 << 20))

@@ -65,10 +65,10 @@ def snapshot(**changes: Any) -> Snapshot:
     return replace(made, **changes)
 
 
-def document(found: Snapshot) -> Any:
+def document(found: Snapshot, flow: Ledger = LEDGER) -> Any:
     """Spell a snapshot and read it back."""
     return api.status(
-        View(found, Flow(60.0, LEDGER), Diagnosis((Finding(Verdict.OK, "fine"),))),
+        View(found, Flow(60.0, flow), Diagnosis((Finding(Verdict.OK, "fine"),))),
         [],
         [],
         About("h", "", ""),
@@ -124,7 +124,9 @@ def test_a_label_that_explodes_is_named() -> None:
     """With the metric, the limit and the words of it; null while none does."""
     assert document(snapshot())["cardinality"] is None
     explosion = Explosion("nv_a", 20, 20, is_total=False, label="id", values=5, refused=7)
-    found = document(snapshot(explosion=explosion))["cardinality"]
+    assert document(snapshot(explosion=explosion))["cardinality"] is None, "it is over"
+    dropping = replace(LEDGER, dropped={"cardinality": 7})
+    found = document(snapshot(explosion=explosion), dropping)["cardinality"]
     assert (found["metric"], found["label"], found["words"]) == ("nv_a", "id", explosion.words)
 
 
