@@ -251,9 +251,12 @@ class Monitor:
             return None
 
         def paces() -> dict[str, float]:
+            """Share the hour's items among the metrics as the last ten minutes' are."""
             seen = self.observation.metrics.items()
-            by_name = {name: self.observation.per_minute(metric) / 60 for name, metric in seen}
-            return by_name | {FOLDED: flow.ledger.flushed / flow.seconds}
+            lately = {name: self.observation.per_minute(metric) for name, metric in seen}
+            scale = flow.ledger.rendered / flow.seconds / (sum(lately.values()) or 1.0)
+            paces = {name: scale * count for name, count in lately.items()}
+            return paces | {FOLDED: flow.ledger.flushed / flow.seconds}
 
         return overrun(self._cost(flow), paces, self._price)
 

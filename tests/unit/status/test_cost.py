@@ -53,7 +53,7 @@ def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]
     """Look at a receiver that made 10 raw and 2 folded items a second for so long."""
     sampling = Sampling(lambda: NOW)
     metric = sampling.metrics["nv_a"] = MetricSeen("nv_a")
-    for number in range(600):
+    for number in range(60):
         metric.add(SeriesSeen({}), 1.0, 0, NOW - number)
     made = Monitor(cast("Any", SimpleNamespace(events=None)), sampling, price, tmp_path, Bounds())
     made.history.add(Point(NOW - seconds, Ledger()))
@@ -77,6 +77,7 @@ def test_the_monitor_holds_the_last_hour_against_the_budget(tmp_path: Path) -> N
     assert found is not None
     assert [name for name, _ in found.dearest] == ["nv_a", "all folded entries"]
     items = 10 * (LINE_BYTES - 126) + 2 * 234
+    assert sum(gb for _, gb in found.dearest) == pytest.approx(found.month_gb)
     assert found.month_gb == pytest.approx(items * MONTH_SECONDS / 1e9)
 
     for price, seconds in ((Price(), 1800), (Price(budget_gb=1e6), 1800), (Price(budget_gb=0.1), 899)):  # fmt: skip
