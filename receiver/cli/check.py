@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.preflight import Preflight, preflight
 from receiver.cli.prometheus.check import check_prometheus
+from receiver.cli.what_if import SCRAPE_SECONDS, compared, count, others, read_series
 from receiver.config.settings import Origin, Settings
+from receiver.intake.metrics_json import Allowlist
 
 
 def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) -> int:
@@ -23,12 +26,26 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
         )
         if any(each.mark is Mark.FAIL for each in prometheus):
             found.exit_code = 2
+    if given.cost_of and found.allowlist:
+        _cost(given.cost_of, found.allowlist, settings, found)
     if given.json:
         print(json.dumps(_document(found, prometheus, origins), indent=2))
         return found.exit_code
     named = [Finding(f"prometheus: {each.what}", each.mark, each.detail, each.fix) for each in prometheus]  # fmt: skip
     show([*_settings(origins, verbose=given.verbose), *found.findings, *named], as_json=False, well="all can be used.")  # fmt: skip
     return found.exit_code
+
+
+def _cost(source: str, allowlist: Allowlist, settings: Settings, found: Preflight) -> None:
+    """Forecast a month; a source that cannot be asked is a warning, since nothing depends on it."""
+    try:
+        series = read_series(source)
+    except NoAnswer as error:
+        found.findings.append(Finding("cost", Mark.WARN, str(error)))
+        return
+    yours = count(allowlist, series, settings, SCRAPE_SECONDS)
+    rest = others(series, settings, SCRAPE_SECONDS)
+    found.findings.append(Finding("cost", Mark.OK, compared(yours, rest, settings.price_per_gb)))
 
 
 def spelt(origin: Origin) -> str:

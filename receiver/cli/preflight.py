@@ -20,7 +20,7 @@ from receiver.delivery.proxy import proxy_of
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
-from receiver.server.auth import exposure, read_rules
+from receiver.server.auth import Rules, exposure, read_rules
 from receiver.server.listen import listen
 
 NO_DESTINATION = """\
@@ -162,7 +162,7 @@ def _access(settings: Settings, origins: Sequence[Origin], found: Preflight) -> 
         else:
             found.well(
                 "access",
-                "; ".join(_asked(settings.listen, rules.challenge, tls=bool(rules.web.tls))),
+                "; ".join(_asked(settings.listen, rules)),
             )
     try:
         listen(Address(settings.listen.host, 0)).close()
@@ -170,6 +170,10 @@ def _access(settings: Settings, origins: Sequence[Origin], found: Preflight) -> 
         found.fail("listen", str(error).replace(f"{settings.listen.host}:0", str(settings.listen)))
 
 
-def _asked(address: Address, challenge: str, *, tls: bool) -> Iterator[str]:
-    yield f"{address}{' with TLS' if tls else ''}"
-    yield f"asks for {challenge} credentials" if challenge else "asks nobody for credentials"
+def _asked(address: Address, rules: Rules) -> Iterator[str]:
+    yield f"{address}{' with TLS' if rules.web.tls else ''}"
+    ways = ["users"] * bool(rules.web.users) + ["a token"] * bool(rules.token)
+    if rules.ask_nothing:
+        yield "asks nobody for credentials"
+    else:
+        yield f"asks for {' or '.join(ways) or 'a client certificate'}"

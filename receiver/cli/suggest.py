@@ -13,6 +13,7 @@ from receiver.cli.folded_file import propose
 from receiver.cli.prometheus.addresses import masked
 from receiver.cli.terminal import BOLD, DIM, err
 from receiver.cli.upstream import Prometheus, ask_paces, ask_prometheus, ask_vector
+from receiver.cli.what_if import compared, count, others, read_series
 from receiver.config.settings import Origin, Settings
 from receiver.errors import ReceiverError, SettingsError
 from receiver.intake.metrics_json import parse
@@ -68,6 +69,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     _say_costs(categories, chosen, settings.price_per_gb)
     text = to_text(entries)
     _say_what_it_does(text, seen, raw=given.raw)
+    _say_what_it_costs(text, given.source, seen, settings)
     if given.output:
         try:
             with Path(given.output).open("x", encoding="utf-8") as file:
@@ -171,6 +173,15 @@ def _say_costs(categories: Mapping[str, Choice], chosen: Sequence[str], price: f
         money = f"  {month.money:.2f}" if month.money is not None else ""
         taken = "" if name in chosen else "  (not taken)"
         printer.line(f"{name:<10} {len(found.entries):>7} {month.items:>12,} {month.billed_gb:>16.2f}{money}{taken}", DIM if taken else "")  # fmt: skip
+
+
+def _say_what_it_costs(text: str, source: str, seen: Seen, settings: Settings) -> None:
+    """Forecast the file on the very series, beside what one would compare it with."""
+    series = read_series(source)
+    allowlist = parse(text, "the suggestion")
+    yours = count(allowlist, series, settings, seen.scrape_seconds)
+    rest = others(series, settings, seen.scrape_seconds)
+    err().line(f"  costs {compared(yours, rest, settings.price_per_gb)}")
 
 
 def _say_what_it_does(text: str, seen: Seen, *, raw: bool) -> None:

@@ -133,6 +133,7 @@ VERBS = (
         (
             Flag("--prometheus", "a prometheus.yml to check as well", "FILE"),
             Flag("--promtool", "the promtool to ask about it; without it the one on PATH, '' asks none", "FILE"),
+            Flag("--cost-of", "say too what metrics.json costs a month: a Triton's metrics, a file with such a page, or a Prometheus", "URL", ""),
             Flag("--sandbox", "check for run --sandbox, which needs no destination"),
             Flag("--verbose", "show all settings, and where each comes from"),
             _JSON,
@@ -219,7 +220,7 @@ VERBS = (
         "Sends nothing. With --calibrate it compares the estimate with what a resource was billed.",
         "receiver.cli.cost",
         (
-            Flag("--from", "a Triton's metrics, or a file with such a page", "URL", TRITON_METRICS, destination="source"),
+            Flag("--from", "a Triton's metrics, a file with such a page, or a Prometheus", "URL", TRITON_METRICS, destination="source"),
             Flag("--scrape-seconds", "how often Prometheus scrapes (default: 15)", "SECONDS", read=scrape_interval),
             Flag("--calibrate", "ITEMS=number,BYTES=number as your resource's own query says", "NUMBERS", ""),
             _JSON,

@@ -63,3 +63,29 @@ def test_an_estimate_is_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
         assert "RECEIVER_BILLED_FACTOR=0.7" in capsys.readouterr().out
     assert main(["cost", "--from", PAGE, "--calibrate", "ITEMS=1000"]) == 2
     assert "ITEMS=number,BYTES=number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("has_token", [False, True])
+def test_check_says_who_is_asked_for_credentials(
+    has_token: bool,  # noqa: FBT001 - a case
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody on loopback without a rule; and what is asked where there is one."""
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef0123456789abcdef")
+    token.chmod(0o600)
+    flags = ["--bearer-token-file", str(token)] if has_token else []
+    main(["check", "--sandbox", "--outbox-dir", str(tmp_path), *flags])
+    said = capsys.readouterr().out
+    assert ("asks for a token" in said) == has_token
+    assert ("asks nobody for credentials" in said) != has_token
+
+
+def test_check_forecasts_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside raw and folded; a page that cannot be read is a warning, and changes no exit code."""
+    base = ["check", "--sandbox", "--outbox-dir", str(tmp_path)]
+    assert main([*base, "--cost-of", PAGE]) == 0
+    assert "525,600 items" in capsys.readouterr().out
+    assert main([*base, "--cost-of", str(tmp_path / "none")]) == 0
+    assert "cannot be read" in capsys.readouterr().out

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from receiver.azure.envelope import Identity
-from receiver.cli.cost import folded_example, read_page
 from receiver.cli.fetch import NoAnswer
+from receiver.cli.what_if import folded_example, read_page
 from receiver.intake.metrics_json import parse
 from receiver.pack.forecast import MONTH_MINUTES, Forecast, Seen, forecast, with_rates
 
