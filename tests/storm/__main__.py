@@ -26,12 +26,15 @@ def main() -> int:
         print(storm.report)
     for posts in storm.unexplained.values():
         print("unexplained:", *posts, sep="\n  ")
+    for total, (grown, items) in storm.wrong.items():
+        print(f"wrong: {total} grew {grown}, its items say {items:g}")
     report = storm.report
     good = not (
         report.lost
         or report.condemned_by_others
         or report.of_a_request_sent_twice
         or report.doubled_unexplained
+        or report.folded_totals_wrong
     )
     print("Nothing is lost." if good else "THE PROMISES ARE BROKEN.")
     return 0 if good else 1

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import aiohttp
 
@@ -32,15 +32,20 @@ class Sender:
         samples_per_request: int,
         chance: random.Random,
         make: Callable[[int, int, int, int], list[Point]] = numbered,
+        last: Callable[[], Iterable[list[Point]]] = list,
         pause_seconds: float = 0.0,
         timeout_seconds: float = 3.0,
     ) -> None:
-        """Write what `make` makes to the receiver that `url` names; `chance` varies the requests."""
+        """Write what `make` makes to the receiver that `url` names; `chance` varies the requests.
+
+        `last` makes the requests that are written when it is stopped.
+        """
         self._url = url
         self._shard = shard
         self._samples_per_request = samples_per_request
         self._chance = chance
         self._make = make
+        self._last = last
         self._pause_seconds = pause_seconds
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._stopping = asyncio.Event()
@@ -54,7 +59,7 @@ class Sender:
         self.attempts: Counter[str] = Counter()
 
     def stop(self) -> None:
-        """Begin no further request; the one under way is tried until it is answered."""
+        """Begin no further request but the last ones; each is tried until it is answered."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -67,6 +72,8 @@ class Sender:
                 await self._write(session, points, self._chance.choice((1, 2)))
                 if self._pause_seconds:
                     await self._pause(self._chance.uniform(0, 2 * self._pause_seconds))
+            for points in self._last():
+                await self._write(session, points, self._chance.choice((1, 2)))
 
     async def _pause(self, seconds: float) -> None:
         try:

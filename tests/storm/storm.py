@@ -1,8 +1,9 @@
 """The storm: everything goes wrong at once, and at the end each sample is accounted for.
 
 Senders that behave as Prometheus write numbered streams to a receiver that is killed
-with -9, stopped, and frozen at random moments, while the service, two sandboxes, throws
+with -9, stopped, frozen and given another metrics.json at random moments, while the service, two sandboxes, throws
 every fault that it knows at random, and is away now and then. All is drawn from one seed.
+Beside its stream each writes counters that are folded (`tests.storm.counters`).
 
 What is held against it, at each look at /api/v1/status and at the end:
 - the ledger adds up, never forgets what it had counted, and knows all that was acknowledged;
@@ -10,7 +11,9 @@ What is held against it, at each look at /api/v1/status and at the end:
   service's refusal (which the storm throws too): none is lost;
 - the ledger received each sample once, however often its request was sent: no request
   was committed twice;
-- each sample that is in the sandboxes twice was in a request whose answer was lost.
+- each sample that is in the sandboxes twice was in a request whose answer was lost;
+- the items of folded counters, one a series and window, add up to the counters' true growth
+  to the last unit; copies of an item are equal, and are explained as those of samples are.
 """
 
 import asyncio
@@ -18,11 +21,12 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -33,6 +37,7 @@ from receiver.sandbox.faults import parse as parse_faults
 from tests.integration.receivers import ReceiverProcess, read_status
 from tests.integration.remote_write import Point, numbered
 from tests.integration.waiting import until
+from tests.storm.counters import Counters, Labels, Total, write_metrics_json
 from tests.storm.sender import Sender
 
 SENDERS = 3
@@ -113,6 +118,7 @@ class Report:
     stops: int = 0
     freezes: int = 0
     service_away: int = 0
+    metrics_json_changed: int = 0
     posts_to_the_service: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     looks_at_the_ledger: int = 0
@@ -128,6 +134,16 @@ class Report:
     repeats_recognised: int = 0  # as far as they were seen before a kill
     of_a_request_sent_twice: int = 0
     set_aside: int = 0
+    samples_folded: int = 0
+    counters_began_anew: int = 0
+    folded_items: int = 0
+    folded_items_rejected: int = 0
+    folded_totals: int = 0
+    folded_grown: Counter[str] = field(default_factory=Counter)
+    folded_totals_wrong: int = 0
+    folded_doubled: int = 0
+    folded_doubled_why: Counter[str] = field(default_factory=Counter)
+    folded_units_doubled: int = 0
     drained_in_seconds: float = 0.0
 
     def __str__(self) -> str:
@@ -150,6 +166,25 @@ def mixed(shard: int, first: int, count: int, timestamp_ms: int) -> list[Point]:
     return [each if each.value % 10 else each._replace(name="other") for each in points]
 
 
+class Folded(NamedTuple):
+    """What there is one item of: a series and a window."""
+
+    name: str
+    labels: Labels
+    start_ms: int
+
+
+Numbers = tuple[float, int]
+"""A folded item's value and count."""
+
+
+class FoldedLetter(NamedTuple):
+    """A folded item that the service has refused."""
+
+    numbers: Numbers
+    words: str
+
+
 class Storm:
     """One storm. `run` returns its report, or raises AssertionError where a promise is broken."""
 
@@ -163,6 +198,9 @@ class Storm:
         self._over = False
         self._received = 0
         self._repeats: dict[int, int] = {}
+        self._counters: list[Counters] = []
+        self.wrong: dict[Total, tuple[int, float]] = {}
+        """What the items do not add up to: what the counters grew, and what the items say."""
         self.unexplained: dict[tuple[int, int], list[dict[str, Any]]] = {}
         """The POSTs whose items came again for no reason known, with all that brought them."""
         self.report = Report(seed, seconds)
@@ -172,6 +210,7 @@ class Storm:
 
     async def run(self) -> Report:
         """Let it blow, let it settle, and take stock."""
+        self._change_metrics_json()
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REMOTE_TIMEOUT_SECONDS))
@@ -197,13 +236,13 @@ class Storm:
             senders = [self._sender(receiver, shard) for shard in range(SENDERS)]
             await self._blow(session, receiver, server, senders)
             begun_at = time.monotonic()
-            for box in (first, second.sandbox):
+            boxes = [first, second.sandbox]
+            for box in boxes:
                 box.script.replace([])
-            status = await self._settled(session, receiver)
+            status = await self._settled(session, receiver, boxes)
             self.report.drained_in_seconds = round(time.monotonic() - begun_at, 1)
             receiver.signal(signal.SIGTERM)
             assert await receiver.ended() == 0, "a stop in peace exits 0"
-            boxes = [first, second.sandbox]
             await until(lambda: _ended(boxes), "the end of answers that are late")
             self._take_stock(status, senders, boxes)
             await self._up.aclose()
@@ -220,12 +259,15 @@ class Storm:
             box.sandbox.script.replace(parse_faults([storm]))
 
     def _sender(self, receiver: ReceiverProcess, shard: int) -> Sender:
+        counters = Counters(shard, self._chance(f"counters {shard}"), int(time.time() * 1000))
+        self._counters.append(counters)
         return Sender(
             lambda: receiver.url,
             shard=shard,
             samples_per_request=SAMPLES_PER_REQUEST,
             chance=self._chance(f"sender {shard}"),
-            make=mixed,
+            make=lambda *numbers: [*mixed(*numbers), *counters.scrape()],
+            last=counters.last_scrapes,
             pause_seconds=0.3,
             timeout_seconds=REMOTE_TIMEOUT_SECONDS,
         )
@@ -242,8 +284,10 @@ class Storm:
             writing = [tasks.create_task(sender.run()) for sender in senders]
             looking = tasks.create_task(self._look(session, receiver, senders))
             away = tasks.create_task(self._go_away(server, deadline))
+            changing = tasks.create_task(self._change_entries(deadline))
             await self._torment(receiver, senders, deadline)
             await away
+            await changing
             for sender in senders:
                 sender.stop()
             await asyncio.wait(writing, timeout=60)
@@ -317,6 +361,17 @@ class Storm:
             await self._up.enter_async_context(serve(server.sandbox, port=server.port))
             self.report.service_away += 1
 
+    async def _change_entries(self, deadline: float) -> None:
+        """Change metrics.json now and then: the entries that stay go on, and windows are looked for."""
+        chance = self._chance("metrics.json")
+        while (left := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, chance.uniform(0, 4)))
+            self._change_metrics_json()
+
+    def _change_metrics_json(self) -> None:
+        self.report.metrics_json_changed += 1
+        write_metrics_json(self._folder / "metrics.json", self.report.metrics_json_changed)
+
     async def _look(
         self, session: aiohttp.ClientSession, receiver: ReceiverProcess, senders: list[Sender]
     ) -> None:
@@ -340,8 +395,14 @@ class Storm:
         self._received = status["received"]
 
     async def _settled(
-        self, session: aiohttp.ClientSession, receiver: ReceiverProcess
+        self, session: aiohttp.ClientSession, receiver: ReceiverProcess, boxes: list[Sandbox]
     ) -> dict[str, Any]:
+        last = {
+            Folded(total.name, total.labels, counters.ends_in_ms)
+            for counters in self._counters
+            for total in counters.totals
+        }
+
         async def nothing_pending() -> dict[str, Any] | None:
             try:
                 status = await read_status(session, receiver.url)
@@ -351,7 +412,19 @@ class Storm:
             self._repeats[receiver.starts] = status["requests"]["repeated"]
             return None if status["pending"] else status
 
-        found: dict[str, Any] = await until(nothing_pending, "nothing pending", 90)
+        async def nothing_to_come() -> dict[str, Any] | None:
+            status = await nothing_pending()
+            if not status:
+                return None
+            return (
+                None
+                if last - _folded(boxes).keys() - _refused(self._folder / "outbox")[1].keys()
+                else status
+            )
+
+        await until(nothing_pending, "nothing pending", 90)
+        self._change_metrics_json()  # windows are looked for at once
+        found: dict[str, Any] = await until(nothing_to_come, "the items of the last windows", 30)
         return found
 
     def _take_stock(
@@ -361,7 +434,7 @@ class Storm:
         acknowledged = [point for sender in senders for point in sender.acknowledged]
         wanted = {point for point in acknowledged if point.name.startswith("nv_")}
         deliveries = _deliveries(boxes)
-        refused = _refused(self._folder / "outbox")
+        refused, folded_refused = _refused(self._folder / "outbox")
         missing = wanted - deliveries.keys()
         report.requests = sum(sender.requests for sender in senders)
         for sender in senders:
@@ -372,7 +445,8 @@ class Storm:
         report.rejected_by_the_service = sum(status["rejected"].values())
         report.lost = len(missing - refused.keys())
         report.condemned_by_others = sum(
-            words not in THE_SERVICE_SAYS for words in refused.values()
+            words not in THE_SERVICE_SAYS
+            for words in (*refused.values(), *(said.words for said in folded_refused.values()))
         )
         report.of_a_request_sent_twice = status["received"] - len(acknowledged)
         report.repeats_recognised = sum(self._repeats.values())
@@ -384,30 +458,67 @@ class Storm:
                     kind = record["fault"]
                     answer = "" if kind in ("reset", "delay", "answer") else f" {record['status']}"
                     report.faults[f"{kind}{answer}"] += 1
-        self._explain_doubles(deliveries, boxes)
+        report.doubled_why = self._explain_doubles(deliveries.values(), boxes)
+        report.doubled = report.doubled_why.total()
+        self._take_stock_of_the_folded(status, boxes, folded_refused)
+        for why in (report.doubled_why, report.folded_doubled_why):
+            report.doubled_unexplained += why.pop("", 0)
         assert not any(sender.dropped for sender in senders), "a good request was answered 4xx"
         assert not deliveries.keys() - wanted, "delivered what nobody acknowledged or wanted"
         assert status["expired"] == 0
 
-    def _explain_doubles(
-        self, deliveries: dict[Point, list[tuple[int, int]]], boxes: list[Sandbox]
+    def _take_stock_of_the_folded(
+        self, status: dict[str, Any], boxes: list[Sandbox], refused: dict[Folded, FoldedLetter]
     ) -> None:
-        """Find for each delivery but a sample's last why its answer did not settle it."""
+        """Add up the items, one a series and window, and hold them against what the counters grew."""
+        report = self.report
+        arrived = _folded(boxes)
+        items = {key: letter.numbers for key, letter in refused.items()}
+        for key, copies in arrived.items():
+            (items[key],) = {numbers for _, numbers in copies} | {items.get(key, copies[0][1])}
+            report.folded_units_doubled += round(sum(value for _, (value, _) in copies[1:]))
+        found: Counter[Total] = Counter()
+        for key, (value, count) in items.items():
+            found[Total(key.name, key.labels, "value")] += value  # type: ignore[assignment]  # whole, as a float
+            if key.name.startswith("busy"):
+                found[Total(key.name, key.labels, "count")] += count
+        grown = sum((counters.totals for counters in self._counters), Counter())
+        self.wrong = {
+            total: (grown[total], found[total])
+            for total in grown.keys() | found.keys()
+            if grown[total] != found[total]
+        }
+        for total, units in grown.items():
+            report.folded_grown[f"{total.name}, {total.of}"] += units
+        report.samples_folded = status["folded"]
+        report.counters_began_anew = sum(counters.restarts for counters in self._counters)
+        report.folded_items = len(items)
+        report.folded_items_rejected = len(refused.keys() - arrived.keys())
+        report.folded_totals = len(grown)
+        report.folded_totals_wrong = len(self.wrong)
+        deliveries = [[request for request, _ in copies] for copies in arrived.values()]
+        report.folded_doubled_why = self._explain_doubles(deliveries, boxes)
+        report.folded_doubled = report.folded_doubled_why.total()
+        assert status["flushed"] == len(items), "an item is lost, or a window had two"
+
+    def _explain_doubles(
+        self, deliveries: Iterable[list[tuple[int, int]]], boxes: list[Sandbox]
+    ) -> Counter[str]:
+        """Count for each delivery but an item's last why its answer did not settle it; "" is unknown."""
         records = {
             (number, record["number"]): record
             for number, box in enumerate(boxes)
             for record in box.ledger.requests(10_000)
         }
-        for requests in deliveries.values():
+        found: Counter[str] = Counter()
+        for requests in deliveries:
             *earlier, _ = sorted(requests, key=lambda key: records[key]["time"])
             for key in earlier:
-                self.report.doubled += 1
                 why = self._why_lost(records[key])
-                if why:
-                    self.report.doubled_why[why] += 1
-                else:
-                    self.report.doubled_unexplained += 1
+                found[why] += 1
+                if not why:
                     self.unexplained[key] = [records[each] for each in requests]
+        return found
 
     def _why_lost(self, record: dict[str, Any]) -> str:
         """Say how the receiver missed an answer of the service; empty where it cannot have."""
@@ -436,24 +547,44 @@ def _ended(boxes: list[Sandbox]) -> bool:
 
 
 def _deliveries(boxes: list[Sandbox]) -> dict[Point, list[tuple[int, int]]]:
-    """List for each point the requests that brought it, as (sandbox, request)."""
+    """List for each sample the requests that brought it, as (sandbox, request)."""
     found: dict[Point, list[tuple[int, int]]] = {}
     for number, box in enumerate(boxes):
-        for item in box.store.select():
+        for item in box.store.select("nv_*"):
             labels = tuple(sorted(item.series.properties.items()))
             point = Point(item.series.name, labels, item.time_ms, item.value)
             found.setdefault(point, []).append((number, item.request))
     return found
 
 
-def _refused(outbox: Path) -> dict[Point, str]:
-    """Read the dead letters: the points that the service has refused, and its words."""
+def _folded(boxes: list[Sandbox]) -> dict[Folded, list[tuple[tuple[int, int], Numbers]]]:
+    """List for each folded item the requests that brought it, and what it said each time."""
+    found: dict[Folded, list[tuple[tuple[int, int], Numbers]]] = {}
+    for number, box in enumerate(boxes):
+        for item in box.store.select():
+            series = item.series
+            if series.name.startswith("nv_"):
+                continue
+            key = Folded(series.name, tuple(sorted(series.properties.items())), item.time_ms)
+            numbers = item.value, item.spread.count if item.spread else 1
+            found.setdefault(key, []).append(((number, item.request), numbers))
+    return found
+
+
+def _refused(outbox: Path) -> tuple[dict[Point, str], dict[Folded, FoldedLetter]]:
+    """Read the dead letters: the samples and items that the service has refused, and its words."""
     points = {}
+    folded = {}
     for letter in read_dead_letters(outbox):
         item = orjson.loads(letter.item)
         data = item["data"]["baseData"]
         (metric,) = data["metrics"]
         time_ms = round(datetime.fromisoformat(item["time"]).timestamp() * 1000)
         labels = tuple(sorted(data["properties"].items()))
-        points[Point(metric["name"], labels, time_ms, metric["value"])] = letter.message
-    return points
+        name, value = metric["name"], metric["value"]
+        if name.startswith("nv_"):
+            points[Point(name, labels, time_ms, value)] = letter.message
+        else:
+            numbers = (value, metric.get("count", 1))
+            folded[Folded(name, labels, time_ms)] = FoldedLetter(numbers, letter.message)
+    return points, folded

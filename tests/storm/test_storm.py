@@ -9,8 +9,12 @@ from tests.storm.storm import Storm
 @in_loop(110)
 async def test_a_short_storm_loses_nothing(tmp_path: Path) -> None:
     """Twenty seconds, four kills: nothing lost, nothing committed twice, each double explained."""
-    report = await Storm(tmp_path, seconds=20, kills=4, seed=20261122).run()
+    storm = Storm(tmp_path, seconds=20, kills=4, seed=20261122)
+    report = await storm.run()
     print(report)
+    assert not storm.wrong
+    assert report.folded_totals == 3 * (2 + 2 + 2 + 4)  # shards; calls, both, joined, by model
+    assert report.folded_items > 100
     assert report.lost == 0
     assert report.condemned_by_others == 0
     assert report.of_a_request_sent_twice == 0
