@@ -20,7 +20,7 @@ import asyncio
 import random
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -475,11 +475,12 @@ class Storm:
         arrived = _folded(boxes)
         items = {key: letter.numbers for key, letter in refused.items()}
         for key, copies in arrived.items():
-            (items[key],) = {numbers for _, numbers in copies} | {items.get(key, copies[0][1])}
+            numbers = items.setdefault(key, copies[0][1])
+            assert all(said == numbers for _, said in copies), f"two items, one window: {key}"
             report.folded_units_doubled += round(sum(value for _, (value, _) in copies[1:]))
-        found: Counter[Total] = Counter()
+        found: defaultdict[Total, float] = defaultdict(float)
         for key, (value, count) in items.items():
-            found[Total(key.name, key.labels, "value")] += value  # type: ignore[assignment]  # whole, as a float
+            found[Total(key.name, key.labels, "value")] += value
             if key.name.startswith("busy"):
                 found[Total(key.name, key.labels, "count")] += count
         grown = sum((counters.totals for counters in self._counters), Counter())
