@@ -35,6 +35,7 @@ from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
 from receiver.outbox.committer import Committer
+from receiver.outbox.flushed import Flushed
 from receiver.outbox.store import Outbox
 from receiver.server.server import Server
 from receiver.server.write_handler import WriteHandler
@@ -107,8 +108,9 @@ async def running(
 
     metrics_json = _follow_metrics_json(settings, use, clock)
     folder = Folder(metrics_json.value, identity, registry, forget_series)
+    flushed = Flushed()
     outbox = Outbox(
-        settings.outbox_dir, settings.outbox_max_bytes, key, EXPIRY_MS, clock, folding=folder
+        settings.outbox_dir, settings.outbox_max_bytes, key, EXPIRY_MS, clock, folder, flushed
     )
     committer = Committer(outbox, events, batches_changed)
     committer.start()
@@ -120,7 +122,7 @@ async def running(
         delivery = open_delivery(
             settings, connection, committer, stack, clock, events, batches_changed
         )
-        observation = Sampling(clock)
+        observation = Sampling(clock, flushed)
         write_handler = WriteHandler(select(metrics_json.value), committer, observation.saw)
         server = Server(settings, write_handler, events)
         watch = Watch([metrics_json, server.access_rules], events)

@@ -7,6 +7,8 @@ Pure. Source: the v2.1 schema (DataPoint: kind, value, count, min, max).
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
@@ -23,6 +25,30 @@ from receiver.azure.envelope import (
 PROPERTIES_LIMIT_BYTES = 48 << 10
 """Bytes of an item's properties; with name and role the item keeps within the service's 64 KiB."""
 _EXACT = 2.0**53
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_AT = len(b'{"time":"')
+_VALUE = b',"value":'
+_END = b"]}}}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedItem:
+    """An item as its line has it. `series` is the same for all items of one series, and of no other.
+
+    `count` is None where the item has one value.
+    """
+
+    series: bytes
+    time_ms: int
+    value: float
+    count: int | None = None
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Give what Azure shows as Avg; None where the item has one value."""
+        return self.value / self.count if self.count else None
 
 
 def item_properties(labels: Mapping[str, str]) -> bytes:
@@ -73,6 +99,32 @@ def many_values(value: float, count: int, least: float, most: float) -> bytes:
         b',"kind":"Aggregation","value":', _number(value), b',"count":%d' % count,
         b',"min":', _number(least), b',"max":', _number(most),
     ))  # fmt: skip
+
+
+def read_item(line: bytes) -> FoldedItem:
+    """Read what `item_line` wrote. No JSON string holds the bytes looked for: its quotes are escaped."""
+    middle, _, numbers = line.rpartition(_VALUE)
+    time_text, _, series = middle[_TIME_AT:].partition(b'"')
+    since = datetime.fromisoformat(time_text.decode()) - _EPOCH
+    found = orjson.loads(b'{"value":' + numbers.removesuffix(_END))
+    return FoldedItem(
+        series,
+        since // timedelta(milliseconds=1),
+        found["value"],
+        found.get("count"),
+        found.get("min"),
+        found.get("max"),
+    )
+
+
+def read_series(line: bytes) -> tuple[str, dict[str, str]]:
+    """Read the name of a line's series, and its labels; role and instance under Azure's own names."""
+    envelope = orjson.loads(line)
+    data, tags = envelope["data"]["baseData"], envelope["tags"]
+    labels = data.get("properties", {})
+    labels["cloud_RoleName"] = tags["ai.cloud.role"]
+    labels["cloud_RoleInstance"] = tags["ai.cloud.roleInstance"]
+    return data["metrics"][0]["name"], labels
 
 
 def _number(value: float) -> bytes:

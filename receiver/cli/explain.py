@@ -230,7 +230,7 @@ def _arriving(seen: _Seen | Finding) -> frozenset[str]:
     if isinstance(seen, Finding):
         return frozenset()
     rows = [*seen.metrics["selected"]["rows"], *seen.metrics["unselected"]["rows"]]
-    return frozenset(each["name"] for each in rows)
+    return frozenset(each.get("source", each["name"]) for each in rows)
 
 
 def _listed(settings: Settings, seen: _Seen | Finding) -> tuple[list[Entry], str]:
@@ -262,7 +262,8 @@ def _selected(name: str, listed: Sequence[Entry], source: str, known: Known) -> 
 
 
 def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:
-    row = next((each for each in seen.metrics["selected"]["rows"] if each["name"] == name), None)
+    rows = seen.metrics["selected"]["rows"]
+    row = next((each for each in rows if each.get("source", each["name"]) == name), None)
     if row:
         if row["help"] and name not in METRIC_NAMES:
             yield Finding("meaning", Mark.OK, f"{row['help']} [{row['unit'] or row['type']}]")

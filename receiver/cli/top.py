@@ -150,7 +150,7 @@ def _metrics(metrics: list[dict[str, Any]], space: int) -> Iterator[Row]:
     yield Row(f"  {'a minute':>10}  {'series':>7}  {'values':>22}  metric", BOLD)
     shown = rows if len(rows) <= space else rows[: space - 1]
     for row in shown:
-        yield Row(f"  {row['per_minute']:>10,.1f}  {row['series']:>7,}  {values(row):>22}  {row['name']}")  # fmt: skip
+        yield Row(f"  {row['per_minute']:>10,.1f}  {row['series']:>7,}  {values(row):>22}  {row['name']}{_folded(row)}")  # fmt: skip
     if len(rows) > len(shown):
         yield Row(f"  and {len(rows) - len(shown)} more", DIM)
 
@@ -161,6 +161,14 @@ def values(row: dict[str, Any]) -> str:
     if low is None or high is None:
         return "-"
     return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+
+
+def _folded(row: dict[str, Any]) -> str:
+    """Say of a folded metric what its items are, and what the last one stands for."""
+    if row.get("as", "samples") in {"", "samples"}:
+        return ""
+    count = row.get("last_count")
+    return f"  {row['as']}" + (f", last of {count:,}" if count is not None else "")
 
 
 def _number(value: float) -> str:

@@ -40,6 +40,7 @@ from receiver.outbox.batch import (
 from receiver.outbox.dead_letters import bury, latest
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
+from receiver.outbox.flushed import Flushed
 from receiver.outbox.fold_log import FoldLog
 from receiver.outbox.folding import Folding
 
@@ -63,12 +64,13 @@ class Outbox:
         lifetime_ms: int,
         clock: Callable[[], float] = time.time,
         folding: Folding | None = None,
+        flushed: Flushed | None = None,
     ) -> None:
         """Take the directory for this service alone; `open`, or the first use, opens the database.
 
         New batches are for `destination`, a text that is kept with them. A batch whose newest
         sample is older than `lifetime_ms` is worth nothing to whom it is for. `folding` takes
-        the records of requests.
+        the records of requests, and `flushed` the items that a committed flush made of them.
 
         Raises: OutboxError, which says what to do.
         """
@@ -86,6 +88,7 @@ class Outbox:
         self._lock = DirectoryLock(directory)
         self._pending = self._lock.items_left or 0
         self._fold = FoldLog(folding) if folding else None
+        self._flushed = flushed
 
     @property
     def _database(self) -> sqlite3.Connection:
@@ -243,6 +246,8 @@ class Outbox:
             self._fold.forget()
             raise
         self._fold.flushed()
+        if self._flushed:
+            self._flushed.put(flush.items.chunks)
         return bool(flush.items.items)
 
     @property

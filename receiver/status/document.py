@@ -19,7 +19,9 @@ from receiver.text import moment
 from receiver.triton import METRICS, Category, series_names
 
 if TYPE_CHECKING:
+    from receiver.azure.folded_item import FoldedItem
     from receiver.events import RecentError
+    from receiver.intake.entries import Entry
     from receiver.intake.metadata import Metadata
     from receiver.status.about import About
     from receiver.status.cost import Cost
@@ -105,30 +107,61 @@ def metric(
     seen: "MetricSeen",
     metadata: "Metadata | None",
     *,
-    entry: str,
+    source: str,
+    entry: "Entry | None",
     per_minute: float,
     now: float,
 ) -> dict[str, Any]:
-    """Spell one selected metric: the span of its series' last values, and of each minute's."""
+    """Spell one selected metric: the span of its series' last values, and of each minute's.
+
+    `entry` is None where the series called `source` make no items: they count for others.
+    """
     span = seen.span()
     low, high = seen.hour(now)
+    minutes = entry.every_seconds // 60 if entry and entry.is_folded else 1
+    last = seen.last
     return {
         "name": seen.name,
-        "category": category(seen.name),
+        "source": source,
+        "category": category(source),
         "type": metadata.kind if metadata else "",
         "unit": metadata.unit if metadata else "",
         "help": metadata.help if metadata else "",
-        "entry": entry,
+        "entry": entry.name if entry else "",
+        "as": entry.as_.value if entry else "",
+        "does": entry.sentence() if entry else _COUNTS,
         "series": len(seen.series),
         "low": span[0] if span else None,
         "high": span[1] if span else None,
-        "last_value": seen.last.value if seen.last else None,
-        "last_time": _iso(seen.last.time_ms) if seen.last else "",
+        "last_value": (last.item.value if last.item else last.value) if last else None,
+        "last_time": _iso(last.time_ms) if last else "",
+        **_events(last.item if last else None),
         "seen_seconds_ago": round(now - seen.seen_at, 1) if seen.seen_at else None,
         "per_minute": round(per_minute, 2),
-        "hour_low": low,
-        "hour_high": high,
+        "hour_low": _drawn_through(low, minutes),
+        "hour_high": _drawn_through(high, minutes),
     }
+
+
+_COUNTS = "No items of its own: the means of other metrics count by it."
+
+
+def _events(item: "FoldedItem | None") -> dict[str, Any]:
+    """Spell what an item of a window stands for; nulls where that is one value."""
+    return {
+        "last_count": item.count if item else None,
+        "last_mean": item.mean if item else None,
+    }
+
+
+def _drawn_through(values: Sequence[float | None], minutes: int) -> list[float | None]:
+    """Let the value of a window's first minute stand in the others; a window may last many."""
+    drawn = list(values)
+    for place, value in enumerate(values):
+        for later in range(place + 1, min(place + minutes, len(drawn)) if value is not None else 0):
+            if values[later] is None:
+                drawn[later] = value
+    return drawn
 
 
 def series(seen: "MetricSeen", now: float, limit: int) -> dict[str, Any]:
@@ -140,8 +173,10 @@ def series(seen: "MetricSeen", now: float, limit: int) -> dict[str, Any]:
         "rows": [
             {
                 "labels": each.labels,
-                "value": each.value,
+                "value": each.item.value if each.item else each.value,
                 "time": _iso(each.time_ms),
+                "count": each.item.count if each.item else None,
+                "mean": each.item.mean if each.item else None,
                 "seen_seconds_ago": round(now - each.seen_at, 1),
                 "hour": each.hour(now),
             }
@@ -167,6 +202,9 @@ def tapped(item: "Tapped") -> dict[str, Any]:
         "name": item.name,
         "value": item.value,
         "labels": item.labels,
+        "count": item.item.count if item.item else None,
+        "min": item.item.least if item.item else None,
+        "max": item.item.most if item.item else None,
     }
 
 

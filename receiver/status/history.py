@@ -150,8 +150,8 @@ class History:
         return median(gaps) if gaps else 0.0
 
     def columns(self, after: float) -> dict[str, list[float]]:
-        """Give the points later than `after`, column by column."""
-        points = [point for point in self._points if point.at > after]
+        """Give the points later than `after`, a time that was given as `at`; column by column."""
+        points = [point for point in self._points if round(point.at, 1) > after]
         words = [point.ledger.columns() for point in points]
         return {
             "at": [round(point.at, 1) for point in points],

@@ -16,7 +16,7 @@ import structlog
 
 from receiver.errors import NotCommitted
 from receiver.events import RecentError
-from receiver.intake.metrics_json import Allowlist
+from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.server.app import REFUSED
 from receiver.status import document, kept_history
 from receiver.status.cost import (
@@ -57,6 +57,14 @@ class View:
     snapshot: Snapshot
     flow: Flow
     diagnosis: Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a row is of: the series called `source`, and the entry that makes their items, if one does."""
+
+    source: str
+    entry: Entry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,7 @@ class Monitor:
         self._logged: Diagnosis | None = None
         self._names: dict[str, bool] = {}
         self._names_of: Allowlist | None = None
+        self._listed: dict[str, dict[str, Listed]] = {}
         self._names_at = self._selected_at = 0.0
         self._last: Snapshot | None = None
         self.observation = observation
@@ -209,6 +218,8 @@ class Monitor:
         if is_old or allowlist is not self._names_of:
             if self._names_of is not None and allowlist is not self._names_of:
                 self._selected_at = now
+            if allowlist is not self._names_of:
+                self._listed = {}
             self._names_of, self._names_at = allowlist, now
             seen = allowlist.names_seen().items()
             self._names = {name.decode("utf-8", "replace"): wanted for name, wanted in seen}
@@ -272,29 +283,42 @@ class Monitor:
         """List the metrics that are selected, those that are missing, and those not selected."""
         self.observation.watch()
         seen, shares = self.names_seen(), self.observation.names()
-        selected = [name for name in sorted(seen) if seen[name]]
+        listed: dict[str, Listed] = {}
+        for source in filter(seen.__getitem__, sorted(seen)):
+            for name, each in self._outlets(source).items():
+                listed.setdefault(name, each)
         by_category: dict[str, list[str]] = {category: [] for category in document.CATEGORIES}
-        for name in filter(wanted.fits, selected):
-            by_category[document.category(name)].append(name)
+        for name, each in sorted(listed.items()):
+            if wanted.fits(name) or wanted.fits(each.source):
+                by_category[document.category(each.source)].append(name)
         fitting = [name for name in seen if not seen[name] and wanted.fits(name)]
         fitting.sort(key=lambda name: (-shares.get(name, 0.0), name))
         return document.metrics(
             {category: names for category, names in by_category.items() if names},
-            [self._row(name) for name in wanted.rows(by_category)],
+            [self._row(name, listed[name]) for name in wanted.rows(by_category)],
             [missing for missing in self.absences() if wanted.fits(missing.name)],
             [(name, shares.get(name, 0.0)) for name in fitting],
             min(wanted.limit, SHOWN_NAMES),
-            all_names=len(selected),
+            all_names=len(listed),
             sampling=self.observation,
         )
 
-    def _row(self, name: str) -> Any:
-        entries = (entry.name for entry in self._allowlist.entries if entry.fits(name))
+    def _outlets(self, source: str) -> dict[str, Listed]:
+        """Find the items' names of the series called `source`; its own where it merely counts for others."""
+        known = self._listed.get(source)
+        if known is None:
+            entries = self._allowlist.matches(source)
+            known = {entry.item_name(source): Listed(source, entry) for entry in entries}
+            known = self._listed[source] = known or {source: Listed(source, None)}
+        return known
+
+    def _row(self, name: str, listed: Listed) -> Any:
         metric = self.observation.metrics.get(name) or MetricSeen(name)
         return document.metric(
             metric,
-            self._observer.write_handler.pipeline.metadata.get(name),
-            entry=next(entries, name),
+            self._observer.write_handler.pipeline.metadata.get(listed.source),
+            source=listed.source,
+            entry=listed.entry,
             per_minute=self.observation.per_minute(metric),
             now=self._observer.clock(),
         )

@@ -1,13 +1,14 @@
 """What flows through, seen in samples: the latest value of each series, and names that are not selected.
 
-In: each request's `Outcome`, once, after its commit. Out: per metric its series, with the
+In: each request's `Outcome`, once, after its commit; the items of each flush of folded windows. Out: per metric its series, with the
 last value, its time and the values of the last hour by minute; per name that arrives an
 estimate of its samples.
 
 Theory of operation: `saw` keeps references and counts, nothing else, so a request
 pays for it once and a sample never. `digest`, called every `LOOK_SECONDS`, opens some
 `ROWS_AT_ONCE` of the kept rows, and one request in `BODY_SECONDS`. Up to that pace
-the account is complete; past it, it is a sample, and says so. All is bounded.
+the account is complete; past it, it is a sample, and says so. All is bounded. An item of a window
+is counted when it is flushed, and plotted at the time of its window: as its mean where it has one.
 """
 
 import math
@@ -18,10 +19,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from receiver.azure.envelope import series_of
+from receiver.azure.folded_item import FoldedItem, read_item, read_series
 from receiver.errors import ReceiverError
 from receiver.intake.decode import Message, decode
 from receiver.intake.metrics_json import REMEMBERED_BYTES
 from receiver.intake.pipeline import Outcome
+from receiver.outbox.batch import lines_of
+from receiver.outbox.flushed import Flushed
 
 if TYPE_CHECKING:
     from receiver.azure.renderer import Rows
@@ -32,6 +36,8 @@ ROWS_AT_ONCE = 500
 ROWS_PER_SECOND = 5_000
 """Rows that are opened at once (a millisecond), and in a second: a hundredth of a core or so."""
 WAITING_ROWS = ROWS_PER_SECOND
+ITEMS_AT_ONCE = 200
+"""Items of windows that are opened at once; they come in a heap, once a minute."""
 BODY_SECONDS = 10.0
 BODY_WATCHED_SECONDS = 1.0
 """How often a request's names are counted: always, and while somebody looks."""
@@ -48,33 +54,37 @@ METRICS_LIMIT = 5_000
 NAMES_LIMIT = 20_000
 GONE_SECONDS = 900.0
 """A series that was not seen for so long is not counted any more; longer where it comes less often."""
+FOLDED_GONE_SECONDS = 3 * 3600.0
+"""The same for a folded series, whose windows last an hour at most, as does its silence."""
 FUTURE_MS = 60_000
 """A sample's time may be so far ahead of our clock; one further ahead is never `last` for long."""
 MINUTES = 60
+MINUTE_MS = 60_000
+FOLDED_LATE = 10
+"""Minutes that are kept besides: a window's item comes after its minute."""
 TAP_ITEMS = 2_000
 TAP_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
 class Minute:
-    """The samples of a metric within one minute: the lowest and the highest, and how many."""
+    """One minute of a metric: the lowest and the highest of it, and how many came in it."""
 
-    number: int
     low: float = math.inf
     high: float = -math.inf
     count: int = 0
 
     def add(self, value: float) -> None:
-        """Take one."""
+        """Take a value."""
         self.low, self.high = min(self.low, value), max(self.high, value)
-        self.count += 1
 
 
 @dataclass(slots=True)
 class SeriesSeen:
     """One series: its labels, its last sample, and the last value of each minute of an hour.
 
-    `seen_at` is in seconds since the epoch, `time_ms` the sample's own time.
+    `seen_at` is in seconds since the epoch, `time_ms` the sample's own time. A folded one has
+    its last `item`, and as `value` that item's mean, or its value where it has no mean.
     """
 
     labels: Mapping[str, str]
@@ -83,24 +93,26 @@ class SeriesSeen:
     seen_at: float = 0.0
     gap_seconds: float = 0.0
     minutes: deque[tuple[int, float]] | None = None
+    item: FoldedItem | None = None
 
-    def add(self, value: float, time_ms: int, now: float) -> None:
+    def add(self, value: float, time_ms: int, now: float, item: FoldedItem | None = None) -> None:
         """Take one sample. What came before the last one is not the last value."""
         latest = now * 1000 + FUTURE_MS
         if time_ms >= self.time_ms or self.time_ms > latest:
-            self.value, self.time_ms = value, time_ms
+            self.value, self.time_ms, self.item = value, time_ms, item
         if self.seen_at and now > self.seen_at + 1:
             self.gap_seconds = now - self.seen_at
         self.seen_at = now
         if self.minutes is not None:
-            number = int(now // 60)
+            number = _plotted_at(time_ms, now, item)
             if self.minutes and self.minutes[-1][0] == number:
                 self.minutes.pop()
-            self.minutes.append((number, self.value))
+            self.minutes.append((number, value if item else self.value))
 
     def is_gone(self, now: float) -> bool:
         """Whether it has not come for long, by its own interval."""
-        return now - self.seen_at > max(GONE_SECONDS, 3 * self.gap_seconds)
+        least = FOLDED_GONE_SECONDS if self.item else GONE_SECONDS
+        return now - self.seen_at > max(least, 3 * self.gap_seconds)
 
     def hour(self, now: float) -> list[float | None]:
         """Give the last value of each minute, from the first of the last 60 to the present."""
@@ -113,18 +125,31 @@ class MetricSeen:
 
     name: str
     series: dict[int, SeriesSeen] = field(default_factory=dict)
-    minutes: deque[Minute] = field(default_factory=lambda: deque(maxlen=MINUTES))
+    minutes: dict[int, Minute] = field(default_factory=dict)
     seen_at: float = 0.0
     last: SeriesSeen | None = None
 
-    def add(self, series: SeriesSeen, value: float, time_ms: int, now: float) -> None:
-        """Take one sample."""
-        series.add(value, time_ms, now)
+    def add(
+        self,
+        series: SeriesSeen,
+        value: float,
+        time_ms: int,
+        now: float,
+        item: FoldedItem | None = None,
+    ) -> None:
+        """Take one sample, or the item of a window."""
+        series.add(value, time_ms, now, item)
         self.seen_at, self.last = now, series
         number = int(now // 60)
-        if not self.minutes or self.minutes[-1].number != number:
-            self.minutes.append(Minute(number))
-        self.minutes[-1].add(value)
+        self._minute(number).count += 1
+        self._minute(_plotted_at(time_ms, now, item)).add(value)
+
+    def _minute(self, number: int) -> Minute:
+        minute = self.minutes.setdefault(number, Minute())
+        while len(self.minutes) > MINUTES + FOLDED_LATE:
+            oldest = min(self.minutes)
+            del self.minutes[oldest]
+        return minute
 
     def span(self) -> tuple[float, float] | None:
         """Give the lowest and the highest of its series' last values; None before the first."""
@@ -134,19 +159,29 @@ class MetricSeen:
     def hour(self, now: float) -> tuple[list[float | None], list[float | None]]:
         """Give the lowest and the highest of each minute, from the first of the last 60 on."""
         return (
-            _by_minute({each.number: each.low for each in self.minutes}, now),
-            _by_minute({each.number: each.high for each in self.minutes}, now),
+            _by_minute(
+                {at: each.low for at, each in self.minutes.items() if each.low < math.inf}, now
+            ),
+            _by_minute(
+                {at: each.high for at, each in self.minutes.items() if each.low < math.inf}, now
+            ),
         )
 
     def lately(self, now: float) -> int:
         """Count the samples seen in the last ten whole minutes and the present one."""
         first = int(now // 60) - 10
-        return sum(each.count for each in self.minutes if each.number >= first)
+        return sum(each.count for at, each in self.minutes.items() if at >= first)
 
 
 def text_bytes(labels: Mapping[str, str]) -> int:
     """Say how long labels are, in characters."""
     return sum(len(name) + len(value) for name, value in labels.items())
+
+
+def _plotted_at(time_ms: int, now: float, item: FoldedItem | None) -> int:
+    """Say which minute a value belongs to: that of its coming, or the first of its window."""
+    present = int(now // 60)
+    return min(time_ms // MINUTE_MS, present) if item else present
 
 
 def _by_minute(known: Mapping[int, float], now: float) -> list[float | None]:
@@ -164,6 +199,7 @@ class Tapped:
     labels: Mapping[str, str]
     time_ms: int
     value: float
+    item: FoldedItem | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -174,9 +210,11 @@ class Tapped:
 class Sampling:
     """Sees every request, looks into some. `clock` is in seconds since the epoch."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """Start with nothing seen."""
+    def __init__(self, clock: Callable[[], float], flushed: Flushed | None = None) -> None:
+        """Start with nothing seen. `flushed` has the items of folded windows."""
         self._clock = clock
+        self._flushed = flushed or Flushed()
+        self._lines: list[bytes] = []
         self._started_at = clock()
         self._waiting: deque[tuple[Rows, int]] = deque()
         self._waiting_rows = 0
@@ -234,8 +272,9 @@ class Sampling:
             self._waiting_rows -= len(some)
             if some and first + len(some) < len(rows):
                 self._waiting.appendleft((rows, first + len(some)))
-            while len(self._tap) > TAP_ITEMS or self._tap_bytes > TAP_BYTES:
-                self._tap_bytes -= self._tap.popleft().size_bytes
+        self._open_flushed(now, tapping=tapping)
+        while len(self._tap) > TAP_ITEMS or self._tap_bytes > TAP_BYTES:
+            self._tap_bytes -= self._tap.popleft().size_bytes
         if not tapping:
             self._tap.clear()
             self._tap_bytes = 0
@@ -249,20 +288,52 @@ class Sampling:
     ) -> None:
         self.rows_seen += 1
         digest = hash(template)
-        found = self._by_series.get(digest) or self._learn(digest, template)
+        found = self._by_series.get(digest) or self._learn(digest, *series_of(template))
         if found is None:
             return
         metric, series = found
         metric.add(series, value, time_ms, now)
         if tapping:
-            self._tap_number += 1
-            tapped = Tapped(self._tap_number, metric.name, series.labels, time_ms, value)
-            self._tap.append(tapped)
-            self._tap_bytes += tapped.size_bytes
+            self._keep_tapped(metric, series, time_ms, value)
 
-    def _learn(self, digest: int, template: bytes) -> tuple[MetricSeen, SeriesSeen] | None:
-        """Read a series' name and labels; past the limits it is counted with its metric alone."""
-        name, labels = series_of(template)
+    def _open_flushed(self, now: float, *, tapping: bool) -> None:
+        """Look into items of windows, some at once; a chunk is cut into lines when it is its turn."""
+        for _ in range(ITEMS_AT_ONCE):
+            if not self._lines:
+                chunk = self._flushed.take()
+                if chunk is None:
+                    return
+                self._lines = lines_of(chunk, chunk.items)[::-1]
+            line = self._lines.pop()
+            self.rows_seen += 1
+            item = read_item(line)
+            digest = hash(item.series)
+            found = self._by_series.get(digest) or self._learn(digest, *read_series(line))
+            if found is None:
+                continue
+            metric, series = found
+            value = item.value if item.mean is None else item.mean
+            metric.add(series, value, item.time_ms, now, item)
+            if tapping:
+                self._keep_tapped(metric, series, item.time_ms, item.value, item)
+
+    def _keep_tapped(
+        self,
+        metric: MetricSeen,
+        series: SeriesSeen,
+        time_ms: int,
+        value: float,
+        item: FoldedItem | None = None,
+    ) -> None:
+        self._tap_number += 1
+        tapped = Tapped(self._tap_number, metric.name, series.labels, time_ms, value, item)
+        self._tap.append(tapped)
+        self._tap_bytes += tapped.size_bytes
+
+    def _learn(
+        self, digest: int, name: str, labels: Mapping[str, str]
+    ) -> tuple[MetricSeen, SeriesSeen] | None:
+        """Make room for a series; past the limits it is counted with its metric alone."""
         metric = self.metrics.get(name)
         if metric is None:
             if len(self.metrics) >= METRICS_LIMIT:
@@ -309,13 +380,15 @@ class Sampling:
     @property
     def share_seen(self) -> float:
         """Which share of all rows was looked at, 0 to 1."""
-        total = self.rows_seen + self.rows_skipped
+        total = self.rows_seen + self.rows_skipped + self._flushed.counts.skipped
         return self.rows_seen / total if total else 1.0
 
     @property
     def bytes_per_item(self) -> float:
         """How long an item is in JSON, on average; 0 while there was none."""
-        return self._item_bytes / self._items if self._items else 0.0
+        flushed = self._flushed.counts
+        items = self._items + flushed.items
+        return (self._item_bytes + flushed.size_bytes) / items if items else 0.0
 
     def per_minute(self, metric: MetricSeen) -> float:
         """Estimate a metric's items a minute, over the last ten minutes."""

@@ -123,6 +123,55 @@ async def test_metrics_are_found_and_opened_by_keyboard(tmp_path: Path) -> None:
 
 
 @in_loop()
+async def test_folded_metrics_show_their_last_item(tmp_path: Path) -> None:
+    """What the entry does, the last item and the means of the last windows; the API and the tap say the same."""
+    entries = (
+        '["c", {"name": "us", "as": "mean", "per": "n"},'
+        ' {"name": "c", "as": "delta", "rename": "c_grown"}]'
+    )
+    start_ms = (int(time.time()) // 60 - 12) * 60_000
+    async with open_page(tmp_path, entries) as (page, running, _):
+        async with running.session.get(f"{running.url}/api/v1/tap") as response:
+            assert (await response.json())["items"] == []  # the tap is open now
+        for step in range(41):  # ten windows, and the first sample of the next
+            values = {"us": 20.0 * step * (step + 9), "n": 10.0 * step, "c": 3.0 * step}
+            labels = (("instance", "h:8002"), ("job", "triton"), ("model", "a"))
+            points = [Point(name, labels, start_ms + 15_000 * step, each) for name, each in values.items()]  # fmt: skip
+            reply = await post(running.session, running.url, encode(points))
+            assert reply.status == 204
+        await page.look(running.url)
+        small = "[...document.querySelectorAll('#rows tr:not(.group)')].map((row) => row.textContent).find((text) => text.startsWith('us'))"
+        await page.wait_for(f"{small}?.includes('count 40')")
+        row = await page.evaluate(small)
+        assert "mean over n of each minute" in row
+        drawn = "[...document.querySelectorAll('#rows tr:not(.group)')].find((row) => row.textContent.startsWith('us')).querySelector('svg path.line').getAttribute('d')"
+        assert (await page.evaluate(drawn)).count("L") == 9
+        async with running.session.get(f"{running.url}/api/v1/metrics") as response:
+            rows = {each["name"]: each for each in (await response.json())["selected"]["rows"]}
+        async with running.session.get(f"{running.url}/api/v1/tap?match=us") as response:
+            tapped = (await response.json())["items"]
+        await page.evaluate(
+            "[...document.querySelectorAll('#rows th button')].find((each) => each.textContent == 'us').click()"
+        )
+        await page.wait_for(
+            "document.querySelector('#rows tr.series')?.textContent.includes('cloud_RoleName')"
+        )
+        assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        await page.screenshot(keep(tmp_path, "folded"))
+        await page.look(running.url, width=390, dark=True)
+        await page.wait_for(f"{small}?.includes('count 40')")
+        await hold(page)
+        await page.screenshot(keep(tmp_path, "folded-phone"))
+    assert set(rows) == {"us", "n", "c", "c_grown"}
+    assert (rows["us"]["as"], rows["us"]["last_count"]) == ("mean", 40)
+    assert rows["us"]["last_mean"] == rows["us"]["last_value"] / 40 == rows["us"]["high"]
+    assert (rows["c_grown"]["source"], rows["c_grown"]["as"], rows["c_grown"]["last_value"]) == ("c", "delta", 12)  # fmt: skip
+    assert (rows["c"]["as"], rows["c"]["last_value"]) == ("samples", 120)
+    assert (rows["n"]["as"], rows["n"]["series"]) == ("", 0)
+    assert [each["count"] for each in tapped][1:] == [40] * 9
+
+
+@in_loop()
 async def test_texts_are_never_html(tmp_path: Path) -> None:
     """A metric's name from outside is shown as it is, whatever it holds."""
     async with open_page(tmp_path, '["*"]') as (page, running, _):

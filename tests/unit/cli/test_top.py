@@ -68,6 +68,15 @@ def test_a_metric_shows_the_span_of_its_series() -> None:
     assert any("0 to 12.5  nv_a" in row.text for row in rows)
 
 
+def test_a_folded_metric_says_what_its_items_are() -> None:
+    """And how many events the last one stands for."""
+    row = {"per_minute": 1.0, "series": 1, "low": 50.0, "high": 50.0, "name": "us", "as": "mean", "last_count": 30}  # fmt: skip
+    others = [row | {"name": "c", "as": "delta", "last_count": None}, row | {"name": "raw", "as": "samples"}]  # fmt: skip
+    rows = to_rows(status(), {"selected": {"rows": [row, *others]}}, 60, 200)
+    ends = [" ".join(row.text.split()) for row in rows if row.text.startswith("         1.0")]
+    assert ends == ["1.0 1 50 us mean, last of 30", "1.0 1 50 c delta", "1.0 1 50 raw"]
+
+
 def test_folded_flows_have_their_rows() -> None:
     """Where nothing is folded they are left out; refused requests are red."""
     words = [row.text.split()[:2] for row in to_rows(status(), metrics(0), 60, 100)]

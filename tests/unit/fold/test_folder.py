@@ -1,5 +1,6 @@
 """The fold as the outbox has it: what the disk knows is what memory knows, whatever the disk has."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from receiver.fold.windows import RECORD
 from receiver.intake.metrics_json import Allowlist
 from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, unpack
+from receiver.outbox.flushed import Flushed
+from receiver.outbox.fold_log import FoldLog
 from receiver.outbox.store import Outbox
 from tests.unit.fold.folding import T0_MS, items, listed
 
@@ -26,6 +29,7 @@ class Receiver:
     ) -> None:
         self.folder, self.max_bytes, self.now_ms = folder, max_bytes, T0_MS
         self.forgot = 0
+        self.flushed = Flushed()
         self.start(allowlist)
 
     def start(self, allowlist: Allowlist) -> None:
@@ -39,6 +43,7 @@ class Receiver:
             10**12,
             lambda: self.now_ms / 1000,
             folding=self.fold,
+            flushed=self.flushed,
         )
         self.outbox.open()
 
@@ -126,6 +131,27 @@ def test_a_full_outbox_takes_nothing_to_fold_and_its_windows_wait(tmp_path: Path
     receiver.send(61, 20)
 
     assert receiver.said() == [(0, 10)]
+
+
+def test_items_are_shown_once_they_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flush that fails shows nothing; the one that repeats it does, once."""
+    receiver = Receiver(tmp_path)
+    for second, value in ((1, 10), (16, 13), (61, 21), (121, 26)):
+        receiver.send(second, value)
+    taken = receiver.flushed.counts.items
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FoldLog, "write_flush", fail)
+        with pytest.raises(sqlite3.OperationalError):
+            receiver.outbox.flush()
+    assert receiver.flushed.counts.items == taken
+    assert receiver.said() == [(0, 3), (60, 8)]
+    assert receiver.flushed.counts.items == 2
 
 
 def test_series_that_no_sample_ever_had_are_given_up_at_a_start(tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_hour_is_bounded_and_continued() -> None:
     assert history.columns(10.0 * (POINTS + 47))["received"] == [POINTS + 48, POINTS + 49]
 
 
+def test_a_viewer_gets_each_point_once() -> None:
+    """Times are given to a tenth of a second, and it is such a time that comes back."""
+    history = History()
+    history.add(point(10.04, 1))
+    (at,) = history.columns(0)["at"]
+    assert history.columns(at)["at"] == []
+
+
 def test_a_pace_is_steady_where_scrapes_are() -> None:
     """144 samples each 15 s are 576 a minute, whenever one looks."""
     history = History()

@@ -2,13 +2,25 @@
 
 import pytest
 
-from receiver.azure.envelope import Identity
+from receiver.azure.envelope import Identity, spell_time
+from receiver.azure.folded_item import (
+    item_head,
+    item_line,
+    item_name,
+    item_properties,
+    many_values,
+    one_value,
+)
 from receiver.intake.decode import Message
+from receiver.intake.entries import As
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.outbox.batch import Chunk, cut
+from receiver.outbox.flushed import Flushed
+from receiver.status import document
 from receiver.status import sampling as observation
-from receiver.status.sampling import Sampling
+from receiver.status.sampling import MetricSeen, Sampling
 
 IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
 T0 = 1_795_000_000.0
@@ -200,3 +212,114 @@ def test_labels_that_are_kept_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPat
     flow.observation.digest()
     assert len(metric.series) == 1
     assert flow.observation.series_are_all_counted
+
+
+HEAD = item_head("triton", "h:8002", IDENTITY)
+
+
+class Windows:
+    """Items of windows, and an observation that is handed them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.flushed = Flushed()
+        self.observation = Sampling(self.clock, self.flushed)
+
+    def flush(self, *items: tuple[str, str, float, bytes]) -> None:
+        lines = [
+            item_line(spell_time(int(at * 1000)) or b"", HEAD, item_properties({"model": model}), item_name(name), numbers)
+            for name, model, at, numbers in items
+        ]  # fmt: skip
+        self.flushed.put(cut(lines))
+
+
+def test_items_of_windows_are_plotted_at_their_time() -> None:
+    """The mean of each window, in the minute of the window; counted when they come."""
+    windows = Windows()
+    start = T0 // 60 * 60
+    windows.clock.now = start + 130
+    windows.flush(
+        ("us", "a", start - 60, many_values(30.0, 10, 2.0, 4.0)),
+        ("us", "b", start - 60, many_values(50.0, 10, 5.0, 5.0)),
+        ("us", "a", start, many_values(80.0, 10, 7.0, 9.0)),
+        ("n", "a", start, one_value(7.0)),
+    )
+    windows.observation.digest()
+    seen = windows.observation.metrics["us"]
+    assert seen.hour(windows.clock.now) == ([3, 8, None, None], [5, 8, None, None])
+    assert seen.span() == (5, 8)
+    first, second = seen.series.values()
+    assert first.hour(windows.clock.now) == [3, 8, None, None]
+    assert first.item
+    assert (first.item.value, first.item.count, first.time_ms) == (80, 10, start * 1000)
+    assert second.labels == {"model": "b", "cloud_RoleName": "triton", "cloud_RoleInstance": "h:8002"}  # fmt: skip
+    assert windows.observation.metrics["n"].span() == (7, 7)
+    assert seen.lately(windows.clock.now) == 3
+    assert windows.observation.bytes_per_item > 200
+
+
+def test_a_flush_is_opened_some_items_at_once() -> None:
+    """A thousand items do not hold up the event loop; what is past the bound is said."""
+    windows = Windows()
+    windows.flush(*(("us", f"m{number}", T0, one_value(1.0)) for number in range(450)))
+    for seen in (200, 400, 450):
+        windows.observation.digest()
+        assert windows.observation.rows_seen == seen
+    assert windows.observation.share_seen == 1
+    small = Flushed(max_bytes=10)
+    observation = Sampling(windows.clock, small)
+    small.put([Chunk(b"x" * 11, 1)])
+    observation.digest()
+    assert observation.share_seen == 0
+
+
+def test_tap_shows_items_of_windows() -> None:
+    """As they were sent: the sum, with its count and span."""
+    windows = Windows()
+    list(windows.observation.tapped(0))
+    windows.flush(("us", "a", T0, many_values(30.0, 10, 2.0, 4.0)))
+    windows.observation.digest()
+    (tapped,) = windows.observation.tapped(0)
+    found = document.tapped(tapped)
+    assert (found["name"], found["value"], found["count"], found["min"], found["max"]) == ("us", 30, 10, 2, 4)  # fmt: skip
+
+
+def test_a_quiet_folded_series_is_not_gone() -> None:
+    """Its windows may last an hour; it goes three hours after its last."""
+    windows = Windows()
+    windows.flush(("us", "a", T0, one_value(1.0)))
+    windows.observation.digest()
+    for hours, left in ((2, 1), (4, 0)):
+        windows.clock.now = T0 + 3600 * hours
+        windows.observation.digest()
+        assert len(windows.observation.metrics["us"].series) == left
+
+
+def test_windows_far_from_now_leave_no_trace_but_the_last_item() -> None:
+    """Two days of windows after an outage keep no more than the minutes of an hour."""
+    windows = Windows()
+    windows.flush(*(("us", "a", T0 - 60 * back, one_value(1.0)) for back in range(190, -10, -1)))
+    windows.observation.digest()
+    metric = windows.observation.metrics["us"]
+    assert len(metric.minutes) <= observation.MINUTES + observation.FOLDED_LATE
+    assert len(metric.hour(T0)[0]) == 60
+
+
+def test_a_row_says_what_the_entry_does_and_the_last_item() -> None:
+    """A window of some minutes is drawn through all of them."""
+    windows = Windows()
+    start = T0 // 60 * 60
+    windows.flush(("us", "a", start - 300, many_values(30.0, 10, 2.0, 4.0)))
+    windows.observation.digest()
+    entry = Entry("raw_us", As.MEAN, ("n",), every_seconds=180, rename="us")
+    metric = windows.observation.metrics["us"]
+    row = document.metric(metric, None, source="raw_us", entry=entry, per_minute=0.3, now=start)
+    assert (row["name"], row["source"], row["as"]) == ("us", "raw_us", "mean")
+    assert row["does"] == entry.sentence()
+    assert (row["last_value"], row["last_count"], row["last_mean"]) == (30, 10, 3)
+    assert row["hour_low"] == row["hour_high"] == [3, 3, 3, None, None, None]
+    (series,) = document.series(metric, start, 10)["rows"]
+    assert (series["value"], series["count"], series["mean"]) == (30, 10, 3)
+    alone = document.metric(MetricSeen("n"), None, source="n", entry=None, per_minute=0, now=start)
+    assert (alone["as"], alone["entry"], alone["last_count"]) == ("", "", None)
+    assert "count" in alone["does"]

@@ -1,0 +1,64 @@
+"""Items of folded windows, for whoever shows what flows: by reference, and bounded.
+
+In: the chunks of each flush, from the outbox's thread, once they are committed. Out: the same
+to the event loop, one at a time. Past the bound a chunk is counted and let go: it is in the
+outbox, and merely not shown.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from receiver.outbox.batch import Chunk, DeflatedChunk
+
+WAITING_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FlushedCounts:
+    """All items that were flushed since this process began, and those of them that are not shown."""
+
+    items: int = 0
+    size_bytes: int = 0
+    skipped: int = 0
+
+
+class Flushed:
+    """What is flushed and not looked at yet."""
+
+    def __init__(self, max_bytes: int = WAITING_BYTES) -> None:
+        """Start empty; at most `max_bytes` wait."""
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._waiting: deque[Chunk] = deque()
+        self._waiting_bytes = 0
+        self._counts = FlushedCounts()
+
+    @property
+    def counts(self) -> FlushedCounts:
+        """Count, at one moment."""
+        return self._counts
+
+    def put(self, chunks: Iterable[Chunk | DeflatedChunk]) -> None:
+        """Take what is committed; what is compressed already is not looked at."""
+        with self._lock:
+            for chunk in chunks:
+                size = len(chunk.text) if isinstance(chunk, Chunk) else chunk.size_bytes
+                items, size_bytes = self._counts.items + chunk.items, self._counts.size_bytes + size
+                self._counts = replace(self._counts, items=items, size_bytes=size_bytes)
+                if isinstance(chunk, Chunk) and self._waiting_bytes + size <= self._max_bytes:
+                    self._waiting.append(chunk)
+                    self._waiting_bytes += size
+                else:
+                    skipped = self._counts.skipped + chunk.items
+                    self._counts = replace(self._counts, skipped=skipped)
+
+    def take(self) -> Chunk | None:
+        """Give the oldest that waits, once; None for nothing."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            chunk = self._waiting.popleft()
+            self._waiting_bytes -= len(chunk.text)
+            return chunk
