@@ -33,12 +33,12 @@ _END = b"]}}}\n"
 
 @dataclass(frozen=True, slots=True)
 class FoldedItem:
-    """An item as its line has it. `series` is the same for all items of one series, and of no other.
+    """An item as its line has it. `series` is a digest: the same for all items of one series.
 
     `count` is None where the item has one value.
     """
 
-    series: bytes
+    series: int
     time_ms: int
     value: float
     count: int | None = None
@@ -108,7 +108,7 @@ def read_item(line: bytes) -> FoldedItem:
     since = datetime.fromisoformat(time_text.decode()) - _EPOCH
     found = orjson.loads(b'{"value":' + numbers.removesuffix(_END))
     return FoldedItem(
-        series,
+        hash(series),
         since // timedelta(milliseconds=1),
         found["value"],
         found.get("count"),

@@ -307,7 +307,7 @@ class Sampling:
             line = self._lines.pop()
             self.rows_seen += 1
             item = read_item(line)
-            digest = hash(item.series)
+            digest = item.series
             found = self._by_series.get(digest) or self._learn(digest, *read_series(line))
             if found is None:
                 continue
