@@ -73,7 +73,8 @@ def receiver(
     }
     command = [str(installed()), "run", "--listen", f"127.0.0.1:{port}"]
     command += ["--metrics-json", str(names), "--outbox-dir", str(folder / "outbox")]
-    command += ["--items-per-second", "100000000", *more]
+    command += ["--items-per-second", "100000000", "--metric-series-max", "10000000"]
+    command += ["--total-series-max", "10000000", *more]
     log = folder / "receiver.log"
     with running(command, port, "/-/ready", core, environment, log) as program:
         yield program

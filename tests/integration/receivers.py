@@ -26,6 +26,9 @@ from tests.integration.waiting import until
 RETRY_MAX = "0.1s"
 """The longest wait between attempts in tests; what the gate does with it, its unit test shows."""
 
+MANY_SERIES = {"metric_series_max": "10000000", "total_series_max": "10000000"}
+"""Streams of tests have a series a sample; the guard against that has tests of its own."""
+
 
 def metrics_json(folder: Path) -> Path:
     """Write a metrics.json that selects nv_*, unless there is one."""
@@ -82,6 +85,7 @@ async def receiving(folder: Path, connection_string: str, **flags: str) -> Async
         "outbox_dir": str(folder / "outbox"),
         "retry_max_seconds": RETRY_MAX,
         "shutdown_seconds": "5",
+        **MANY_SERIES,
     }
     settings, _ = resolve(given | flags, {})
     connection, _ = find_connection(settings)
@@ -114,6 +118,7 @@ class ReceiverProcess:
             "PATH": os.environ.get("PATH", ""),
             "HOME": str(folder),
             "APPLICATIONINSIGHTS_CONNECTION_STRING": connection_string,
+            **{f"RECEIVER_{name.upper()}": value for name, value in MANY_SERIES.items()},
             **(environment or {}),
         }
         self.outbox = outbox or folder / "outbox"

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
@@ -102,7 +103,7 @@ class Stream:
         async def answered() -> bool:
             return await self.write(count) == status
 
-        await until(answered, f"{status}")
+        await until(answered, f"{status}", within_seconds=60)
 
 
 async def get(session: aiohttp.ClientSession, url: str) -> int:
@@ -148,7 +149,7 @@ async def test_a_full_disk_is_answered_503_until_there_is_space(
             assert sorted(delivered(server.sandbox)) == sorted(stream.acknowledged)
 
 
-@in_loop()
+@in_loop(110)
 async def test_a_disk_full_of_our_own_data_empties_itself(tmp_path: Path, small_disk: Path) -> None:
     """The outbox has taken all the disk: delivering must free it, while senders keep knocking."""
     async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
@@ -440,10 +441,13 @@ async def test_bytes_that_changed_on_the_disk_stop_nothing(tmp_path: Path, seed:
 
 
 def _break(outbox: Path) -> None:
-    """Write noise over a database that is in use."""
-    for name in ("outbox.db", "outbox.db-wal"):
-        with (outbox / name).open("r+b") as file:
-            file.write(random.Random(2).randbytes((outbox / name).stat().st_size))
+    """Write noise over a database that is in use; both files are open before, as they may be set aside amid it."""
+    with ExitStack() as stack:
+        names = ("outbox.db", "outbox.db-wal")
+        files = [stack.enter_context((outbox / name).open("r+b")) for name in names]
+        for file in files:
+            size = os.fstat(file.fileno()).st_size
+            file.write(random.Random(2).randbytes(size))
 
 
 async def _more_than_is_cached(stream: Stream) -> None:
