@@ -29,8 +29,8 @@ test: .venv/ready ## Everything, end to end included (ARGS="tests/e2e")
 test-quick: .venv/ready ## Half a minute: what needs no network, no Triton and no Prometheus
 	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(QUICK_TESTS) $(ARGS)
 
-coverage: .venv/ready ## Lines and branches that the quick tests reach, against the least that may be
-	@$(BIN)/coverage run -m pytest -q $(QUICK_TESTS) $(ARGS)
+coverage: .venv/ready ## Lines and branches that the unit tests reach, against the least that may be
+	@$(BIN)/coverage run -m pytest -q --timeout 300 tests/unit tests/conformance $(ARGS)
 	@$(BIN)/coverage report
 
 storm: .venv/ready ## Kill, break and fill for two minutes, and account for each sample (ARGS="--seed N")
