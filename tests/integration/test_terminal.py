@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -76,10 +77,13 @@ class Terminal:
         self.before = termios.tcgetattr(theirs)
         self.resize(lines, columns)
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        # Where the tests run in the background SIGINT is ignored, and would be here too.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "receiver", *arguments],
             stdin=theirs, stdout=theirs, stderr=theirs, env=environment | {"TERM": "xterm"}, start_new_session=True,
         )  # fmt: skip
+        signal.signal(signal.SIGINT, before)
         self._theirs = theirs
         self.written = b""
 
