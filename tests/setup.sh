@@ -11,6 +11,8 @@ command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
 command -v shellcheck >/dev/null 2>&1 || missing="$missing shellcheck"
 command -v qemu-aarch64-static >/dev/null 2>&1 || missing="$missing qemu-user-static"
 command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 || missing="$missing gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+# For `make fuzz`, with the sanitisers' runtime.
+command -v clang >/dev/null 2>&1 || missing="$missing clang libclang-rt-dev"
 kernel=yes
 "$PYTHON" -c 'import receiver.kernel' 2>/dev/null || {
     kernel=
