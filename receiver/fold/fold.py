@@ -71,7 +71,7 @@ class Fold:
         self.upto = number
 
     def take(self, records: bytes, now_ms: int) -> None:
-        """Take samples that are committed, `receiver.fold.windows.RECORD` each."""
+        """Take samples that are committed, `receiver.azure.renderer.RECORD` each."""
         self.windows.take(records, now_ms)
 
     def is_due(self, now_ms: int) -> bool:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from receiver.azure.envelope import Identity
+from receiver.azure.renderer import RECORD
 from receiver.fold.checkpoint import Unusable
 from receiver.fold.fold import Fold, Items
 from receiver.fold.registry import Registry
-from receiver.fold.windows import RECORD, WOULD_JOIN
+from receiver.fold.windows import WOULD_JOIN
 from receiver.intake.metrics_json import Allowlist
 from receiver.outbox.batch import Append, cut
 from receiver.outbox.folding import Flush, LogRow, SeriesRow

@@ -15,7 +15,6 @@ where v < last (a reset).
 * A mean without an event has no item; what it held waits for the next one.
 """
 
-import struct
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from receiver.azure.renderer import RECORD
 from receiver.fold.state import FORGOTTEN, NEVER, NONE, SCRAPES, Kind, Part, State
 from receiver.intake.entries import Entry, First
 
@@ -36,8 +36,6 @@ except ImportError:
 else:
     COMPILED = getattr(kernel, "fold", None)  # one of older sources has none
 
-RECORD = struct.Struct("<Iqd")
-"""A sample on its way: the series' number, milliseconds, value."""
 FUTURE_MS = 3_600_000
 """A sample this far ahead of our clock would deafen its series until then; it is left out."""
 GRACE_MS = 120_000

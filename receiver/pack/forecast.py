@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from receiver.azure.billing import billed
 from receiver.azure.envelope import Identity, line, make_template, spell_time
+from receiver.azure.renderer import RECORD
 from receiver.fold.fold import Fold
-from receiver.fold.windows import RECORD
 from receiver.intake.entries import As, Entry
 from receiver.intake.metrics_json import Allowlist
 from receiver.triton import METRICS

@@ -130,11 +130,6 @@ def chart(query: str, kind: str = "timechart") -> str:
     return f"{query}\n| render {kind}"
 
 
-def ordered(query: str, by: str = "timestamp asc") -> str:
-    """Put a result into an order."""
-    return f"{query}\n| order by {by}"
-
-
 def _bin(scope: Scope, column: str) -> tuple[str, ...]:
     return (f"timestamp = bin({column}, {scope.bin})",) if scope.bin else ()
 

@@ -103,11 +103,15 @@ def _pair(
 
 def _relation(
     sources: Sources,
+    key: str,
+    title: str,
     above: Sequence[str],
     below: Sequence[str],
     result: str,
     scale: str = "",
-) -> tuple[Form, tuple[str, ...], Callable[[Scope], str]] | None:
+    note: str = "",
+) -> Panel | None:
+    """Make the panel of one sum of counters over another; None where they are not sent alike."""
     found = _pair(sources, above, below)
     if not found:
         return None
@@ -119,7 +123,7 @@ def _relation(
             scope, form, Column("above", up), Column("below", down), result, labels, scale
         )
 
-    return form, labels, query
+    return Panel(key, title, (result,), query, labels, form, note)
 
 
 def _requests(sources: Sources) -> Panel | None:
@@ -158,37 +162,23 @@ def _failures(sources: Sources) -> Panel | None:
 
 def failure_ratio(sources: Sources) -> Panel | None:
     """Say which share of the requests failed."""
-    found = _relation(sources, [FAILURE], [SUCCESS, FAILURE], "ratio")
-    if not found:
-        return None
-    form, labels, query = found
-    return Panel(
-        "failure_ratio",
-        "Share of requests that failed",
-        ("ratio",),
-        query,
-        labels,
-        form,
-        "0 to 1. A python model's error response is no failure to Triton.",
+    note = "0 to 1. A python model's error response is no failure to Triton."
+    title = "Share of requests that failed"
+    return _relation(
+        sources, "failure_ratio", title, [FAILURE], [SUCCESS, FAILURE], "ratio", note=note
     )
 
 
 def latency(sources: Sources) -> Panel | None:
     """Say how long a request took, from end to end."""
-    found = _relation(sources, [DURATION], [SUCCESS], "milliseconds", " / 1000")
-    if not found:
-        return None
-    form, labels, query = found
-    return Panel("latency", "Mean latency of a request", ("milliseconds",), query, labels, form)
+    title = "Mean latency of a request"
+    return _relation(sources, "latency", title, [DURATION], [SUCCESS], "milliseconds", " / 1000")
 
 
 def queue_time(sources: Sources) -> Panel | None:
     """Say how long a request waited for its model."""
-    found = _relation(sources, [QUEUE], [SUCCESS], "milliseconds", " / 1000")
-    if not found:
-        return None
-    form, labels, query = found
-    return Panel("queue_time", "Mean time in the queue", ("milliseconds",), query, labels, form)
+    title = "Mean time in the queue"
+    return _relation(sources, "queue_time", title, [QUEUE], [SUCCESS], "milliseconds", " / 1000")
 
 
 def _breakdown(sources: Sources) -> Panel | None:
@@ -243,35 +233,23 @@ def _quantiles(sources: Sources) -> Panel | None:
 
 
 def _batch_size(sources: Sources) -> Panel | None:
-    found = _relation(sources, [INFERENCES], [EXECUTIONS], "inferences")
-    if not found:
-        return None
-    form, labels, query = found
-    return Panel(
+    note = "Inferences an execution. 1: dynamic batching brings nothing."
+    return _relation(
+        sources,
         "batch_size",
         "Mean batch size",
-        ("inferences",),
-        query,
-        labels,
-        form,
-        "Inferences an execution. 1: dynamic batching brings nothing.",
+        [INFERENCES],
+        [EXECUTIONS],
+        "inferences",
+        note=note,
     )
 
 
 def _queue_to_compute(sources: Sources) -> Panel | None:
-    found = _relation(sources, [QUEUE], [STAGES["compute_infer"]], "ratio")
-    if not found:
-        return None
-    form, labels, query = found
-    return Panel(
-        "queue_to_compute",
-        "Time in the queue against time in the model",
-        ("ratio",),
-        query,
-        labels,
-        form,
-        "Above 1 requests wait longer than they compute: more instances, or larger batches.",
-    )
+    note = "Above 1 requests wait longer than they compute: more instances, or larger batches."
+    title = "Time in the queue against time in the model"
+    below = [STAGES["compute_infer"]]
+    return _relation(sources, "queue_to_compute", title, [QUEUE], below, "ratio", note=note)
 
 
 def pending(sources: Sources) -> Panel | None:
@@ -291,13 +269,8 @@ def pending(sources: Sources) -> Panel | None:
 
 
 def _cache(sources: Sources) -> Panel | None:
-    found = _relation(sources, [HITS], [HITS, MISSES], "ratio")
-    if not found:
-        return None
-    form, labels, query = found
-    return Panel(
-        "cache", "Share of requests answered from the cache", ("ratio",), query, labels, form
-    )
+    title = "Share of requests answered from the cache"
+    return _relation(sources, "cache", title, [HITS], [HITS, MISSES], "ratio")
 
 
 def _gpu(sources: Sources) -> Iterator[Panel]:

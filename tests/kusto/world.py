@@ -4,7 +4,6 @@ Two models on two instances for half an hour, each minute the same: so each quer
 answer, which the tests state. Samples come every 15 s; windows are a minute.
 """
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -284,8 +283,3 @@ def folded() -> Iterator[dict[str, Any]]:
 
 
 ITEMS = {"raw": samples, "irate": rates, "delta": deltas, "folded": folded, "default": samples}
-
-
-def sizes(items: list[dict[str, Any]]) -> int:
-    """Count bytes of JSON."""
-    return sum(len(json.dumps(each)) for each in items)

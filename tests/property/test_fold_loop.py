@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.azure.envelope import Identity
+from receiver.azure.renderer import RECORD
 from receiver.fold.fold import Fold
 from receiver.fold.state import Kind
-from receiver.fold.windows import COMPILED, RECORD, Windows
+from receiver.fold.windows import COMPILED, Windows
 from receiver.intake.metrics_json import parse
 
 LIST = [

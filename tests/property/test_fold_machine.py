@@ -25,10 +25,10 @@ from hypothesis.stateful import (
 )
 
 from receiver.azure.envelope import Identity
+from receiver.azure.renderer import RECORD
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
 from receiver.fold.state import NEVER
-from receiver.fold.windows import RECORD
 from receiver.intake.entries import As, Entry
 from receiver.intake.metrics_json import Allowlist, parse
 from receiver.ledger import read_ledger

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from receiver.azure.envelope import Identity
+from receiver.azure.renderer import RECORD
 from receiver.fold.fold import Fold
-from receiver.fold.windows import RECORD
 from receiver.intake.metrics_json import Allowlist, parse
 
 T0_MS = 1_800_000_000_000

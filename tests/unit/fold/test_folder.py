@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from receiver.azure.envelope import Identity
+from receiver.azure.renderer import RECORD
 from receiver.errors import OutboxFull
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
-from receiver.fold.windows import RECORD
 from receiver.intake.metrics_json import Allowlist
 from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, unpack
