@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from deploy import generate
+from receiver.cli.findings import Mark
+from receiver.cli.prometheus.shards import judge_shards
+from receiver.intake.metrics_json import parse
 from tests.kubernetes_tools import tools
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +35,7 @@ SECRET = {"secret": {"create": True, "connectionString": "InstrumentationKey=x",
 IDENTITY = {"workloadIdentity": {"enabled": True, "clientId": "11111111-2222-3333-4444-555555555555"}}  # fmt: skip
 STACK = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
 PROXY = {"url": "http://proxy.example:3128", "cidr": "10.0.0.4/32", "port": 3128}
+FOLDED = {"name": "nv_inference_count", "as": "delta"}
 MATRIX: dict[str, dict[str, Any]] = {
     "default": {},
     "secret": SECRET,
@@ -44,6 +48,8 @@ MATRIX: dict[str, dict[str, Any]] = {
     "private-link": {"networkPolicy": {"privateLink": ["10.1.0.0/24"], "namespaces": ["a", "b"]}},
     "open": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
     "one": {"autoscaling": {"enabled": False}, "persistence": {"storageClass": "managed-csi"}},
+    "three": {"autoscaling": {"enabled": False}, "replicas": 3},
+    "three-tls": {"autoscaling": {"enabled": False}, "replicas": 3, "webConfig": {"secret": "receiver-web"}, "customMetrics": [FOLDED]},
     "tls": {"webConfig": {"secret": "receiver-web"}, "serviceMonitor": {"enabled": True}},
     "placed": {
         "nodeSelector": {"pool": "system"},
@@ -53,7 +59,7 @@ MATRIX: dict[str, dict[str, Any]] = {
         "image": {"repository": "r.azurecr.io/x", "tag": "2", "pullPolicy": "Always", "pullSecrets": ["acr"]},
         "settings": {"RECEIVER_SENDERS": 8, "RECEIVER_CLOUD_ROLE": "triton: prod"},
         "env": [{"name": "A", "value": "b"}],
-        "customMetrics": ["nv_*", {"name": "nv_inference_count", "as": "delta"}],
+        "customMetrics": ["nv_*", {"name": "nv_gpu_*", "as": "samples"}],
     },
 }  # fmt: skip
 
@@ -123,8 +129,12 @@ def test_all_that_it_renders_is_valid(name: str, version: str) -> None:
 @needs_tools
 @pytest.mark.parametrize(
     ("folder", "row"),
-    [(ROOT / "deploy/kubernetes/base", "default"), (OVERLAYS / "kube-prometheus-stack", "both")],
-    ids=["base", "stack"],
+    [
+        (ROOT / "deploy/kubernetes/base", "default"),
+        (OVERLAYS / "kube-prometheus-stack", "both"),
+        (OVERLAYS / "shards", "three"),
+    ],
+    ids=["base", "stack", "shards"],
 )
 def test_kustomize_makes_the_same(folder: Path, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the byte, once both are spelt one way."""
@@ -144,6 +154,7 @@ def test_kustomize_makes_the_same(folder: Path, row: str, monkeypatch: pytest.Mo
         ({"settings": {"senders": 4}}, "senders"),
         ({"customMetrics": []}, "customMetrics"),
         ({"image": {"tag": 1.0}}, "tag"),
+        ({"customMetrics": ["a", FOLDED]}, "nv_inference_count folds"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(values: dict[str, Any], words: str) -> None:
@@ -151,6 +162,30 @@ def test_values_that_cannot_be_are_refused_by_name(values: dict[str, Any], words
     with pytest.raises(AssertionError) as caught:
         render(json.dumps(values))
     assert words in str(caught.value)
+
+
+@needs_tools
+@pytest.mark.parametrize("row", ["three", "three-tls"])
+def test_several_receivers_share_the_targets_out(row: str) -> None:
+    """An entry for each pod's own name, judged by `check --prometheus` too; for both spellings."""
+    documents = rendered(row)
+    stateful = of_kind(documents, "StatefulSet")
+    assert stateful["spec"]["replicas"] == 3
+    assert "HorizontalPodAutoscaler" not in {each["kind"] for each in documents}
+    [config] = [each for each in documents if each["metadata"]["name"].endswith("-remote-write")]
+    plain = yaml.safe_load(config["data"]["prometheus.yml"])["remote_write"]
+    by_operator = yaml.safe_load(config["data"]["values.yaml"])["prometheus"]["prometheusSpec"]["remoteWrite"]  # fmt: skip
+    scheme = "https" if row == "three-tls" else "http"
+    pods = f"{stateful['spec']['serviceName']}.monitoring.svc:9201/api/v1/write"
+    urls = [f"{scheme}://appinsights-receiver-{number}.{pods}" for number in range(3)]
+    assert [each["url"] for each in plain] == [each["url"] for each in by_operator] == urls
+    [found] = judge_shards(plain, parse(json.dumps({"customMetrics": [FOLDED]}).encode(), "").entries)  # fmt: skip
+    assert (found.mark, found.detail) == (Mark.OK, "3 shards over job, instance, each with one receiver")  # fmt: skip
+    for number, entry in enumerate(by_operator):
+        assert entry["authorization"] == {"credentials": {"name": "appinsights", "key": "token"}}
+        keep = entry["writeRelabelConfigs"][2]
+        assert keep == {"sourceLabels": ["__tmp_shard"], "regex": str(number), "action": "keep"}
+    assert not [each for each in rendered("one") if each["metadata"]["name"].endswith("-write")]
 
 
 def test_every_value_is_in_the_schema() -> None:

@@ -1,27 +1,100 @@
-"""`relabel`: keep everything unselected from leaving Prometheus at all."""
+"""`relabel`: keep everything unselected from leaving Prometheus, and share the rest among receivers."""
 
 import argparse
 import json
 import re
+from typing import Any
 
+import yaml
+
+from receiver.cli.prometheus.shards import SHARD_LABEL
 from receiver.config.settings import Origin, Settings, load_allowlist
+from receiver.errors import SettingsError
+from receiver.intake.entries import TARGET_LABELS
 from receiver.intake.metrics_json import Allowlist
 
+PLACE = "{}"
+"""Stands in an address for the receiver's number."""
+QUEUE = {
+    "max_samples_per_send": 2000,
+    "capacity": 10000,
+    "batch_send_deadline": "1s",
+    "max_shards": 4,
+    "min_backoff": "250ms",
+    "max_backoff": "5s",
+    "retry_on_http_429": True,
+}
+"""As in prometheus/prometheus.yml, which says why."""
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+_OPERATOR = {"retry_on_http_429": "retryOnRateLimit"}
+
+Rules = list[dict[str, Any]]
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Print it."""
-    expression = to_regex(load_allowlist(settings))
+    keep = keep_rule(to_regex(load_allowlist(settings)))
+    document: dict[str, Any] = {"write_relabel_configs": [keep]}
+    if given.shards > 1:
+        if PLACE not in given.url:
+            raise SettingsError(f"--url {given.url} has no {PLACE} for the number of the receiver")
+        document = {"remote_write": remote_write(given.shards, given.url, [keep])}
+    if given.operator:
+        document = in_camel_case(document)
     if given.json:
-        rule = {"source_labels": ["__name__"], "regex": expression, "action": "keep"}
-        print(json.dumps({"write_relabel_configs": [rule]}, indent=2))
+        print(json.dumps(document, indent=2))
+    elif given.shards > 1:
+        print(yaml.safe_dump(document, sort_keys=False, width=1000), end="")
     else:
-        print("write_relabel_configs:")
-        print("  - source_labels: [__name__]")
-        print(f"    regex: {json.dumps(expression)}")  # JSON's strings are YAML's, its escapes too
+        [(key, [rule])] = document.items()
+        label, *_ = rule
+        print(f"{key}:")
+        print(f"  - {label}: [__name__]")
+        print(
+            f"    regex: {json.dumps(rule['regex'])}"
+        )  # JSON's strings are YAML's, its escapes too
         print("    action: keep")
     return 0
+
+
+def keep_rule(expression: str) -> dict[str, Any]:
+    """Keep the series whose names an expression fits."""
+    return {"source_labels": ["__name__"], "regex": expression, "action": "keep"}
+
+
+def remote_write(shards: int, url: str, rules: Rules) -> list[dict[str, Any]]:
+    """Write an entry for each receiver, which keeps the targets of one shard.
+
+    A target is its job and instance: series that are folded together have one target.
+    """
+    return [
+        {
+            "name": f"appinsights-{number}",
+            "url": url.replace(PLACE, str(number)),
+            "write_relabel_configs": [*rules, *shard_rules(number, shards)],
+            "queue_config": QUEUE,
+            "metadata_config": {"send": False},
+        }
+        for number in range(shards)
+    ]
+
+
+def shard_rules(number: int, shards: int) -> Rules:
+    """Keep one share of the targets, and no trace of the label that it takes to do so."""
+    return [
+        {"source_labels": list(TARGET_LABELS), "modulus": shards, "target_label": SHARD_LABEL, "action": "hashmod"},
+        {"source_labels": [SHARD_LABEL], "regex": str(number), "action": "keep"},
+        {"regex": SHARD_LABEL, "action": "labeldrop"},
+    ]  # fmt: skip
+
+
+def in_camel_case(document: Any) -> Any:
+    """Spell the keys as Prometheus' operator does."""
+    if isinstance(document, list):
+        return [in_camel_case(part) for part in document]
+    if not isinstance(document, dict):
+        return document
+    return {_OPERATOR.get(key) or re.sub("_([a-z])", lambda at: at[1].upper(), key): in_camel_case(value) for key, value in document.items()}  # fmt: skip
 
 
 def to_regex(allowlist: Allowlist) -> str:

@@ -6,6 +6,7 @@ In: what was typed. Out: the value, or ValueError with what it should have been.
 import math
 
 MOST_SECONDS = 366 * 86400.0
+SHARDS_MAX = 1000
 
 
 def _number(text: str) -> float:
@@ -42,3 +43,10 @@ def scrape_interval(text: str) -> float:
     if (number := _number(text)) > 0:
         return number
     raise ValueError("not a number of seconds like 15")
+
+
+def shards(text: str) -> int:
+    """Read how many receivers there are. Raises: ValueError."""
+    if text.strip().isdecimal() and 0 < (count := int(text)) <= SHARDS_MAX:
+        return count
+    raise ValueError(f"not a whole number from 1 to {SHARDS_MAX}")

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from receiver.cli.values import at_least_one, pause, scrape_interval, some_seconds
+from receiver.cli.values import at_least_one, pause, scrape_interval, shards, some_seconds
 
 PROGRAM = "appinsights-receiver"
 SUMMARY = "Takes Prometheus' remote_write and delivers it to Azure Application Insights."
 
 PROMETHEUS = "http://localhost:9090"
+POD_URL = "http://appinsights-receiver-{}.appinsights-receiver-pods:9201/api/v1/write"
+"""The pods' addresses by the manifests' names, from their own namespace."""
 TRITON = "http://localhost:8000"
 TRITON_METRICS = "http://localhost:8002/metrics"
 
@@ -191,11 +193,18 @@ VERBS = (
         "print write_relabel_configs",
         "Print the write_relabel_configs that let Prometheus write only what metrics.json names.\n"
         "The receiver drops the rest cheaply; this saves the network and Prometheus' own work too.\n"
-        "A change of metrics.json then needs a change of prometheus.yml as well.",
+        "A change of metrics.json then needs a change of prometheus.yml as well.\n"
+        "With --shards print a whole remote_write that shares the targets out among several receivers.",
         "receiver.cli.relabel",
-        (_JSON,),
+        (
+            Flag("--shards", "how many receivers there are: an entry for each, with its share of the targets", "N", 1, read=shards),
+            Flag("--url", "the receivers' address, with {} for the number: 0, 1, …", "URL", POD_URL),
+            Flag("--operator", "spell the keys as Prometheus' operator does: prometheusSpec, the Prometheus resource"),
+            _JSON,
+        ),
         settings=("metrics_json",),
-        example="Put it under the remote_write entry that writes to the receiver.",
+        example="Put it under the remote_write entry that writes to the receiver.\n"
+        "Example: appinsights-receiver relabel --shards 3",
     ),
     Verb(
         "azure",

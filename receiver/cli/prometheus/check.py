@@ -4,7 +4,6 @@ In: the path of a prometheus.yml, the receiver's port, metrics.json's entries. O
 the cause first. What Prometheus would judge by a running server is `doctor`'s.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from receiver.cli.prometheus.addresses import WRITE_PATH, Fit, best, fit, masked
 from receiver.cli.prometheus.config import PrometheusConfig, read_config
 from receiver.cli.prometheus.promql import Look
 from receiver.cli.prometheus.promtool import check_config
+from receiver.cli.prometheus.shards import is_sharded, judge_shards, keeps_name
 from receiver.cli.prometheus.windows import Pace, judge_windows
 from receiver.cli.prometheus.yaml_file import Unreadable
 from receiver.intake.metrics_json import Entry
@@ -34,6 +34,7 @@ def check_prometheus(
         check_config(path, promtool),
         *_check_files(config),
         *_check_remote_write(config, port, names),
+        *judge_shards(_receivers(config, port), entries),
         *_check_scrape(config),
         *_check_rules(config, names),
     ]
@@ -58,9 +59,9 @@ def _check_remote_write(config: PrometheusConfig, port: int, names: Sequence[str
     misspelt = [each for each in urls if fit(each, port) is Fit.MISSPELT]
     for each in misspelt:
         yield Finding("remote_write", Mark.WARN, f"{masked(each)} is answered 404 as well", f"Take that entry out, or mend it: {right(each)}")  # fmt: skip
-    if sum(each == url for each in urls) > 1:
+    if sum(str(entry.get("url", "")) == url and not is_sharded(entry) for entry in ours) > 1:
         yield Finding("remote_write", Mark.WARN, f"{masked(url)} is written to twice: every item comes double", "Take one entry out.")  # fmt: skip
-    kept_away = [name for name in names if not _is_glob(name) and not any(_is_kept(name, entry) for entry in ours)]  # fmt: skip
+    kept_away = [name for name in names if not _is_glob(name) and not any(keeps_name(name, entry) for entry in ours)]  # fmt: skip
     if kept_away:
         detail = f"write_relabel_configs keep {', '.join(kept_away)} from being written"
         yield Finding("relabel", Mark.FAIL, detail, "appinsights-receiver relabel prints ones that fit metrics.json.")  # fmt: skip
@@ -86,19 +87,14 @@ def address_is_fine(how: Fit, url: str, port: int) -> str:
     return f"it writes to {masked(url)}"
 
 
-def _is_kept(name: str, entry: Mapping[str, Any]) -> bool:
-    """Follow the keep and drop rules that look at the name alone, as Prometheus does."""
-    for rule in entry.get("write_relabel_configs") or []:
-        action = str(rule.get("action", "replace")).lower()
-        if list(rule.get("source_labels") or []) != ["__name__"] or action not in {"keep", "drop"}:
-            continue
-        try:
-            fits = re.fullmatch(str(rule.get("regex", "(.*)")), name) is not None
-        except re.error:  # RE2 knows what we do not
-            continue
-        if fits is (action == "drop"):
-            return False
-    return True
+def _receivers(config: PrometheusConfig, port: int) -> Sequence[Mapping[str, Any]]:
+    """Find the entries that lead to receivers: to this port, or to another one with a shard."""
+    rated = [(fit(str(entry.get("url", "")), port), entry) for entry in config.remote_write]
+    return [
+        entry
+        for how, entry in rated
+        if how >= Fit.EXACT or (how is Fit.PROXIED and is_sharded(entry))
+    ]
 
 
 def _check_scrape(config: PrometheusConfig) -> Iterator[Finding]:
