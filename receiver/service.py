@@ -28,12 +28,14 @@ from receiver.daemon_threads import DaemonThreads
 from receiver.delivery.sender import Delivery
 from receiver.delivery.setup import open_delivery
 from receiver.errors import ReceiverError
-from receiver.events import Events
+from receiver.events import Events, Kind
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
+from receiver.intake.election import Change
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
+from receiver.intake.replicas import Replicas
 from receiver.outbox.committer import Committer
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.store import Outbox
@@ -44,9 +46,11 @@ from receiver.status.cost import Price
 from receiver.status.monitor import Monitor
 from receiver.status.outlook import Bounds
 from receiver.status.pages import make_pages
+from receiver.status.pairs import WATCHED_MAX, Pairs
 from receiver.status.patience import PATIENCE, Patience
 from receiver.status.sampling import Sampling
 from receiver.status.snapshot import Observer
+from receiver.text import span
 
 OPENING_SECONDS = 1.0
 """How long a start waits for the outbox to open before it listens without."""
@@ -54,6 +58,8 @@ PROGRESS_SECONDS = 10.0
 DEFECT = "A defect of the receiver: please report it. It ends, and loses nothing: start it again."
 
 SUSPICIONS_LOGGED = 10
+REPLICA_CHANGED = Kind("replicas", "replica leads", 0.0)
+REPLICA_HINT = "Does that Prometheus run, and reach the receiver? Where both do, RECEIVER_REPLICA_TIMEOUT is shorter than their scrape interval."
 
 log = structlog.get_logger()
 
@@ -95,7 +101,8 @@ async def running(
     events, batches_changed = Events(clock), asyncio.Event()
     loop, registry = asyncio.get_running_loop(), Registry(settings.fold_max_bytes)
     metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
-    select = selector(settings, identity, metadata, registry)
+    replicas = _replicas(settings, loop.time, clock, events)
+    select = selector(settings, identity, metadata, registry, replicas)
 
     def use(allowlist: Allowlist) -> None:
         warn_of_suspicions(allowlist)
@@ -122,7 +129,14 @@ async def running(
         delivery = open_delivery(
             settings, connection, committer, stack, clock, events, batches_changed
         )
-        observation = Sampling(clock, flushed)
+        told_apart = (settings.replica_label, settings.cluster_label) if replicas else ()
+        observation = Sampling(
+            clock,
+            flushed,
+            Pairs(told_apart),
+            lambda name: write_handler.pipeline.allowlist.wants(name),  # noqa: PLW0108 - the one of then
+            lambda: folder.latest_times(WATCHED_MAX // 2),
+        )
         write_handler = WriteHandler(select(metrics_json.value), committer, observation.saw)
         server = Server(settings, write_handler, events)
         watch = Watch([metrics_json, server.access_rules], events)
@@ -140,6 +154,7 @@ async def running(
             watch,
             events,
             folder.counts,
+            replicas,
         )
         monitor = Monitor(
             observer,
@@ -179,6 +194,27 @@ async def _until_open(committer: Committer) -> None:
     committer.opened.result()
     if was_slow:
         log.info("outbox is open", seconds=round(loop_time() - began_at + OPENING_SECONDS, 1))
+
+
+def _replicas(
+    settings: Settings, ticks: Callable[[], float], clock: Callable[[], float], events: Events
+) -> Replicas | None:
+    """Tell replicas apart, if the settings say by which label."""
+    if not settings.replica_label:
+        return None
+
+    def say(change: Change) -> None:
+        name = f"{change.cluster}: " if settings.cluster_label else ""
+        if not change.before:
+            log.info("replica leads", replica=change.after, cluster=change.cluster)
+            return
+        words = f"{name}{change.after} leads; {change.before} was last heard of {span(change.silent_seconds)} ago"
+        events.happened(REPLICA_CHANGED, "took_over", words, REPLICA_HINT, replica=change.after, cluster=change.cluster)  # fmt: skip
+
+    timeout = settings.replica_timeout_seconds
+    return Replicas(
+        settings.replica_label, settings.cluster_label, timeout, ticks, clock, on_change=say
+    )
 
 
 def _about(settings: Settings, origins: Sequence[Origin]) -> About:

@@ -271,11 +271,22 @@ def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:
         explosion = seen.status.get("cardinality")  # an older receiver has none
         if explosion and explosion["metric"] == name:
             yield Finding("receiver", Mark.FAIL, explosion["words"], "Take that label off at Prometheus, or raise the limit.")  # fmt: skip
+        yield from _replicas(seen.status)
         yield _delivery(seen.status)
     elif any(each["name"] == name for each in seen.metrics["unselected"]["rows"]):
         yield Finding("receiver", Mark.FAIL, "it arrives, and is not selected", "")
     else:
         yield _never(name, seen.metrics, seen.status["verdict"])
+
+
+def _replicas(status: dict[str, Any]) -> Iterator[Finding]:
+    """Say whose samples count, where replicas are told apart."""
+    for cluster in status.get("replicas", ())[:NAMES_SHOWN]:  # an older receiver has none
+        others = [each["replica"] for each in cluster["replicas"] if not each["leads"]]
+        of = f" of cluster {cluster['cluster']}" if cluster["cluster"] else ""
+        rest = f"; those of {_some(others)} are dropped as replica" if others else ""
+        detail = f"the samples{of} that count are those of {cluster['leader']}, the leader since {cluster['since']}{rest}"
+        yield Finding("replicas", Mark.OK, detail)
 
 
 def _never(name: str, metrics: dict[str, Any], verdict: dict[str, Any]) -> Finding:

@@ -15,15 +15,20 @@ from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.pipeline import Pipeline
+from receiver.intake.replicas import Replicas
 
 
 def selector(
-    settings: Settings, identity: Identity, metadata: MetadataBook, registry: Registry
+    settings: Settings,
+    identity: Identity,
+    metadata: MetadataBook,
+    registry: Registry,
+    replicas: Replicas | None = None,
 ) -> Callable[[Allowlist], Pipeline]:
     """Make what makes selections.
 
     All of them know the same `metadata`, which comes once in a while, and the same numbers of
-    folded series.
+    folded series, and the same `replicas`, where these are told apart.
     """
     limits = Limits(
         decoded_bytes=settings.decoded_max_bytes,
@@ -46,6 +51,7 @@ def selector(
             metadata,
             selection=selection,
             series_limits=series_limits,
+            replicas=replicas,
         )
 
     return select

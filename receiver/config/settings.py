@@ -122,6 +122,18 @@ def read_count(text: str) -> int:
     return count
 
 
+_NEVER_OF_A_REPLICA = ("__name__", "job", "instance")
+
+
+def read_replica_label(text: str) -> str:
+    """Read the name of a label that only tells replicas apart. Raises: ValueError."""
+    label = text.strip()
+    if label in _NEVER_OF_A_REPLICA:
+        message = "it tells series apart, not replicas: name the external label in which they differ, like prometheus_replica"
+        raise ValueError(message)
+    return label
+
+
 def read_word(*words: str) -> Callable[[str], str]:
     """Make what reads one of these words. Raises, when called: ValueError."""
 
@@ -218,6 +230,9 @@ class Settings:
     fold_max_bytes: int = _setting("RECEIVER_FOLD_MAX_BYTES", "--fold-max-bytes", "256MiB", read_size, "Memory for what folded series are up to; past it new ones are dropped as `fold_full`.")
     metric_series_max: int = _setting("RECEIVER_METRIC_SERIES_MAX", "--metric-series-max", "20000", read_count, "Distinct series of one selected metric; past it new ones are dropped as `cardinality`, and known ones go on.")
     total_series_max: int = _setting("RECEIVER_TOTAL_SERIES_MAX", "--total-series-max", "200000", read_count, "Distinct series of all selected metrics together; past it new ones are dropped as `cardinality`.")
+    replica_label: str = _setting("RECEIVER_REPLICA_LABEL", "--replica-label", "", read_replica_label, "External label that tells the replicas of one Prometheus apart (prometheus_replica): it is taken off, and one replica counts, the leader; without it every sender counts.")
+    cluster_label: str = _setting("RECEIVER_CLUSTER_LABEL", "--cluster-label", "", str.strip, "External label that tells pairs of replicas apart (cluster): each value has its own leader; without it all replicas are of one.")
+    replica_timeout_seconds: float = _setting("RECEIVER_REPLICA_TIMEOUT", "--replica-timeout", "30s", read_seconds, "How long the leader may be silent before the next replica takes over: longer than the scrape interval, and than the replicas' clocks are apart.")
     senders: int = _setting("RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once.")
     send_timeout_seconds: float = _setting("RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take.")
     retry_max_seconds: float = _setting("RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer.")
@@ -291,6 +306,13 @@ def resolve(
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
     """Say which settings cannot hold together."""
+    replica, cluster = values.get("replica_label", ""), values.get("cluster_label", "")
+    if cluster and not replica:
+        return ["RECEIVER_CLUSTER_LABEL is set, RECEIVER_REPLICA_LABEL is not: set the label in which the replicas of a cluster differ, or neither"]  # fmt: skip
+    if cluster and cluster == replica:
+        return [f"RECEIVER_REPLICA_LABEL and RECEIVER_CLUSTER_LABEL are both {printable(replica)}: the replicas of a cluster differ in the one and agree in the other"]  # fmt: skip
+    if replica and values.get("replica_timeout_seconds") == 0:
+        return ["RECEIVER_REPLICA_TIMEOUT is 0: every replica would lead in turn; name some seconds, more than a scrape interval"]  # fmt: skip
     body, all_bodies = values.get("body_max_bytes", 0), values.get("in_flight_max_bytes", 0)
     if all_bodies and body > all_bodies:
         text = f"RECEIVER_IN_FLIGHT_MAX_BYTES ({all_bodies}) is less than RECEIVER_BODY_MAX_BYTES"

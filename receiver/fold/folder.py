@@ -75,6 +75,13 @@ class Folder:
         behind = fold.windows.older_count if fold else 0
         return FoldCounts(len(registry), registry.size_bytes, registry.max_bytes, behind, events)
 
+    def latest_times(self, count: int) -> dict[int, int]:
+        """Give the times of the last samples of some series, in ms, by number; from any thread."""
+        times = self._fold.plan.state.series.time_ms if self._fold else ()
+        step = max(1, len(times) // count)
+        numbers = range(min(1, len(times)), len(times), step)[:count]
+        return {number: time_ms for number in numbers if (time_ms := times[number]) > 0}
+
     @property
     def must_flush(self) -> bool:
         """Whether the checkpoint on disk is not of the list that is wanted."""

@@ -11,7 +11,7 @@ This is also where each sample that does not go on gets its reason.
 import math
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from receiver.azure.envelope import Identity
@@ -40,6 +40,7 @@ from receiver.intake.recogniser import (
     Recogniser,
     digest_of,
 )
+from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Account, Replicas, Taken
 from receiver.outbox.batch import Chunk, lines_of
 
 STALE = "stale"
@@ -59,6 +60,8 @@ DROP_REASONS = {
     FOLD_FULL: "A folded series that is new, while the fold has no room: RECEIVER_FOLD_MAX_BYTES.",
     WOULD_JOIN: 'A raw series that "keep" or "drop" would make equal to another: its items could not be told apart.',
     CARDINALITY: "A series that is new, of a metric (or of all) that has as many as it may: RECEIVER_METRIC_SERIES_MAX, RECEIVER_TOTAL_SERIES_MAX.",
+    REPLICA: "A sample of a replica that does not lead, or up to the time that the leader before it has brought: RECEIVER_REPLICA_LABEL.",
+    REPLICA_LIMIT: "A series of a replica that is new, while 1,000 are known, or whose name, or cluster's name, has more than 1,024 characters.",
     INVALID_SERIES: "A sample of a series that was refused with 400: no name, a label twice, not UTF-8.",
 }
 """Why a sample was dropped here: the closed set of `receiver_samples_dropped_total{reason}`."""
@@ -77,7 +80,7 @@ class Outcome:
     each; a sample that is rendered too counts as rendered, so `folded_samples` are the others.
     In samples: received = unselected + dropped + folded_samples + rendered. `refused_examples`
     holds a few of the series that were refused; `written_*` count what a remote-write 2.0
-    answer says.
+    answer says. `notes` are to be committed with the items: small states by name.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
@@ -97,6 +100,7 @@ class Outcome:
     written_histograms: int = 0
     written_exemplars: int = 0
     rendered_bytes: int = 0
+    notes: dict[str, bytes] = field(default_factory=dict)
     rows: Rows = field(default_factory=PlainRows, compare=False)
 
     @property
@@ -121,12 +125,13 @@ class Pipeline:
         *,
         selection: Selection | None = None,
         series_limits: SeriesLimits | None = None,
+        replicas: Replicas | None = None,
         compiled: bool = IS_COMPILED,
     ) -> None:
         """Start with nothing known; `cache_bytes` bounds the known series.
 
         `selection` says what series are for; without it `allowlist` does. `series_limits` are
-        how many distinct ones there may be. Without `compiled` the full parser takes everything.
+        how many distinct ones there may be. `replicas` are told apart where they are given. Without `compiled` the full parser takes everything.
         """
         self.allowlist = allowlist
         self._selection = allowlist if selection is None else selection
@@ -134,6 +139,7 @@ class Pipeline:
         self.metadata = MetadataBook() if metadata is None else metadata
         self.identity = identity
         self._guard = Guard(series_limits or SeriesLimits())
+        self.replicas = replicas
         self._renderer = Renderer(identity)
         self._recogniser = Recogniser(cache_bytes) if compiled else None
         self._series: KnownSeries = self._recogniser or PlainKnownSeries(cache_bytes)
@@ -162,7 +168,7 @@ class Pipeline:
                 outcome.unselected += samples
                 outcome.written_samples += samples
                 continue
-            if key and name and self._guard.refuses(name, hash(key)):
+            if key and name and not self.replicas and self._guard.refuses(name, hash(key)):
                 samples = reading.drop(place)  # not opened: there may be very many
                 self._guard.refuse(name, samples)
                 outcome.received += samples
@@ -170,7 +176,7 @@ class Pipeline:
                 outcome.written_samples += samples
                 continue
             if key and (learnt := self._learn(key, text[:labels_size], message, symbols, outcome)):
-                reading.put(place, learnt.template, learnt.fold_number)
+                reading.put(place, learnt.template, learnt.fold_number, learnt.source)
                 outcome.received += 1
                 outcome.written_samples += 1
                 self._charge(bool(learnt.template), len(learnt.template), outcome)
@@ -179,8 +185,13 @@ class Pipeline:
             if taken := self._take_series(
                 decode_series(text, message, symbols, self.limits), outcome
             ):
-                reading.put(place, *taken)
-        return self._finish(reading.rows(), outcome)
+                template, fold_number, its_samples, source = taken
+                reading.put(place, template, fold_number, source, its_samples)
+        if not self.replicas:
+            return self._finish(reading.rows(), outcome)
+        rows = reading.rows(self.replicas.arrived(reading.sources()).tobytes())
+        self._account(rows.accounts(), outcome)
+        return self._finish(rows, outcome)
 
     def take_slowly(self, raw: bytes, message: Message) -> Outcome:
         """Do what `take` does by the full parser alone: the same, but for damaged series that do not go on.
@@ -190,9 +201,14 @@ class Pipeline:
         """
         check_parts(raw, message, self.limits)
         outcome, rows = Outcome(), PlainRows()
-        for series in decode(raw, message, self.limits, self.metadata.put):
-            if taken := self._take_series(series, outcome):
-                rows.put(*taken)
+        whole = decode(raw, message, self.limits, self.metadata.put)
+        taken: Iterable[Taken]
+        taken = (rest for series in whole if (rest := self._take_series(series, outcome)))
+        if self.replicas:
+            taken, accounts = self.replicas.sift(list(taken))
+            self._account(accounts, outcome)
+        for template, fold_number, samples, _ in taken:
+            rows.put(template, fold_number, samples)
         return self._finish(rows, outcome)
 
     def forget_series(self) -> None:
@@ -201,7 +217,8 @@ class Pipeline:
 
     def look(self, now: float) -> None:
         """Let the guard count series anew where that is due; `now` in seconds. Call it between requests."""
-        if self._guard.look(now):
+        has_room = self.replicas.make_room() if self.replicas else False
+        if self._guard.look(now) or has_room:
             self.forget_series()
 
     def explosion(self) -> Explosion | None:
@@ -211,6 +228,13 @@ class Pipeline:
     def statistics(self) -> CacheStatistics:
         """Count the series that are known."""
         return self._series.statistics()
+
+    def _account(self, accounts: Sequence[Account], outcome: Outcome) -> None:
+        """Account for the samples of replicas that do not count."""
+        assert self.replicas
+        dropped, outcome.notes = self.replicas.account(accounts)
+        if dropped:
+            outcome.dropped[REPLICA] += dropped
 
     def _finish(self, rows: Rows, outcome: Outcome) -> Outcome:
         """Render, and account for what the rows hold."""
@@ -258,10 +282,8 @@ class Pipeline:
 
     # Any series
 
-    def _take_series(
-        self, series: Series, outcome: Outcome
-    ) -> tuple[bytes, int, list[Sample]] | None:
-        """Account for a series, and return its row's template, fold number and samples, if it has any."""
+    def _take_series(self, series: Series, outcome: Outcome) -> Taken | None:
+        """Account for a series, and return what its rows are made of, if it has any."""
         samples, histograms = len(series.samples), series.histograms
         taken = None
         try:
@@ -278,9 +300,7 @@ class Pipeline:
             outcome.written_exemplars += series.exemplars
         return taken
 
-    def _open_series(
-        self, series: Series, outcome: Outcome
-    ) -> tuple[bytes, int, list[Sample]] | None:
+    def _open_series(self, series: Series, outcome: Outcome) -> Taken | None:
         known = self._known(series, outcome)
         if series.histograms:
             series.check_histograms()
@@ -300,7 +320,7 @@ class Pipeline:
                 outcome.dropped[BAD_TIMESTAMP] += 1
             else:
                 samples.append((sample.timestamp, sample.value))
-        return known.template, known.fold_number, samples
+        return known.template, known.fold_number, samples, known.source
 
     def _known(self, series: Series, outcome: Outcome) -> Known:
         pairs = series.label_pairs()
@@ -318,26 +338,33 @@ class Pipeline:
         self, pairs: Sequence[bytes], digest: int, start_ms: int, outcome: Outcome
     ) -> Known:
         """Have metrics.json say what a series is for, if there may be one more. Raises: InvalidSeries."""
-        labels = read_labels(pairs)
+        labels, source = read_labels(pairs), 0
+        if self.replicas:
+            of = self.replicas.source_of(labels)
+            if of is None:
+                return Known(b"", 0, REPLICA_LIMIT)
+            source, digest = of, hash(tuple(sorted(labels.items())))
         name = labels["__name__"].encode()
         if self._guard.refuses(name, digest):
             return Known(b"", 0, CARDINALITY)
-        known = self._find_ends(labels, start_ms, outcome)
+        known = self._find_ends(labels, start_ms, source, outcome)
         if not known.dropped:
             self._guard.admit(name, digest, labels)
         return known
 
-    def _find_ends(self, labels: Mapping[str, str], start_ms: int, outcome: Outcome) -> Known:
+    def _find_ends(
+        self, labels: Mapping[str, str], start_ms: int, source: int, outcome: Outcome
+    ) -> Known:
         ends = self._selection.ends_of(labels, start_ms)
         if ends.rendered is None:
-            return Known(b"", ends.fold_number, ends.dropped)
+            return Known(b"", ends.fold_number, ends.dropped, source)
         template = self._renderer.template_of(ends.rendered)
         outcome.labels_cut += template.cut
         outcome.labels_left_out += template.left_out
         dropped = ends.dropped
         if not template.middle and not ends.fold_number:
             dropped = NAME_TOO_LONG
-        return Known(template.middle, ends.fold_number, dropped)
+        return Known(template.middle, ends.fold_number, dropped, source)
 
     def _charge(self, lines: int, template_bytes: int, outcome: Outcome) -> None:
         """Refuse the request where few bytes of it would become very many. Raises: TooMuchToRender."""

@@ -39,11 +39,13 @@ _VERSIONS = {Message.V1: 1, Message.V2: 2}
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a series: its template without the common start, empty where it is not
-    rendered; its number in the fold, 0 where it is not folded; why it has no end, if it has none."""  # noqa: D205,D209 - one sentence
+    rendered; its number in the fold, 0 where it is not folded; why it has no end, if it has none;
+    the number of its source, as `receiver.intake.replicas` counts them."""  # noqa: D205,D209 - one sentence
 
     template: bytes
     fold_number: int
     dropped: str = ""
+    source: int = 0
 
 
 class KnownSeries(Protocol):
@@ -119,7 +121,10 @@ class Recogniser:
     def get_by_key(self, its_key: bytes) -> Known | None:
         """Return what is known of a series by the key that a reading gave."""
         known = self.series.get(its_key)
-        return Known(*known) if known else None
+        if not known:
+            return None
+        template, fold_number, source = known
+        return Known(template, fold_number, source=source)
 
     def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
         """Keep a series by its label pairs, if there is room."""
@@ -127,7 +132,7 @@ class Recogniser:
 
     def put_by_key(self, its_key: bytes, known: Known) -> None:
         """Keep a series by the key that a reading gave, if there is room."""
-        self.series.put(its_key, known.template, known.fold_number)
+        self.series.put(its_key, known.template, known.fold_number, known.source)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -103,18 +103,20 @@ static PyObject *table_get(PyObject *self, PyObject *arg)
     const Series *series = table_find(table, key, table_hash(table, key));
     if (!series)
         Py_RETURN_NONE;
-    return Py_BuildValue("(NI)", bytes_of(template_of(series)), series->fold_number);
+    return Py_BuildValue("(NII)", bytes_of(template_of(series)), series->fold_number,
+                         (unsigned int)series->source);
 }
 
 static PyObject *table_keep(PyObject *self, PyObject *args)
 {
     PyObject *key_bytes, *template_bytes = NULL;
     unsigned int fold_number = 0;
+    unsigned short source = 0;
     Span key, template_ = {NULL, NULL};
-    if (!PyArg_ParseTuple(args, "S|SI", &key_bytes, &template_bytes, &fold_number) ||
+    if (!PyArg_ParseTuple(args, "S|SIH", &key_bytes, &template_bytes, &fold_number, &source) ||
         span_from(key_bytes, &key) || (template_bytes && span_from(template_bytes, &template_)))
         return NULL;
-    if (table_put(&((TableObject *)self)->table, key, template_, fold_number))
+    if (table_put(&((TableObject *)self)->table, key, template_, fold_number, source))
         return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
@@ -133,9 +135,9 @@ static PyObject *table_statistics(PyObject *self, PyObject *Py_UNUSED(none))
 }
 
 static PyMethodDef table_methods[] = {
-    {"get", table_get, METH_O, "Return a series' template and fold number, or None."},
+    {"get", table_get, METH_O, "Return a series' template, fold number and source, or None."},
     {"put", table_keep, METH_VARARGS,
-     "Keep a series by its key: its template, and its fold number; too large ones are not kept."},
+     "Keep a series by its key: its template, fold number and source; too large ones are not kept."},
     {"clear", table_forget, METH_NOARGS, "Forget everything."},
     {"statistics", table_statistics, METH_NOARGS,
      "Return entries, their bytes, the limit, and how often something was put in."},
@@ -282,15 +284,16 @@ static PyObject *reading_put(PyObject *self, PyObject *args)
     Py_ssize_t place;
     PyObject *template_bytes, *list = NULL;
     unsigned int fold_number;
+    unsigned short source = 0;
     Span template_;
     Sample *samples = NULL;
     size_t count = 0;
-    if (!PyArg_ParseTuple(args, "nSI|O!", &place, &template_bytes, &fold_number, &PyList_Type,
-                          &list) ||
+    if (!PyArg_ParseTuple(args, "nSI|HO!", &place, &template_bytes, &fold_number, &source,
+                          &PyList_Type, &list) ||
         span_from(template_bytes, &template_) || (list && !(samples = samples_from(list, &count))))
         return NULL;
     Item *item = unrecognised_item(self, place);
-    Series *series = item ? series_new((Span){NULL, NULL}, template_, fold_number) : NULL;
+    Series *series = item ? series_new((Span){NULL, NULL}, template_, fold_number, source) : NULL;
     PyObject *result = NULL;
     if (!item)
         goto done;
@@ -324,16 +327,56 @@ static PyObject *reading_symbols(PyObject *self, PyObject *Py_UNUSED(none))
     return list;
 }
 
-static PyObject *reading_rows(PyObject *self, PyObject *Py_UNUSED(none))
+/* Which sources the series have that have their place, in rising order. */
+static PyObject *reading_sources(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Reading *reading = &((ReadingObject *)self)->reading;
+    uint8_t seen[(UINT16_MAX + 1) / 8] = {0};
+    for (size_t i = 0; i < reading->count; i++)
+        if (reading->items[i].series)
+            seen[reading->items[i].series->source / 8] |= (uint8_t)(1 << reading->items[i].series->source % 8);
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < sizeof seen * 8; i++) {
+        if (!seen[i / 8]) {
+            i |= 7; /* on to the next eight */
+            continue;
+        }
+        if (!(seen[i / 8] >> i % 8 & 1))
+            continue;
+        PyObject *number = PyLong_FromSize_t(i);
+        if (!number || PyList_Append(list, number))
+            Py_CLEAR(list);
+        Py_XDECREF(number);
+    }
+    return list;
+}
+
+static PyObject *reading_rows(PyObject *self, PyObject *args)
 {
     ReadingObject *object = (ReadingObject *)self;
     State *state = state_of(object->module);
+    PyObject *floors = NULL;
+    Span span = {NULL, NULL};
+    int64_t *times = NULL;
+    if (!PyArg_ParseTuple(args, "|S", &floors) || (floors && span_from(floors, &span)))
+        return NULL;
+    if (floors) { /* copied: its bytes need not be aligned */
+        if (!(times = malloc(left(span) + sizeof *times)))
+            return PyErr_NoMemory();
+        memcpy(times, span.at, left(span));
+    }
     RowsObject *made = allocate(state->rows_type);
+    int failed = made ? rows_collect(&made->rows, &object->reading, state->seed, times,
+                                     left(span) / sizeof *times) : 0;
+    free(times);
     if (!made)
         return NULL;
-    if (rows_collect(&made->rows, &object->reading, state->seed)) {
+    if (failed) {
         Py_DECREF(made);
-        return PyErr_NoMemory();
+        if (failed == -1)
+            return PyErr_NoMemory();
+        PyErr_SetString(PyExc_ValueError, "a series has a source without a floor");
+        return NULL;
     }
     object->is_collected = 1;
     return (PyObject *)made;
@@ -349,10 +392,13 @@ static PyMethodDef reading_methods[] = {
      "key; empty and 0 where the shape is not the usual one."},
     {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected; returns how many samples it has."},
     {"put", reading_put, METH_VARARGS,
-     "Give an unrecognised series its template and fold number, and its samples (pairs of time and "
-     "value) where the shape is not the usual one."},
+     "Give an unrecognised series its template, fold number and source, and its samples (pairs of "
+     "time and value) where the shape is not the usual one."},
     {"symbols", reading_symbols, METH_NOARGS, "Return the symbols of 2.0."},
-    {"rows", reading_rows, METH_NOARGS, "Return the rows of all series that have their place."},
+    {"sources", reading_sources, METH_NOARGS, "Return the sources of all series that have their place."},
+    {"rows", reading_rows, METH_VARARGS,
+     "Return the rows of all series that have their place; where floors are given (i64, one for each "
+     "source), without samples up to their source's."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -415,6 +461,25 @@ static PyObject *rows_not_finite(PyObject *self, PyObject *Py_UNUSED(none))
 {
     const Rows *rows = &((RowsObject *)self)->rows;
     return floats(rows->not_finite, rows->not_finite_count, sizeof(double));
+}
+
+/* What the floors did: for each source with samples, those that count, those that do not, and the
+   latest time of the former that is of a number. */
+static PyObject *rows_accounts(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Rows *rows = &((RowsObject *)self)->rows;
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < rows->sources; i++) {
+        const Account *account = &rows->accounts[i];
+        if (!account->kept && !account->dropped)
+            continue;
+        PyObject *made = Py_BuildValue("(nnnL)", (Py_ssize_t)i, (Py_ssize_t)account->kept,
+                                       (Py_ssize_t)account->dropped, (long long)account->newest_ms);
+        if (!made || PyList_Append(list, made))
+            Py_CLEAR(list);
+        Py_XDECREF(made);
+    }
+    return list;
 }
 
 static PyObject *rows_times(PyObject *self, PyObject *Py_UNUSED(none))
@@ -524,6 +589,8 @@ static PyMethodDef rows_methods[] = {
     {"folded", rows_folded, METH_NOARGS,
      "Return the records for the fold, and how many samples have that end alone."},
     {"not_finite", rows_not_finite, METH_NOARGS, "Return the values that are not finite."},
+    {"accounts", rows_accounts, METH_NOARGS,
+     "Return for each source its samples that count, those that do not, and the former's latest time."},
     {"times", rows_times, METH_NOARGS, "Return the rendered rows' distinct times in ms."},
     {"values", rows_values, METH_NOARGS, "Return the rendered rows' values, in their order."},
     {"layout", rows_measure, METH_VARARGS,

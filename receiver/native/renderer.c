@@ -13,6 +13,7 @@ void rows_free(Rows *rows)
     free(rows->slots);
     free(rows->folded);
     free(rows->not_finite);
+    free(rows->accounts);
     free(rows->ends);
     *rows = (Rows){0};
 }
@@ -61,8 +62,28 @@ static int64_t number_of(Rows *rows, int64_t time_ms)
     return (int64_t)rows->time_count - 1;
 }
 
+/* Whether a sample counts, by its source's floor; keeps the account. */
+static int counts(Rows *rows, const Series *series, Sample sample)
+{
+    Account *account = &rows->accounts[series->source];
+    if (sample.time_ms <= account->floor_ms) {
+        account->dropped++;
+        return 0;
+    }
+    account->kept++;
+    if (sample.time_ms > account->newest_ms && isfinite(sample.value))
+        account->newest_ms = sample.time_ms;
+    return 1;
+}
+
 static int add(Rows *rows, Series *series, Sample sample)
 {
+    if (rows->accounts) {
+        if (series->source >= rows->sources)
+            return -2;
+        if (!counts(rows, series, sample))
+            return 0;
+    }
     if (!isfinite(sample.value)) {
         if (grow((void **)&rows->not_finite, &rows->not_finite_room, rows->not_finite_count + 1,
                  sizeof(double)))
@@ -89,17 +110,28 @@ static int add(Rows *rows, Series *series, Sample sample)
     return 0;
 }
 
-int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2])
+int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2], const int64_t *floors,
+                 size_t sources)
 {
+    int failed = 0;
     *rows = (Rows){.seed = {seed[0] | 1, seed[1] | 1}};
-    for (size_t i = 0; i < reading->count; i++) {
-        const Item *item = &reading->items[i];
-        if (item->kind == KNOWN && add(rows, item->series, item->of.one.sample))
+    if (floors) {
+        rows->accounts = malloc((sources + 1) * sizeof(Account));
+        if (!rows->accounts)
             return -1;
-        for (size_t k = 0; item->kind == SEVERAL && k < item->of.several.count; k++)
-            if (add(rows, item->series, reading->samples[item->of.several.first + k]))
-                return -1;
+        rows->sources = sources;
+        for (size_t i = 0; i < sources; i++)
+            rows->accounts[i] = (Account){floors[i], INT64_MIN, 0, 0};
     }
+    for (size_t i = 0; i < reading->count && !failed; i++) {
+        const Item *item = &reading->items[i];
+        if (item->kind == KNOWN)
+            failed = add(rows, item->series, item->of.one.sample);
+        for (size_t k = 0; item->kind == SEVERAL && k < item->of.several.count && !failed; k++)
+            failed = add(rows, item->series, reading->samples[item->of.several.first + k]);
+    }
+    if (failed)
+        return failed;
     free(rows->slots);
     rows->slots = NULL;
     rows->slot_mask = 0;

@@ -4,6 +4,9 @@
    sent, and the packed records of what is folded; values that are not finite are neither, and
    listed. The texts of times and values are the caller's: a line is head, template, value, end,
    and there is a head for each distinct time. A series may be rendered, folded, or both.
+
+   Where several senders bring the same series, the caller says for each source up to which time
+   its samples do not count: those have no row, and are counted.
 */
 #ifndef RECEIVER_RENDERER_H
 #define RECEIVER_RENDERER_H
@@ -20,6 +23,12 @@ typedef struct {
 } Row;
 
 typedef struct {
+    int64_t floor_ms;     /* samples up to this time do not count */
+    int64_t newest_ms;    /* of the samples that count and are finite; INT64_MIN: none */
+    size_t kept, dropped; /* samples that count, and that do not */
+} Account;
+
+typedef struct {
     Row *rows;
     size_t count, room;
     int64_t *times; /* distinct, in the order in which they came */
@@ -32,12 +41,16 @@ typedef struct {
     size_t folded_alone; /* samples that are folded and not rendered */
     double *not_finite;
     size_t not_finite_count, not_finite_room;
+    Account *accounts; /* by source; NULL: all samples count */
+    size_t sources;
     uint64_t *ends; /* of each line, after rows_layout */
     size_t texts_size;
 } Rows;
 
-/* Collect the rows of all items. -1: no memory; `rows_free` it in every case. */
-int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2]);
+/* Collect the rows of all items. `floors` has one time for each source; NULL: all samples count.
+   -1: no memory; -2: a series has a source without a floor. `rows_free` it in every case. */
+int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2], const int64_t *floors,
+                 size_t sources);
 void rows_free(Rows *rows);
 
 /* Measure all lines: `heads` are as many as `times`, `texts` the values' texts with a comma between

@@ -62,7 +62,8 @@ class Append:
 
     They are `chunks` until `seal` makes `pieces` of them. Their times span `oldest_ms` to
     `newest_ms`. `digest` tells a request that comes again, `answer` is what it gets then;
-    an empty digest is not remembered. `folded` are records for `receiver.outbox.fold_log`.
+    an empty digest is not remembered. `folded` are records for `receiver.outbox.fold_log`, `notes`
+    small states by name, of which the last that is committed is kept; an empty one is deleted.
     """
 
     chunks: Sequence[Chunk]
@@ -73,6 +74,7 @@ class Append:
     answer: bytes = b""
     pieces: Sequence[DeflatedChunk] = ()
     folded: bytes = b""
+    notes: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def items(self) -> int:

@@ -78,7 +78,9 @@ INSERT OR IGNORE INTO totals SELECT 'rendered', '', SUM(samples) FROM totals
     WHERE outcome IN ('accepted', 'rejected', 'expired', 'pending') HAVING SUM(samples) > 0;
 """
 """What `receiver.outbox.fold_log` keeps; items were all rendered before there was a fold."""
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = "CREATE TABLE notes (name TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;"
+"""Small states that others want written with their items: `Append.notes`."""
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """Statements that lead from version N to N + 1; a file's version is its `user_version`."""
 
 

@@ -324,9 +324,23 @@ class Outbox:
             results.append(result)
         for parcel in pack(taken):
             self._insert(parcel, self._destination)
+        self._write_notes(taken)
         if self._fold and (records := b"".join(each.folded for each in taken)):
             self._fold.write(self._database, records, self._now_ms())
         return results
+
+    def _write_notes(self, taken: Sequence[Append]) -> None:
+        notes = {name: note for each in taken for name, note in each.notes.items()}
+        if notes:
+            rows = [row for row in notes.items() if row[1]]
+            self._database.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", rows)
+            gone = [(name,) for name, note in notes.items() if not note]
+            self._database.executemany("DELETE FROM notes WHERE name = ?", gone)
+
+    def notes(self) -> dict[str, bytes]:
+        """Read the notes that were committed, by name."""
+        rows = self._database.execute("SELECT name, note FROM notes ORDER BY name")
+        return {name: bytes(note) for name, note in rows}
 
     def _why_full(self) -> str:
         """Say why nothing more can be taken; empty while there is room."""

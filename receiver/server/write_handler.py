@@ -11,15 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import orjson
+import structlog
 
 from receiver.intake.decode import Message, decompress
 from receiver.intake.pipeline import Outcome, Pipeline
+from receiver.intake.replicas import Replicas
 from receiver.latency import Latency
 from receiver.outbox.batch import Append
 from receiver.outbox.committer import Committer
+from receiver.outbox.store import Outbox
 
 TEXT_LIMIT = 1000
 """Bytes of an answer's text: senders log at most 1,024."""
+UNREADABLE = "The next replica that comes leads its cluster. Report it, please."
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,8 @@ class WriteHandler:
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
+        if (replicas := self.pipeline.replicas) and not replicas.is_loaded:
+            await self._load(replicas)
         raw = decompress(body, self.pipeline.limits.decoded_bytes)
         outcome = self.pipeline.take(raw, message)
         reply = _reply(outcome)
@@ -87,6 +95,7 @@ class WriteHandler:
                     digest=digest(body, message),
                     answer=orjson.dumps(asdict(reply)),
                     folded=outcome.folded,
+                    notes=outcome.notes,
                 )
             )
         else:
@@ -99,6 +108,13 @@ class WriteHandler:
         self.counts.labels_left_out += outcome.labels_left_out
         self._take_note(outcome, raw, message)
         return reply
+
+    async def _load(self, replicas: Replicas) -> None:
+        """Have the leaders of before, which are in the outbox. Raises: NotCommitted, until it is open."""
+        notes = await self._committer.ask(Outbox.notes)
+        if not replicas.is_loaded:  # another request may have come first
+            for name in replicas.load(notes):
+                log.error("a note in the outbox cannot be read", name=name, hint=UNREADABLE)
 
 
 def digest(body: bytes, message: Message) -> bytes:

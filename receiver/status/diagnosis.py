@@ -17,11 +17,13 @@ from receiver.azure.rejections import TOO_OLD
 from receiver.errors import FINAL_REASONS
 from receiver.events import RecentError
 from receiver.intake.guard import CARDINALITY
+from receiver.intake.replicas import REPLICA
 from receiver.status import outlook
 from receiver.status.cost import Overrun
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
 from receiver.status.outlook import Bounds
+from receiver.status.pairs import Pair
 from receiver.status.patience import INTERVALS, PATIENCE, Patience
 from receiver.status.snapshot import Snapshot
 from receiver.status.verdicts import MEANINGS, Severity, State, anchor
@@ -35,7 +37,7 @@ SAME_TIME_SECONDS = 3 * 86400.0
 """A time that is so near to now once its unit is another was written in that unit."""
 STEADY_REFUSALS = 2
 """Refused requests in a window that are more than an accident."""
-HARMLESS_DROPS = frozenset({"stale", "nan"})
+HARMLESS_DROPS = frozenset({"stale", "nan", REPLICA})
 WORDS_LIMIT = 300
 EXPLODES = (
     "Take the label off at its source, or at Prometheus (labeldrop; a recording rule that sums without it, "
@@ -69,6 +71,7 @@ class Facts:
     selected_interval: float = 0.0
     refusals: Mapping[str, RecentError] = field(default_factory=dict)
     overrun: Overrun | None = None
+    pair: Pair | None = None
     first_seen: Mapping[State, float] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
     patience: Patience = PATIENCE
@@ -316,7 +319,7 @@ def _dropping(facts: Facts) -> Iterator[Finding]:
             hint = EXPLODES
         detail = f"samples without a way to be sent in {span(seconds)}: {reasons}"
         yield Finding(State.DROPPING, _with(detail, explosion.words if explosion else ""), hint)
-    elif ledger.dropped and not ledger.committed:
+    elif ledger.dropped.keys() - {REPLICA} and not ledger.committed:
         yield Finding(State.DROPPING, f"none of the selected samples is a number: {reasons}", "Quantiles are not numbers while no request comes: send Triton traffic, or select more.")  # fmt: skip
 
 
@@ -355,6 +358,31 @@ def _within_budget(facts: Facts) -> Iterator[Finding]:
         yield Finding(State.OVER_BUDGET, facts.overrun.words, hint)
 
 
+def _replicated(facts: Facts) -> Iterator[Finding]:
+    if pair := facts.pair:
+        yield _unnoticed(pair)
+    for cluster in facts.snapshot.replicas:
+        if cluster.changes_often:
+            of = f" of cluster {cluster.cluster}" if cluster.cluster else ""
+            names = ", ".join(each.replica for each in cluster.replicas)
+            detail = f"the leader{of} changed three times within ten minutes: {names}"
+            hint = "RECEIVER_REPLICA_TIMEOUT has to be longer than the scrape interval: two and a half intervals. If it is, the leader's requests do not arrive: look at its log."
+            yield Finding(State.REPLICAS, detail, hint)
+            return
+
+
+def _unnoticed(pair: Pair) -> Finding:
+    """Say that two senders bring the same series, and each counts."""
+    if pair.label:
+        detail = f"{len(pair.values)} senders bring the same series and differ in {pair.label} alone ({', '.join(pair.values)}): every item exists {len(pair.values)} times"
+        hint = f"Set RECEIVER_REPLICA_LABEL={pair.label}: one of them counts, and another takes over when it is silent (docs/replicas.md)."
+        return Finding(State.REPLICAS, detail, hint)
+    of = f" of {', '.join(pair.examples)}" if pair.examples else ""
+    detail = f"two senders bring the same series with the same labels: the times{of} alternate, and counters may seem to fall"
+    hint = "Give each Prometheus an external label of its own, and name it: RECEIVER_REPLICA_LABEL=prometheus_replica (docs/replicas.md). Two scrape jobs for one target look the same: take one out."
+    return Finding(State.REPLICAS, detail, hint)
+
+
 def _complete(facts: Facts) -> Iterator[Finding]:
     snapshot, ledger, patience = facts.snapshot, facts.flow.ledger, facts.patience
     if not facts.first_received_at or ledger.received <= ledger.unselected:
@@ -389,7 +417,7 @@ def _fine(facts: Facts) -> Iterator[Finding]:
 
 _FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _disk, _clock, _service, _full, _receiving, _selecting, _rejecting, _dropping,
-    _unconfirmed, _set_back, _behind, _configured, _within_budget, _complete, _fine,
+    _unconfirmed, _set_back, _behind, _configured, _within_budget, _replicated, _complete, _fine,
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from receiver import __version__
 from receiver.azure.envelope import spell_time
 from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
+from receiver.intake.election import NEVER_MS
 from receiver.intake.guard import CARDINALITY
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.text import moment
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from receiver.events import RecentError
     from receiver.intake.entries import Entry
     from receiver.intake.metadata import Metadata
+    from receiver.intake.replicas import ClusterView
     from receiver.status.about import About
     from receiver.status.cost import Cost
     from receiver.status.diagnosis import Diagnosis
@@ -56,8 +58,32 @@ def status(
         **_snapshot(view.snapshot),
         "flow": _flow(view.flow),
         "cardinality": _explosion(view),
+        "replicas": [_cluster(cluster) for cluster in view.snapshot.replicas],
         "errors": [_error(error) for error in errors],
         "cost": [_cost(cost) for cost in costs],
+    }
+
+
+def _cluster(cluster: "ClusterView") -> dict[str, Any]:
+    """Spell one cluster of replicas."""
+    floor_ms = cluster.floor_ms
+    return {
+        "cluster": cluster.cluster,
+        "leader": cluster.leader,
+        "since": moment(cluster.since_at),
+        "silent_seconds": round(cluster.silent_seconds, 1),
+        "changes": cluster.changes,
+        "counts_after": _iso(floor_ms) if floor_ms != NEVER_MS else "",
+        "replicas": [
+            {
+                "replica": replica.replica,
+                "leads": replica.leads,
+                "seen_seconds_ago": round(replica.seen_seconds_ago, 1),
+                "samples": replica.kept,
+                "dropped": replica.dropped,
+            }
+            for replica in cluster.replicas
+        ],
     }
 
 

@@ -21,16 +21,17 @@ from receiver.delivery.backoff import WAITS
 from receiver.fold.windows import EVENTS
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.recogniser import IS_COMPILED
+from receiver.intake.replicas import ReplicaView
 from receiver.latency import Latency
 from receiver.server.close_reasons import CLOSE_REASONS
 from receiver.status.snapshot import Snapshot
 
-Values = float | Mapping[str, float] | Latency
+Values = float | Mapping[str, float] | Mapping[tuple[str, ...], float] | Latency
 
 
 @dataclass(frozen=True, slots=True)
 class SelfMetric:
-    """One metric: its name, its label or none, what it means, and how it is read."""
+    """One metric: its name, its label (several with commas between, or none), what it means, how it is read."""
 
     name: str
     kind: str
@@ -41,6 +42,13 @@ class SelfMetric:
 
 def _dropped(found: Snapshot) -> dict[str, float]:
     return {reason: found.ledger.dropped.get(reason, 0) for reason in DROP_REASONS}
+
+
+def _replicas(
+    found: Snapshot, read: Callable[[ReplicaView], float]
+) -> dict[tuple[str, ...], float]:
+    clusters = found.replicas
+    return {(each.cluster, one.replica): read(one) for each in clusters for one in each.replicas}
 
 
 METRICS = (
@@ -95,6 +103,11 @@ METRICS = (
     SelfMetric("receiver_fold_max_bytes", "gauge", "Memory that may be held for them; past it new ones are dropped as fold_full.", lambda s: s.fold.max_bytes),
     SelfMetric("receiver_fold_windows_behind", "gauge", "Windows that are open behind the newest of their series: a sender is catching up.", lambda s: s.fold.windows_behind),
     SelfMetric("receiver_fold_events_total", "counter", "What happened to samples and items in the fold, by event, since this process began.", lambda s: {event: s.fold.events.get(event, 0) for event in EVENTS}, "event"),
+    SelfMetric("receiver_replica_leader", "gauge", "1 for the replica that leads its cluster, 0 for the others; those that were heard of within the hour. None without RECEIVER_REPLICA_LABEL.", lambda s: _replicas(s, lambda replica: float(replica.leads)), "cluster,replica"),
+    SelfMetric("receiver_replica_seen_seconds", "gauge", "How long ago a request of this replica came.", lambda s: _replicas(s, lambda replica: replica.seen_seconds_ago), "cluster,replica"),
+    SelfMetric("receiver_replica_samples_total", "counter", "Selected samples of this replica that count, since this process began.", lambda s: _replicas(s, lambda replica: replica.kept), "cluster,replica"),
+    SelfMetric("receiver_replica_samples_dropped_total", "counter", "Selected samples of this replica that were dropped as replica, since this process began.", lambda s: _replicas(s, lambda replica: replica.dropped), "cluster,replica"),
+    SelfMetric("receiver_replica_changes_total", "counter", "Changes of the leader of a cluster, since the outbox was made.", lambda s: {each.cluster: each.changes for each in s.replicas}, "cluster"),
     SelfMetric("receiver_series_cache_entries", "gauge", "Series of which the receiver knows how to render them.", lambda s: s.cache.entries),
     SelfMetric("receiver_series_cache_bytes", "gauge", "Memory held for them.", lambda s: s.cache.size_bytes),
     SelfMetric("receiver_series_cache_max_bytes", "gauge", "Memory that may be held for them.", lambda s: s.cache.limit_bytes),
@@ -120,16 +133,21 @@ def _family(metric: SelfMetric, values: Values) -> Metric:
             buckets=list(values.buckets()),
             sum_value=values.total_seconds,
         )
-    labels = (metric.label,) if metric.label else ()
+    labels = tuple(metric.label.split(",")) if metric.label else ()
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     family = kind(metric.name, metric.meaning, labels=labels)
-    for label, value in _labelled(values):
-        family.add_metric([label] if labels else [], value)
+    for texts, value in _labelled(values):
+        family.add_metric(texts, value)
     return family
 
 
-def _labelled(values: float | Mapping[str, float]) -> Iterable[tuple[str, float]]:
-    return sorted(values.items()) if isinstance(values, Mapping) else [("", values)]
+def _labelled(
+    values: float | Mapping[str, float] | Mapping[tuple[str, ...], float],
+) -> Iterable[tuple[list[str], float]]:
+    if not isinstance(values, Mapping):
+        return [([], values)]
+    rows = [([key] if isinstance(key, str) else [*key], value) for key, value in values.items()]
+    return sorted(rows)
 
 
 def to_text(found: Snapshot) -> bytes:

@@ -184,6 +184,7 @@ class Monitor:
             selected_interval=selected_interval,
             refusals=self._refusals(),
             overrun=self._overrun(found),
+            pair=self.observation.pairs.pair(),
             first_seen=self._first_seen,
             bounds=self._bounds,
             patience=self._patience,

@@ -15,17 +15,18 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from receiver.azure.envelope import series_of
 from receiver.azure.folded_item import FoldedItem, read_item, read_series
 from receiver.errors import ReceiverError
-from receiver.intake.decode import Message, decode
+from receiver.intake.decode import Message, decode, read_labels
 from receiver.intake.metrics_json import REMEMBERED_BYTES
 from receiver.intake.pipeline import Outcome
 from receiver.outbox.batch import lines_of
 from receiver.outbox.flushed import Flushed
+from receiver.status.pairs import PICKED_MAX, Pairs, Picked
 
 if TYPE_CHECKING:
     from receiver.azure.renderer import Rows
@@ -43,6 +44,10 @@ BODY_WATCHED_SECONDS = 1.0
 """How often a request's names are counted: always, and while somebody looks."""
 BODY_BYTES = 4 << 20
 BODY_SERIES = 2_000
+PAIRS_SECONDS = 5.0
+"""How often a request is looked at for senders that bring the same series."""
+PAIRS_TURN_SECONDS = 1200.0
+"""After this a series whose times are watched, and that has ended, makes room for another."""
 WATCHED_SECONDS = 15.0
 SERIES_LIMIT = 50_000
 LABELS_BYTES = 32 << 20
@@ -210,8 +215,25 @@ class Tapped:
 class Sampling:
     """Sees every request, looks into some. `clock` is in seconds since the epoch."""
 
-    def __init__(self, clock: Callable[[], float], flushed: Flushed | None = None) -> None:
-        """Start with nothing seen. `flushed` has the items of folded windows."""
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        flushed: Flushed | None = None,
+        pairs: Pairs | None = None,
+        wants: Callable[[bytes], bool] = lambda _: True,
+        fold_times: Callable[[], Mapping[int, int]] = dict,
+    ) -> None:
+        """Start with nothing seen. `flushed` has the items of folded windows.
+
+        `pairs` gets what shows two senders of the same series: of names that `wants` wants, and the
+        latest times of some folded series.
+        """
+        self.pairs = pairs or Pairs()
+        self._wants = wants
+        self._fold_times = fold_times
+        self._picked: tuple[bytes, Message] | None = None
+        self._picked_at = self._pairs_turned_at = clock()
+        self._skip, self._skips = 0, cycle(range(5))
         self._clock = clock
         self._flushed = flushed or Flushed()
         self._lines: list[bytes] = []
@@ -246,6 +268,10 @@ class Sampling:
                 self._waiting_rows += len(outcome.rows)
             else:
                 self.rows_skipped += len(outcome.rows)
+        if self._picked is None and (outcome.chunks or outcome.folded):
+            self._skip -= 1
+            if self._skip < 0 and len(raw) <= BODY_BYTES:  # by turns, so that each sender is picked
+                self._picked = (raw, message)
         if self._body is None and outcome.received and len(raw) <= BODY_BYTES:
             self._body = (raw, message)
 
@@ -279,6 +305,7 @@ class Sampling:
             self._tap.clear()
             self._tap_bytes = 0
         self._count_names(now)
+        self._look_for_pairs(now)
         if now - self._pruned_at >= 60:
             self._pruned_at = now
             self._prune(now)
@@ -293,6 +320,8 @@ class Sampling:
             return
         metric, series = found
         metric.add(series, value, time_ms, now)
+        if self.pairs.wants_times(digest):
+            self.pairs.saw(digest, metric.name, time_ms)
         if tapping:
             self._keep_tapped(metric, series, time_ms, value)
 
@@ -364,6 +393,31 @@ class Sampling:
         try:
             names = (each.name for each in islice(decode(raw, message), BODY_SERIES))
             self._names.update(name for name in names if 0 < len(name) <= REMEMBERED_BYTES)
+        except ReceiverError:  # it was refused, and said so
+            return
+
+    def _look_for_pairs(self, now: float) -> None:
+        """Look whether two senders bring the same series."""
+        for number, time_ms in self._fold_times().items():
+            self.pairs.saw(("fold", number), "", time_ms)
+        if now - self._pairs_turned_at >= PAIRS_TURN_SECONDS:
+            self._pairs_turned_at = now
+            self.pairs.stop_waiting()
+        if self._picked is None or now - self._picked_at < PAIRS_SECONDS:
+            return
+        (raw, message), self._picked, self._picked_at = self._picked, None, now
+        self._skip = next(self._skips)
+        try:
+            wanted = (each for each in decode(raw, message) if self._wants(each.name))
+            self.pairs.look(
+                [
+                    Picked(
+                        read_labels(series.label_pairs()),
+                        [(sample.timestamp, sample.value) for sample in series.samples],
+                    )
+                    for series in islice(wanted, PICKED_MAX)
+                ]
+            )
         except ReceiverError:  # it was refused, and said so
             return
 

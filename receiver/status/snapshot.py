@@ -14,6 +14,7 @@ from receiver.events import Events
 from receiver.fold.folder import FoldCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
+from receiver.intake.replicas import ClusterView, Replicas
 from receiver.ledger import Ledger, read_ledger
 from receiver.outbox.batch import Statistics
 from receiver.outbox.committer import Committer
@@ -52,6 +53,7 @@ class Snapshot:
     closed: Mapping[str, int] = field(default_factory=dict)
     fold: FoldCounts = field(default_factory=FoldCounts)
     explosion: Explosion | None = None
+    replicas: tuple[ClusterView, ...] = ()
 
     @property
     def oldest_seconds(self) -> float:
@@ -75,6 +77,7 @@ class Observer:
     watch: Watch
     events: Events
     fold: Callable[[], FoldCounts]
+    replicas: Replicas | None = None
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -104,4 +107,5 @@ class Observer:
             reload=self.watch.state,
             fold=self.fold(),
             explosion=self.write_handler.pipeline.explosion(),
+            replicas=self.replicas.views() if self.replicas else (),
         )

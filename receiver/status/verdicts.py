@@ -28,6 +28,7 @@ class State(StrEnum):
     BEHIND = "BEHIND"
     CONFIG = "CONFIG"
     OVER_BUDGET = "OVER BUDGET"
+    REPLICAS = "REPLICAS"
     INCOMPLETE = "INCOMPLETE"
     WAITING = "WAITING"
     OK = "OK"
@@ -61,6 +62,7 @@ MEANINGS = {
     State.BEHIND: (Severity.WARN, "Delivery goes on, but is late."),
     State.CONFIG: (Severity.WARN, "A changed metrics.json, web.config.file, token or certificate cannot be used; what was in force before stays."),
     State.OVER_BUDGET: (Severity.WARN, "A month at the last hour's pace would be above RECEIVER_BUDGET_GB; nothing is dropped for it."),
+    State.REPLICAS: (Severity.WARN, "Replicas of one Prometheus write, and are not told apart; or the leader among them changes all the time."),
     State.INCOMPLETE: (Severity.WARN, "Some metrics of metrics.json have never been seen."),
     State.WAITING: (Severity.GOOD, "Started a moment ago; nothing to say yet."),
     State.OK: (Severity.GOOD, "Samples arrive, are selected, and are delivered."),

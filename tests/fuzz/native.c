@@ -13,6 +13,7 @@
 
 #define MOST 300
 #define HEAD_SIZE 5
+#define SOURCES 3
 
 static Table unwanted, known;
 static const uint64_t seed[2] = {0x1234567, 0x89abcdef};
@@ -39,15 +40,15 @@ static void decide(Reading *reading, Item *item, unsigned choice)
     uint32_t fold_number = choice & 16 ? choice : 0;
     assert(item->labels_size <= item->size && left(item_text(item)) == item->size);
     if (left(name) && (choice & 7) == 0) {
-        assert(!table_put(&unwanted, name, span_of(NULL, 0), 0));
+        assert(!table_put(&unwanted, name, span_of(NULL, 0), 0, 0));
         item_drop(reading, item);
     } else if (left(key) && (choice & 7) < 5) {
-        Series *series = series_new(key, template_, fold_number);
-        assert(series && !table_put(&known, key, template_, fold_number));
+        Series *series = series_new(key, template_, fold_number, choice % SOURCES);
+        assert(series && !table_put(&known, key, template_, fold_number, choice % SOURCES));
         item_give(item, series);
     } else if ((choice & 7) < 7) {
         const Sample samples[3] = {{(int64_t)choice - 40, choice}, {INT64_MIN, NAN}, {1, 0.5}};
-        Series *series = series_new(span_of(NULL, 0), template_, fold_number);
+        Series *series = series_new(span_of(NULL, 0), template_, fold_number, choice % SOURCES);
         assert(series && !item_give_samples(reading, item, series, samples, choice % 4));
     } /* else it stays without an end, as a refused series does */
 }
@@ -118,20 +119,42 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 decide(&reading, &reading.items[i], choice + 37 * (unsigned)i);
         }
         assert(ends[KNOWN] == reading.known && ends[SEVERAL] == 0 && ends[GONE] == 0);
-        size_t folded = 0, rendered = 0, not_finite = 0;
+        const int64_t floors[SOURCES] = {INT64_MIN, 1700000000000, INT64_MAX};
+        const int has_floors = choice & 1;
+        size_t folded = 0, rendered = 0, not_finite = 0, dropped = 0, kept = 0;
         for (size_t i = 0; i < reading.count; i++) {
             const Item *item = &reading.items[i];
             size_t count = item->kind == SEVERAL ? item->of.several.count : item->kind == KNOWN;
             for (size_t k = 0; k < count; k++) {
                 const Sample *sample = item->kind == SEVERAL
                     ? &reading.samples[item->of.several.first + k] : &item->of.one.sample;
+                if (has_floors && sample->time_ms <= floors[item->series->source]) {
+                    dropped++;
+                    continue;
+                }
+                kept++;
                 not_finite += !isfinite(sample->value);
                 rendered += isfinite(sample->value) && item->series->template_size;
                 folded += isfinite(sample->value) && item->series->fold_number;
             }
         }
         Rows rows;
-        assert(!rows_collect(&rows, &reading, seed));
+        if (has_floors && kept + dropped) {
+            size_t most = 0;
+            for (size_t i = 0; i < reading.count; i++)
+                if (reading.items[i].series && reading.items[i].series->source > most &&
+                    (reading.items[i].kind == KNOWN || reading.items[i].of.several.count))
+                    most = reading.items[i].series->source;
+            assert(rows_collect(&rows, &reading, seed, floors, most) == -2); /* one too few */
+            rows_free(&rows);
+        }
+        assert(!rows_collect(&rows, &reading, seed, has_floors ? floors : NULL, has_floors * SOURCES));
+        for (size_t i = 0; i < rows.sources; i++) {
+            assert(rows.accounts[i].newest_ms == INT64_MIN || rows.accounts[i].newest_ms > floors[i]);
+            kept -= rows.accounts[i].kept;
+            dropped -= rows.accounts[i].dropped;
+        }
+        assert(!has_floors || (!kept && !dropped));
         reading_free(&reading); /* the rows live on */
         assert(rows.count == rendered && rows.not_finite_count == not_finite);
         assert(rows.folded_size == folded * RECORD_SIZE && rows.folded_alone <= folded);

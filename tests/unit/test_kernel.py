@@ -47,7 +47,8 @@ def test_a_table_keeps_what_is_used_within_its_bytes() -> None:
     kept = {}
     for number in range(5000):
         key = b"%d-" % number + bytes(chance.randrange(40))
-        kept[key] = chance.randbytes(chance.randrange(100)), chance.randrange(1 << 32)
+        source = chance.randrange(1 << 16)
+        kept[key] = chance.randbytes(chance.randrange(100)), chance.randrange(1 << 32), source
         table.put(key, *kept[key])
         assert table.get(b"0-") in (None, kept.get(b"0-"))
         entries, size_bytes, limit_bytes, misses = table.statistics()
@@ -69,7 +70,7 @@ def test_what_is_used_all_the_time_stays() -> None:
     table.put(b"always", b"here", 7)
     for number in range(20_000):
         table.put(b"once %d" % number, b"x" * 50)
-        assert table.get(b"always") == (b"here", 7)
+        assert table.get(b"always") == (b"here", 7, 0)
 
 
 @needs_kernel
@@ -79,7 +80,7 @@ def test_keys_of_all_sizes_are_told_apart(size: int) -> None:
     table = kernel.Table(1 << 20)
     key = bytes(range(256)) * 257
     table.put(key[:size], b"this")
-    assert table.get(key[:size]) == (b"this", 0)
+    assert table.get(key[:size]) == (b"this", 0, 0)
     assert table.get(key[: size + 1]) is None
     for place in {0, size // 2, size - 1} & set(range(size)):
         other = bytearray(key[:size])
@@ -198,8 +199,27 @@ def test_places_that_are_none_are_refused() -> None:
     with pytest.raises(IndexError):
         reading.put(1, b"x", 0)
     with pytest.raises(IndexError):
-        reading.put(1, b"x", 0, [])
+        reading.put(1, b"x", 0, 0, [])
     assert reading.counts() == (2, 1, 1, 1, 1, len(b"template"))
+
+
+@needs_kernel
+def test_samples_up_to_the_floor_of_their_source_have_no_row() -> None:
+    """They are counted, by source; those that count too, with the latest time of a number."""
+    reading = opened(series() + b"\x0a\x02\x12\x00" * 3)
+    nan = float("nan")
+    reading.put(1, b"x", 9, 3, [(5, 1.0), (6, 2.0), (7, nan)])
+    reading.put(2, b"x", 0, 2, [(1 << 62, 1.0)])
+    reading.put(3, b"x", 0, 4, [])
+    assert reading.sources() == [0, 2, 3, 4]
+    with pytest.raises(ValueError, match="floor"):
+        reading.rows(struct.pack("<3q", -(1 << 63), 0, 0))
+    rows = reading.rows(struct.pack("<5q", -(1 << 63), 0, (1 << 63) - 1, 5, 0))
+    assert rows.accounts() == [(0, 1, 0, TIME_MS), (2, 0, 1, -(1 << 63)), (3, 2, 1, 6)]
+    assert rows.values() == [1.5, 2.0]
+    assert rows.folded() == (RECORD.pack(9, 6, 2.0), 0)
+    assert len(rows.not_finite()) == 1
+    assert reading.rows().accounts() == []
 
 
 @needs_kernel
@@ -220,9 +240,9 @@ def test_a_series_of_another_shape_brings_its_samples() -> None:
         reading.put(1, b"x", 0)
     for samples in ([1.5], [(1.5, 1)], [(1, "x")], [(1 << 70, 1.0)], [()]):
         with pytest.raises((TypeError, OverflowError)):
-            reading.put(1, b"x", 0, samples)  # type: ignore[arg-type]
-    reading.put(1, b"x", 9, [(TIME_MS, 5.0), (-1, 6.0), (TIME_MS, float("nan"))])
-    reading.put(2, b"x", 0, [])
+            reading.put(1, b"x", 0, 0, samples)  # type: ignore[arg-type]
+    reading.put(1, b"x", 9, 0, [(TIME_MS, 5.0), (-1, 6.0), (TIME_MS, float("nan"))])
+    reading.put(2, b"x", 0, 0, [])
     rows = reading.rows()
     assert rows.values() == [1.5, 5.0, 6.0]
     assert rows.times() == [TIME_MS, -1]
@@ -291,7 +311,7 @@ def test_it_can_be_imported_more_than_once() -> None:
         first.put(b"k", b"v", 3)
         del kernel, again
         gc.collect()
-        assert first.get(b"k") == (b"v", 3)
+        assert first.get(b"k") == (b"v", 3, 0)
         """
     subprocess.run([sys.executable, "-c", program], check=True)
 

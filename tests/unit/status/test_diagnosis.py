@@ -13,6 +13,7 @@ from receiver.delivery.sender import DeliveryCounts
 from receiver.events import RecentError
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
+from receiver.intake.replicas import ClusterView, ReplicaView
 from receiver.ledger import WORDS, Ledger
 from receiver.outbox.batch import Statistics
 from receiver.outbox.schema import GONE
@@ -24,6 +25,7 @@ from receiver.status.diagnosis import Facts, diagnose, wrong_unit
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
 from receiver.status.outlook import Bounds
+from receiver.status.pairs import Pair
 from receiver.status.snapshot import Snapshot
 from receiver.status.verdicts import MEANINGS, Severity, State, anchor
 from receiver.text import size, span
@@ -81,6 +83,7 @@ def gate(action: Action, reason: str, hint: str = "", failures: int = 3) -> dict
     return {"gate": Backoff(action, 0.0, 0.0, failures, reason, hint), "gate_wait_seconds": 2840.0}
 
 
+CLUSTER = ClusterView("east", "a", NOW - 60, 2.0, 3, 0, (ReplicaView("a", True, 2.0, 7, 0), ReplicaView("b", False, 2.0, 0, 7)))  # fmt: skip # noqa: FBT003 - who leads
 NOTHING_SELECTED = {"unselected": 420, "rendered": 0, "accepted": 0}
 NO_REQUEST: dict[str, Any] = {"write_handler": WriteCounts()}
 
@@ -262,6 +265,22 @@ CASES: dict[str, tuple[Facts, str]] = {
     "broken metrics.json": (
         facts(facts={"config_error": "metrics.json:3: not JSON"}),
         "CONFIG: what was in force before stays: metrics.json:3: not JSON",
+    ),
+    "a pair that nobody named": (
+        facts(facts={"pair": Pair("prometheus_replica", ("a", "b"), 9)}),
+        "REPLICAS: 2 senders bring the same series and differ in prometheus_replica alone (a, b): every item exists 2 times",
+    ),
+    "a pair that nothing tells apart": (
+        facts(facts={"pair": Pair("", examples=("nv_a",))}),
+        "REPLICAS: two senders bring the same series with the same labels: the times of nv_a alternate",
+    ),
+    "a leader that changes all the time": (
+        facts(replicas=(replace(CLUSTER, changes_often=True),)),
+        "REPLICAS: the leader of cluster east changed three times within ten minutes: a, b",
+    ),
+    "a follower is no loss": (
+        facts(replicas=(CLUSTER,), flow={"dropped": {"replica": 120}, "received": 540}),
+        "OK: 55 items a minute delivered",
     ),
     "one never seen": (
         facts(facts={"absences": [MissingMetric("nv_b", "there is no GPU")]}),

@@ -15,6 +15,7 @@ from receiver.delivery.picker import Stubborn
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.pipeline import DROP_REASONS
+from receiver.intake.replicas import ClusterView, ReplicaView
 from receiver.latency import Latency
 from receiver.ledger import Ledger
 from receiver.outbox.batch import Statistics
@@ -60,7 +61,10 @@ SNAPSHOT = Snapshot(
     refused={"outbox_full": 2},
     closed={"idle": 2},
     stubborn=Stubborn(5, 50),
-)
+    replicas=(
+        ClusterView("east", "a", NOW - 60, 2.0, 3, 0, (ReplicaView("a", True, 2.0, 7, 0), ReplicaView("b", False, 4.0, 0, 8))),  # noqa: FBT003 - who leads
+    ),
+)  # fmt: skip
 
 
 def samples(**changes: Any) -> dict[tuple[str, str], float]:
@@ -117,6 +121,12 @@ def test_every_metric_is_there() -> None:
         ("receiver_config_last_reload_successful", "", 0),
         ("receiver_config_last_reload_success_timestamp_seconds", "", NOW - 30),
         ("receiver_requests_total", "204", 7),
+        ("receiver_replica_leader", "east,a", 1),
+        ("receiver_replica_leader", "east,b", 0),
+        ("receiver_replica_seen_seconds", "east,b", 4),
+        ("receiver_replica_samples_total", "east,a", 7),
+        ("receiver_replica_samples_dropped_total", "east,b", 8),
+        ("receiver_replica_changes_total", "east", 3),
         ("receiver_requests_total", "503", 2),
         ("receiver_requests_refused_total", "outbox_full", 2),
         ("receiver_requests_repeated_total", "", 2),
