@@ -8,7 +8,7 @@ PROCESSES ?= 4
 TIMED := tests/hostile tests/e2e/test_whole_path.py
 QUICK_TESTS := tests/unit tests/property tests/conformance tests/test_architecture.py tests/test_docs.py tests/test_log_hints.py tests/test_proto.py
 
-.PHONY: help setup run test test-quick coverage storm check format kernel fuzz wheel proto docs screenshots lock image image-test bench clean
+.PHONY: help setup run test test-quick coverage storm check format kernel fuzz mutation wheel proto docs screenshots lock image image-test bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,10 @@ kernel: .venv/ready ## Compile receiver/native again (CFLAGS="-g")
 
 fuzz: .venv/ready ## A minute of libFuzzer over the kernel's core, with ASan and UBSan (SECONDS=n)
 	@$(BIN)/python -m tests.fuzz.native .fuzz -max_total_time=$(or $(SECONDS),60)
+
+mutation: .venv/ready ## Which lines could be wrong unnoticed (ARGS="receiver/delivery/picker.py tests/unit/delivery")
+	@test -d .parts/mutmut || $(BIN)/pip install --quiet --no-deps --target .parts/mutmut mutmut==3.3.1 'libcst>=1.7,<1.8'
+	@PYTHONPATH=.:.parts/mutmut $(BIN)/python -m tests.mutation $(ARGS)
 
 wheel: .venv/ready ## manylinux wheels into dist/, audited, and tried without a compiler
 	@$(BIN)/python -m tests.wheels dist $(ARGS)

@@ -1,10 +1,11 @@
-"""How often an endpoint that refuses is asked: a handful of times a minute, never in a loop."""
+"""How often an endpoint that refuses is asked: a handful of times a minute, never in a loop.
+
+Longer waits, on a clock that jumps: tests/unit/delivery/test_sender.py.
+"""
 
 import time
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from receiver.sandbox import Sandbox, serve
 from tests.integration.receivers import delivered, receiving, script
@@ -55,14 +56,3 @@ async def test_refused_without_retry_after_for_ten_seconds(tmp_path: Path) -> No
     count = await requests_while_refused(tmp_path, fault, 10, retry_max_seconds="5s")
     print(f"503 for 10 s: {count} requests")
     assert 2 <= count <= 8
-
-
-@pytest.mark.slow
-@in_loop(180)
-@pytest.mark.timeout(200)
-async def test_retry_after_of_a_minute_for_a_minute(tmp_path: Path) -> None:
-    """The measure of the issue: 429 with Retry-After: 60, for a minute, all settings default."""
-    fault = {"kind": "status", "status": 429, "retry_after": 60}
-    count = await requests_while_refused(tmp_path, fault, 60, retry_max_seconds="120s")
-    print(f"429 with Retry-After: 60, for 60 s: {count} requests")
-    assert count <= 5

@@ -122,6 +122,8 @@ def test_one_success_opens_for_all() -> None:
     """And says so, once; the next failure begins from the start."""
     gate = Backoff(middle)
     gate.failed(Action.RETRY, 0.0, 0.0)
+    assert gate.succeeded(), "after a single failure too"
+    gate.failed(Action.RETRY, 0.0, 0.0)
     gate.failed(Action.RETRY, 1.0, 1.0)
 
     assert gate.succeeded()
@@ -141,6 +143,8 @@ def test_batches_that_fail_together_count_once() -> None:
     assert gate.wait_seconds(1.3) == pytest.approx(1.0)
     gate.failed(Action.RETRY, 3.0, 2.4)
     assert gate.state.failures == 2
+    gate.failed(Action.RETRY, 4.0, 3.0)
+    assert gate.state.failures == 3, "begun when it closed, and not before"
 
 
 def test_a_late_failure_never_shortens_the_wait() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from email.utils import formatdate
+from itertools import pairwise
 
 import pytest
 from multidict import CIMultiDict
@@ -91,6 +92,33 @@ def test_whoever_refuses_all_gets_a_handful_of_requests_a_minute(
         assert len(bench.posts) <= 60
         assert sum(batch.items for batch in bench.outbox.batches.values()) == items
         assert bench.outbox.totals.total() == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.2, 4.0])
+def test_retry_after_of_a_minute_is_kept_to(seconds: float) -> None:
+    """429 with Retry-After: 60, all settings default: four requests that began together, then one a minute at most."""
+
+    async def main() -> None:
+        bench = Bench(lambda _: Answer(429, {"Retry-After": "60"}, b""), seconds=seconds)
+        items = 0
+
+        def step() -> None:
+            nonlocal items
+            bench.add(*map(line, range(items, items + 20)))
+            items += 20
+
+        await bench.run(600, step)
+        times = [at for at, _ in bench.posts]
+        assert sum(at < 60 for at in times) <= 5
+        assert 5 <= sum(at >= 60 for at in times) <= 10, "the waits grow past what is told"
+        assert all(after - at >= 60 for at, after in pairwise(times) if at >= 60)
+        assert bench.outbox.totals.total() == 0
+        bench.answer = accepted
+        bench.delivery._stopping = False
+        await bench.run(1800, step_seconds=60)
+        assert bench.outbox.totals["accepted"] == items
 
     run(main())
 
