@@ -21,7 +21,7 @@ from receiver.intake.wire.remote_write_v2_pb2 import Request
 WAYS = [True, False] if IS_COMPILED else [False]
 
 
-def pipeline(of_a_metric: int, in_all: int = 1000, *, compiled: bool = True) -> Pipeline:
+def pipeline(of_a_metric: int, in_all: int = 1000, *, compiled: bool) -> Pipeline:
     """Want everything that begins with nv_."""
     return Pipeline(
         Allowlist([Entry("nv_*")]),
@@ -103,9 +103,10 @@ def test_the_limit_of_all_metrics(compiled: bool) -> None:  # noqa: FBT001 - a c
     assert "RECEIVER_TOTAL_SERIES_MAX" in found.words
 
 
-def test_what_has_ended_makes_room_once_a_day() -> None:
+@pytest.mark.parametrize("compiled", WAYS)
+def test_what_has_ended_makes_room_once_a_day(compiled: bool) -> None:  # noqa: FBT001 - a case
     """And nothing that comes in the hour after is refused, or counted twice."""
-    chosen = pipeline(20)
+    chosen = pipeline(20, compiled=compiled)
     chosen.look(0.0)
     assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
     chosen.look(ANEW_SECONDS - 1)
@@ -120,9 +121,10 @@ def test_what_has_ended_makes_room_once_a_day() -> None:
     assert counts(chosen.take(request("nv_a", range(10, 40)), Message.V1)) == (20, 10)
 
 
-def test_the_label_has_its_name_after_a_day_too() -> None:
+@pytest.mark.parametrize("compiled", WAYS)
+def test_the_label_has_its_name_after_a_day_too(compiled: bool) -> None:  # noqa: FBT001 - a case
     """Where all series are alive still, so that none is new."""
-    chosen = pipeline(20)
+    chosen = pipeline(20, compiled=compiled)
     for now in (0.0, ANEW_SECONDS, ANEW_SECONDS + ALIVE_SECONDS):
         chosen.look(now)
         assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
