@@ -1,7 +1,7 @@
 """Writes the tables of README.md and docs/ from the code that they describe.
 
 `python docs/generate.py` rewrites what stands between `<!-- generated: NAME -->` and
-`<!-- end -->`; with `--check` it changes nothing and exits 1 where something is stale.
+`<!-- end -->`, and receiver/config/folded_metrics.json; with `--check` it changes nothing and exits 1 where something is stale.
 """
 
 import re
@@ -23,6 +23,7 @@ from receiver.intake.metrics_json import parse
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.pack.forecast import Seen, forecast, with_rates
 from receiver.pack.panels import panels
+from receiver.pack.proposals import usual_file
 from receiver.pack.queries import markdown
 from receiver.pack.sources import Sources
 from receiver.status.metrics import METRICS as SELF_METRICS
@@ -31,6 +32,7 @@ from receiver.triton import METRICS, series_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+FOLDED = ROOT / "receiver" / "config" / "folded_metrics.json"
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -286,9 +288,9 @@ def renew(text: str) -> str:
 def main(arguments: list[str]) -> int:
     """Rewrite the pages, or with --check only compare."""
     stale = []
-    for page in PAGES:
+    for page, made in ((FOLDED, lambda _: usual_file()), *((page, renew) for page in PAGES)):
         text = page.read_text(encoding="utf-8")
-        if (new := renew(text)) != text:
+        if (new := made(text)) != text:
             stale.append(page.relative_to(ROOT))
             if "--check" not in arguments:
                 page.write_text(new, encoding="utf-8")

@@ -7,10 +7,13 @@ count is documented in part only. So one number calibrates it: what a resource's
 Source: learn.microsoft.com, Azure Monitor Logs cost calculations; the columns of customMetrics.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
+
+from receiver.azure.folded_item import CLOUD_LABELS
 
 TIME_BYTES = 24
 KEY_BYTES = 36
@@ -23,6 +26,10 @@ FIXED_BYTES = TIME_BYTES + KEY_BYTES + RESOURCE_BYTES + CLIENT_BYTES + PLACE_BYT
 
 ENVELOPE_BYTES = 126
 """What the JSON of an item with one value of some 8 digits has more than its columns."""
+
+NUMBER_BYTES = 8
+_TARGET = (*CLOUD_LABELS, "job", "instance")
+"""Labels that say role and role instance, which are columns of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Billed:
     @property
     def total(self) -> int:
         """All of them."""
-        return sum(getattr(self, each.name) for each in fields(self))
+        return sum(getattr(self, part.name) for part in fields(self))
 
 
 def billed(line: bytes) -> Billed:
@@ -57,6 +64,23 @@ def billed(line: bytes) -> Billed:
         + _length(point.get("max", point["value"])),
         len(orjson.dumps(properties)) if properties else 0,
         sum(len(tag.encode()) for tag in item["tags"].values()),
+    )
+
+
+def billed_of_series(name: str, properties: Mapping[str, str], *, has_many_values: bool) -> int:
+    """Say what an item of a series costs without the item, within some bytes.
+
+    Of its numbers each is taken for one of eight digits; of an item of many values they are
+    sum, least, greatest and count, else one three times.
+    """
+    target = sum(len(properties.get(label, "").encode()) for label in _TARGET)
+    kept = {label: value for label, value in properties.items() if label not in CLOUD_LABELS}
+    return (
+        FIXED_BYTES
+        + len(name.encode())
+        + (4 * NUMBER_BYTES if has_many_values else 3 * NUMBER_BYTES + 1)
+        + (len(orjson.dumps(kept)) if kept else 0)
+        + target
     )
 
 

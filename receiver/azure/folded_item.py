@@ -24,6 +24,8 @@ from receiver.azure.envelope import (
 
 PROPERTIES_LIMIT_BYTES = 48 << 10
 """Bytes of an item's properties; with name and role the item keeps within the service's 64 KiB."""
+CLOUD_LABELS = ("cloud_RoleName", "cloud_RoleInstance")
+"""Azure's own names of role and role instance, under which `read_series` gives them."""
 _EXACT = 2.0**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_AT = len(b'{"time":"')
@@ -122,8 +124,8 @@ def read_series(line: bytes) -> tuple[str, dict[str, str]]:
     envelope = orjson.loads(line)
     data, tags = envelope["data"]["baseData"], envelope["tags"]
     labels = data.get("properties", {})
-    labels["cloud_RoleName"] = tags["ai.cloud.role"]
-    labels["cloud_RoleInstance"] = tags["ai.cloud.roleInstance"]
+    tagged = (tags["ai.cloud.role"], tags["ai.cloud.roleInstance"])
+    labels.update(zip(CLOUD_LABELS, tagged, strict=True))
     return data["metrics"][0]["name"], labels
 
 

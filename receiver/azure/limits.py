@@ -2,3 +2,9 @@
 
 EXPIRY_MS = 48 * 3600 * 1000
 """Age at which the service refuses an item. Source: the Envelope schema's MinDateOffset."""
+
+METRIC_DIMENSIONS = 10
+"""Properties of an item that its metric can be split by; logs have all."""
+METRIC_SERIES = 50_000
+"""Series with dimensions in 12 hours, of a subscription and region; charts past them are incomplete.
+Source of both: learn.microsoft.com, limits of custom metrics."""

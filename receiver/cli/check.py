@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from receiver.cli.fetch import NoAnswer
+from receiver.cli.fetch import NoAnswer, is_address
 from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.preflight import Preflight, preflight
 from receiver.cli.prometheus.check import check_prometheus
-from receiver.cli.what_if import SCRAPE_SECONDS, compared, count, others, read_series
+from receiver.cli.what_if import compared, count_forms, read_scene
 from receiver.config.settings import Origin, Settings
 from receiver.intake.metrics_json import Allowlist
+from receiver.pack.store_limits import store_limits
 
 
 def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) -> int:
@@ -26,8 +27,9 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
         )
         if any(each.mark is Mark.FAIL for each in prometheus):
             found.exit_code = 2
-    if given.cost_of and found.allowlist:
-        _cost(given.cost_of, found.allowlist, settings, found)
+    source = given.cost_of or (given.prometheus if is_address(given.prometheus or "") else "")
+    if source and found.allowlist:
+        _cost(source, given.prometheus or "", found.allowlist, settings, found)
     if given.json:
         print(json.dumps(_document(found, prometheus, origins), indent=2))
         return found.exit_code
@@ -36,16 +38,20 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
     return found.exit_code
 
 
-def _cost(source: str, allowlist: Allowlist, settings: Settings, found: Preflight) -> None:
+def _cost(
+    source: str, prometheus: str, allowlist: Allowlist, settings: Settings, found: Preflight
+) -> None:
     """Forecast a month; a source that cannot be asked is a warning, since nothing depends on it."""
     try:
-        series = read_series(source)
+        scene = read_scene(source, prometheus=prometheus)
     except NoAnswer as error:
         found.findings.append(Finding("cost", Mark.WARN, str(error)))
         return
-    yours = count(allowlist, series, settings, SCRAPE_SECONDS)
-    rest = others(series, settings, SCRAPE_SECONDS)
-    found.findings.append(Finding("cost", Mark.OK, compared(yours, rest, settings.price_per_gb)))
+    counted = count_forms(allowlist, scene, settings)
+    detail = compared(counted, scene, settings.price_per_gb)
+    found.findings.append(Finding("cost", Mark.OK, detail))
+    for limit in store_limits(allowlist, scene.series):
+        found.warn("metrics store", limit, 'Keep the labels that are asked for: "keep" (docs/folding.md).')  # fmt: skip
 
 
 def spelt(origin: Origin) -> str:

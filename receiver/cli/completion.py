@@ -8,7 +8,7 @@ from receiver.cli.parser import flags_of
 from receiver.cli.verbs import PROGRAM, VERBS, Verb
 from receiver.config.settings import SETTINGS, Origin, Settings
 
-FILES = frozenset({"FILE", "DIR"})
+FILES = frozenset({"FILE", "DIR", "FILE|URL"})
 
 
 def run(given: argparse.Namespace, _: Settings, __: list[Origin]) -> int:

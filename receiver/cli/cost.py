@@ -3,12 +3,14 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from receiver.cli.what_if import SCRAPE_SECONDS, count, others, read_series
+from receiver.cli.what_if import Scene, count_forms, forms, others, read_scene
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
 from receiver.pack.forecast import Forecast
+from receiver.pack.store_limits import store_limits
 from receiver.text import printable
 
 CALIBRATE = ("items", "bytes")
@@ -16,16 +18,18 @@ CALIBRATE = ("items", "bytes")
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Ask, count, and print. Raises: SettingsError, NoAnswer."""
-    seconds = given.scrape_seconds or SCRAPE_SECONDS
-    series = read_series(given.source)
-    yours = count(load_allowlist(settings), series, settings, seconds)
+    allowlist = load_allowlist(settings)
+    scene = read_scene(given.source, given.scrape_seconds or 0.0, given.prometheus)
+    counted = count_forms(allowlist, scene, settings)
     if given.calibrate:
-        return _calibrate(given.calibrate, yours, settings)
-    rest = others(series, settings, seconds)
+        return _calibrate(given.calibrate, counted.yours, settings)
+    beside = {**forms(counted), **others(scene, settings)}
     if given.json:
-        print(json.dumps(_document(yours, rest, settings.price_per_gb), indent=2))
+        print(json.dumps(_document(counted.yours, beside, scene, settings.price_per_gb), indent=2))
     else:
-        _print(yours, rest, settings.price_per_gb)
+        _print(counted.yours, beside, scene, settings.price_per_gb)
+        for limit in store_limits(allowlist, scene.series):
+            print(f"Azure's metrics store: {limit}.", file=sys.stderr)
     return 0
 
 
@@ -50,17 +54,17 @@ def _calibrate(text: str, yours: Forecast, settings: Settings) -> int:
     return 0
 
 
-def _rows(yours: Forecast, rest: dict[str, Forecast]) -> list[tuple[str, str, float, float]]:
-    rows = [(each.entry, str(each.series), each.items, each.billed_bytes) for each in yours.lines]
-    rows.append(
-        ("in all", str(sum(each.series for each in yours.lines)), yours.items, yours.billed_bytes)
-    )
-    rows += [(name, "", other.items, other.billed_bytes) for name, other in rest.items()]
+def _rows(yours: Forecast, beside: Mapping[str, Forecast]) -> list[tuple[str, str, float, float]]:
+    rows = [
+        (entry.entry, str(entry.series), entry.items, entry.billed_bytes) for entry in yours.lines
+    ]
+    rows.append(("in all", str(yours.series), yours.items, yours.billed_bytes))
+    rows += [(name, "", other.items, other.billed_bytes) for name, other in beside.items()]
     return rows
 
 
-def _print(yours: Forecast, rest: dict[str, Forecast], price: float) -> None:
-    rows = _rows(yours, rest)
+def _print(yours: Forecast, beside: Mapping[str, Forecast], scene: Scene, price: float) -> None:
+    rows = _rows(yours, beside)
     width = max(len(name) for name, *_ in rows)
     print(f"{'entry':<{width}}  series  items/month  GB billed/month{'   money' if price else ''}")
     for name, series, items, size in rows:
@@ -69,26 +73,35 @@ def _print(yours: Forecast, rest: dict[str, Forecast], price: float) -> None:
             f"{printable(name):<{width}}  {series:>6}  {items:>11,.0f}  {size / 1e9:>15.3f}{money}"
         )
     print(
+        f"Counted on {len(scene.series)} series, scraped {scene.intervals.words}.", file=sys.stderr
+    )
+    if not scene.intervals.is_known:
+        print("--scrape-seconds, or --prometheus with a prometheus.yml or an address, says better.", file=sys.stderr)  # fmt: skip
+    print(
         "An estimate, on the dear side: what is not 0 is taken to move all the time. Your resource knows:\n"
         "the last query of `appinsights-receiver azure queries`, then `cost --calibrate`.",
         file=sys.stderr,
     )
 
 
-def _document(yours: Forecast, rest: dict[str, Forecast], price: float) -> dict[str, Any]:
-    def spell(found: Forecast) -> dict[str, Any]:
+def _document(
+    yours: Forecast, beside: Mapping[str, Forecast], scene: Scene, price: float
+) -> dict[str, Any]:
+    def spell(counted: Forecast) -> dict[str, Any]:
         return {
-            "items": round(found.items),
-            "billed_gb": found.billed_bytes / 1e9,
-            "money": found.billed_bytes / 1e9 * price if price else None,
+            "items": round(counted.items),
+            "billed_gb": counted.billed_bytes / 1e9,
+            "money": counted.billed_bytes / 1e9 * price if price else None,
         }
 
     entries = [
-        {"entry": each.entry, "series": each.series, **spell(Forecast([each]))}
-        for each in yours.lines
+        {"entry": entry.entry, "series": entry.series, **spell(Forecast([entry]))}
+        for entry in yours.lines
     ]
     return {
+        "series": len(scene.series),
+        "scraped": scene.intervals.words,
         "entries": entries,
-        "total": spell(yours),
-        **{name: spell(each) for name, each in rest.items()},
+        "total": {"series": yours.series, **spell(yours)},
+        **{name: spell(other) for name, other in beside.items()},
     }

@@ -37,6 +37,11 @@ class Refused(NoAnswer):
         self.status = status
 
 
+def is_address(source: str) -> bool:
+    """Say whether a source is asked over HTTP; else it is a file."""
+    return source.startswith(("http://", "https://"))
+
+
 def get(
     url: str,
     timeout_seconds: float = TIMEOUT_SECONDS,

@@ -133,9 +133,9 @@ VERBS = (
         "do its rules make the _irate names asked for? Changes nothing; the receiver may run meanwhile.",
         "receiver.cli.check",
         (
-            Flag("--prometheus", "a prometheus.yml to check as well", "FILE"),
+            Flag("--prometheus", "a prometheus.yml to check as well, or the address of a Prometheus that runs", "FILE|URL"),
             Flag("--promtool", "the promtool to ask about it; without it the one on PATH, '' asks none", "FILE"),
-            Flag("--cost-of", "say too what metrics.json costs a month: a Triton's metrics, a file with such a page, or a Prometheus", "URL", ""),
+            Flag("--cost-of", "say too what metrics.json costs a month: a Triton's metrics, a file with such a page, or a Prometheus; how often is scraped --prometheus says, if it is given", "URL", ""),
             Flag("--sandbox", "check for run --sandbox, which needs no destination"),
             Flag("--verbose", "show all settings, and where each comes from"),
             _JSON,
@@ -230,7 +230,8 @@ VERBS = (
         "receiver.cli.cost",
         (
             Flag("--from", "a Triton's metrics, a file with such a page, or a Prometheus", "URL", TRITON_METRICS, destination="source"),
-            Flag("--scrape-seconds", "how often Prometheus scrapes (default: 15)", "SECONDS", read=scrape_interval),
+            Flag("--prometheus", "a prometheus.yml or the address of a Prometheus, which says how often it scrapes and what its rules record", "FILE|URL", ""),
+            Flag("--scrape-seconds", "how often it scrapes; without it --prometheus says it, else 15 s are supposed", "SECONDS", read=scrape_interval),
             Flag("--calibrate", "ITEMS=number,BYTES=number as your resource's own query says", "NUMBERS", ""),
             _JSON,
         ),

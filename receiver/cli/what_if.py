@@ -1,10 +1,12 @@
 """What a metrics.json would cost on the series that are there: asked of a page or of Prometheus.
 
-In: an address, a file or a Prometheus, and settings. Out: the series with their labels and
-values, and forecasts: of the file in use, of the folded example, of all of Triton's raw.
+In: an address, a file or a Prometheus, and settings. Out: the series with their labels,
+values and intervals, and forecasts: of the file in use, of the same metrics folded and raw,
+of the folded example, of all of Triton's raw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
@@ -12,30 +14,92 @@ from urllib.parse import quote
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver.azure.envelope import Identity
-from receiver.cli.fetch import NoAnswer, get_text
+from receiver.cli.fetch import NoAnswer, get_text, is_address
 from receiver.cli.prometheus.addresses import masked
-from receiver.cli.upstream import ask_vector
+from receiver.cli.prometheus.config import read_config
+from receiver.cli.prometheus.intervals import Intervals, as_said, of_config, of_live, supposed
+from receiver.cli.prometheus.yaml_file import Unreadable
+from receiver.cli.upstream import ask_prometheus, ask_vector
 from receiver.config.settings import Settings
 from receiver.intake.metrics_json import Allowlist, parse
-from receiver.pack.forecast import Forecast, Seen, forecast, with_rates
+from receiver.pack.forecast import (
+    Comparison,
+    Forecast,
+    Seen,
+    compare,
+    forecast,
+    with_rates,
+)
 
 KEY = "00000000-0000-0000-0000-000000000000"
 """As long as any."""
 RAW = '{"customMetrics": ["nv_*"]}'
-SCRAPE_SECONDS = 15.0
 TARGET = {"job": "triton", "instance": "triton:8002"}
 
 
-def read_series(source: str) -> list[Seen]:
-    """Read Triton's series from its metrics, a file with such a page, or a Prometheus. Raises: NoAnswer."""
-    if source.startswith(("http://", "https://")) and not source.rstrip("/").endswith("/metrics"):
-        rows = ask_vector(source.rstrip("/"), quote('{__name__=~"nv_.+"}'))
-        values = [Seen(row["metric"], float(row["value"][1])) for row in rows]
-        return _triton_only([each for each in values if each.value == each.value], source)
-    if source.startswith(("http://", "https://")):
-        return with_rates(read_page(get_text(source), source))
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What there is to count on: series with their intervals, and whence those are."""
+
+    series: Sequence[Seen]
+    intervals: Intervals
+
+
+def read_scene(source: str, scrape_seconds: float = 0.0, prometheus: str = "") -> Scene:
+    """Ask for the series and how often they come. Raises: NoAnswer.
+
+    `scrape_seconds` counts before everything; then `prometheus`, a prometheus.yml or the address
+    of one that runs; then `source`, where that is a Prometheus.
+    """
+    is_live = is_address(source) and not is_page(source)
+    series = _ask_series(source) if is_live else with_rates(read_page(_text_of(source), source))
+    if scrape_seconds:
+        intervals = as_said(scrape_seconds)
+    elif prometheus:
+        intervals = read_intervals(prometheus)
+    else:
+        intervals = intervals_if_any(source if is_live else "")
+    return Scene(intervals.applied(series), intervals)
+
+
+def intervals_if_any(prometheus: str) -> Intervals:
+    """Ask a Prometheus that may not answer; without one, or without its answer, suppose."""
+    if not prometheus:
+        return supposed()
     try:
-        return with_rates(read_page(Path(source).read_text(encoding="utf-8"), source))
+        return read_intervals(prometheus)
+    except NoAnswer as error:
+        return supposed(str(error))
+
+
+def read_intervals(prometheus: str) -> Intervals:
+    """Ask a prometheus.yml, or a Prometheus that runs. Raises: NoAnswer."""
+    if not is_address(prometheus):
+        try:
+            return of_config(read_config(Path(prometheus)), prometheus)
+        except Unreadable as error:
+            raise NoAnswer(str(error)) from error
+    found = ask_prometheus(prometheus)
+    if found.error:
+        raise NoAnswer(found.error)
+    return of_live(found, masked(prometheus))
+
+
+def is_page(address: str) -> bool:
+    """Whether an address is that of a page of metrics; else it is a Prometheus'."""
+    return address.rstrip("/").endswith("/metrics")
+
+
+def _ask_series(url: str) -> list[Seen]:
+    rows = ask_vector(url.rstrip("/"), quote('{__name__=~"nv_.+"}'))
+    return _triton_only([Seen(row["metric"], float(row["value"][1])) for row in rows], url)
+
+
+def _text_of(source: str) -> str:
+    if is_address(source):
+        return get_text(source)
+    try:
+        return Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise NoAnswer(f"{masked(source)} cannot be read: {error}") from error
 
@@ -51,7 +115,6 @@ def read_page(text: str, source: str) -> list[Seen]:
             Seen({"__name__": sample.name, **sample.labels, **TARGET}, sample.value)
             for family in text_string_to_metric_families(f"{lines}\n")
             for sample in family.samples
-            if sample.value == sample.value
         ]
     except ValueError as error:
         raise NoAnswer(f"{masked(source)} is no page of metrics: {error}") from error
@@ -64,25 +127,36 @@ def folded_example() -> Allowlist:
     return parse(text, "folded_metrics.json")
 
 
-def count(
-    allowlist: Allowlist, series: Sequence[Seen], settings: Settings, scrape_seconds: float
-) -> Forecast:
-    """Forecast one metrics.json."""
-    identity = Identity(
+def identity_of(settings: Settings) -> Identity:
+    """Give what items would say of their sender."""
+    return Identity(
         KEY, settings.host, settings.cloud_role, settings.cloud_role_instance, settings.slim_items
     )
-    return forecast(allowlist, series, identity, scrape_seconds, settings.billed_factor)
 
 
-def others(
-    series: Sequence[Seen], settings: Settings, scrape_seconds: float
-) -> dict[str, Forecast]:
-    """Forecast what one compares with."""
-    plain = [each for each in series if not each.name.endswith("_irate")]
+def count(allowlist: Allowlist, scene: Scene, settings: Settings) -> Forecast:
+    """Forecast one metrics.json."""
+    return forecast(allowlist, scene.series, identity_of(settings), factor=settings.billed_factor)
+
+
+def count_forms(allowlist: Allowlist, scene: Scene, settings: Settings) -> Comparison:
+    """Forecast one metrics.json, and its metrics folded and raw."""
+    return compare(allowlist, scene.series, identity_of(settings), factor=settings.billed_factor)
+
+
+def others(scene: Scene, settings: Settings) -> dict[str, Forecast]:
+    """Forecast two other files that one compares with."""
+    plain = Scene([each for each in scene.series if not each.name.endswith("_irate")], scene.intervals)  # fmt: skip
     return {
-        "folded example": count(folded_example(), series, settings, scrape_seconds),
-        "all of Triton's, raw": count(parse(RAW, "raw"), plain, settings, scrape_seconds),
+        "folded example": count(folded_example(), scene, settings),
+        "all of Triton's, raw": count(parse(RAW, "raw"), plain, settings),
     }
+
+
+def forms(counted: Comparison) -> Mapping[str, Forecast]:
+    """Name the other forms of a selection; one that is the selection itself is left out."""
+    named = {"the same, folded": counted.folded, "the same, raw": counted.raw}
+    return {name: form for name, form in named.items() if form.lines != counted.yours.lines}
 
 
 def in_words(found: Forecast, price: float) -> str:
@@ -92,10 +166,11 @@ def in_words(found: Forecast, price: float) -> str:
     return f"{found.items:,.0f} items, {gigabytes:.3f} GB{money} a month"
 
 
-def compared(yours: Forecast, rest: dict[str, Forecast], price: float) -> str:
-    """Say what a file costs beside the others, in one sentence."""
-    beside = "; ".join(f"{name}: {in_words(each, price)}" for name, each in rest.items())
-    return f"about {in_words(yours, price)} ({beside})"
+def compared(counted: Comparison, scene: Scene, price: float) -> str:
+    """Say in a sentence what a file costs, beside its metrics in other forms, and on what that is counted."""
+    beside = "; ".join(f"{name}: {in_words(form, price)}" for name, form in forms(counted).items())
+    shown = f" ({beside})" if beside else ""
+    return f"about {in_words(counted.yours, price)}{shown}; {len(scene.series)} series, scraped {scene.intervals.words}"
 
 
 def _triton_only(series: Sequence[Seen], source: str) -> list[Seen]:

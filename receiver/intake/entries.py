@@ -85,6 +85,11 @@ class Entry:
         """Whether a label stays on its items."""
         return label in self.keep if self.keep is not None else label not in self.drop
 
+    def title(self) -> str:
+        """Name it among the entries: as it is written, with what it makes."""
+        shown = self.name if self.as_ is As.SAMPLES else f"{self.name} as {self.as_}"
+        return f"{shown}, called {self.rename}" if self.rename else shown
+
     def sentence(self) -> str:
         """Say what it does, in one sentence."""
         every = _minutes(self.every_seconds)

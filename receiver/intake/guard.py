@@ -61,6 +61,17 @@ class Explosion:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """The distinct series that are counted, in all and of the metric that has most, each with its limit."""
+
+    series: int = 0
+    limit: int = 0
+    metric: str = ""
+    metric_series: int = 0
+    metric_limit: int = 0
+
+
 class Guard:
     """Counts the distinct series of one pipeline."""
 
@@ -74,6 +85,7 @@ class Guard:
         self._values: dict[bytes, dict[str, set[int]]] = {}
         self._values_kept = 0
         self._refused: Counter[bytes] = Counter()
+        self._largest = b""
         self._since: float | None = None
 
     def refuses(self, name: bytes, digest: int) -> bool:
@@ -99,6 +111,8 @@ class Guard:
             return
         self._seen.add(digest)
         self._counts[name] += 1
+        if self._counts[name] > self._counts[self._largest]:
+            self._largest = name
         if self._is_near(self._counts[name], len(self._seen)):
             self._count_values(name, labels)
 
@@ -125,6 +139,7 @@ class Guard:
             if age >= ALIVE_SECONDS:
                 self._seen, self._counts = self._alive, self._alive_counts
                 self._alive, self._alive_counts = None, Counter()
+                self._largest = max(self._counts, key=self._counts.__getitem__, default=b"")
                 self._refused.clear()
             return False
         if not self._refused or age < ANEW_SECONDS:
@@ -132,6 +147,16 @@ class Guard:
         self._since, self._alive = now, set()
         self._values, self._values_kept = {}, 0  # of what comes again
         return True
+
+    def distinct(self) -> Distinct:
+        """Say how much of the limits is used."""
+        return Distinct(
+            len(self._seen),
+            self._limits.in_all,
+            self._largest.decode("utf-8", "replace"),
+            self._counts[self._largest],
+            self._limits.of_a_metric,
+        )
 
     def explosion(self) -> Explosion | None:
         """Name the metric that is refused most, and its label that explodes; None while none is."""

@@ -27,7 +27,7 @@ from receiver.intake.decode import (
     read_labels,
 )
 from receiver.intake.ends import FOLD_FULL, WOULD_JOIN, Selection
-from receiver.intake.guard import CARDINALITY, Explosion, Guard, SeriesLimits
+from receiver.intake.guard import CARDINALITY, Distinct, Explosion, Guard, SeriesLimits
 from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
@@ -224,6 +224,10 @@ class Pipeline:
     def explosion(self) -> Explosion | None:
         """Name the metric whose new series are refused; None while none is."""
         return self._guard.explosion()
+
+    def distinct(self) -> Distinct:
+        """Count the distinct series, beside their limits."""
+        return self._guard.distinct()
 
     def statistics(self) -> CacheStatistics:
         """Count the series that are known."""

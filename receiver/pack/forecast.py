@@ -1,46 +1,62 @@
 """What a metrics.json will cost before anything is sent. Pure.
 
-In: the series that a Triton shows, with their values, and a metrics.json. Out: for each entry
+In: the series that are there, with their values, and a metrics.json. Out: for each entry
 the items and billed bytes of a month. Nothing is guessed that can be made: raw items are
 rendered as the receiver renders them, folded ones come out of the fold itself, which is
 given some windows of samples.
 
-What a page cannot tell is assumed, and on the dear side: a counter that is not 0 and a gauge
-move all the time; one that is 0, a total and a limit never do.
+What is not known of a series is assumed on the dear side: a counter that is not 0 and a gauge
+move all the time; one that is 0, a total and a limit never do. A series that has no number
+now (an idle quantile) sends nothing.
 """
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from receiver.azure.billing import billed
 from receiver.azure.envelope import Identity, line, make_template, spell_time
 from receiver.azure.renderer import RECORD
 from receiver.fold.fold import Fold
-from receiver.intake.entries import As, Entry
+from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
+from receiver.pack.forms import RATE, counter_of, folded_form, raw_form
 from receiver.triton import METRICS
 
 MONTH_MINUTES = 43_800
 """A twelfth of a year."""
 RULE_SECONDS = 60.0
+SCRAPE_SECONDS = 15.0
+"""How often samples of a series come where nobody says it: by a rule, by a scrape."""
 START_MS = 1_800_000_000_000
 """A moment on an hour's bound; which one makes no difference."""
 _STILL = ("_total_bytes", "_limit")
+_RATED = frozenset(metric.name for metric in METRICS if metric.rated)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A series on a metrics page: its labels, the name under `__name__`, and its value."""
+    """A series: its labels, the name under `__name__`, and its value, NaN where it has none now.
+
+    `seconds` is how often it has a sample, 0 where that is not known; `moves` says whether its
+    value changes, None where that is not known.
+    """
 
     labels: Mapping[str, str]
     value: float
+    seconds: float = 0.0
+    moves: bool | None = None
 
     @property
     def name(self) -> str:
         """Its name."""
         return self.labels["__name__"]
+
+    @property
+    def has_number(self) -> bool:
+        """Whether it has a value that can be sent."""
+        return self.value == self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +76,11 @@ class Forecast:
     lines: Sequence[Line]
 
     @property
+    def series(self) -> int:
+        """Series of all entries; one that two entries take counts twice."""
+        return sum(each.series for each in self.lines)
+
+    @property
     def items(self) -> float:
         """Items of all entries."""
         return sum(each.items for each in self.lines)
@@ -69,83 +90,208 @@ class Forecast:
         """Billed bytes of all entries."""
         return sum(each.billed_bytes for each in self.lines)
 
+    def times(self, factor: float) -> "Forecast":
+        """Give the same for so many times as many series."""
+        return Forecast([
+            replace(
+                each,
+                series=round(each.series * factor),
+                items=each.items * factor,
+                billed_bytes=each.billed_bytes * factor,
+            )
+            for each in self.lines
+        ])  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metrics.json as it is, and the same metrics folded and raw."""
+
+    yours: Forecast
+    folded: Forecast
+    raw: Forecast
+
+    def times(self, factor: float) -> "Comparison":
+        """Give the same for so many times as many series."""
+        return Comparison(*(each.times(factor) for each in (self.yours, self.folded, self.raw)))
+
 
 def with_rates(series: Sequence[Seen]) -> list[Seen]:
     """Add the `_irate` series that the recording rules make of these."""
-    rated = {metric.name for metric in METRICS if metric.rated}
     made = [
-        Seen({**each.labels, "__name__": f"{each.name}_irate"}, each.value and 12.34)
+        replace(
+            each,
+            labels={**each.labels, "__name__": f"{name}{RATE}"},
+            value=12.34 if each.value and each.has_number else each.value,
+            seconds=0.0,
+        )
         for each in series
-        if each.name in rated and "quantile" not in each.labels
+        for name in _rated(each)
     ]
     return [*series, *made]
+
+
+def _rated(seen: Seen) -> Iterator[str]:
+    """Give the names of which rules record the rate from a series: its own, and a summary's mean."""
+    if "quantile" in seen.labels:
+        return
+    summary, _, part = seen.name.rpartition("_")
+    if seen.name in _RATED:
+        yield seen.name
+    elif summary in _RATED and part in {"sum", "count"}:
+        yield seen.name
+        if part == "count":
+            yield summary
+
+
+def with_counters(series: Sequence[Seen]) -> list[Seen]:
+    """Add the counters of `_irate` series that came without them."""
+    there = {each.name for each in series}
+    made = [
+        replace(
+            each,
+            labels={**each.labels, "__name__": counter_of(each.name)},
+            value=12_345_678.0 if each.value and each.has_number else each.value,
+            seconds=0.0,
+        )
+        for each in series
+        if each.name.endswith(RATE) and counter_of(each.name) not in there
+    ]
+    return [*series, *made]
+
+
+def compare(
+    allowlist: Allowlist,
+    series: Sequence[Seen],
+    identity: Identity,
+    scrape_seconds: float = SCRAPE_SECONDS,
+    factor: float = 1.0,
+) -> Comparison:
+    """Say what a metrics.json costs, and what its metrics would cost folded and raw."""
+    more = with_counters(series)
+    folded = folded_form(allowlist, {each.name for each in more})
+    return Comparison(
+        forecast(allowlist, series, identity, scrape_seconds, factor),
+        forecast(folded, more, identity, scrape_seconds, factor),
+        forecast(raw_form(allowlist), series, identity, scrape_seconds, factor),
+    )
+
+
+def forecast_by(
+    group_of: Callable[[Seen], str],
+    allowlist: Allowlist,
+    series: Sequence[Seen],
+    identity: Identity,
+    scrape_seconds: float = SCRAPE_SECONDS,
+    factor: float = 1.0,
+) -> dict[str, Forecast]:
+    """Say what a month costs, for each group of series by itself: those of a route, of a target.
+
+    Series of different groups are never joined. Groups come in the order of their first series.
+    """
+    groups: dict[str, list[Seen]] = {}
+    for each in series:
+        groups.setdefault(group_of(each), []).append(each)
+    return {
+        name: forecast(allowlist, members, identity, scrape_seconds, factor)
+        for name, members in groups.items()
+    }
 
 
 def forecast(
     allowlist: Allowlist,
     series: Sequence[Seen],
     identity: Identity,
-    scrape_seconds: float,
+    scrape_seconds: float = SCRAPE_SECONDS,
     factor: float = 1.0,
 ) -> Forecast:
-    """Say what a month costs, by entry. `factor` is what a resource's own bill said of the estimate."""
+    """Say what a month costs, by entry.
+
+    `scrape_seconds` is how often series come of which that is not known. `factor` is what a
+    resource's own bill said of the estimate.
+    """
     entries = list(allowlist.entries)
     series_of = Counter[int]()
     items, sizes = defaultdict[int, float](float), defaultdict[int, float](float)
+    by_name: dict[str, int] = {}
     for each in series:
         for entry in allowlist.matches(each.name):
             number = entries.index(entry)
             series_of[number] += 1
-            if not entry.is_folded:
-                seconds = RULE_SECONDS if each.name.endswith("_irate") else scrape_seconds
-                pace = MONTH_MINUTES * 60 / seconds
+            if entry.is_folded:
+                by_name[entry.item_name(each.name)] = number
+            elif each.has_number:
+                pace = MONTH_MINUTES * 60 / _seconds(each, scrape_seconds)
                 items[number] += pace
-                sizes[number] += pace * _raw_bytes(each, identity)
-    by_name = {
-        entry.item_name(each.name): entries.index(entry)
-        for each in series
-        for entry in allowlist.matches(each.name)
-        if entry.is_folded
-    }
+                sizes[number] += pace * _raw_bytes(each, entry, identity)
     for name, count, size in _folded(allowlist, series, identity):
         items[by_name[name]] += count
         sizes[by_name[name]] += size
     return Forecast([
-        Line(_words(entry), series_of[number], items[number], sizes[number] * factor)
+        Line(entry.title(), series_of[number], items[number], sizes[number] * factor)
         for number, entry in enumerate(entries)
     ])  # fmt: skip
 
 
-def _words(entry: Entry) -> str:
-    shown = entry.name if entry.as_ is As.SAMPLES else f"{entry.name} as {entry.as_}"
-    return f"{shown}, called {entry.rename}" if entry.rename else shown
+def _seconds(seen: Seen, scrape_seconds: float) -> float:
+    return seen.seconds or (RULE_SECONDS if seen.name.endswith(RATE) else scrape_seconds)
 
 
-def _raw_bytes(seen: Seen, identity: Identity) -> int:
+def _raw_bytes(seen: Seen, entry: Entry, identity: Identity) -> int:
     time = spell_time(START_MS)
     assert time
-    template = make_template(seen.labels, identity)
+    kept = {label: value for label, value in seen.labels.items() if entry.keeps(label)}
+    labels = {**kept, "__name__": entry.item_name(seen.name)}
+    template = make_template(labels, identity)
     return billed(line(time, template.middle, json.dumps(seen.value).encode())).total
 
 
 def _folded(
     allowlist: Allowlist, series: Sequence[Seen], identity: Identity
 ) -> Iterator[tuple[str, float, float]]:
-    """Give name, items and bytes a month of folded items: a window's worth of each, scaled up."""
-    folding = [each for each in series if allowlist.folds(each.name)]
-    entries = [entry for entry in allowlist.entries if entry.is_folded]
-    if not folding or not entries:
+    """Give name, items and bytes a month of folded items: some windows of each, scaled up.
+
+    Entries whose items come at like distances have a fold of their own: an hour's window does
+    not make an hour of samples for those of a minute.
+    """
+    for span in sorted({_span(entry) for entry in allowlist.entries if entry.is_folded}):
+        feeding = [
+            each for each in series if each.has_number and _feeds(each.name, allowlist, span)
+        ]
+        yield from _of_span(allowlist, feeding, identity, span)
+
+
+def _feeds(name: str, allowlist: Allowlist, span: int) -> bool:
+    of_span = [entry for entry in allowlist.entries if entry.is_folded and _span(entry) == span]
+    return any(name in entry.per for entry in of_span) or any(
+        entry.is_folded and _span(entry) == span for entry in allowlist.matches(name)
+    )
+
+
+def _span(entry: Entry) -> int:
+    return max(entry.every_seconds, entry.quiet_seconds)
+
+
+def _of_span(
+    allowlist: Allowlist, series: Sequence[Seen], identity: Identity, span: int
+) -> Iterator[tuple[str, float, float]]:
+    if not series:
         return
+    counted = {
+        entry.item_name(each.name)
+        for each in series
+        for entry in allowlist.matches(each.name)
+        if entry.is_folded and _span(entry) == span
+    }
     fold = Fold(allowlist, identity)
-    for number, each in enumerate(folding, start=1):
+    for number, each in enumerate(series, start=1):
         fold.add_series(number, json.dumps(each.labels).encode())
-    span = max(max(entry.every_seconds, entry.quiet_seconds) for entry in entries)
     minutes = span // 60
     for minute in range(2 * minutes + 1):
         time_ms = START_MS + minute * 60_000
         records = [
             RECORD.pack(number, time_ms, _value(each, minute))
-            for number, each in enumerate(folding, start=1)
+            for number, each in enumerate(series, start=1)
         ]
         fold.take(b"".join(records), time_ms)
     closed = fold.close(START_MS + (4 * span + 3600) * 1000)
@@ -155,17 +301,15 @@ def _folded(
     assert last
     for rendered in closed.lines:
         item = json.loads(rendered)
-        if first.decode() <= item["time"] < last.decode():
+        name = item["data"]["baseData"]["metrics"][0]["name"]
+        if name in counted and first.decode() <= item["time"] < last.decode():
             scale = MONTH_MINUTES / minutes
-            yield (
-                item["data"]["baseData"]["metrics"][0]["name"],
-                scale,
-                scale * billed(rendered).total,
-            )
+            yield name, scale, scale * billed(rendered).total
 
 
 def _value(seen: Seen, minute: int) -> float:
     """Let it move: a counter upwards, a gauge about its value; what is 0, a total or a limit stays."""
-    if not seen.value or seen.name.endswith(_STILL):
-        return seen.value
-    return seen.value + seen.value % 97 * 0.25 + minute * 431.0
+    moves = seen.moves
+    if moves is None:
+        moves = bool(seen.value) and not seen.name.endswith(_STILL)
+    return seen.value + (seen.value % 97 * 0.25 + minute * 431.0 if moves else 0.0)

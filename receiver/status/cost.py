@@ -12,7 +12,7 @@ from receiver.azure.billing import billed_of_json
 HOURS = {"hour": 1, "day": 24, "month": 730}
 """A month is a twelfth of a year."""
 DEAREST = 3
-"""Names that an overrun lists."""
+"""Entries that an overrun lists."""
 LINE_BYTES = 450.0
 """An item of Triton's in JSON, measured, for estimates before any was seen."""
 FOLDED_LINE_BYTES = 360.0
@@ -43,7 +43,7 @@ class Cost:
 class Overrun:
     """A month that would be above the budget, and what has the most of it, the dearest first.
 
-    `dearest` are (name, GB a month) of metrics; the items of all folded entries count as one.
+    `dearest` are (entry, GB a month), by their bytes.
     """
 
     month_gb: float
@@ -63,22 +63,30 @@ class Overrun:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The budget, the month at the last hour's pace (None before there is one), and the overrun."""
+
+    budget_gb: float
+    month_gb: float | None
+    overrun: Overrun | None
+
+
 def overrun(
-    costs: Sequence[Cost], paces: Callable[[], Mapping[str, float]], price: Price
+    costs: Sequence[Cost], sizes: Callable[[], Mapping[str, float]], price: Price
 ) -> Overrun | None:
     """Compare a month with the budget; None without one, or below it.
 
-    `paces` gives items a second by name, and is called where they are needed only. An item
-    counts as long as another: their number is what makes the bill.
+    `sizes` gives bytes a second by entry, and is called where they are needed only. They say how
+    the month is shared among the entries.
     """
     month = next((cost for cost in costs if cost.span == "month"), None)
     if month is None or not price.budget_gb or month.billed_gb <= price.budget_gb:
         return None
-    by_name = {name: pace for name, pace in paces().items() if pace > 0}
-    dearest = sorted(by_name, key=lambda name: (-by_name[name], name))[:DEAREST]
-    per_item = month.billed_gb / month.items if month.items else 0.0
-    seconds = 3600 * HOURS["month"]
-    shares = tuple((name, by_name[name] * seconds * per_item) for name in dearest)
+    by_entry = {entry: size for entry, size in sizes().items() if size > 0}
+    dearest = sorted(by_entry, key=lambda entry: (-by_entry[entry], entry))[:DEAREST]
+    whole = sum(by_entry.values())
+    shares = tuple((entry, month.billed_gb * by_entry[entry] / whole) for entry in dearest)
     return Overrun(month.billed_gb, price.budget_gb, month.money, shares)
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from receiver import __version__
 from receiver.azure.envelope import spell_time
+from receiver.azure.limits import METRIC_DIMENSIONS, METRIC_SERIES
 from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
 from receiver.intake.election import NEVER_MS
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from receiver.intake.entries import Entry
     from receiver.intake.metadata import Metadata
     from receiver.intake.replicas import ClusterView
+    from receiver.pack.forecast import Comparison, Forecast, Line
     from receiver.status.about import About
-    from receiver.status.cost import Cost
+    from receiver.status.census import Counted
+    from receiver.status.cost import Budget, Cost, Price
     from receiver.status.diagnosis import Diagnosis
     from receiver.status.history import Flow
     from receiver.status.missing_metric import MissingMetric
@@ -42,7 +45,11 @@ ROWS_BYTES = 1 << 20
 
 
 def status(
-    view: "View", errors: Iterable["RecentError"], costs: Iterable["Cost"], about: "About"
+    view: "View",
+    errors: Iterable["RecentError"],
+    costs: Iterable["Cost"],
+    budget: "Budget",
+    about: "About",
 ) -> Any:
     """Spell the body of GET /api/v1/status."""
     return {
@@ -59,8 +66,10 @@ def status(
         "flow": _flow(view.flow),
         "cardinality": _explosion(view),
         "replicas": [_cluster(cluster) for cluster in view.snapshot.replicas],
+        "distinct_series": asdict(view.snapshot.distinct),
         "errors": [_error(error) for error in errors],
         "cost": [_cost(cost) for cost in costs],
+        "budget": _budget(budget),
     }
 
 
@@ -381,6 +390,63 @@ def _error(error: "RecentError") -> dict[str, Any]:
         "first_at": round(error.first_at, 3),
         "last_at": round(error.last_at, 3),
         **error.fields,
+    }
+
+
+def _budget(budget: "Budget") -> dict[str, Any]:
+    overrun = budget.overrun
+    return {
+        "gb": budget.budget_gb or None,
+        "month_gb": budget.month_gb,
+        "is_over": bool(overrun),
+        "dearest": [
+            {"entry": entry, "billed_gb": gb} for entry, gb in (overrun.dearest if overrun else ())
+        ],
+    }
+
+
+def cost_by_entry(
+    comparison: "Comparison",
+    counted: "Counted",
+    price: "Price",
+    *,
+    seen: int,
+    known: int,
+    stored: tuple[int, int],
+) -> Any:
+    """Spell the body of GET /api/v1/cost: a month by entry, in all, and in other forms.
+
+    `seen` of the `known` selected series are counted; `stored` are series and dimensions of items.
+    """
+
+    def spell(month: "Forecast | Line") -> dict[str, Any]:
+        gigabytes = month.billed_bytes / 1e9
+        return {
+            "series": month.series,
+            "items": round(month.items),
+            "billed_gb": gigabytes,
+            "money": gigabytes * price.per_gb if price.per_gb else None,
+        }
+
+    return {
+        "series_seen": seen,
+        "series_known": known,
+        "intervals": [
+            {"seconds": seconds or None, "series": series}
+            for seconds, series in sorted(counted.intervals.items())
+        ],
+        "price_per_gb": price.per_gb or None,
+        "billed_factor": price.factor,
+        "metrics_store": {
+            "series": stored[0],
+            "series_limit": METRIC_SERIES,
+            "dimensions": stored[1],
+            "dimensions_limit": METRIC_DIMENSIONS,
+        },
+        "entries": [{"entry": line.entry, **spell(line)} for line in comparison.yours.lines],
+        "total": spell(comparison.yours),
+        "folded": spell(comparison.folded),
+        "raw": spell(comparison.raw),
     }
 
 

@@ -6,6 +6,7 @@ logs the verdict when that changes, and nothing otherwise.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,11 +18,13 @@ import structlog
 from receiver.errors import NotCommitted
 from receiver.events import RecentError
 from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.pack.forecast import SCRAPE_SECONDS, compare
 from receiver.server.app import REFUSED
 from receiver.status import document, kept_history
 from receiver.status.cost import (
     FOLDED_LINE_BYTES,
     LINE_BYTES,
+    Budget,
     Cost,
     Overrun,
     Price,
@@ -40,9 +43,10 @@ from receiver.status.verdicts import Severity, State
 NAMES_SECONDS = 2.0
 COST_SECONDS = 60.0
 """No pace is extrapolated before so much of it was seen."""
+COST_EARLY_SECONDS = 5.0
+"""A forecast is made anew so often while series are still getting known."""
 BUDGET_SECONDS = 900.0
 """And a budget is not exceeded by a Prometheus that makes up for a restart in the first minutes."""
-FOLDED = "all folded entries"
 HOUR_SECONDS = 3600.0
 SHOWN_ABSENCES = 100
 SHOWN_NAMES = 500
@@ -113,7 +117,12 @@ class Monitor:
         self._listed: dict[str, dict[str, Listed]] = {}
         self._names_at = self._selected_at = 0.0
         self._last: Snapshot | None = None
+        self._forecast: Any = None
+        self._forecast_of: Allowlist | None = None
+        self._forecast_at = self._forecast_for = 0.0
+        self._forecast_lock = asyncio.Lock()
         self.observation = observation
+        observation.census.wants = self._is_counted
         self.events = observer.events
         self.history = History()
 
@@ -212,6 +221,10 @@ class Monitor:
     def _allowlist(self) -> Allowlist:
         return self._observer.write_handler.pipeline.allowlist
 
+    def _is_counted(self, name: bytes) -> bool:
+        """Say whether a forecast needs the series of a name: selected ones, and Triton's to compare."""
+        return name.startswith(b"nv_") or self._allowlist.wants(name)
+
     def names_seen(self) -> dict[str, bool]:
         """Give the names that arrived so far, and whether each is selected; some seconds old."""
         now, allowlist = self._observer.clock(), self._allowlist
@@ -254,6 +267,51 @@ class Monitor:
         """Extrapolate the pace of the last hour; nothing before there is a minute of it."""
         return self._cost(self.history.flow(point_of(view.snapshot), HOUR_SECONDS))
 
+    def budget(self, view: View) -> Budget:
+        """Say how the last hour's pace stands to the budget."""
+        month = next((cost.billed_gb for cost in self.cost(view) if cost.span == "month"), None)
+        return Budget(self._price.budget_gb, month, self._overrun(view.snapshot))
+
+    async def cost_by_entry(self) -> Any:
+        """Forecast what each entry costs a month, and the same metrics folded and raw; a minute old at most."""
+        self.observation.watch()
+        async with self._forecast_lock:
+            now, allowlist = self._observer.clock(), self._allowlist
+            if (
+                self._forecast_of is not allowlist
+                or abs(now - self._forecast_at) > self._forecast_for
+            ):
+                self._forecast = await self._make_forecast(allowlist)
+                self._forecast_of, self._forecast_at = allowlist, now
+        return self._forecast
+
+    async def _make_forecast(self, allowlist: Allowlist) -> Any:
+        """Count on the series that come, at their observed intervals."""
+        pipeline = self._observer.write_handler.pipeline
+        counted = self.observation.census.counted(self._observer.clock())
+        known = pipeline.statistics().entries
+        seen = sum(allowlist.wants(each.name.encode()) for each in counted.series)
+        comparison = await asyncio.to_thread(
+            compare,
+            allowlist,
+            counted.series,
+            pipeline.identity,
+            self.history.interval(selected=True) or SCRAPE_SECONDS,
+            self._price.factor,
+        )
+        is_part = counted.is_full or pipeline.explosion() is not None  # of which some are refused
+        factor = known / seen if is_part and seen else 1.0
+        is_complete = counted.is_full or (seen >= known and 0.0 not in counted.intervals)
+        self._forecast_for = COST_SECONDS if is_complete else COST_EARLY_SECONDS
+        return document.cost_by_entry(
+            comparison.times(factor),
+            counted,
+            self._price,
+            seen=seen,
+            known=known,
+            stored=self.observation.in_metrics_store(),
+        )
+
     def _overrun(self, found: Snapshot) -> Overrun | None:
         """Hold the pace of the last hour against the budget, if there is one."""
         if not self._price.budget_gb:
@@ -262,22 +320,37 @@ class Monitor:
         if flow.seconds < BUDGET_SECONDS:
             return None
 
-        def paces() -> dict[str, float]:
-            """Share the hour's items among the metrics as the last ten minutes' are."""
-            seen = self.observation.metrics.items()
-            lately = {name: self.observation.per_minute(metric) for name, metric in seen}
-            scale = flow.ledger.rendered / flow.seconds / (sum(lately.values()) or 1.0)
-            paces = {name: scale * count for name, count in lately.items()}
-            return paces | {FOLDED: flow.ledger.flushed / flow.seconds}
+        return overrun(self._cost(flow), lambda: self._sizes(flow), self._price)
 
-        return overrun(self._cost(flow), paces, self._price)
+    def _sizes(self, flow: Flow) -> dict[str, float]:
+        """Share the hour's items among the entries as those of the last ten minutes are: bytes a second."""
+        entries = {
+            name: listed.entry
+            for source, is_wanted in self.names_seen().items()
+            if is_wanted
+            for name, listed in self._outlets(source).items()
+            if listed.entry
+        }
+        sizes: defaultdict[str, float] = defaultdict(float)
+        for is_folded, items in ((False, flow.ledger.rendered), (True, flow.ledger.flushed)):
+            metrics = [
+                (metric, entries[name])
+                for name, metric in self.observation.metrics.items()
+                if name in entries and entries[name].is_folded is is_folded
+            ]
+            paces = [self.observation.per_minute(metric) for metric, _ in metrics]
+            a_second = items / flow.seconds / (sum(paces) or 1.0)
+            for (metric, entry), pace in zip(metrics, paces, strict=True):
+                sizes[entry.title()] += a_second * pace * metric.billed_bytes()
+        return dict(sizes)
 
     def _cost(self, flow: Flow) -> list[Cost]:
         if flow.seconds < COST_SECONDS:
             return []
         raw, folded = flow.ledger.rendered, flow.ledger.flushed
-        raw_bytes = self.observation.bytes_per_item or LINE_BYTES
-        size = (raw * raw_bytes + folded * FOLDED_LINE_BYTES) / ((raw + folded) or 1)
+        raw_bytes = self.observation.raw_bytes_per_item or LINE_BYTES
+        folded_bytes = self.observation.folded_bytes_per_item or FOLDED_LINE_BYTES
+        size = (raw * raw_bytes + folded * folded_bytes) / ((raw + folded) or 1)
         return estimate((raw + folded) / flow.seconds, size, self._price)
 
     def metrics(self, wanted: Wanted) -> Any:

@@ -43,7 +43,8 @@ def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
 
     async def status() -> bytes:
         view = await monitor.view()
-        body = document.status(view, monitor.events.latest(), monitor.cost(view), about)
+        budget = monitor.budget(view)
+        body = document.status(view, monitor.events.latest(), monitor.cost(view), budget, about)
         return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:
@@ -99,6 +100,7 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
         web.post("/-/reload", reload),
         web.get("/api/v1/metrics", shown.metrics),
         web.get("/api/v1/history", shown.history),
+        web.get("/api/v1/cost", shown.cost),
         web.get("/api/v1/tap", shown.tap),
     ]
 
@@ -135,6 +137,10 @@ class _Shown:
             without=frozenset(request.query.getall("without", ())),
         )
         return _json(self._instrument.metrics(wanted))
+
+    async def cost(self, _: web.Request) -> web.Response:
+        """Forecast a month by entry."""
+        return _json(await self._instrument.cost_by_entry())
 
     async def history(self, request: web.Request) -> web.Response:
         """Give the points of the last hour, or those `after` a time."""

@@ -6,7 +6,7 @@ estimate of its samples.
 
 Theory of operation: `saw` keeps references and counts, nothing else, so a request
 pays for it once and a sample never. `digest`, called every `LOOK_SECONDS`, opens some
-`ROWS_AT_ONCE` of the kept rows, and one request in `BODY_SECONDS`. Up to that pace
+`ROWS_AT_ONCE` of the kept rows, and one request in `BODY_SECONDS`, any one of those that came. Up to that pace
 the account is complete; past it, it is a sample, and says so. All is bounded. An item of a window
 is counted when it is flushed, and plotted at the time of its window: as its mean where it has one.
 """
@@ -16,16 +16,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from random import Random
 from typing import TYPE_CHECKING
 
+from receiver.azure.billing import FIXED_BYTES, billed_of_series
 from receiver.azure.envelope import series_of
-from receiver.azure.folded_item import FoldedItem, read_item, read_series
+from receiver.azure.folded_item import CLOUD_LABELS, FoldedItem, read_item, read_series
 from receiver.errors import ReceiverError
 from receiver.intake.decode import Message, decode, read_labels
 from receiver.intake.metrics_json import REMEMBERED_BYTES
 from receiver.intake.pipeline import Outcome
 from receiver.outbox.batch import lines_of
 from receiver.outbox.flushed import Flushed
+from receiver.status.census import Census
 from receiver.status.pairs import PICKED_MAX, Pairs, Picked
 
 if TYPE_CHECKING:
@@ -48,11 +51,14 @@ PAIRS_SECONDS = 5.0
 """How often a request is looked at for senders that bring the same series."""
 PAIRS_TURN_SECONDS = 1200.0
 """After this a series whose times are watched, and that has ended, makes room for another."""
+COUNTED_AT_ONCE = 500
+"""Series of it that are opened whole."""
 WATCHED_SECONDS = 15.0
 SERIES_LIMIT = 50_000
 LABELS_BYTES = 32 << 20
 SHORT_BYTES = 4 << 10
 """Of labels that are kept, all together; and of one series where those are used up."""
+MEASURED_SERIES = 50
 PLOTTED_LIMIT = 5_000
 """Series of which the hour is kept: half a kilobyte each."""
 METRICS_LIMIT = 5_000
@@ -172,6 +178,15 @@ class MetricSeen:
             ),
         )
 
+    def billed_bytes(self) -> float:
+        """Estimate what an item of it is billed for, on average over some of its series."""
+        some = list(islice(self.series.values(), MEASURED_SERIES))
+        sizes = [
+            billed_of_series(self.name, each.labels, has_many_values=bool(each.item and each.item.count))
+            for each in some
+        ]  # fmt: skip
+        return sum(sizes) / len(sizes) if sizes else FIXED_BYTES
+
     def lately(self, now: float) -> int:
         """Count the samples seen in the last ten whole minutes and the present one."""
         first = int(now // 60) - 10
@@ -222,11 +237,13 @@ class Sampling:
         pairs: Pairs | None = None,
         wants: Callable[[bytes], bool] = lambda _: True,
         fold_times: Callable[[], Mapping[int, int]] = dict,
+        choose: Callable[[int], int] | None = None,
     ) -> None:
         """Start with nothing seen. `flushed` has the items of folded windows.
 
         `pairs` gets what shows two senders of the same series: of names that `wants` wants, and the
-        latest times of some folded series.
+        latest times of some folded series. `choose` gives a number below the one that it is given;
+        without it by chance.
         """
         self.pairs = pairs or Pairs()
         self._wants = wants
@@ -235,12 +252,15 @@ class Sampling:
         self._picked_at = self._pairs_turned_at = clock()
         self._skip, self._skips = 0, cycle(range(5))
         self._clock = clock
+        self._choose = choose or Random().randrange  # noqa: S311 - no secret
+        self.census = Census()
         self._flushed = flushed or Flushed()
         self._lines: list[bytes] = []
         self._started_at = clock()
         self._waiting: deque[tuple[Rows, int]] = deque()
         self._waiting_rows = 0
         self._body: tuple[bytes, Message] | None = None
+        self._bodies = 0
         self._body_at = 0.0
         self._watched_at = self._tapped_at = -math.inf
         self._pruned_at = clock()
@@ -272,13 +292,10 @@ class Sampling:
             self._skip -= 1
             if self._skip < 0 and len(raw) <= BODY_BYTES:  # by turns, so that each sender is picked
                 self._picked = (raw, message)
-        if self._body is None and outcome.received and len(raw) <= BODY_BYTES:
-            self._body = (raw, message)
-
-    @property
-    def wants_a_body(self) -> bool:
-        """Whether names are to be counted soon, and no request is kept for it."""
-        return self._body is None and self._clock() - self._body_at >= BODY_WATCHED_SECONDS
+        if outcome.received and len(raw) <= BODY_BYTES:
+            self._bodies += 1  # each of them has the same chance to be the one that is opened
+            if not self._choose(self._bodies):
+                self._body = (raw, message)
 
     def watch(self) -> None:
         """Say that somebody looks: names are counted more often for a while."""
@@ -309,6 +326,7 @@ class Sampling:
         if now - self._pruned_at >= 60:
             self._pruned_at = now
             self._prune(now)
+            self.census.forget(now)
 
     def _open(
         self, template: bytes, time_ms: int, value: float, now: float, *, tapping: bool
@@ -387,14 +405,18 @@ class Sampling:
             BODY_WATCHED_SECONDS if watched else BODY_SECONDS
         ):
             return
-        (raw, message), self._body, self._body_at = self._body, None, now
+        (raw, message), self._body, self._body_at, self._bodies = self._body, None, now, 0
         if now - self._turned_at >= GONE_SECONDS / 2 or len(self._names) >= NAMES_LIMIT:
             self._names_before, self._names, self._turned_at = self._names, Counter(), now
         try:
-            names = (each.name for each in islice(decode(raw, message), BODY_SERIES))
-            self._names.update(name for name in names if 0 < len(name) <= REMEMBERED_BYTES)
+            some = list(islice(decode(raw, message), BODY_SERIES))
         except ReceiverError:  # it was refused, and said so
             return
+        names = (series.name for series in some)
+        self._names.update(name for name in names if 0 < len(name) <= REMEMBERED_BYTES)
+        first = self._choose(max(1, len(some) - COUNTED_AT_ONCE + 1))
+        for series in some[first : first + COUNTED_AT_ONCE]:
+            self.census.saw(series, now)
 
     def _look_for_pairs(self, now: float) -> None:
         """Look whether two senders bring the same series."""
@@ -438,11 +460,22 @@ class Sampling:
         return self.rows_seen / total if total else 1.0
 
     @property
-    def bytes_per_item(self) -> float:
-        """How long an item is in JSON, on average; 0 while there was none."""
+    def raw_bytes_per_item(self) -> float:
+        """How long an item of one sample is in JSON, on average; 0 while there was none."""
+        return self._item_bytes / self._items if self._items else 0.0
+
+    @property
+    def folded_bytes_per_item(self) -> float:
+        """How long an item of a window is in JSON, on average; 0 while there was none."""
         flushed = self._flushed.counts
-        items = self._items + flushed.items
-        return (self._item_bytes + flushed.size_bytes) / items if items else 0.0
+        return flushed.size_bytes / flushed.items if flushed.items else 0.0
+
+    def in_metrics_store(self) -> tuple[int, int]:
+        """Count the items' series that are known, and the most dimensions that one has."""
+        columns = set(CLOUD_LABELS)
+        firsts = (next(iter(metric.series.values())) for metric in self.metrics.values() if metric.series)  # fmt: skip
+        dimensions = max((len(series.labels.keys() - columns) for series in firsts), default=0)
+        return len(self._by_series), dimensions
 
     def per_minute(self, metric: MetricSeen) -> float:
         """Estimate a metric's items a minute, over the last ten minutes."""

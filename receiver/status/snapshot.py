@@ -13,7 +13,7 @@ from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.events import Events
 from receiver.fold.folder import FoldCounts
 from receiver.intake.cache import CacheStatistics
-from receiver.intake.guard import Explosion
+from receiver.intake.guard import Distinct, Explosion
 from receiver.intake.replicas import ClusterView, Replicas
 from receiver.ledger import Ledger, read_ledger
 from receiver.outbox.batch import Statistics
@@ -54,6 +54,7 @@ class Snapshot:
     fold: FoldCounts = field(default_factory=FoldCounts)
     explosion: Explosion | None = None
     replicas: tuple[ClusterView, ...] = ()
+    distinct: Distinct = field(default_factory=Distinct)
 
     @property
     def oldest_seconds(self) -> float:
@@ -108,4 +109,5 @@ class Observer:
             fold=self.fold(),
             explosion=self.write_handler.pipeline.explosion(),
             replicas=self.replicas.views() if self.replicas else (),
+            distinct=self.write_handler.pipeline.distinct(),
         )

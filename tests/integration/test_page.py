@@ -3,6 +3,7 @@
 With PAGE_SCREENSHOTS=folder the pictures stay there, to be looked at.
 """
 
+import json
 import math
 import os
 import signal
@@ -97,6 +98,44 @@ async def test_flow_adds_up_and_is_live(tmp_path: Path) -> None:
         assert "nv_cpu_utilization" in await page.wait_for(text)
         await feed(running, 1)
         await page.wait_for(f"{big}[0] == '88'")
+
+
+@in_loop(120)
+async def test_each_entry_has_its_month(tmp_path: Path) -> None:
+    """Counted on the series that come, at the interval of their samples; forty entries fit a narrow window."""
+    names = [f"nv_own_{number}" for number in range(39)]
+    wanted = json.dumps([*names, {"name": "nv_own_energy", "as": "delta"}])
+    async with open_page(tmp_path, wanted, price_per_gb="2", metric_series_max="2") as (page, running, _):  # fmt: skip
+        await page.look(running.url, width=380)
+        start_ms = int(time.time() * 1000) - 600_000
+        labels = [(("instance", "i:1"), ("job", "j"), ("model", f"m{number}")) for number in (1, 2)]
+
+        points = [
+            Point(name, each, start_ms + 15_000 * number, float(number))
+            for number in range(3)
+            for name in [*names, "nv_own_energy"]
+            for each in labels
+        ]
+        assert (await post(running.session, running.url, encode(points))).status == 204
+        await page.wait_for(
+            "document.querySelector('#entries-note')?.textContent.includes('every 15 s')"
+        )
+        assert await page.evaluate("document.querySelectorAll('#entries tr').length") == 12 + 3
+        assert await page.evaluate("document.documentElement.scrollWidth") == 380
+        await page.screenshot(keep(tmp_path, "cost-narrow"))
+        await page.evaluate("document.querySelector('#all-entries').click()")
+        rows = await page.evaluate("[...document.querySelectorAll('#entries tr')].map((row) => [...row.children].map((cell) => cell.textContent))")  # fmt: skip
+        assert len(rows) == 40 + 3
+        by_entry = {row[0]: row[1:3] for row in rows}
+        month = 43_800 * 60 * 2
+        assert by_entry["nv_own_7"] == ["2", f"{month // 15:,}"]
+        assert by_entry["nv_own_energy as delta"] == ["2", f"{month // 60:,}"]
+        assert "The same metrics, folded" in by_entry
+        tiles = "document.querySelector('#tiles').textContent"
+        assert "Most: nv_own_0, 2 of 2" in await page.evaluate(tiles)
+        third = [Point("nv_own_0", (("model", "m3"),), start_ms + 600_000, 1.0)]
+        assert (await post(running.session, running.url, encode(third))).status == 204
+        await page.wait_for(f"{tiles}.includes('new ones of nv_own_0 are dropped')", 40)
 
 
 @in_loop()

@@ -154,9 +154,9 @@ async def test_doctor_reads_rules_and_jobs_as_prometheus_does(
                 await until(scraped, "Triton is scraped", 60)
                 found = await asyncio.to_thread(judged, server.url, target, 9201)
                 asked = argparse.Namespace(source=server.url, prometheus_url="", scrape_seconds=None)  # fmt: skip
-                seen = await asyncio.to_thread(suggest._ask, asked)
-            assert seen.recorded == {"nv_inference_request_success_irate": 1.0}
-            assert seen.scrape_seconds == 1.0, "Triton's job, not the slower one"
+                seen = await asyncio.to_thread(suggest.look, asked)
+            assert seen.intervals.by_rule == {"nv_inference_request_success_irate": 1.0}
+            assert seen.intervals.scrape_seconds == 1.0, "Triton's job, not the slower one"
             marks = {each.what: each.mark for each in found}
             assert marks["remote_write"] is Mark.OK, found
             assert marks.get("window") is mark, found

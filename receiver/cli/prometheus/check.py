@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from receiver.cli.fetch import NoAnswer, is_address
 from receiver.cli.findings import Finding, Mark
 from receiver.cli.prometheus.addresses import WRITE_PATH, Fit, best, fit, masked, right
 from receiver.cli.prometheus.config import PrometheusConfig, read_config
+from receiver.cli.prometheus.live import ask_config
 from receiver.cli.prometheus.promql import Look
 from receiver.cli.prometheus.promtool import check_config
 from receiver.cli.prometheus.shards import is_sharded, judge_shards, keeps_name
@@ -24,14 +26,19 @@ RULES_HINT = "Copy prometheus/rules/triton_irate.yml beside prometheus.yml and n
 def check_prometheus(
     path: str, port: int, entries: Sequence[Entry], promtool: str | None = None
 ) -> list[Finding]:
-    """Look at a configuration and its rules; what cannot be read is a finding too."""
+    """Look at a configuration and its rules; what cannot be read is a finding too.
+
+    `path` is a file, or the address of a Prometheus that runs.
+    """
     try:
-        config = read_config(Path(path))
+        config = ask_config(path) if is_address(path) else read_config(Path(path))
     except Unreadable as error:
         return [Finding("file", Mark.FAIL, str(error), "promtool check config says more.")]
+    except NoAnswer as error:
+        return [Finding("address", Mark.FAIL, str(error), "Give a prometheus.yml, or an address that answers from here.")]  # fmt: skip
     names = [*(each.name for each in entries), *(per for each in entries for per in each.per)]
     return [
-        check_config(path, promtool),
+        *([] if is_address(path) else [check_config(path, promtool)]),
         *_check_files(config),
         *_check_remote_write(config, port, names),
         *judge_shards(_receivers(config, port), entries),

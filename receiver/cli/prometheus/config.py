@@ -44,21 +44,27 @@ class PrometheusConfig:
 def read_config(path: Path) -> PrometheusConfig:
     """Read a configuration. Raises: Unreadable; a file that it names is a problem instead."""
     document = read_mapping(path)
-    if problem := _misshapen(document):
-        raise Unreadable(f"{path}: {problem}")
+    found = from_document(document, str(path))
     defaults = document.get("global") or {}
-    found = PrometheusConfig(document.get("remote_write") or [])
-    _add_jobs(found, document, defaults)
     for file in _files(found, path, document.get("scrape_config_files")):
         with_jobs = _read_part(found, file)
         if not _is_list(with_jobs.get("scrape_configs"), dict):
             found.problems.append(f"{file}: scrape_configs is no list of mappings")
         else:
             _add_jobs(found, with_jobs, defaults)
-    found.has_rule_files = "rule_files" in document
     every = _interval(defaults.get("evaluation_interval"), DEFAULT_SECONDS)
     for file in _files(found, path, document.get("rule_files")):
         _add_rules(found, file, every)
+    return found
+
+
+def from_document(document: Mapping[str, Any], source: str) -> PrometheusConfig:
+    """Take what stands in a configuration itself. Raises: Unreadable."""
+    if problem := _misshapen(document):
+        raise Unreadable(f"{source}: {problem}")
+    found = PrometheusConfig(document.get("remote_write") or [])
+    _add_jobs(found, document, document.get("global") or {})
+    found.has_rule_files = "rule_files" in document
     return found
 
 

@@ -17,19 +17,26 @@ class Unreadable(Exception):
 def read_mapping(path: Path) -> dict[str, Any]:
     """Read a file that holds a mapping. Raises: Unreadable."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe one
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise Unreadable(f"{path}: not UTF-8") from error
+    return parse_mapping(text, str(path))
+
+
+def parse_mapping(text: str, source: str) -> dict[str, Any]:
+    """Read a text that holds a mapping; `source` says where it is from. Raises: Unreadable."""
+    try:
+        document = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe one
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise Unreadable(f"{path}{where}: not YAML") from None
+        raise Unreadable(f"{source}{where}: not YAML") from None
     except Exception:  # noqa: BLE001 - a constructor may raise anything: `!!int ''` an IndexError
-        raise Unreadable(f"{path}: not YAML") from None
+        raise Unreadable(f"{source}: not YAML") from None
     if not isinstance(document, dict):
-        raise Unreadable(f"{path}: holds no configuration")
+        raise Unreadable(f"{source}: holds no configuration")
     return document
 
 

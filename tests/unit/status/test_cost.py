@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from receiver.intake.entries import As, Entry
+from receiver.intake.metrics_json import Allowlist
 from receiver.ledger import Ledger
 from receiver.server.write_handler import WriteCounts
 from receiver.status.cost import HOURS, LINE_BYTES, Price, estimate, overrun
@@ -21,7 +23,7 @@ LINE = 426
 """Bytes of an item in JSON, of which 300 are billed."""
 
 
-def no_paces() -> Mapping[str, float]:
+def no_sizes() -> Mapping[str, float]:
     """Fail where they are asked for without need."""
     raise AssertionError
 
@@ -30,16 +32,16 @@ def test_a_month_below_the_budget_is_no_overrun() -> None:
     """Nor is any month without a budget, nor is an unknown pace; and the metrics are not looked at."""
     month = 10 * 300 * MONTH_SECONDS / 1e9
     for price, pace in ((Price(), 1e6), (Price(budget_gb=month * 1.01), 10.0)):
-        assert overrun(estimate(pace, LINE, price), no_paces, price) is None
-    assert overrun([], no_paces, Price(budget_gb=1)) is None
+        assert overrun(estimate(pace, LINE, price), no_sizes, price) is None
+    assert overrun([], no_sizes, Price(budget_gb=1)) is None
 
 
 def test_a_month_above_the_budget_names_the_dearest_first() -> None:
     """Three of them, each with its GB; the factor of the bill counts."""
     price = Price(per_gb=2.0, factor=1.5, budget_gb=10.0)
-    paces = {"nv_few": 0.5, "nv_most": 6.0, "nv_none": 0.0, "nv_some": 2.0, "nv_more": 3.0}
+    sizes = {"nv_few": 0.5, "nv_most": 6.0, "nv_none": 0.0, "nv_some": 2.0, "nv_more": 3.0}
 
-    found = overrun(estimate(11.5, LINE, price), lambda: paces, price)
+    found = overrun(estimate(11.5, LINE, price), lambda: sizes, price)
 
     assert found is not None
     assert found.month_gb == pytest.approx(11.5 * 300 * 1.5 * MONTH_SECONDS / 1e9)
@@ -52,10 +54,21 @@ def test_a_month_above_the_budget_names_the_dearest_first() -> None:
 def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]:
     """Look at a receiver that made 10 raw and 2 folded items a second for so long."""
     sampling = Sampling(lambda: NOW)
-    metric = sampling.metrics["nv_a"] = MetricSeen("nv_a")
-    for number in range(60):
-        metric.add(SeriesSeen({}), 1.0, 0, NOW - number)
-    made = Monitor(cast("Any", SimpleNamespace(events=None)), sampling, price, tmp_path, Bounds())
+    allowlist = Allowlist(
+        [Entry("nv_a"), Entry("nv_long_*"), Entry("nv_f", As.DELTA), Entry("nv_g", As.AGGREGATE, rename="nv_h")]
+    )  # fmt: skip
+    for name, often in (("nv_a", 60), ("nv_long_b", 30), ("nv_long_c", 30), ("nv_f", 60), ("nv_h", 60)):  # fmt: skip
+        allowlist.wants(b"nv_g" if name == "nv_h" else name.encode())
+        metric = sampling.metrics[name] = MetricSeen(name)
+        series = SeriesSeen({"model": "m" * (300 if "long" in name else 1)})
+        metric.series[1] = series
+        for number in range(often):
+            metric.add(series, 1.0, 0, NOW - number)
+    pipeline = SimpleNamespace(allowlist=allowlist)
+    observer = SimpleNamespace(
+        events=None, clock=lambda: NOW, write_handler=SimpleNamespace(pipeline=pipeline)
+    )
+    made = Monitor(cast("Any", observer), sampling, price, tmp_path, Bounds())
     made.history.add(Point(NOW - seconds, Ledger()))
     ledger = Ledger(rendered=round(10 * seconds), flushed=round(2 * seconds))
     snapshot = SimpleNamespace(
@@ -71,15 +84,29 @@ def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]
 
 
 def test_the_monitor_holds_the_last_hour_against_the_budget(tmp_path: Path) -> None:
-    """Raw metrics by name and the folded entries as one, after a quarter of an hour."""
+    """Entries by their bytes, not by their items, and folded ones one by one, after a quarter of an hour."""
     made, snapshot = monitor(tmp_path, Price(budget_gb=0.1), 1800)
     found = made._overrun(snapshot)
     assert found is not None
-    assert [name for name, _ in found.dearest] == ["nv_a", "all folded entries"]
     items = 10 * (LINE_BYTES - 126) + 2 * 234
-    assert sum(gb for _, gb in found.dearest) == pytest.approx(found.month_gb)
     assert found.month_gb == pytest.approx(items * MONTH_SECONDS / 1e9)
+    # As many items as of nv_a, each of more than twice the bytes.
+    assert [name for name, _ in found.dearest] == ["nv_long_*", "nv_a", "nv_f as delta"]
+    (_, first), (_, second), (_, third) = found.dearest
+    assert first > 2 * second > 2 * 4 * third
+    assert sum(gb for _, gb in found.dearest) < found.month_gb
 
     for price, seconds in ((Price(), 1800), (Price(budget_gb=1e6), 1800), (Price(budget_gb=0.1), 899)):  # fmt: skip
         made, snapshot = monitor(tmp_path, price, seconds)
         assert made._overrun(snapshot) is None
+
+
+def test_the_budget_is_shown_within_it_too(tmp_path: Path) -> None:
+    """With the month, once there is one."""
+    made, snapshot = monitor(tmp_path, Price(budget_gb=1e6), 1800)
+    view = cast("Any", SimpleNamespace(snapshot=snapshot))
+    budget = made.budget(view)
+    assert (budget.budget_gb, budget.overrun) == (1e6, None)
+    assert budget.month_gb
+    made, snapshot = monitor(tmp_path, Price(), 30)
+    assert made.budget(cast("Any", SimpleNamespace(snapshot=snapshot))).month_gb is None

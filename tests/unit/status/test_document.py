@@ -17,6 +17,7 @@ from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts
 from receiver.status import document as api
 from receiver.status.about import About
+from receiver.status.cost import Budget
 from receiver.status.diagnosis import Diagnosis, Finding
 from receiver.status.history import Flow
 from receiver.status.monitor import View
@@ -71,6 +72,7 @@ def document(found: Snapshot, flow: Ledger = LEDGER) -> Any:
         View(found, Flow(60.0, flow), Diagnosis((Finding(Verdict.OK, "fine"),))),
         [],
         [],
+        Budget(0.0, None, None),
         About("h", "", ""),
     )
 

@@ -73,7 +73,7 @@ def test_values_series_and_times() -> None:
     [first, second] = seen["nv_a"].series.values()
     assert (first.labels["model"], first.value, first.time_ms) == ("x", 2.0, int(T0 + 15) * 1000)
     assert (second.labels["model"], second.value) == ("y", 5.0)
-    assert flow.observation.bytes_per_item > 200
+    assert flow.observation.raw_bytes_per_item > 200
 
 
 def test_minutes_have_a_span_with_gaps() -> None:
@@ -255,7 +255,7 @@ def test_items_of_windows_are_plotted_at_their_time() -> None:
     assert second.labels == {"model": "b", "cloud_RoleName": "triton", "cloud_RoleInstance": "h:8002"}  # fmt: skip
     assert windows.observation.metrics["n"].span() == (7, 7)
     assert seen.lately(windows.clock.now) == 3
-    assert windows.observation.bytes_per_item > 200
+    assert windows.observation.folded_bytes_per_item > 200
 
 
 def test_a_flush_is_opened_some_items_at_once() -> None:

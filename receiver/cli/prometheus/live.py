@@ -1,0 +1,36 @@
+"""The configuration of a Prometheus that runs, as its API shows it.
+
+In: its address. Out: a `PrometheusConfig`, as of a file; jobs and intervals are those of its
+targets, which files of scrape configurations and relabelling have part in.
+"""
+
+from receiver.cli.fetch import NoAnswer, get_json
+from receiver.cli.prometheus.addresses import masked
+from receiver.cli.prometheus.config import DEFAULT_SECONDS, Job, PrometheusConfig, from_document
+from receiver.cli.prometheus.intervals import of_live
+from receiver.cli.prometheus.promql import looks
+from receiver.cli.prometheus.yaml_file import Unreadable, parse_mapping
+from receiver.cli.upstream import ask_prometheus
+
+
+def ask_config(address: str) -> PrometheusConfig:
+    """Ask for configuration, targets and rules. Raises: NoAnswer."""
+    url = address.rstrip("/")
+    text = get_json(f"{url}/api/v1/status/config", "data")["data"]
+    try:
+        config = from_document(parse_mapping(str(text["yaml"]), masked(url)), masked(url))
+    except (Unreadable, KeyError, TypeError) as error:
+        raise NoAnswer(f"{masked(url)} answers, but shows no configuration: {error}") from error
+    found = ask_prometheus(url)
+    if found.error:
+        raise NoAnswer(found.error)
+    intervals = of_live(found, masked(url))
+    known = {job.name: job for job in config.jobs}
+    for name, every in intervals.by_job.items():
+        is_triton = known[name].is_triton if name in known else "triton" in name.lower()
+        known[name] = Job(name, every, is_triton)
+    config.jobs = list(known.values())
+    for rule in found.rules:
+        config.recorded.setdefault(rule.name, []).extend(looks(rule.query))
+        config.evaluation_seconds[rule.name] = rule.seconds or DEFAULT_SECONDS
+    return config
