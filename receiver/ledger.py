@@ -5,7 +5,7 @@ two is what went on between. Pure. The fields below are the only list of the wor
 page, the metrics, the history and /api/v1/status follow from it.
 
 Samples: received = unselected + dropped + folded + rendered.
-Items:   rendered + flushed = accepted + rejected + expired + pending.
+Items:   rendered + flushed + imported = accepted + rejected + expired + exported + pending.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,8 @@ class Ledger:
     """Counts by word; `dropped` and `rejected` by reason.
 
     `rendered` are samples that became an item each, `folded` those that went into a window,
-    `flushed` the items that windows became, `pending` the items that wait.
+    `flushed` the items that windows became, `pending` the items that wait. `imported` are items
+    that `outbox import` brought from another outbox, `exported` those that were taken to one.
     """
 
     received: int = 0
@@ -29,9 +30,11 @@ class Ledger:
     folded: int = 0
     rendered: int = 0
     flushed: int = 0
+    imported: int = 0
     accepted: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     expired: int = 0
+    exported: int = 0
     pending: int = 0
 
     @property
@@ -43,8 +46,9 @@ class Ledger:
     def adds_up(self) -> bool:
         """Whether each sample and each item has exactly one end; false means a defect."""
         samples = self.unselected + sum(self.dropped.values()) + self.committed
-        items = self.accepted + sum(self.rejected.values()) + self.expired + self.pending
-        return self.received == samples and self.rendered + self.flushed == items
+        ends = self.accepted + sum(self.rejected.values()) + self.expired + self.exported
+        items = self.rendered + self.flushed + self.imported
+        return self.received == samples and items == ends + self.pending
 
     def __sub__(self, before: "Ledger") -> "Ledger":
         """Count what went on since `before`; `pending` is what more waits, below 0 where less does."""

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from receiver.config.settings import Origin, Settings, load_allowlist, place
 from receiver.daemon_threads import DaemonThreads
 from receiver.delivery.sender import Delivery
 from receiver.delivery.setup import open_delivery
-from receiver.errors import ReceiverError
+from receiver.errors import NotCommitted, ReceiverError
 from receiver.events import Events, Kind
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
@@ -56,6 +56,13 @@ OPENING_SECONDS = 1.0
 """How long a start waits for the outbox to open before it listens without."""
 PROGRESS_SECONDS = 10.0
 DEFECT = "A defect of the receiver: please report it. It ends, and loses nothing: start it again."
+
+LEFT = (
+    "The next start with this directory delivers them; where there will be none, "
+    "appinsights-receiver outbox export carries them to another machine."
+)
+LEFT_SECONDS = 2.0
+"""How long a stop waits for the disk to say what is left."""
 
 SUSPICIONS_LOGGED = 10
 REPLICA_CHANGED = Kind("replicas", "replica leads", 0.0)
@@ -176,7 +183,8 @@ async def running(
         finally:
             for task in (opening, looking, watching):
                 task.cancel()
-            await _stop(server, delivery, sending, settings.shutdown_seconds)
+            await _stop(server, delivery, sending, committer, settings)
+            await _say_what_is_left(committer, folder, settings, clock)
             monitor.keep()
 
 
@@ -257,21 +265,57 @@ def warn_of_suspicions(allowlist: Allowlist) -> None:
 
 
 async def _stop(
-    server: Server, delivery: Delivery, sending: "asyncio.Task[None]", seconds: float
+    server: Server,
+    delivery: Delivery,
+    sending: "asyncio.Task[None]",
+    committer: Committer,
+    settings: Settings,
 ) -> None:
-    """Stop from the top down, within `seconds`; what is not delivered by then stays in the outbox.
+    """Stop from the top down; what is not delivered in time stays in the outbox.
 
-    Until all is done newcomers are answered: the server is closed after this.
+    Requests in flight are finished first, for at most `shutdown_seconds`. What waits is sent for
+    at most `drain_seconds` from now on, and batches under way have `shutdown_seconds` more. Until
+    all is done newcomers are answered 503: the server is closed after this.
     """
     loop_time = asyncio.get_running_loop().time
-    deadline = loop_time() + seconds
-    delivery.stop()
-    await server.drain(seconds)
+    drain_until = loop_time() + settings.drain_seconds
+    deadline = drain_until + settings.shutdown_seconds
+    if not settings.drain_seconds:
+        delivery.stop()
+    await server.drain(settings.shutdown_seconds)
+    if settings.drain_fold:
+        with suppress(NotCommitted, TimeoutError):  # the windows stay open, on disk
+            async with asyncio.timeout(settings.shutdown_seconds):
+                await committer.ask(lambda outbox: outbox.flush(is_last=True))
+    delivery.finish(max(0.0, drain_until - loop_time()))
     await asyncio.wait({sending}, timeout=max(0.0, deadline - loop_time()))
     if not sending.done():
         log.info("stopped while batches were under way", hint="They stay in the outbox.")
         sending.cancel()
         await asyncio.wait({sending})
+
+
+async def _say_what_is_left(
+    committer: Committer, folder: Folder, settings: Settings, clock: Callable[[], float]
+) -> None:
+    """Say in the log what a stop leaves in the outbox; a disk that does not answer says nothing."""
+    outbox = str(settings.outbox_dir)
+    with suppress(NotCommitted, TimeoutError):
+        async with asyncio.timeout(LEFT_SECONDS):
+            left = await committer.ask(lambda store: store.statistics())
+            if left.items:
+                log.warning(
+                    "items are left in the outbox",
+                    items=left.items,
+                    batches=left.batches,
+                    size_bytes=left.size_bytes,
+                    oldest_seconds=round(clock() - left.oldest_ms / 1000),
+                    windows_open=folder.open_windows,
+                    outbox=outbox,
+                    hint=LEFT,
+                )
+            else:
+                log.info("the outbox is empty", windows_open=folder.open_windows, outbox=outbox)
 
 
 async def serve(

@@ -14,6 +14,7 @@ from receiver.azure.connection_string import Connection
 from receiver.cli.entry_text import describe
 from receiver.cli.findings import Finding, Mark
 from receiver.config.contradictions import contradictions
+from receiver.config.disk_life import goes_with_the_pod, mounts
 from receiver.config.file_modes import file_warnings
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
 from receiver.delivery.proxy import proxy_of
@@ -134,6 +135,10 @@ def _outbox(directory: Path, found: Preflight) -> None:
         found.well(
             "outbox", str(directory) if place == directory else f"{directory}, made at the start"
         )
+        if goes_with_the_pod(place.resolve(), mounts()):
+            detail = f"{directory} is in an emptyDir: what waits there when the pod goes is lost"
+            fix = "Mount a PersistentVolumeClaim there, or set RECEIVER_DRAIN_FOLD=yes and a RECEIVER_DRAIN_TIMEOUT that fits the pod's grace period (docs/kubernetes.md)."
+            found.warn("outbox", detail, fix)
         return
     fix = "Make it writable, or name another with RECEIVER_OUTBOX_DIR."
     found.fail("outbox", f"the outbox directory {directory} cannot be written: {why}", fix, 1)

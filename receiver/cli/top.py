@@ -127,14 +127,18 @@ def _flow(status: dict[str, Any]) -> Iterator[Row]:
         ("- folded", "folded", ""),
         ("= rendered", "rendered", ""),
         ("+ flushed", "flushed", "items of folded windows"),
+        ("+ imported", "imported", "items of another outbox"),
         ("= committed", "committed", ""),
         ("- rejected", "rejected", ""),
         ("- expired", "expired", ""),
+        ("- exported", "exported", "items to another outbox"),
         ("- waiting", "waiting", waits),
         ("= accepted", "accepted", ""),
     ):
         count = flow.get(key)
         if count is None or (key in {"folded", "flushed", "rendered"} and not flow.get("folded")):
+            continue
+        if key in {"imported", "exported"} and not count:
             continue
         by_reason = count if isinstance(count, dict) else {}
         total = sum(by_reason.values()) if isinstance(count, dict) else count

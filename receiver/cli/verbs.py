@@ -314,6 +314,27 @@ VERBS = (
         example="Example: appinsights-receiver dead-letters --json | jq .message",
     ),
     Verb(
+        "outbox",
+        "show an outbox, or carry it to another machine",
+        "Look into an outbox, or move what waits in it: batches, the state of the fold, and the requests\n"
+        "of the last ten minutes. For export and import the receivers of both outboxes are stopped:\n\n"
+        "  show      what waits in the outbox, or in FILE: items, age, destinations; a receiver may run\n"
+        "  export    move all that waits into FILE; the outbox is empty then, and its ledger says exported\n"
+        "  import    add what FILE holds to the outbox, once; the next start delivers it with its own key\n\n"
+        "A process that dies amid an export or an import has moved all or nothing: run it again.",
+        "receiver.cli.outbox",
+        (
+            Flag("--copy", "with export: leave everything where it is too; both outboxes would deliver it"),
+            _JSON,
+        ),
+        (
+            Operand("ACTION", "show, export or import", choices=("show", "export", "import")),
+            Operand("FILE", "the file that is written or read", ""),
+        ),
+        settings=("outbox_dir",),
+        example="Example: appinsights-receiver outbox export /mnt/outbox.export --outbox-dir /var/lib/receiver",
+    ),
+    Verb(
         "completion",
         "print a completion script for a shell",
         "Print what makes a shell complete verbs and flags.",

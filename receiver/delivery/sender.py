@@ -89,6 +89,7 @@ class Delivery:
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
         self._stopping = False
+        self._finish_at: float | None = None
         self.counts = DeliveryCounts()
         self.last_rejection = ""
 
@@ -103,7 +104,7 @@ class Delivery:
         return self._picker.stubborn
 
     async def run(self) -> None:
-        """Send until `stop` is called; then return when what is under way has its outcome."""
+        """Send until `finish` or `stop` ends it; then return when what is under way has its outcome."""
         async with asyncio.TaskGroup() as tasks:
             while batches := await self._next_batches():
                 for batch in batches:
@@ -120,6 +121,12 @@ class Delivery:
             and not self.gate.wait_seconds(self._loop.time())
             and self._picker.under_way <= self.gate.at_once(self._senders)
         )
+
+    def finish(self, within_seconds: float) -> None:
+        """Send what waits for at most so long, and end as soon as nothing more can go in that time."""
+        self._finish_at = self._loop.time() + within_seconds
+        self._loop.call_later(within_seconds, self.stop)
+        self._changed.set()
 
     def stop(self) -> None:
         """Begin no further batch."""
@@ -143,12 +150,20 @@ class Delivery:
                 continue  # the way has closed meanwhile
             now = self._loop.time()
             wait = self.gate.wait_seconds(now) or self._picker.wait_seconds(now)
+            if self._is_finished(now, wait):
+                break
             try:
                 async with asyncio.timeout(wait or None):
                     await self._changed.wait()
             except TimeoutError:
                 pass  # the wait is over
         return []
+
+    def _is_finished(self, now: float, wait: float) -> bool:
+        """Say whether the end is near and nothing can go before it: no batch waits, or all wait longer."""
+        if self._finish_at is None or self._picker.under_way:
+            return False
+        return not wait or now + wait > self._finish_at
 
     def _room(self) -> int:
         """Say how many more batches may go now."""

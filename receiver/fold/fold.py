@@ -83,6 +83,10 @@ class Fold:
         closed = [*self.windows.close(now_ms), *self.windows.close_oldest(OLDER_MAX // 2)]
         return self._render(closed)
 
+    def close_all(self, now_ms: int) -> Items:
+        """Make items of all windows, those that are not over too."""
+        return self._render(list(self.windows.close(now_ms, of=lambda _: True)))
+
     def encode(self) -> bytes:
         """Write the state down."""
         return checkpoint.encode(self.entries, self.upto, self.windows)
@@ -138,14 +142,14 @@ class Fold:
             watched = dict(zip(self.plan.targets, mine.targets.first_ms, strict=True))
             for number, target in enumerate(new.plan.targets):
                 state.targets.first_ms[number] = watched.get(target, NEVER)
-        heirs = self._heirs(new)
+        heirs = self.heirs(new)
         closed = self.windows.close(now_ms, of=lambda output: output not in heirs)
         items = self._render(list(closed))
-        self._hand_over(new, heirs)
+        self.hand_over(new, heirs)
         new.windows.counts = self.windows.counts
         return new, items
 
-    def _heirs(self, new: "Fold") -> dict[int, int]:
+    def heirs(self, new: "Fold") -> dict[int, int]:
         """Find the outputs of the new fold that go on with one of this: the same item of the same entry."""
         theirs = {}
         for output in range(len(new.plan.state.outputs)):
@@ -157,7 +161,7 @@ class Fold:
         """Tell an output from all others: what its items are called, and the entry that makes them."""
         return self.plan.item(output), self.plan.entries[self.plan.state.outputs.entry[output]]
 
-    def _hand_over(self, new: "Fold", heirs: Mapping[int, int]) -> None:
+    def hand_over(self, new: "Fold", heirs: Mapping[int, int]) -> None:
         """Give the windows to those who go on, and to all the end of what has its item already."""
         mine, theirs = self.plan.state, new.plan.state
         until: dict[bytes, int] = {}
@@ -165,7 +169,8 @@ class Fold:
             item = self.plan.item(output)
             until[item] = max(until.get(item, NEVER), mine.outputs.until_ms[output])
         for output in range(len(theirs.outputs)):
-            theirs.outputs.until_ms[output] = until.get(new.plan.item(output), NEVER)
+            ends = until.get(new.plan.item(output), NEVER)
+            theirs.outputs.until_ms[output] = max(theirs.outputs.until_ms[output], ends)
         columns = ("start_ms", "total", "count", "least", "most", "touched_ms", "left_total", "left_count", "said", "said_ms")  # fmt: skip
         for output, heir in heirs.items():
             for name in columns:

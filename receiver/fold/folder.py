@@ -83,6 +83,11 @@ class Folder:
         return {number: time_ms for number in numbers if (time_ms := times[number]) > 0}
 
     @property
+    def has_state(self) -> bool:
+        """Whether the disk has a checkpoint that can be used."""
+        return self._has_state
+
+    @property
     def must_flush(self) -> bool:
         """Whether the checkpoint on disk is not of the list that is wanted."""
         return not self._has_state or self.fold.allowlist is not self._wanted
@@ -146,22 +151,40 @@ class Folder:
         """Fold records that are on disk."""
         self.fold.take(records, now_ms)
 
+    @property
+    def open_windows(self) -> int:
+        """Count the windows that have no item yet."""
+        return self._fold.windows.open_count if self._fold else 0
+
     def flush(
-        self, now_ms: int, series: Callable[[], Iterable[SeriesRow]], *, is_long: bool
+        self,
+        now_ms: int,
+        series: Callable[[], Iterable[SeriesRow]],
+        *,
+        is_long: bool,
+        is_last: bool = False,
     ) -> Flush | None:
-        """Make items of what is over; where the list has changed, of what ends with the old one."""
+        """Make items of what is over; where the list has changed, of what ends with the old one.
+
+        `is_last`: of all windows that are open. What comes for one of them later counts in the
+        next, so that the sums stay what they are, should this receiver go on all the same.
+        """
         if abs(now_ms - self._forgot_at_ms) > FORGET_EVERY_MS:
             self._forgot_at_ms = now_ms
             self.fold.windows.forget(now_ms)
             if 4 * len(self.fold.dead()) >= len(self.registry) > 0:  # worth to build all anew
-                return self._change(now_ms, list(series()))
+                return self._change(now_ms, list(series()), is_last=is_last)
         if self.must_flush:
-            return self._change(now_ms, list(series()))
+            return self._change(now_ms, list(series()), is_last=is_last)
+        if is_last:
+            return self._flush(self.fold.close_all(now_ms))
         if not is_long and not self.fold.is_due(now_ms):
             return None
         return self._flush(self.fold.close(now_ms))
 
-    def _change(self, now_ms: int, rows: Sequence[SeriesRow]) -> Flush | None:
+    def _change(
+        self, now_ms: int, rows: Sequence[SeriesRow], *, is_last: bool = False
+    ) -> Flush | None:
         dead = self.fold.dead() | self._unused
         self._unused = set()
         wanted = self._wanted
@@ -170,7 +193,8 @@ class Folder:
         if not rows and not self._has_state and not any(e.is_folded for e in wanted.entries):
             return None  # nothing was ever folded, and nothing will be
         self._fold, ended = self.fold.changed_to(wanted, stay, now_ms)
-        return self._flush(ended + self.fold.close(now_ms))
+        close = self.fold.close_all if is_last else self.fold.close
+        return self._flush(ended + close(now_ms))
 
     def _flush(self, items: Items) -> Flush:
         flushed = len(items.lines)

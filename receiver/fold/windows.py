@@ -338,6 +338,12 @@ class Windows:
                 if closed := self._say(output, window):
                     yield closed
 
+    @property
+    def open_count(self) -> int:
+        """Count the windows that are open."""
+        newest = self.state.outputs.start_ms
+        return len(newest) - newest.count(NEVER) + self.older_count
+
     def _open(self) -> Iterator[int]:
         start_ms = self.state.outputs.start_ms
         return (output for output in range(len(start_ms)) if start_ms[output] != NEVER or output in self.older)  # fmt: skip

@@ -80,9 +80,16 @@ class FoldLog:
         self._folding.take(records, now_ms)
         self.size_bytes += len(records)
 
-    def flush(self, database: sqlite3.Connection, now_ms: int) -> Flush | None:
-        """Make items of what is over, if anything is. Memory is then ahead of the disk."""
-        return self._folding.flush(now_ms, lambda: _series(database), is_long=self.is_long)
+    def flush(
+        self, database: sqlite3.Connection, now_ms: int, *, is_last: bool = False
+    ) -> Flush | None:
+        """Make items of what is over, if anything is; `is_last`: of what is open too.
+
+        Memory is then ahead of the disk.
+        """
+        return self._folding.flush(
+            now_ms, lambda: _series(database), is_long=self.is_long, is_last=is_last
+        )
 
     @staticmethod
     def write_flush(database: sqlite3.Connection, flush: Flush) -> None:

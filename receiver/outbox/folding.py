@@ -53,9 +53,17 @@ class Folding(Protocol):
         """Fold records that are on disk."""
 
     def flush(
-        self, now_ms: int, series: Callable[[], Iterable[SeriesRow]], *, is_long: bool
+        self,
+        now_ms: int,
+        series: Callable[[], Iterable[SeriesRow]],
+        *,
+        is_long: bool,
+        is_last: bool = False,
     ) -> Flush | None:
-        """Make items of what is over, if anything is; `is_long` wants a checkpoint anyway."""
+        """Make items of what is over, if anything is; `is_long` wants a checkpoint anyway.
+
+        `is_last`: of the windows that are still open too.
+        """
 
     def flushed(self) -> None:
         """Take note that the last flush is on disk."""

@@ -222,16 +222,17 @@ class Outbox:
         if self._fold.must_flush:
             self.flush()
 
-    def flush(self) -> bool:
+    def flush(self, *, is_last: bool = False) -> bool:
         """Make items of windows that are over, in one transaction; says whether there were any.
 
-        A full outbox has its windows wait, as it has requests wait.
+        `is_last`: of those that are open too. A full outbox has its windows wait, as it has
+        requests wait.
         """
         if not self._fold or self._why_full():
             return False
         database = self._database
         self._fold.read(database, self._now_ms())
-        flush = self._fold.flush(database, self._now_ms())
+        flush = self._fold.flush(database, self._now_ms(), is_last=is_last)
         if flush is None:
             return False
         try:

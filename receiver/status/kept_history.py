@@ -5,8 +5,10 @@ end, read at the start. Losing it loses plots and nothing else: no failure here 
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -34,7 +36,7 @@ def read(history: History, directory: Path, now: float, received: int) -> None:
     """Take the points of the last hour that this ledger can have come from; requests count anew."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         points = [
-            Point(float(at), Ledger(**{word: ledger[word] for word in WORDS}), size, oldest)
+            Point(float(at), _ledger(ledger), size, oldest)
             for at, ledger, size, oldest in orjson.loads((directory / FILE_NAME).read_bytes())
         ]
         history.begin_with(
@@ -42,3 +44,8 @@ def read(history: History, directory: Path, now: float, received: int) -> None:
             for point in points
             if now - 3600 <= point.at <= now and point.ledger.received <= received
         )
+
+
+def _ledger(document: Mapping[str, Any]) -> Ledger:
+    """Read a ledger; one that an older receiver wrote lacks words."""
+    return Ledger(**{word: document[word] for word in WORDS if word in document})

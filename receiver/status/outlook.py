@@ -53,8 +53,8 @@ def loss(snapshot: Snapshot, flow: Flow) -> str:
 
 def pace(snapshot: Snapshot, flow: Flow, bounds: Bounds) -> tuple[str, str]:
     """Say what comes in and goes out, and, as a hint, what holds delivery back."""
-    came = flow.ledger.rendered + flow.ledger.flushed
-    went = came - flow.ledger.pending
+    came = flow.ledger.rendered + flow.ledger.flushed + flow.ledger.imported
+    went = came - flow.ledger.pending - flow.ledger.exported
     grows = flow.a_minute(flow.ledger.pending)
     text = f"{flow.a_minute(came):.0f} items a minute in, {flow.a_minute(went):.0f} out"
     if grows >= 1:

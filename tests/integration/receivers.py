@@ -68,9 +68,9 @@ async def read_status(session: aiohttp.ClientSession, url: str) -> dict[str, Any
     assert response.status == 200, found
     dropped, rejected = sum(found["dropped"].values()), sum(found["rejected"].values())
     samples = found["unselected"] + dropped + found["folded"] + found["rendered"]
-    items = found["accepted"] + rejected + found["expired"] + found["pending"]
+    items = found["accepted"] + rejected + found["expired"] + found["exported"] + found["pending"]
     assert found["received"] == samples, found
-    assert found["rendered"] + found["flushed"] == items, found
+    assert found["rendered"] + found["flushed"] + found["imported"] == items, found
     assert found["adds_up"], found
     return found
 
@@ -85,6 +85,7 @@ async def receiving(folder: Path, connection_string: str, **flags: str) -> Async
         "outbox_dir": str(folder / "outbox"),
         "retry_max_seconds": RETRY_MAX,
         "shutdown_seconds": "5",
+        "drain_seconds": "0",  # a stop with a script that refuses waits for nothing
         **MANY_SERIES,
     }
     settings, _ = resolve(given | flags, {})

@@ -1,4 +1,4 @@
-"""SIGTERM: newcomers are sent away, what is in flight is finished, the rest stays on disk."""
+"""SIGTERM: newcomers are sent away, what is in flight is finished, what waits is sent or stays on disk."""
 
 import asyncio
 import signal
@@ -40,7 +40,7 @@ async def test_a_stop_finishes_what_is_in_flight_and_keeps_the_rest(tmp_path: Pa
             server, {"kind": "delay", "delay_seconds": 5}
         )  # time for all below, on a busy machine
         sent = points(0, 200)
-        flags = ("--senders", "1", "--shutdown-timeout", "20")
+        flags = ("--senders", "1", "--shutdown-timeout", "20", "--drain-timeout", "0")
         async with ReceiverProcess(tmp_path, server.connection_string, *flags) as receiver:
             assert (await post(session, receiver.url, encode(sent[:100]))).status == 204
             await under_way(server, 100)
@@ -61,6 +61,77 @@ async def test_a_stop_finishes_what_is_in_flight_and_keeps_the_rest(tmp_path: Pa
             await under_way(server, 200)
             assert sorted(delivered(server.sandbox)) == sorted(sent), "each once"
             await until(lambda: _pending_is(session, receiver, 0), "the end of it")
+
+
+@in_loop()
+async def test_a_stop_sends_what_waits(tmp_path: Path) -> None:
+    """One batch is under way when the signal comes, the others wait: all have gone before the end."""
+    async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
+        script(server, {"kind": "delay", "delay_seconds": 3})
+        sent = points(0, 500)
+        flags = ("--senders", "1", "--drain-timeout", "60")
+        async with ReceiverProcess(tmp_path, server.connection_string, *flags) as receiver:
+            assert (await post(session, receiver.url, encode(sent[:100]))).status == 204
+            await under_way(server, 100)
+            for first in range(100, 500, 100):
+                body = encode(sent[first : first + 100])
+                assert (await post(session, receiver.url, body)).status == 204
+            receiver.signal(signal.SIGTERM)
+            await receiver.event("receiver stops")
+            assert (await post(session, receiver.url, encode(points(1000, 10)))).status == 503
+            assert await receiver.ended() == 0
+            assert sorted(delivered(server.sandbox)) == sorted(sent), "each once"
+            left = await receiver.event("the outbox is empty")
+            assert left["outbox"] == str(receiver.outbox)
+
+
+@in_loop()
+async def test_a_stop_says_what_it_leaves(tmp_path: Path) -> None:
+    """How much, how old, and where: what a person needs who takes the machine away."""
+    async with serve(Sandbox()) as server, aiohttp.ClientSession() as session:
+        script(server, {"kind": "status", "status": 403, "times": None})
+        flags = ("--drain-timeout", "60", "--retry-max", "120")
+        async with ReceiverProcess(tmp_path, server.connection_string, *flags) as receiver:
+            assert (await post(session, receiver.url, encode(points(0, 100)))).status == 204
+            await until(lambda: _is_blocked(session, receiver), "a second refusal", 30)
+            receiver.signal(signal.SIGTERM)
+            begun_at = time.monotonic()
+            assert await receiver.ended() == 0
+            assert time.monotonic() - begun_at < 15.0, "the time to drain is 60 s"
+            left = await receiver.event("items are left in the outbox")
+            assert (left["items"], left["batches"]) == (100, 1)
+            assert left["outbox"] == str(receiver.outbox)
+            assert "outbox export" in left["hint"]
+
+
+async def _is_blocked(session: aiohttp.ClientSession, receiver: ReceiverProcess) -> bool:
+    status = await read_status(session, receiver.url)
+    return bool(status["delivery"]["wait_seconds"] > 10)
+
+
+@in_loop()
+async def test_a_stop_for_good_flushes_windows_that_are_open(tmp_path: Path) -> None:
+    """RECEIVER_DRAIN_FOLD: the last minute of a pod's counters is delivered with it, not left behind."""
+    (tmp_path / "metrics.json").write_text('{"customMetrics": [{"name": "nv_*", "as": "delta"}]}')
+    now_ms = int(time.time() * 1000)
+    async with (
+        serve(Sandbox()) as server,
+        aiohttp.ClientSession() as session,
+        ReceiverProcess(tmp_path, server.connection_string, "--drain-fold", "yes") as receiver,
+    ):
+        for number, value in enumerate((5.0, 12.0)):
+            sample = Point("nv_c", (("job", "t"),), now_ms - 20_000 + number * 10_000, value)
+            assert (await post(session, receiver.url, encode([sample]))).status == 204
+        receiver.signal(signal.SIGTERM)
+        assert await receiver.ended() == 0
+        assert sum(point.value for point in delivered(server.sandbox)) == 7.0
+        assert (await receiver.event("the outbox is empty"))["windows_open"] == 0
+        sample = Point("nv_c", (("job", "t"),), now_ms, 15.0)
+        await receiver.start()
+        assert (await post(session, receiver.url, encode([sample]))).status == 204
+        receiver.signal(signal.SIGTERM)
+        assert await receiver.ended() == 0
+        assert sum(point.value for point in delivered(server.sandbox)) == 10.0, "it goes on"
 
 
 async def _pending_is(

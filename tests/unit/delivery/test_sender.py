@@ -440,3 +440,92 @@ def test_a_redirect_that_leads_to_a_refusal_is_given_up(said: Said, forgets: boo
         assert bool(bench.forgotten) is forgets
 
     run(main())
+
+
+async def finished(bench: Bench, within_seconds: float) -> float:
+    """Ask delivery to finish; says how long it took."""
+    running = asyncio.create_task(bench.delivery.run())
+    await asyncio.sleep(0)
+    began_at = bench.now
+    bench.delivery.finish(within_seconds)
+    await running
+    return bench.now - began_at
+
+
+def test_the_end_sends_what_waits_and_comes_as_soon_as_nothing_does() -> None:
+    """Batch after batch, not only those that were under way."""
+
+    async def main() -> None:
+        bench = Bench(accepted, senders=1)
+        for number in range(20):
+            bench.add(line(number))
+        assert await finished(bench, 60) == pytest.approx(20 * 0.05)
+        assert bench.outbox.batches == {}
+        assert await finished(Bench(accepted), 60) == 0
+
+    run(main())
+
+
+def test_the_end_has_a_bound() -> None:
+    """No batch begins after it; one that is under way has its outcome written down."""
+
+    async def main() -> None:
+        bench = Bench(accepted, senders=1, seconds=1.0)
+        for number in range(20):
+            bench.add(line(number))
+        assert await finished(bench, 4.5) == pytest.approx(5.0)
+        assert bench.outbox.totals["accepted"] == 5
+        assert len(bench.outbox.batches) == 15
+
+    run(main())
+
+
+def test_the_end_does_not_wait_for_a_way_that_is_closed_for_longer() -> None:
+    """Blocked, throttled, no answer: a stop has better things to do than to wait."""
+
+    async def main() -> None:
+        for refusal in (
+            Answer(403, {}, b"forbidden"),
+            Answer(503, {"Retry-After": "3600"}, b""),
+            Unreachable("no answer in time", "Is it slow?"),
+        ):
+            bench = Bench(lambda _, said=refusal: said)  # type: ignore[misc]
+            bench.add(line(1))
+            bench.add(line(2))
+            while bench.gate.wait_seconds(bench.loop.time()) < 10:
+                await bench.run(1, step_seconds=1)
+                bench.delivery._stopping = False
+            assert await finished(bench, 4) < 0.2
+            assert len(bench.outbox.batches) == 2
+
+    run(main())
+
+
+def test_the_end_waits_for_a_fault_that_passes_before_it() -> None:
+    """One 503 at that moment: a second later the service takes all."""
+
+    async def main() -> None:
+        answers = iter([Answer(503, {}, b"")])
+        bench = Bench(lambda lines: next(answers, None) or accepted(lines))
+        bench.add(line(1))
+        assert await finished(bench, 5) < 2
+        assert bench.outbox.batches == {}
+
+    run(main())
+
+
+def test_the_end_leaves_a_batch_that_is_set_back() -> None:
+    """It is refused while all others are accepted: they go, and nobody waits for it."""
+
+    async def main() -> None:
+        refusal = Answer(413, {}, PAGE)
+        bench = Bench(lambda lines: refusal if POISON in lines else accepted(lines))
+        bench.add(POISON)
+        await bench.run(600, lambda: bench.add(line(1)), 30)
+        bench.delivery._stopping = False
+        for number in range(5):
+            bench.add(line(number))
+        assert await finished(bench, 4) < 4
+        assert [batch.items for batch in bench.outbox.batches.values()] == [1]
+
+    run(main())

@@ -26,7 +26,9 @@ from receiver.status.metrics import METRICS, SelfMetric, to_text
 from receiver.status.snapshot import Snapshot
 
 NOW = 1_800_000_000.0
-LEDGER = Ledger(100, 40, {"nan": 3, "stale": 2}, 5, 50, 5, 30, {"other": 1, "too_long": 4}, 5, 15)
+LEDGER = Ledger(
+    100, 40, {"nan": 3, "stale": 2}, 5, 50, 5, 0, 30, {"other": 1, "too_long": 4}, 5, 0, 15
+)
 SNAPSHOT = Snapshot(
     ledger=LEDGER,
     outbox=Statistics(15, 2, 1234, 9999, round(NOW * 1000) - 90_500, 1),

@@ -3,7 +3,8 @@
 Triton drains while its metrics page is read again and again; Prometheus is given
 what was read last, through this program as its proxy; Prometheus flushes to
 the receiver; the receiver delivers, or keeps in its outbox. Each step has its share
-of STOP_GRACE_SECONDS, which is docker's 10 s unless both are set otherwise.
+of STOP_GRACE_SECONDS, which is docker's 10 s unless both are set otherwise: of what is
+above that a quarter is the receiver's, to deliver what waits, and the rest Triton's.
 
 Nobody may ask for Triton's page while Triton unloads its models: 2.51 was seen to
 crash then (docs/container.md). It unloads once its HTTP service has ended, so that
@@ -41,6 +42,10 @@ KILL_LIMIT_SECONDS = 0.3
 DRAINED_BEFORE_SECONDS = 5.5
 """When Triton is killed, so long before the end of the grace."""
 
+GRACE_SECONDS = float(os.environ.get("STOP_GRACE_SECONDS") or 10)
+MORE_DELIVERY_SECONDS = max(0, (int(GRACE_SECONDS) - 10) // 4)
+"""As services/receiver/run reckons it."""
+
 POLL_SECONDS = 0.05
 LISTENS, ESTABLISHED = "0A", "01"  # as /proc/net/tcp spells them
 
@@ -51,10 +56,10 @@ def main() -> None:
     """Stop Triton, Prometheus and the receiver, in this order."""
     began = time.monotonic()
     (STATE / "stopping").touch()
-    last_words(float(os.environ.get("STOP_GRACE_SECONDS") or 10) - DRAINED_BEFORE_SECONDS)
+    last_words(GRACE_SECONDS - DRAINED_BEFORE_SECONDS - MORE_DELIVERY_SECONDS)
     for name, limit_seconds in (
         ("prometheus", FLUSH_LIMIT_SECONDS),
-        ("receiver", DELIVERY_LIMIT_SECONDS),
+        ("receiver", DELIVERY_LIMIT_SECONDS + MORE_DELIVERY_SECONDS),
     ):
         end(name, limit_seconds)
     say(f"all ended in {time.monotonic() - began:.1f} s")

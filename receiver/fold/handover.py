@@ -1,0 +1,104 @@
+"""Two folds become one: what an import brings beside what is there. Pure.
+
+In: two folds, each with its series. Out: one, under the numbers of the first; the second's
+series get numbers behind them. It is exact where no series and no item is in both: each series
+keeps its last value, each window what it holds. Two values of one series cannot be put
+together, since nobody knows which samples both have counted: that is refused.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from receiver.azure.envelope import Identity
+from receiver.errors import OutboxError
+from receiver.fold.fold import Fold
+from receiver.fold.folder import Folder
+from receiver.fold.registry import Registry
+from receiver.fold.state import NEVER
+from receiver.intake.metrics_json import Allowlist
+from receiver.outbox.folding import LogRow, SeriesRow
+
+_UNBOUNDED = 1 << 62
+_NOBODY = Identity("", "")
+"""Nothing is rendered here."""
+
+
+class CannotMerge(OutboxError):
+    """The two cannot be one."""
+
+
+def read(
+    state: bytes | None, series: Sequence[SeriesRow], log: Iterable[LogRow], now_ms: int
+) -> Fold:
+    """Make the fold of what an outbox has on disk. Raises: CannotMerge."""
+    folder = Folder(Allowlist([]), _NOBODY, Registry(_UNBOUNDED))
+    folder.restore(state, series, log, now_ms)
+    if not folder.has_state:
+        message = "the checkpoint of the fold cannot be read: flush it with the receiver that wrote it (RECEIVER_DRAIN_FOLD=yes), then export again"
+        raise CannotMerge(message)
+    return folder.fold
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """One fold, the rows of the second's series as they are numbered now, and the first's that went."""
+
+    fold: Fold
+    added: Sequence[SeriesRow]
+    gone: Sequence[int]
+
+
+def merge(
+    mine: Fold, my_series: Sequence[SeriesRow], theirs: Fold, their_series: Sequence[SeriesRow]
+) -> Merged:
+    """Make one fold of two. Raises: CannotMerge, which names what is in both."""
+    if mine.plan.entries != theirs.plan.entries:
+        message = "the two outboxes fold by different entries of metrics.json: give both receivers the same list, run each for a moment, and begin again; or import into an empty outbox"
+        raise CannotMerge(message)
+    my_rows, their_rows = _alive(mine, my_series), _alive(theirs, their_series)
+    if both := {labels for _, labels in my_rows} & {labels for _, labels in their_rows}:
+        raise CannotMerge(f"{len(both)} folded series are in both outboxes, like {min(both).decode('utf-8', 'replace')}; import into an empty outbox, or let one of the two deliver first")  # fmt: skip
+    new = Fold(mine.allowlist, _NOBODY)
+    last = max([mine.upto, *(number for number, _ in my_rows)])
+    added = [(number, labels) for number, (_, labels) in enumerate(their_rows, last + 1)]
+    for number, labels in (*my_rows, *added):
+        new.add_series(number, labels)
+    new.upto = last + len(added)
+    new.plan.state.series.grow(new.upto)
+    _refuse_joined(new, last, mine.plan.refused + theirs.plan.refused)
+    numbers = {old: number for (old, _), (number, _) in zip(their_rows, added, strict=True)}
+    _copy(mine, new, {number: number for number, _ in my_rows})
+    _copy(theirs, new, numbers)
+    gone = {number for number, _ in my_series} - {number for number, _ in my_rows}
+    return Merged(new, added, sorted(gone))
+
+
+def _alive(fold: Fold, rows: Iterable[SeriesRow]) -> list[SeriesRow]:
+    """Leave out the series that are forgotten, or were never seen."""
+    dead = fold.dead(unseen=True)
+    return [row for row in rows if row[0] not in dead]
+
+
+def _refuse_joined(new: Fold, last: int, refused: int) -> None:
+    """Refuse where series of both sides feed one item; the first side's go to `last`. Raises: CannotMerge."""
+    links, sides = new.plan.state.links, dict[int, bool]()
+    for output, number in zip(links.output, links.series, strict=True):
+        if sides.setdefault(output, number > last) is not (number > last):
+            name = new.plan.names.texts[new.plan.state.outputs.name[output]].decode()
+            raise CannotMerge(f"series of one item of {name} are in both outboxes; import into an empty outbox, or let one of the two deliver first")  # fmt: skip
+    if new.plan.refused > refused:
+        raise CannotMerge('series that "as": "last" would join are in both outboxes; import into an empty outbox')  # fmt: skip
+
+
+def _copy(fold: Fold, new: Fold, numbers: Mapping[int, int]) -> None:
+    """Give the new fold all that one of the two knows."""
+    mine, series = fold.plan.state.series, new.plan.state.series
+    for number, its_new in numbers.items():
+        series.time_ms[its_new], series.value[its_new] = mine.time_ms[number], mine.value[number]
+    first_ms = new.plan.state.targets.first_ms
+    watched = dict(zip(fold.plan.targets, fold.plan.state.targets.first_ms, strict=True))
+    for number, target in enumerate(new.plan.targets):
+        since = watched.get(target, NEVER)
+        if since != NEVER:  # the first time at which either has seen it
+            first_ms[number] = since if first_ms[number] == NEVER else min(first_ms[number], since)
+    fold.hand_over(new, fold.heirs(new))
