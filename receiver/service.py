@@ -174,7 +174,7 @@ async def running(
         await monitor.begin()
         url = await server.open(make_pages(monitor, watch, _about(settings, origins)))
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        opening = _watched(_until_open(committer), "outbox", broken)
+        opening = _watched(_until_open(committer, write_handler), "outbox", broken)
         looking = _watched(monitor.run(), "monitor", broken)
         sending = _watched(delivery.run(), "delivery", broken)
         watching = _watched(watch.run(), "watch", broken)
@@ -188,7 +188,7 @@ async def running(
             monitor.keep()
 
 
-async def _until_open(committer: Committer) -> None:
+async def _until_open(committer: Committer, write_handler: WriteHandler) -> None:
     """Say, while the disk takes its time to open the outbox, that it does. Raises: OutboxError."""
     loop_time = asyncio.get_running_loop().time
     began_at, was_slow = loop_time(), not committer.opened.done()
@@ -202,6 +202,8 @@ async def _until_open(committer: Committer) -> None:
     committer.opened.result()
     if was_slow:
         log.info("outbox is open", seconds=round(loop_time() - began_at + OPENING_SECONDS, 1))
+    with suppress(NotCommitted):  # the first request tries again
+        await write_handler.begin()
 
 
 def _replicas(

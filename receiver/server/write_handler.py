@@ -15,7 +15,6 @@ import structlog
 
 from receiver.intake.decode import Message, decompress
 from receiver.intake.pipeline import Outcome, Pipeline
-from receiver.intake.replicas import Replicas
 from receiver.latency import Latency
 from receiver.outbox.batch import Append
 from receiver.outbox.committer import Committer
@@ -77,8 +76,8 @@ class WriteHandler:
 
         Raises: RequestRefused; then nothing of the request is kept.
         """
-        if (replicas := self.pipeline.replicas) and not replicas.is_loaded:
-            await self._load(replicas)
+        if self.pipeline.replicas is not None:
+            await self.begin()
         raw = decompress(body, self.pipeline.limits.decoded_bytes)
         outcome = self.pipeline.take(raw, message)
         reply = _reply(outcome)
@@ -109,8 +108,14 @@ class WriteHandler:
         self._take_note(outcome, raw, message)
         return reply
 
-    async def _load(self, replicas: Replicas) -> None:
-        """Have the leaders of before, which are in the outbox. Raises: NotCommitted, until it is open."""
+    async def begin(self) -> None:
+        """Know the leaders of before, which are in the outbox, if replicas are told apart.
+
+        Raises: NotCommitted, until the outbox is open.
+        """
+        replicas = self.pipeline.replicas
+        if replicas is None or replicas.is_loaded:
+            return
         notes = await self._committer.ask(Outbox.notes)
         if not replicas.is_loaded:  # another request may have come first
             for name in replicas.load(notes):
