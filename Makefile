@@ -49,8 +49,9 @@ format: .venv/ready ## Put the code into its format
 kernel: .venv/ready ## Compile receiver/native again (CFLAGS="-g")
 	@$(BIN)/python hatch_build.py $(CFLAGS)
 
-fuzz: .venv/ready ## A minute of libFuzzer over the kernel's core, with ASan and UBSan (SECONDS=n)
-	@$(BIN)/python -m tests.fuzz.native .fuzz -max_total_time=$(or $(SECONDS),60)
+fuzz: .venv/ready ## A minute of libFuzzer over each part of the kernel's core, with ASan and UBSan (SECONDS=n)
+	@$(BIN)/python -m tests.fuzz.native .fuzz recogniser -max_total_time=$(or $(SECONDS),60)
+	@$(BIN)/python -m tests.fuzz.native .fuzz fold -max_total_time=$(or $(SECONDS),60)
 
 mutation: .venv/ready ## Which lines could be wrong unnoticed (ARGS="receiver/delivery/picker.py tests/unit/delivery")
 	@test -d .parts/mutmut || $(BIN)/pip install --quiet --no-deps --target .parts/mutmut mutmut==3.3.1 'libcst>=1.7,<1.8'

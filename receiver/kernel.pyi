@@ -24,7 +24,7 @@ class Reading:
         template: bytes,
         fold_number: int,
         source: int = 0,
-        samples: list[tuple[int, float]] = ...,
+        samples: list[tuple[int, float, int]] = ...,
         /,
     ) -> None: ...
     def symbols(self) -> list[bytes]: ...

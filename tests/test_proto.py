@@ -92,7 +92,7 @@ LEAN_OF = {
     "Sample": V1["Sample"],
     "StartedSample": V2["Sample"],
     "Request": V2["Request"],
-    "ReferencingTimeSeries": V2["TimeSeries"],
+    "ReferencingTimeSeries": V2["TimeSeries"] | {"created_timestamp": (6, "int64")},  # of rc.3
     "OpaqueWriteRequest": V1["WriteRequest"],
     "OpaqueRequest": V2["Request"],
 }

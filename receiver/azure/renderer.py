@@ -27,11 +27,20 @@ from receiver.azure.envelope import (
 )
 from receiver.outbox.batch import Chunk, cut_points
 
-Sample = tuple[int, float]
-"""A time in milliseconds, and a value."""
+Sample = tuple[int, float, int]
+"""A time in milliseconds, a value, and the start timestamp: 0 or less for none."""
 
 RECORD = struct.Struct("<Iqd")
 """A sample for the fold: its series' number, its time in milliseconds, its value."""
+START_BITS = 0x7FF8535441525400
+"""A record whose value has these bits, a NaN, is a start timestamp: that of the record behind it."""
+START: float = struct.unpack("<d", struct.pack("<Q", START_BITS))[0]
+
+
+def record_of(number: int, time_ms: int, value: float, start_ms: int = 0) -> bytes:
+    """Pack a sample for the fold, its start timestamp first where it has one."""
+    record = RECORD.pack(number, time_ms, value)
+    return RECORD.pack(number, start_ms, START) + record if start_ms > 0 else record
 
 
 class Rows(Protocol):
@@ -78,12 +87,12 @@ class PlainRows:
 
     def put(self, template: bytes, fold_number: int, samples: Sequence[Sample]) -> None:
         """Add a series' samples; without template it is not rendered, with number 0 not folded."""
-        for time_ms, value in samples:
+        for time_ms, value, start_ms in samples:
             if not math.isfinite(value):
                 self._not_finite.append(value)
                 continue
             if fold_number:
-                self._records.append(RECORD.pack(fold_number, time_ms, value))
+                self._records.append(record_of(fold_number, time_ms, value, start_ms))
                 self._folded_alone += not template
             if template:
                 self._rows.append((template, time_ms, value))

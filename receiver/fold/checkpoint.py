@@ -15,10 +15,12 @@ from typing import Any
 from isal import isal_zlib
 
 from receiver.fold.plan import Plan
+from receiver.fold.state import NEVER
 from receiver.fold.windows import Window, Windows
 from receiver.intake.entries import As, Entry, First
 
-VERSION = 1
+VERSIONS = (1, 2)
+"""The second has a column more: the series' start timestamps. It is written where there are any."""
 _SERIES = ("time_ms", "value")
 _WINDOWS = (
     "start_ms", "total", "count", "least", "most", "touched_ms", "until_ms",
@@ -47,8 +49,12 @@ def encode(entries: Sequence[Entry], upto: int, windows: Windows) -> bytes:
         *(getattr(state.scrapes, name) for name in _SCRAPES),
         state.targets.first_ms,
     ]
+    is_started = any(state.series.begun_ms)
+    if is_started:
+        columns.append(state.series.begun_ms)
     header = {
-        "version": VERSION,
+        "version": VERSIONS[is_started],
+        "since_ms": state.since_ms,
         "entries": [asdict(entry) for entry in entries],
         "upto": upto,
         "older": older,
@@ -67,7 +73,7 @@ def header(body: bytes) -> tuple[dict[str, Any], memoryview]:
         document: dict[str, Any] = json.loads(bytes(raw[8 : 8 + size]))
     except (zlib.error, ValueError, KeyError) as error:
         raise Unusable(str(error)) from error
-    if document["version"] != VERSION:
+    if document["version"] not in VERSIONS:
         raise Unusable(f"version {document['version']}")
     return document, raw[8 + size :]
 
@@ -96,6 +102,9 @@ def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: W
     """
     columns = list(_read(document, raw))
     state = plan.state
+    if document["version"] == VERSIONS[1]:
+        begun_ms = columns.pop()
+        state.series.begun_ms[: len(begun_ms)] = begun_ms
     series, columns = columns[: len(_SERIES)], columns[len(_SERIES) :]
     for name, column in zip(_SERIES, series, strict=True):
         mine = getattr(state.series, name)
@@ -108,6 +117,8 @@ def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: W
     for name, column in zip(_SCRAPES, columns[len(_WINDOWS) :], strict=False):
         getattr(state.scrapes, name)[:] = column
     state.targets.first_ms[:] = columns[-1]
+    oldest_ms = min((at for at in state.targets.first_ms if at != NEVER), default=NEVER)
+    state.since_ms = document.get("since_ms", oldest_ms)  # an older receiver wrote none
     for output, start_ms, total, count, least, most, touched_ms, scrapes in document["older"]:
         moments = {at: [value, events] for at, value, events in scrapes}
         window = Window(start_ms, total, count, least, most, touched_ms, moments)

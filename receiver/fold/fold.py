@@ -138,10 +138,12 @@ class Fold:
             if state.series.target[number] != NONE:
                 state.series.time_ms[number] = mine.series.time_ms[number]
                 state.series.value[number] = mine.series.value[number]
+                state.series.begun_ms[number] = mine.series.begun_ms[number]
         if list(allowlist.entries) == list(self.entries):
             watched = dict(zip(self.plan.targets, mine.targets.first_ms, strict=True))
             for number, target in enumerate(new.plan.targets):
                 state.targets.first_ms[number] = watched.get(target, NEVER)
+            state.since_ms = mine.since_ms
         heirs = self.heirs(new)
         closed = self.windows.close(now_ms, of=lambda output: output not in heirs)
         items = self._render(list(closed))

@@ -29,9 +29,8 @@ class Selection:
         """Say whether any entry is about the series called `name`."""
         return self._allowlist.wants(name)
 
-    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
+    def ends_of(self, labels: Mapping[str, str]) -> Ends:
         """Decide what a wanted series is for. Raises: NotCommitted, before the outbox is open."""
-        del start_ms
         raw, is_folded = self._entries_of(labels["__name__"])
         rendered = self._rendered(raw, labels) if raw else None
         dropped = WOULD_JOIN if raw and rendered is None else ""

@@ -40,12 +40,16 @@ class Part(IntEnum):
 
 @dataclass(slots=True)
 class Series:
-    """Sources, by number. `link` leads to the first of a series' links."""
+    """Sources, by number. `link` leads to the first of a series' links.
+
+    `begun_ms` is the start timestamp of the last sample that had one, 0 before the first.
+    """
 
     time_ms: "array[int]" = field(default_factory=lambda: array("q"))
     value: "array[float]" = field(default_factory=lambda: array("d"))
     target: "array[int]" = field(default_factory=lambda: array("i"))
     link: "array[int]" = field(default_factory=lambda: array("i"))
+    begun_ms: "array[int]" = field(default_factory=lambda: array("q"))
 
     def grow(self, number: int) -> None:
         """Have a place for this number."""
@@ -55,6 +59,7 @@ class Series:
             self.value.extend([0.0] * more)
             self.target.extend([NONE] * more)
             self.link.extend([NONE] * more)
+            self.begun_ms.extend([0] * more)
 
 
 @dataclass(slots=True)
@@ -173,12 +178,14 @@ class State:
     outputs: Outputs = field(default_factory=Outputs)
     scrapes: Scrapes = field(default_factory=Scrapes)
     targets: Targets = field(default_factory=Targets)
+    since_ms: int = NEVER
+    """The time of the first sample that was taken under this metrics.json."""
 
     def columns(self) -> "tuple[array[Any], ...]":
         """List the columns in the order in which receiver/native/binding.c takes them."""
         series, links, outputs, scrapes = self.series, self.links, self.outputs, self.scrapes
         return (
-            series.time_ms, series.value, series.target, series.link,
+            series.time_ms, series.value, series.target, series.link, series.begun_ms,
             self.targets.first_ms,
             links.output, links.part, links.next,
             outputs.kind, outputs.start_ms, outputs.every_ms, outputs.total, outputs.count,

@@ -2,19 +2,21 @@
 
 In: records (series' number, time, value), in the order in which they were committed. Out:
 `Closed` windows. The rules, of which the deltas' is the invariant that tests hold: for each
-series the deltas add up to the sum over its consecutive samples of v - last, or of v
-where v < last (a reset).
+series the deltas add up to the sum over its consecutive samples of v - last, or of v after a
+reset: v < last, or the counter's start timestamp moved on, to last's time or later.
 
 * A sample that is not newer than its series' last is ignored: replays change nothing.
 * Staleness markers and NaN do not come here: a gap is one delta, where the next sample is.
 * A series' first sample counts nothing (its growth began before we looked), unless its
   target was watched at an earlier time: then it was born since, at 0, and counts whole.
+  So it does where its start timestamp says that it was born while other targets were watched.
 * A window is an entry's `every`, aligned to the epoch, by the sample's time. It is over when
   all its series that are alive have a newer sample, or two minutes after its end and its last
   sample. What comes for one that is over goes into the next: a window has one item.
 * A mean without an event has no item; what it held waits for the next one.
 """
 
+import struct
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +24,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from receiver.azure.renderer import RECORD
+from receiver.azure.renderer import RECORD, START_BITS
 from receiver.fold.state import FORGOTTEN, NEVER, NONE, SCRAPES, Kind, Part, State
 from receiver.intake.entries import Entry, First
 
@@ -40,6 +42,8 @@ FUTURE_MS = 3_600_000
 """A sample this far ahead of our clock would deafen its series until then; it is left out."""
 GRACE_MS = 120_000
 """A window whose series have ended is over this long after its end and its last sample."""
+BIRTH_MS = 3_600_000
+"""A counter of a target that is new here and began longer ago may have been counted elsewhere."""
 FORGET_MS = 48 * 3_600_000
 """A series that was not seen for so long is unseen: the service takes nothing that old."""
 COUNT_MAX = 2**31 - 1
@@ -66,6 +70,20 @@ EVENTS = {
     OVERFLOW: "Items whose value no JSON number can hold. Left out.",
 }
 """What happened to samples and items in the fold; the closed set of `receiver_fold_events_total{event}`."""
+
+
+def read_records(records: bytes) -> Iterator[tuple[int, int, float, int]]:
+    """Read samples: number, time, value, and the start timestamp, 0 where there is none."""
+    started = begun_ms = 0
+    bits = struct.iter_unpack("<12xQ", records)
+    for (number, time_ms, value), (its_bits,) in zip(
+        RECORD.iter_unpack(records), bits, strict=True
+    ):
+        if its_bits == START_BITS:
+            started, begun_ms = number, time_ms
+            continue
+        yield number, time_ms, value, begun_ms if started == number else 0
+        started = begun_ms = 0
 
 
 @dataclass(slots=True)
@@ -118,11 +136,11 @@ class Windows:
             records, repeated, resets = self._loop(records, now_ms + FUTURE_MS, now_ms, columns)
             self.counts[REPEATED] += repeated
             self.counts[RESET] += resets
-        for number, time_ms, value in RECORD.iter_unpack(records):
-            self.take_one(number, time_ms, value, now_ms)
+        for number, time_ms, value, begun_ms in read_records(records):
+            self.take_one(number, time_ms, value, begun_ms, now_ms)
 
-    def take_one(self, number: int, time_ms: int, value: float, now_ms: int) -> None:
-        """Take one sample, whatever it is."""
+    def take_one(self, number: int, time_ms: int, value: float, begun_ms: int, now_ms: int) -> None:
+        """Take one sample, whatever it is; `begun_ms` is its start timestamp, 0 for none."""
         series = self.state.series
         if number >= len(series.time_ms) or series.target[number] == NONE:
             self.counts[UNKNOWN] += 1
@@ -134,13 +152,13 @@ class Windows:
         if time_ms <= last_ms:
             self.counts[REPEATED] += 1
             return
-        first_ms = self.state.targets.first_ms[series.target[number]]
-        if first_ms == NEVER:
-            self.state.targets.first_ms[series.target[number]] = time_ms
+        is_born = self._watch(series.target[number], time_ms, begun_ms)
         last = series.value[number]
+        is_anew = max(series.begun_ms[number] + 1, last_ms) <= begun_ms < time_ms
         series.time_ms[number], series.value[number] = time_ms, value
+        if begun_ms:
+            series.begun_ms[number] = begun_ms
         if last_ms <= FORGOTTEN:
-            is_born = first_ms != NEVER and time_ms > first_ms
             self._take_first(number, time_ms, value, now_ms, is_born=is_born)
             return
         is_counter = False
@@ -150,10 +168,22 @@ class Windows:
                 self._add(output, part, time_ms, value, now_ms)
             else:
                 is_counter = True
-                grown = value - last if value >= last else value
+                grown = value - last if value >= last and not is_anew else value
                 self._add(output, part, time_ms, grown, now_ms)
-        if is_counter and value < last:
+        if is_counter and (value < last or (is_anew and last > 0)):
             self.counts[RESET] += 1
+
+    def _watch(self, target: int, time_ms: int, begun_ms: int) -> bool:
+        """Know that a target is watched; says whether what is unseen of it now was born since."""
+        state = self.state
+        first_ms = state.targets.first_ms[target]
+        if first_ms == NEVER:
+            state.targets.first_ms[target] = time_ms
+        if state.since_ms == NEVER:
+            state.since_ms = time_ms
+        if first_ms != NEVER and time_ms > first_ms:
+            return True
+        return max(state.since_ms, time_ms - BIRTH_MS) <= begun_ms < time_ms
 
     def _take_first(
         self, number: int, time_ms: int, value: float, now_ms: int, *, is_born: bool

@@ -102,9 +102,16 @@ class Series:
             raise InvalidSeries(LABELS_TOO_LONG, message)
         return pairs
 
-    def start_ms(self) -> int:
-        """Return the start timestamp of the first sample, of remote-write 2.0; 0 where it has none."""
-        return next((getattr(sample, "start_timestamp", 0) for sample in self.samples), 0)
+    def start_of(self, sample: Sample) -> int:
+        """Give a sample's start timestamp, of remote-write 2.0; 0 or less where it has none.
+
+        Until 2.0-rc.3 (Prometheus 3.7) the series had one, for all its samples.
+        """
+        if self._symbols is None:
+            return 0
+        own: int = getattr(sample, "start_timestamp", 0)
+        created: int = self._message.created_timestamp
+        return own or created
 
     def check_histograms(self) -> None:
         """Look into the native histograms. Raises: InvalidSeries for one that cannot be."""

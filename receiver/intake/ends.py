@@ -34,9 +34,8 @@ class Selection(Protocol):
     def wants(self, name: bytes) -> bool:
         """Say whether any entry is about the series called `name`."""
 
-    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
+    def ends_of(self, labels: Mapping[str, str]) -> Ends:
         """Decide what a wanted series is for, from its labels, the name under `__name__`.
 
-        `start_ms` is the start timestamp of its first sample here, 0 where it has none. Equal
-        labels get the same number for as long as the fold knows the series.
+        Equal labels get the same number for as long as the fold knows the series.
         """

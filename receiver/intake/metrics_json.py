@@ -78,9 +78,8 @@ class Allowlist:
         """Say whether an entry folds the series called `name`, or counts its events by it."""
         return name in self._denominators or any(entry.is_folded for entry in self.matches(name))
 
-    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
+    def ends_of(self, labels: Mapping[str, str]) -> Ends:
         """Decide what a wanted series is for: each of its samples is an item."""
-        del start_ms
         return Ends(rendered=labels)
 
     def names_seen(self) -> dict[bytes, bool]:

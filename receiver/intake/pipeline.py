@@ -276,7 +276,7 @@ class Pipeline:
                 return None
             if not self._selection.wants(series.name):
                 return None
-            known = self._decide(series.label_pairs(), hash(key), 0, outcome)
+            known = self._decide(series.label_pairs(), hash(key), outcome)
         except (InvalidSeries, Undecodable):
             return None
         if known.dropped:
@@ -323,7 +323,7 @@ class Pipeline:
             if math.isfinite(sample.value) and not self._renderer.has_time(sample.timestamp):
                 outcome.dropped[BAD_TIMESTAMP] += 1
             else:
-                samples.append((sample.timestamp, sample.value))
+                samples.append((sample.timestamp, sample.value, series.start_of(sample)))
         return known.template, known.fold_number, samples, known.source
 
     def _known(self, series: Series, outcome: Outcome) -> Known:
@@ -331,16 +331,14 @@ class Pipeline:
         known = self._series.get(pairs)
         if known is None:
             digest = digest_of(pairs, compiled=self._recogniser is not None)
-            known = self._decide(pairs, digest, series.start_ms(), outcome)
+            known = self._decide(pairs, digest, outcome)
             if known.dropped == CARDINALITY:
                 self._guard.refuse(series.name, len(series.samples))
             if not known.dropped:
                 self._series.put(pairs, known)
         return known
 
-    def _decide(
-        self, pairs: Sequence[bytes], digest: int, start_ms: int, outcome: Outcome
-    ) -> Known:
+    def _decide(self, pairs: Sequence[bytes], digest: int, outcome: Outcome) -> Known:
         """Have metrics.json say what a series is for, if there may be one more. Raises: InvalidSeries."""
         labels, source = read_labels(pairs), 0
         if self.replicas:
@@ -351,15 +349,13 @@ class Pipeline:
         name = labels["__name__"].encode()
         if self._guard.refuses(name, digest):
             return Known(b"", 0, CARDINALITY)
-        known = self._find_ends(labels, start_ms, source, outcome)
+        known = self._find_ends(labels, source, outcome)
         if not known.dropped:
             self._guard.admit(name, digest, labels)
         return known
 
-    def _find_ends(
-        self, labels: Mapping[str, str], start_ms: int, source: int, outcome: Outcome
-    ) -> Known:
-        ends = self._selection.ends_of(labels, start_ms)
+    def _find_ends(self, labels: Mapping[str, str], source: int, outcome: Outcome) -> Known:
+        ends = self._selection.ends_of(labels)
         if ends.rendered is None:
             return Known(b"", ends.fold_number, ends.dropped, source)
         template = self._renderer.template_of(ends.rendered)

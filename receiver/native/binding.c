@@ -253,23 +253,24 @@ static PyObject *reading_drop(PyObject *self, PyObject *arg)
     return PyLong_FromSize_t(item_drop(&((ReadingObject *)self)->reading, item));
 }
 
-/* Read a list of (time in ms, value). NULL with an exception; else for the caller to free. */
-static Sample *samples_from(PyObject *list, size_t *count)
+/* Read a list of (time in ms, value, start in ms). NULL with an exception; else for the caller to free. */
+static Started *samples_from(PyObject *list, size_t *count)
 {
     Py_ssize_t size = PyList_Size(list);
-    Sample *samples = size < 0 ? NULL : malloc(((size_t)size + 1) * sizeof(Sample));
+    Started *samples = size < 0 ? NULL : malloc(((size_t)size + 1) * sizeof(Started));
     if (!samples)
-        return size < 0 ? NULL : (Sample *)PyErr_NoMemory();
+        return size < 0 ? NULL : (Started *)PyErr_NoMemory();
     for (Py_ssize_t i = 0; i < size; i++) {
-        long long time_ms;
+        long long time_ms, start_ms;
         PyObject *pair = PyList_GetItem(list, i);
         if (!pair || !PyTuple_Check(pair)) {
-            PyErr_SetString(PyExc_TypeError, "samples are pairs of time and value");
+            PyErr_SetString(PyExc_TypeError, "samples are triples of time, value and start");
             goto failed;
         }
-        if (!PyArg_ParseTuple(pair, "Ld", &time_ms, &samples[i].value))
+        if (!PyArg_ParseTuple(pair, "LdL", &time_ms, &samples[i].sample.value, &start_ms))
             goto failed;
-        samples[i].time_ms = time_ms;
+        samples[i].sample.time_ms = time_ms;
+        samples[i].start_ms = start_ms;
     }
     *count = (size_t)size;
     return samples;
@@ -286,7 +287,7 @@ static PyObject *reading_put(PyObject *self, PyObject *args)
     unsigned int fold_number;
     unsigned short source = 0;
     Span template_;
-    Sample *samples = NULL;
+    Started *samples = NULL;
     size_t count = 0;
     if (!PyArg_ParseTuple(args, "nSI|HO!", &place, &template_bytes, &fold_number, &source,
                           &PyList_Type, &list) ||
@@ -392,8 +393,8 @@ static PyMethodDef reading_methods[] = {
      "key; empty and 0 where the shape is not the usual one."},
     {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected; returns how many samples it has."},
     {"put", reading_put, METH_VARARGS,
-     "Give an unrecognised series its template, fold number and source, and its samples (pairs of "
-     "time and value) where the shape is not the usual one."},
+     "Give an unrecognised series its template, fold number and source, and its samples (triples of "
+     "time, value and start timestamp, 0 for none) where the shape is not the usual one."},
     {"symbols", reading_symbols, METH_NOARGS, "Return the symbols of 2.0."},
     {"sources", reading_sources, METH_NOARGS, "Return the sources of all series that have their place."},
     {"rows", reading_rows, METH_VARARGS,
@@ -619,7 +620,7 @@ static PyType_Spec rows_spec = {
 
 /* ---- the fold ---- */
 
-enum { COLUMNS = 20 };
+enum { COLUMNS = 21 };
 
 /* Fold records; returns those handed back, and how many were repeated, and resets. */
 static PyObject *kernel_fold(PyObject *Py_UNUSED(module), PyObject *args)
@@ -632,12 +633,12 @@ static PyObject *kernel_fold(PyObject *Py_UNUSED(module), PyObject *args)
     if (span_from(records, &span))
         return NULL;
     if (PyTuple_Size(columns) != COLUMNS) {
-        PyErr_SetString(PyExc_TypeError, "the columns are a tuple of 20 arrays");
+        PyErr_SetString(PyExc_TypeError, "the columns are a tuple of 21 arrays");
         return NULL;
     }
-    /* What an element takes, and the column whose length each has, as in receiver/fold/loop.py. */
-    static const uint8_t sizes[COLUMNS] = {8, 8, 4, 4, 8, 4, 1, 4, 1, 8, 8, 8, 8, 8, 8, 8, 4, 8, 8, 8};
-    static const uint8_t like[COLUMNS] = {0, 0, 0, 0, 4, 5, 5, 5, 8, 8, 8, 8, 8, 8, 8, 8, 8, 17, 17, 17};
+    /* What an element takes, and the column whose length each has, as in receiver/fold/state.py. */
+    static const uint8_t sizes[COLUMNS] = {8, 8, 4, 4, 8, 8, 4, 1, 4, 1, 8, 8, 8, 8, 8, 8, 8, 4, 8, 8, 8};
+    static const uint8_t like[COLUMNS] = {0, 0, 0, 0, 0, 5, 6, 6, 6, 9, 9, 9, 9, 9, 9, 9, 9, 9, 18, 18, 18};
     Py_buffer views[COLUMNS];
     int held = 0;
     for (; held < COLUMNS; held++) {
@@ -651,12 +652,13 @@ static PyObject *kernel_fold(PyObject *Py_UNUSED(module), PyObject *args)
     }
     {
         Columns c = {
-            views[0].buf, views[1].buf, views[2].buf, views[3].buf, (size_t)views[0].len / 8,
-            views[4].buf, (size_t)views[4].len / 8,
-            views[5].buf, views[6].buf, views[7].buf, (size_t)views[5].len / 4,
-            views[8].buf, views[9].buf, views[10].buf, views[11].buf, views[12].buf, views[13].buf,
-            views[14].buf, views[15].buf, views[16].buf, (size_t)views[8].len,
-            views[17].buf, views[18].buf, views[19].buf, (size_t)views[17].len / 8,
+            views[0].buf, views[1].buf, views[2].buf, views[3].buf, views[4].buf,
+            (size_t)views[0].len / 8,
+            views[5].buf, (size_t)views[5].len / 8,
+            views[6].buf, views[7].buf, views[8].buf, (size_t)views[6].len / 4,
+            views[9].buf, views[10].buf, views[11].buf, views[12].buf, views[13].buf, views[14].buf,
+            views[15].buf, views[16].buf, views[17].buf, (size_t)views[9].len,
+            views[18].buf, views[19].buf, views[20].buf, (size_t)views[18].len / 8,
         };
         Folded folded = {0, 0, NULL, 0, NULL};
         folded.rest = malloc(left(span) ? left(span) : 1);

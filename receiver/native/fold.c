@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-typedef struct { uint32_t number; int64_t time; double value; } Record;
+typedef struct { uint32_t number; int64_t time; double value; uint64_t bits; } Record;
 
 static Record record_at(const uint8_t *at)
 {
@@ -10,6 +10,7 @@ static Record record_at(const uint8_t *at)
     memcpy(&record.number, at, 4);
     memcpy(&record.time, at + 4, 8);
     memcpy(&record.value, at + 12, 8);
+    memcpy(&record.bits, at + 12, 8);
     return record;
 }
 
@@ -97,28 +98,47 @@ static int is_deferred(const Folded *folded, uint32_t number)
     return folded->rest_size && folded->deferred[number / 8] >> number % 8 & 1;
 }
 
-static void hand_back(const Columns *c, Folded *folded, const uint8_t *at, uint32_t number)
+static void hand_back(const Columns *c, Folded *folded, const uint8_t *at, size_t size,
+                      uint32_t number)
 {
-    memcpy(folded->rest + folded->rest_size, at, RECORD_SIZE);
-    folded->rest_size += RECORD_SIZE;
+    memcpy(folded->rest + folded->rest_size, at, size);
+    folded->rest_size += size;
     if (number < c->series)
         folded->deferred[number / 8] |= (uint8_t)(1 << number % 8);
+}
+
+/* Whether the counter began anew: its start moved on, to a time not before its last sample. */
+static int is_anew(const Columns *c, const Record *record, int64_t start)
+{
+    return start > c->begun[record->number] && start >= c->time[record->number] && start < record->time;
 }
 
 void fold_records(const uint8_t *records, size_t size, int64_t future_ms, int64_t now_ms,
                   Columns *c, Folded *folded)
 {
-    for (size_t place = 0; place + RECORD_SIZE <= size; place += RECORD_SIZE) {
-        const Record record = record_at(records + place);
+    size_t taken = RECORD_SIZE;
+    for (size_t place = 0; place + RECORD_SIZE <= size; place += taken) {
+        Record record = record_at(records + place);
         const uint32_t number = record.number;
+        int64_t start = 0;
+        taken = RECORD_SIZE;
+        if (record.bits == START_BITS) {
+            if (place + 2 * RECORD_SIZE > size)
+                break;
+            start = record.time;
+            record = record_at(records + place + RECORD_SIZE);
+            if (record.number != number || record.bits == START_BITS)
+                continue; /* nothing of ours writes that */
+            taken = 2 * RECORD_SIZE;
+        }
         if (number >= c->series || record.time > future_ms || is_deferred(folded, number)) {
-            hand_back(c, folded, records + place, number);
+            hand_back(c, folded, records + place, taken, number);
             continue;
         }
         const int32_t target = c->target[number];
         const int64_t last_ms = c->time[number];
         if (target < 0 || (size_t)target >= c->targets || last_ms <= FORGOTTEN) {
-            hand_back(c, folded, records + place, number);
+            hand_back(c, folded, records + place, taken, number);
             continue;
         }
         if (record.time <= last_ms) {
@@ -126,14 +146,17 @@ void fold_records(const uint8_t *records, size_t size, int64_t future_ms, int64_
             continue;
         }
         if (c->first[target] == NEVER || !is_in_newest(c, number, record.time)) {
-            hand_back(c, folded, records + place, number);
+            hand_back(c, folded, records + place, taken, number);
             continue;
         }
         const double last = c->value[number];
-        const double grown = record.value >= last ? record.value - last : record.value;
+        const int began = is_anew(c, &record, start);
+        const double grown = record.value >= last && !began ? record.value - last : record.value;
         c->time[number] = record.time;
         c->value[number] = record.value;
-        if (add(c, &record, grown, now_ms) && record.value < last)
+        if (start > 0)
+            c->begun[number] = start;
+        if (add(c, &record, grown, now_ms) && (record.value < last || (began && last > 0)))
             folded->resets++;
     }
 }

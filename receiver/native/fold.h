@@ -12,7 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RECORD_SIZE = 20, SCRAPES = 4 };
+#define RECORD_SIZE 20 /* series number (u32), time in ms (i64), value (double); packed, little-endian */
+/* A record whose value has these bits, a NaN, is a start timestamp: that of the record behind it. */
+#define START_BITS 0x7ff8535441525400u
+enum { SCRAPES = 4 };
 enum { KIND_LAST, KIND_AGGREGATE, KIND_DELTA, KIND_MEAN };
 #define NEVER INT64_MIN
 #define FORGOTTEN (INT64_MIN + 1)
@@ -21,6 +24,7 @@ typedef struct {
     int64_t *time;
     double *value;
     const int32_t *target, *link;
+    int64_t *begun; /* the start timestamp of its last sample that had one */
     size_t series;
     const int64_t *first;
     size_t targets;

@@ -5,6 +5,7 @@
 #define AHEAD 8                /* how far memory is asked for before it is needed */
 #define SAMPLE_SIZE 18
 #define ZERO_SIZE 9            /* of a sample whose value is 0, and so left out */
+#define START_SIZE 7           /* of a start timestamp, with its tag */
 
 enum Verdict { NOT_ASKED, UNWANTED, PERHAPS };
 
@@ -35,14 +36,14 @@ void item_give(Item *item, Series *series)
     item->series = series;
 }
 
-int item_give_samples(Reading *reading, Item *item, Series *series, const Sample *samples,
+int item_give_samples(Reading *reading, Item *item, Series *series, const Started *samples,
                       size_t count)
 {
     if (grow((void **)&reading->samples, &reading->sample_room, reading->sample_count + count,
-             sizeof(Sample)))
+             sizeof(Started)))
         return -1;
     if (count)
-        memcpy(reading->samples + reading->sample_count, samples, count * sizeof(Sample));
+        memcpy(reading->samples + reading->sample_count, samples, count * sizeof(Started));
     item->of.several.first = reading->sample_count;
     item->of.several.count = count;
     reading->sample_count += count;
@@ -100,6 +101,19 @@ static enum Verdict verdict_on(const Table *unwanted, Span name)
     return left(name) && table_find(unwanted, name, table_hash(unwanted, name)) ? UNWANTED : PERHAPS;
 }
 
+/* Read a time: a varint of 6 bytes. 0: it is none. */
+static int time_at_6(const uint8_t *at, int64_t *time_ms)
+{
+    uint64_t read = 0;
+    for (size_t i = 0; i < 6; i++) {
+        if ((at[i] >= 0x80) != (i < 5))
+            return 0;
+        read |= (uint64_t)(at[i] & 0x7f) << (7 * i);
+    }
+    *time_ms = (int64_t)read;
+    return 1;
+}
+
 /* Read the sample that `tail` begins with. Returns its size, 0 for any other shape. */
 static size_t sample_at(Span tail, Sample *sample)
 {
@@ -114,15 +128,7 @@ static size_t sample_at(Span tail, Sample *sample)
     } else {
         return 0;
     }
-    uint64_t time_ms = 0;
-    for (size_t i = 0; i < 6; i++) {
-        uint8_t byte = at[time_at + i];
-        if ((byte >= 0x80) != (i < 5))
-            return 0;
-        time_ms |= (uint64_t)(byte & 0x7f) << (7 * i);
-    }
-    sample->time_ms = (int64_t)time_ms;
-    return time_at + 6;
+    return time_at_6(at + time_at, &sample->time_ms) ? time_at + 6 : 0;
 }
 
 /* The name of a series of 1.0: 0a LL 0a 08 "__name__" 12 NN name, lengths below 80, LL = NN + 12. */
@@ -248,18 +254,63 @@ unusual:
     return 0;
 }
 
+/* Read what follows a sample of 2.0: nothing, or metadata without contents, or the start timestamp
+   of 2.0-rc.3, or both. Returns whether it is that. */
+static int ending_v2(Span rest, int64_t *start_ms)
+{
+    if (left(rest) >= 2 && rest.at[0] == 0x2a && !rest.at[1])
+        rest.at += 2;
+    if (left(rest) == START_SIZE && rest.at[0] == 0x30 && time_at_6(rest.at + 1, start_ms))
+        return 1;
+    return !left(rest);
+}
+
+/* Read the one sample of a series of 2.0 and what follows it. Returns whether they are usual. */
+static int tail_v2(Span tail, Sample *sample, int64_t *start_ms)
+{
+    int64_t its_start_ms = 0;
+    *start_ms = 0;
+    size_t size = sample_at(tail, sample);
+    if (!size && left(tail) >= ZERO_SIZE + START_SIZE) { /* not yet usual: with a start it may be */
+        uint8_t plain[SAMPLE_SIZE];
+        const uint8_t *at = tail.at;
+        size_t plain_size = at[0] != 0x12 ? 0 : at[1] == 0x17 ? SAMPLE_SIZE : at[1] == 0x0e ? ZERO_SIZE : 0;
+        if (!plain_size || left(tail) < plain_size + START_SIZE || at[plain_size] != 0x18 ||
+            !time_at_6(at + plain_size + 1, &its_start_ms))
+            return 0;
+        memcpy(plain, at, plain_size);
+        plain[1] = (uint8_t)(plain_size - 2);
+        if (sample_at((Span){plain, plain + plain_size}, sample) != plain_size)
+            return 0;
+        size = plain_size + START_SIZE;
+    }
+    tail.at += size;
+    if (!size || !ending_v2(tail, start_ms))
+        return 0;
+    if (its_start_ms)
+        *start_ms = its_start_ms;
+    return 1;
+}
+
+int64_t item_start(const Item *item)
+{
+    Sample sample;
+    int64_t start_ms = 0;
+    if (item->is_started)
+        tail_v2((Span){item->at + item->labels_size, item->at + item->size}, &sample, &start_ms);
+    return start_ms;
+}
+
 static int take_v2(Reading *reading, const Table *unwanted, Span series)
 {
     Span references, rest = series;
     Sample sample = {0};
+    int64_t start_ms = 0;
     int is_usual = 0;
     enum Verdict verdict = PERHAPS;
     if (references_of(series, &references)) {
         rest.at = references.end;
-        size_t size = sample_at(rest, &sample);
-        rest.at += size;
-        /* behind the sample: nothing, or metadata without contents */
-        is_usual = size && (!left(rest) || (left(rest) == 2 && rest.at[0] == 0x2a && !rest.at[1]));
+        is_usual = tail_v2(rest, &sample, &start_ms);
         int64_t number = name_number(reading, references);
         if (number >= 0) {
             if (!reading->verdicts[number])
@@ -279,6 +330,7 @@ static int take_v2(Reading *reading, const Table *unwanted, Span series)
         return 0;
     item->labels_size = (uint32_t)(references.end - series.at);
     item->of.one.sample = sample;
+    item->is_started = start_ms > 0;
     return spell_key(reading, item, references);
 }
 

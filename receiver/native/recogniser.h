@@ -20,6 +20,9 @@
        0a LL nn …      12 10 09 dddddddddddddddd 10 tttttttttttt 2a 00
        \_ references   \_ the sample, as above                   \_ empty metadata, or nothing
 
+   A sample may have a start timestamp behind its time (18, a varint of 6 bytes; its size is then
+   17 or 0e), and a series the one of 2.0-rc.3 at its end (30, the same).
+
    Why it is sound. Concatenated messages parse as one merged message. A key enters the table only
    after the full parser, given the label section alone, read a whole message of labels and nothing
    else in it. What follows the key is exactly one sample and nothing else, so no other reading of
@@ -31,6 +34,7 @@
 #include "table.h"
 
 typedef struct { int64_t time_ms; double value; } Sample;
+typedef struct { Sample sample; int64_t start_ms; } Started; /* a start of 0 or less is none */
 
 enum Kind { UNRECOGNISED, KNOWN, SEVERAL, GONE };
 
@@ -39,7 +43,8 @@ typedef struct {
     uint32_t size, labels_size; /* labels_size: of these, the label section */
     size_t key_at;             /* the key's place in the arena (2.0) */
     uint32_t key_size;         /* 0: the shape is not the usual one */
-    uint32_t kind;
+    uint16_t kind;
+    uint16_t is_started;       /* its one sample has a start timestamp: `item_start` */
     Series *series;            /* a reference, where it is KNOWN or SEVERAL */
     union {
         struct { uint64_t hash; Sample sample; } one;
@@ -59,7 +64,7 @@ typedef struct {
     Span *symbols;
     uint8_t *verdicts;         /* by symbol: 0 while it was not looked up as a name */
     size_t symbol_count, symbol_room;
-    Sample *samples;           /* of series with several, or none, or of unusual shape */
+    Started *samples;          /* of series with several, or none, or of unusual shape */
     size_t sample_count, sample_room;
 } Reading;
 
@@ -69,6 +74,7 @@ int recognise(Reading *reading, Span raw, int version, const Table *unwanted, co
               size_t most);
 void reading_free(Reading *reading);
 
+int64_t item_start(const Item *item); /* of a KNOWN item's one sample; 0: it has none */
 Span item_text(const Item *item);
 Span item_key(const Reading *reading, const Item *item);
 Span item_name(const Reading *reading, const Item *item); /* empty: not where it should be */
@@ -76,7 +82,7 @@ Span item_name(const Reading *reading, const Item *item); /* empty: not where it
 /* Give an unrecognised item its series (the reference goes over), with its own one sample if its
    shape is usual, or with `count` others. Returns -1 where it has no memory, and keeps nothing. */
 void item_give(Item *item, Series *series);
-int item_give_samples(Reading *reading, Item *item, Series *series, const Sample *samples,
+int item_give_samples(Reading *reading, Item *item, Series *series, const Started *samples,
                       size_t count);
 size_t item_drop(Reading *reading, Item *item); /* its name is not selected; returns its samples */
 

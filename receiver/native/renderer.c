@@ -76,7 +76,16 @@ static int counts(Rows *rows, const Series *series, Sample sample)
     return 1;
 }
 
-static int add(Rows *rows, Series *series, Sample sample)
+static void put_record(Rows *rows, uint32_t number, int64_t time_ms, const void *value)
+{
+    uint8_t *record = rows->folded + rows->folded_size;
+    memcpy(record, &number, 4);
+    memcpy(record + 4, &time_ms, 8);
+    memcpy(record + 12, value, 8);
+    rows->folded_size += RECORD_SIZE;
+}
+
+static int add(Rows *rows, Series *series, Sample sample, int64_t start_ms)
 {
     if (rows->accounts) {
         if (series->source >= rows->sources)
@@ -92,13 +101,12 @@ static int add(Rows *rows, Series *series, Sample sample)
         return 0;
     }
     if (series->fold_number) {
-        if (grow((void **)&rows->folded, &rows->folded_room, rows->folded_size + RECORD_SIZE, 1))
+        static const uint64_t start_bits = START_BITS;
+        if (grow((void **)&rows->folded, &rows->folded_room, rows->folded_size + 2 * RECORD_SIZE, 1))
             return -1;
-        uint8_t *record = rows->folded + rows->folded_size;
-        memcpy(record, &series->fold_number, 4);
-        memcpy(record + 4, &sample.time_ms, 8);
-        memcpy(record + 12, &sample.value, 8);
-        rows->folded_size += RECORD_SIZE;
+        if (start_ms > 0)
+            put_record(rows, series->fold_number, start_ms, &start_bits);
+        put_record(rows, series->fold_number, sample.time_ms, &sample.value);
         rows->folded_alone += !series->template_size;
     }
     if (!series->template_size)
@@ -126,9 +134,12 @@ int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2], con
     for (size_t i = 0; i < reading->count && !failed; i++) {
         const Item *item = &reading->items[i];
         if (item->kind == KNOWN)
-            failed = add(rows, item->series, item->of.one.sample);
-        for (size_t k = 0; item->kind == SEVERAL && k < item->of.several.count && !failed; k++)
-            failed = add(rows, item->series, reading->samples[item->of.several.first + k]);
+            failed = add(rows, item->series, item->of.one.sample,
+                         item->is_started ? item_start(item) : 0);
+        for (size_t k = 0; item->kind == SEVERAL && k < item->of.several.count && !failed; k++) {
+            const Started *started = &reading->samples[item->of.several.first + k];
+            failed = add(rows, item->series, started->sample, started->start_ms);
+        }
     }
     if (failed)
         return failed;

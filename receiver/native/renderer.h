@@ -1,7 +1,7 @@
 /* Rows (a series, a time, a value) become lines, and records for the fold.
 
    In: a Reading whose items all have their place. Out: its Rows: what is rendered, in the order
-   sent, and the packed records of what is folded; values that are not finite are neither, and
+   sent, and the packed records (fold.h) of what is folded; values that are not finite are neither, and
    listed. The texts of times and values are the caller's: a line is head, template, value, end,
    and there is a head for each distinct time. A series may be rendered, folded, or both.
 
@@ -11,9 +11,8 @@
 #ifndef RECEIVER_RENDERER_H
 #define RECEIVER_RENDERER_H
 
+#include "fold.h"
 #include "recogniser.h"
-
-#define RECORD_SIZE 20 /* fold number (u32), time in ms (i64), value (double); little-endian, packed */
 
 typedef struct {
     Series *series; /* a reference */

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
+from receiver.azure.renderer import START, record_of
 from receiver.fold.fold import Fold
 from receiver.fold.state import Kind
 from receiver.fold.windows import COMPILED, Windows
@@ -27,8 +27,12 @@ NAMES = ("c", "us", "n", "g", "unlisted")
 record = st.tuples(
     st.integers(0, 12),
     st.integers(-3, 40).map(lambda step: START_MS + 7_000 * step),
-    st.integers(-5, 50).map(float) | st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(-5, 50).map(float)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.just(START),
+    st.just(0) | st.integers(-3, 40).map(lambda step: START_MS + 7_000 * step - 1_000),
 )
+"""A series, a time, a value and a start timestamp; a START where none belongs changes nothing."""
 
 
 def made(*, compiled: bool) -> Fold:
@@ -57,7 +61,11 @@ def state(fold: Fold) -> dict[str, Any]:
     ]
     names = ("total", "count", "start_ms", "touched_ms", "until_ms", "left_total", "left_count")
     return {
-        "series": (list(state.series.time_ms), list(state.series.value)),
+        "series": (
+            list(state.series.time_ms),
+            list(state.series.value),
+            list(state.series.begun_ms),
+        ),
         "outputs": [list(getattr(state.outputs, name)) for name in names],
         "extremes": kept,
         "targets": list(state.targets.first_ms),
@@ -74,13 +82,13 @@ def state(fold: Fold) -> dict[str, Any]:
 @settings(max_examples=200)
 @given(batches=st.lists(st.lists(record, max_size=20), max_size=8), now=st.integers(0, 300))
 def test_the_compiled_loop_follows_the_rules(
-    batches: list[list[tuple[int, int, float]]], now: int
+    batches: list[list[tuple[int, int, float, int]]], now: int
 ) -> None:
     """Whatever the series, times and values, over several requests and closings."""
     folds = made(compiled=True), made(compiled=False)
     closed: list[list[Any]] = [[], []]
     for step, batch in enumerate(batches):
-        records = b"".join(RECORD.pack(*each) for each in sorted(batch, key=lambda each: each[1]))
+        records = b"".join(record_of(*each) for each in sorted(batch, key=lambda each: each[1]))
         for place, fold in enumerate(folds):
             now_ms = START_MS + 1000 * now + 60_000 * step
             fold.take(records, now_ms)

@@ -25,10 +25,11 @@ from hypothesis.stateful import (
 )
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
+from receiver.azure.renderer import record_of
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
 from receiver.fold.state import NEVER
+from receiver.fold.windows import BIRTH_MS
 from receiver.intake.entries import As, Entry
 from receiver.intake.metrics_json import Allowlist, parse
 from receiver.ledger import read_ledger
@@ -52,6 +53,8 @@ SERIES = [
     for name in NAMES
 ]
 Item = tuple[str, str, tuple[tuple[str, str], ...]]
+Sample = tuple[int, int, float, int]
+"""A series, a time, a value, a start timestamp (0 for none)."""
 
 
 class Broken(Folder):
@@ -77,11 +80,14 @@ class FoldMachine(RuleBasedStateMachine):
         self.serial = 0
         self.values: dict[int, float] = {}
         self.last: dict[int, tuple[int, float]] = {}
+        self.starts: dict[tuple[str, str], int] = {}
+        self.told_starts: dict[int, int] = {}
         self.watched: dict[str, int] = {}
+        self.since_ms = 0
         self.expected: defaultdict[Item, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.said: defaultdict[Item, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.windows: Counter[tuple[Item, str]] = Counter()
-        self.requests: list[tuple[list[tuple[int, int, float]], bytes]] = []
+        self.requests: list[tuple[list[Sample], bytes]] = []
         self.received = 0
         self.asked: set[int] = set()
         self.heard: set[int] = set()
@@ -127,22 +133,32 @@ class FoldMachine(RuleBasedStateMachine):
         chosen=st.sets(st.integers(0, 15), max_size=16),
         grown=st.lists(st.integers(0, 9), min_size=16, max_size=16),
         begins_anew=st.sampled_from([None, "a", "b"]),
+        leap=st.sampled_from([0, 40]),
+        tells_start=st.booleans(),
         seconds=st.sampled_from([1, 15, 45, 61, 400]),
     )
     def scrape(
-        self, instance: str, chosen: set[int], grown: list[int], begins_anew: str | None, seconds: int
+        self, instance: str, chosen: set[int], grown: list[int], begins_anew: str | None,
+        leap: int, tells_start: bool, seconds: int,  # noqa: FBT001
     ) -> None:  # fmt: skip
-        """A target is scraped: some of its series are there, a model may have begun anew."""
+        """A target is scraped: some of its series are there, a model may have begun anew.
+
+        Since then it may have grown past its old value: then its start timestamp alone says so.
+        """
         self.now_ms += seconds * 1000
         samples = []
+        if begins_anew:
+            self.starts[instance, begins_anew] = self.now_ms - 900
         for place, number in enumerate(n for n, each in enumerate(SERIES) if each["instance"] == instance):  # fmt: skip
             if place not in chosen:
                 continue
             value = self.values.get(number, 0.0)
             if SERIES[number]["model"] == begins_anew:
-                value = 0.0
+                value = leap
             self.values[number] = value + grown[place]
-            samples.append((number, self.now_ms - 500, self.values[number]))
+            start_ms = self.starts.get((instance, SERIES[number]["model"]), START_MS - 7 * BIRTH_MS)
+            told = start_ms if tells_start else 0
+            samples.append((number, self.now_ms - 500, self.values[number], told))
         self.send(samples)
 
     @precondition(lambda self: self.requests)
@@ -166,31 +182,32 @@ class FoldMachine(RuleBasedStateMachine):
         back = data.draw(st.sampled_from([70, 130, 600])) * 1000
         at_ms, value = self.last.get(number, (0, 0.0))
         if at_ms < self.now_ms - back:
-            self.send([(number, self.now_ms - back, value + 1)])
+            self.send([(number, self.now_ms - back, value + 1, 0)])
 
-    def made(self, samples: Sequence[tuple[int, int, float]], digest: bytes) -> Append:
+    def made(self, samples: Sequence[Sample], digest: bytes) -> Append:
         """Make what the pipeline makes of a request."""
         records, lines = [], []
         totals: Counter[tuple[str, str]] = Counter()
-        for number, at_ms, value in samples:
+        for number, at_ms, value, start_ms in samples:
             labels = SERIES[number]
             name = labels["__name__"]
             raw = any(not entry.is_folded for entry in self.allowlist.matches(name))
             totals["received", ""] += 1
             if self.allowlist.folds(name):
                 self.asked.add(number)
-                records.append(RECORD.pack(self.registry.number_of(labels), at_ms, value))
+                fold_number = self.registry.number_of(labels)
+                records.append(record_of(fold_number, at_ms, value, start_ms))
                 totals["folded", ""] += not raw
             elif not raw:
                 totals["unselected", ""] += 1
             if raw:
                 lines.append(b'{"raw":%d}\n' % number)
-        newest = max((at_ms for _, at_ms, _ in samples), default=0)
+        newest = max((at_ms for _, at_ms, *_ in samples), default=0)
         return seal(
             Append(cut(lines), newest, newest, totals, digest, b"answer", folded=b"".join(records))
         )
 
-    def send(self, samples: list[tuple[int, int, float]], digest: bytes = b"") -> None:
+    def send(self, samples: list[Sample], digest: bytes = b"") -> None:
         """Commit a request, and expect its growth if it is new."""
         self.serial += 1
         digest = digest or b"%d" % self.serial
@@ -198,7 +215,7 @@ class FoldMachine(RuleBasedStateMachine):
         if answer is None:
             self.requests = [*self.requests[-9:], (samples, digest)]
             self.received += len(samples)
-            if any(self.allowlist.folds(SERIES[number]["__name__"]) for number, _, _ in samples):
+            if any(self.allowlist.folds(SERIES[number]["__name__"]) for number, *_ in samples):
                 self.heard |= self.asked
             for sample in samples:
                 self.expect(*sample)
@@ -210,7 +227,8 @@ class FoldMachine(RuleBasedStateMachine):
         """The disk does not take a transaction: nothing of it is folded, in memory either."""
         self.now_ms += 1000
         samples = [
-            (number, self.now_ms, self.values.get(number, 0.0) + grown) for number in range(8)
+            (number, self.now_ms, self.values.get(number, 0.0) + grown, self.now_ms - 1)
+            for number in range(8)
         ]
         bad = seal(Append(cut([b"bad\n"]), 2**70, 2**70, {}))
         try:
@@ -235,7 +253,7 @@ class FoldMachine(RuleBasedStateMachine):
         }
         return entry.item_name(name), labels["instance"], tuple(sorted(kept.items()))
 
-    def expect(self, number: int, at_ms: int, value: float) -> None:
+    def expect(self, number: int, at_ms: int, value: float, start_ms: int) -> None:
         """Add what a committed sample must count."""
         labels = SERIES[number]
         name, target = labels["__name__"], labels["instance"]
@@ -245,7 +263,11 @@ class FoldMachine(RuleBasedStateMachine):
         if last and at_ms <= last[0]:
             return
         watched = self.watched.setdefault(target, at_ms)
+        self.since_ms = self.since_ms or at_ms
         self.last[number] = at_ms, value
+        is_born = at_ms > watched or max(self.since_ms, at_ms - BIRTH_MS) <= start_ms
+        is_anew = last and last[0] <= start_ms and self.told_starts.get(number, 0) < start_ms
+        self.told_starts[number] = start_ms or self.told_starts.get(number, 0)
         for entry, part in self.entries_of(name):
             if entry.as_ is As.AGGREGATE:
                 item = self.item_of(entry, name, labels)
@@ -253,9 +275,9 @@ class FoldMachine(RuleBasedStateMachine):
                 self.expected[item][1] += 1
                 continue
             if last is None:
-                amount = value if at_ms > watched else 0.0
+                amount = value if is_born else 0.0
             else:
-                amount = value - last[1] if value >= last[1] else value
+                amount = value if is_anew or value < last[1] else value - last[1]
             if part == 0:
                 self.expected[self.item_of(entry, name, labels)][0] += amount
             else:
@@ -312,6 +334,7 @@ class FoldMachine(RuleBasedStateMachine):
         self.folder.want(self.allowlist)
         if before.entries != self.allowlist.entries:
             self.watched.clear()
+            self.since_ms = 0
             ends = self.means(before) - self.means(self.allowlist)
             self.outbox.flush()
             self.deliver()

@@ -19,6 +19,7 @@ from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire import remote_write_v1_pb2 as v1
 from receiver.intake.wire import remote_write_v2_pb2 as v2
+from tests.conformance.messages import varint
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 ENDS_IN_07 = struct.unpack("<d", b"\x10\x12\x07\x10\x12\x07\x10\x07")[0]
@@ -39,14 +40,27 @@ extras = st.fixed_dictionaries(
         "histograms": st.integers(0, 1),
         "exemplars": st.integers(0, 1),
         "metadata": st.sampled_from((None, 0, 1, 300)),
-        "start": st.sampled_from((0, 5)),
+        "start": st.sampled_from((0, 5, USUAL_MS - 7)),
+        "created": st.sampled_from((0, 0, 5, USUAL_MS - 9)),
+        "damaged": st.booleans(),
     }
 )
-NO_EXTRAS = {"histograms": 0, "exemplars": 0, "metadata": 0, "start": 0}
+NO_EXTRAS = {
+    "histograms": 0,
+    "exemplars": 0,
+    "metadata": 0,
+    "start": 0,
+    "created": 0,
+    "damaged": False,
+}
 usual_labels = st.tuples(
     names, st.lists(usual_label, unique_by=lambda pair: pair[0], max_size=3)
 ).map(lambda parts: [(b"__name__", parts[0]), *parts[1]])
-usual = st.tuples(usual_labels, usual_samples, st.just(NO_EXTRAS))
+started = st.builds(
+    lambda start, created: NO_EXTRAS | {"start": start, "created": created},
+    *[st.sampled_from((0, USUAL_MS - 7, USUAL_MS))] * 2,
+)
+usual = st.tuples(usual_labels, usual_samples, started)
 unusual = st.tuples(usual_labels, samples, extras)
 odd = st.tuples(st.lists(label, max_size=4), samples, extras)
 requests = st.lists(st.one_of(usual, unusual, odd), max_size=6)
@@ -85,7 +99,9 @@ def spell_v2(spec: Spec) -> bytes:
             series.exemplars.add(value=1)
         if extra["metadata"] is not None:
             series.metadata.help_ref = extra["metadata"]
-        if extra["start"]:
+        if extra["created"]:  # a field that the message has not any more
+            series.MergeFromString(b"\x30" + varint(extra["created"]))
+        if extra["damaged"]:
             series.labels_refs.append(999)
     request.symbols.extend(numbers)
     return request.SerializeToString()
@@ -94,8 +110,7 @@ def spell_v2(spec: Spec) -> bytes:
 class Folding(Allowlist):
     """Folds some series, renders others, and some both."""
 
-    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
-        del start_ms
+    def ends_of(self, labels: Mapping[str, str]) -> Ends:
         folds = labels.get("l") == "a"
         return Ends(None if folds and "m" in labels else labels, 1 + len(labels) if folds else 0)
 

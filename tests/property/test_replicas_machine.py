@@ -29,8 +29,7 @@ class _Selection:
     def wants(self, name: bytes) -> bool:
         return bool(name)
 
-    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
-        del start_ms
+    def ends_of(self, labels: Mapping[str, str]) -> Ends:
         assert "replica" not in labels
         return Ends(labels, 1)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.azure.renderer import RECORD
+from receiver.azure.renderer import RECORD, record_of
 from receiver.intake.recogniser import IS_COMPILED
 
 if IS_COMPILED:
@@ -208,8 +208,8 @@ def test_samples_up_to_the_floor_of_their_source_have_no_row() -> None:
     """They are counted, by source; those that count too, with the latest time of a number."""
     reading = opened(series() + b"\x0a\x02\x12\x00" * 3)
     nan = float("nan")
-    reading.put(1, b"x", 9, 3, [(5, 1.0), (6, 2.0), (7, nan)])
-    reading.put(2, b"x", 0, 2, [(1 << 62, 1.0)])
+    reading.put(1, b"x", 9, 3, [(5, 1.0, 0), (6, 2.0, 0), (7, nan, 0)])
+    reading.put(2, b"x", 0, 2, [(1 << 62, 1.0, 0)])
     reading.put(3, b"x", 0, 4, [])
     assert reading.sources() == [0, 2, 3, 4]
     with pytest.raises(ValueError, match="floor"):
@@ -238,15 +238,16 @@ def test_a_series_of_another_shape_brings_its_samples() -> None:
     assert reading.unrecognised() == [1, 2]
     with pytest.raises(ValueError, match="usual shape"):
         reading.put(1, b"x", 0)
-    for samples in ([1.5], [(1.5, 1)], [(1, "x")], [(1 << 70, 1.0)], [()]):
+    for samples in ([1.5], [(1.5, 1, 0)], [(1, "x", 0)], [(1 << 70, 1.0, 0)], [()], [(1, 1.0)]):
         with pytest.raises((TypeError, OverflowError)):
             reading.put(1, b"x", 0, 0, samples)  # type: ignore[arg-type]
-    reading.put(1, b"x", 9, 0, [(TIME_MS, 5.0), (-1, 6.0), (TIME_MS, float("nan"))])
+    several = [(TIME_MS, 5.0, TIME_MS - 1), (-1, 6.0, 0), (TIME_MS, float("nan"), 1)]
+    reading.put(1, b"x", 9, 0, several)
     reading.put(2, b"x", 0, 0, [])
     rows = reading.rows()
     assert rows.values() == [1.5, 5.0, 6.0]
     assert rows.times() == [TIME_MS, -1]
-    assert rows.folded() == (RECORD.pack(9, TIME_MS, 5.0) + RECORD.pack(9, -1, 6.0), 0)
+    assert rows.folded() == (record_of(9, TIME_MS, 5.0, TIME_MS - 1) + RECORD.pack(9, -1, 6.0), 0)
     assert len(rows.not_finite()) == 1
 
 

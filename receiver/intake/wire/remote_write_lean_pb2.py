@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17remote_write_lean.proto\x12&appinsights_receiver.remote_write.lean\"h\n\x0cWriteRequest\x12\x46\n\ntimeseries\x18\x01 \x03(\x0b\x32\x32.appinsights_receiver.remote_write.lean.TimeSeries\x12\x10\n\x08metadata\x18\x03 \x03(\x0c\"\xb3\x01\n\nTimeSeries\x12=\n\x06labels\x18\x01 \x03(\x0b\x32-.appinsights_receiver.remote_write.lean.Label\x12?\n\x07samples\x18\x02 \x03(\x0b\x32..appinsights_receiver.remote_write.lean.Sample\x12\x11\n\texemplars\x18\x03 \x03(\x0c\x12\x12\n\nhistograms\x18\x04 \x03(\x0c\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"*\n\x06Sample\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\"m\n\x07Request\x12\x0f\n\x07symbols\x18\x04 \x03(\x0c\x12Q\n\ntimeseries\x18\x05 \x03(\x0b\x32=.appinsights_receiver.remote_write.lean.ReferencingTimeSeries\"J\n\rStartedSample\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\x12\x17\n\x0fstart_timestamp\x18\x03 \x01(\x03\"\xad\x01\n\x15ReferencingTimeSeries\x12\x13\n\x0blabels_refs\x18\x01 \x03(\r\x12\x46\n\x07samples\x18\x02 \x03(\x0b\x32\x35.appinsights_receiver.remote_write.lean.StartedSample\x12\x12\n\nhistograms\x18\x03 \x03(\x0c\x12\x11\n\texemplars\x18\x04 \x03(\x0c\x12\x10\n\x08metadata\x18\x05 \x03(\x0c\":\n\x12OpaqueWriteRequest\x12\x12\n\ntimeseries\x18\x01 \x03(\x0c\x12\x10\n\x08metadata\x18\x03 \x03(\x0c\"4\n\rOpaqueRequest\x12\x0f\n\x07symbols\x18\x04 \x03(\x0c\x12\x12\n\ntimeseries\x18\x05 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17remote_write_lean.proto\x12&appinsights_receiver.remote_write.lean\"h\n\x0cWriteRequest\x12\x46\n\ntimeseries\x18\x01 \x03(\x0b\x32\x32.appinsights_receiver.remote_write.lean.TimeSeries\x12\x10\n\x08metadata\x18\x03 \x03(\x0c\"\xb3\x01\n\nTimeSeries\x12=\n\x06labels\x18\x01 \x03(\x0b\x32-.appinsights_receiver.remote_write.lean.Label\x12?\n\x07samples\x18\x02 \x03(\x0b\x32..appinsights_receiver.remote_write.lean.Sample\x12\x11\n\texemplars\x18\x03 \x03(\x0c\x12\x12\n\nhistograms\x18\x04 \x03(\x0c\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"*\n\x06Sample\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\"m\n\x07Request\x12\x0f\n\x07symbols\x18\x04 \x03(\x0c\x12Q\n\ntimeseries\x18\x05 \x03(\x0b\x32=.appinsights_receiver.remote_write.lean.ReferencingTimeSeries\"J\n\rStartedSample\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\x12\x17\n\x0fstart_timestamp\x18\x03 \x01(\x03\"\xc8\x01\n\x15ReferencingTimeSeries\x12\x13\n\x0blabels_refs\x18\x01 \x03(\r\x12\x46\n\x07samples\x18\x02 \x03(\x0b\x32\x35.appinsights_receiver.remote_write.lean.StartedSample\x12\x12\n\nhistograms\x18\x03 \x03(\x0c\x12\x11\n\texemplars\x18\x04 \x03(\x0c\x12\x10\n\x08metadata\x18\x05 \x03(\x0c\x12\x19\n\x11\x63reated_timestamp\x18\x06 \x01(\x03\":\n\x12OpaqueWriteRequest\x12\x12\n\ntimeseries\x18\x01 \x03(\x0c\x12\x10\n\x08metadata\x18\x03 \x03(\x0c\"4\n\rOpaqueRequest\x12\x0f\n\x07symbols\x18\x04 \x03(\x0c\x12\x12\n\ntimeseries\x18\x05 \x03(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,9 +44,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTEDSAMPLE']._serialized_start=548
   _globals['_STARTEDSAMPLE']._serialized_end=622
   _globals['_REFERENCINGTIMESERIES']._serialized_start=625
-  _globals['_REFERENCINGTIMESERIES']._serialized_end=798
-  _globals['_OPAQUEWRITEREQUEST']._serialized_start=800
-  _globals['_OPAQUEWRITEREQUEST']._serialized_end=858
-  _globals['_OPAQUEREQUEST']._serialized_start=860
-  _globals['_OPAQUEREQUEST']._serialized_end=912
+  _globals['_REFERENCINGTIMESERIES']._serialized_end=825
+  _globals['_OPAQUEWRITEREQUEST']._serialized_start=827
+  _globals['_OPAQUEWRITEREQUEST']._serialized_end=885
+  _globals['_OPAQUEREQUEST']._serialized_start=887
+  _globals['_OPAQUEREQUEST']._serialized_end=939
 # @@protoc_insertion_point(module_scope)

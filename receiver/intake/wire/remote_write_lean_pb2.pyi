@@ -61,18 +61,20 @@ class StartedSample(_message.Message):
     def __init__(self, value: _Optional[float] = ..., timestamp: _Optional[int] = ..., start_timestamp: _Optional[int] = ...) -> None: ...
 
 class ReferencingTimeSeries(_message.Message):
-    __slots__ = ("labels_refs", "samples", "histograms", "exemplars", "metadata")
+    __slots__ = ("labels_refs", "samples", "histograms", "exemplars", "metadata", "created_timestamp")
     LABELS_REFS_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
     EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    CREATED_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     labels_refs: _containers.RepeatedScalarFieldContainer[int]
     samples: _containers.RepeatedCompositeFieldContainer[StartedSample]
     histograms: _containers.RepeatedScalarFieldContainer[bytes]
     exemplars: _containers.RepeatedScalarFieldContainer[bytes]
     metadata: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, labels_refs: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[_Union[StartedSample, _Mapping]]] = ..., histograms: _Optional[_Iterable[bytes]] = ..., exemplars: _Optional[_Iterable[bytes]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    created_timestamp: int
+    def __init__(self, labels_refs: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[_Union[StartedSample, _Mapping]]] = ..., histograms: _Optional[_Iterable[bytes]] = ..., exemplars: _Optional[_Iterable[bytes]] = ..., metadata: _Optional[_Iterable[bytes]] = ..., created_timestamp: _Optional[int] = ...) -> None: ...
 
 class OpaqueWriteRequest(_message.Message):
     __slots__ = ("timeseries", "metadata")

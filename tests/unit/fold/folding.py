@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
+from receiver.azure.renderer import record_of
 from receiver.fold.fold import Fold
 from receiver.intake.metrics_json import Allowlist, parse
 
@@ -39,10 +39,14 @@ class Player:
         self.fold.add_series(*self.series[-1])
         return len(self.series)
 
-    def send(self, second: float, name: str, value: float, *, now: float | None = None, **labels: str) -> None:  # fmt: skip
-        """Send one sample; it is committed at the same second unless said otherwise."""
+    def send(self, second: float, name: str, value: float, *, now: float | None = None, begun: float = 0, **labels: str) -> None:  # fmt: skip
+        """Send one sample; it is committed at the same second unless said otherwise.
+
+        `begun` is the second of its start timestamp.
+        """
         number = self.number(name, **labels)
-        record = RECORD.pack(number, T0_MS + round(second * 1000), value)
+        begun_ms = T0_MS + round(begun * 1000) if begun else 0
+        record = record_of(number, T0_MS + round(second * 1000), value, begun_ms)
         self.fold.take(record, T0_MS + round((second if now is None else now) * 1000))
 
     def close(self, second: float) -> list[dict[str, Any]]:

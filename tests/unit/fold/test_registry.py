@@ -71,10 +71,10 @@ def test_a_series_may_be_raw_and_folded_or_neither() -> None:
     wanted = listed("a", {"name": "a", "as": "delta", "rename": "b"}, {"name": "c", "as": "delta"})
     a, c = {"__name__": "a"}, {"__name__": "c"}
 
-    assert Selection(wanted, roomy).ends_of(a, 0) == Ends(a, 1)
-    assert Selection(wanted, roomy).ends_of(c, 0) == Ends(None, 2)
-    assert Selection(wanted, full).ends_of(a, 0) == Ends(a)
-    assert Selection(wanted, full).ends_of(c, 0) == Ends(dropped=FOLD_FULL)
+    assert Selection(wanted, roomy).ends_of(a) == Ends(a, 1)
+    assert Selection(wanted, roomy).ends_of(c) == Ends(None, 2)
+    assert Selection(wanted, full).ends_of(a) == Ends(a)
+    assert Selection(wanted, full).ends_of(c) == Ends(dropped=FOLD_FULL)
 
 
 def test_raw_series_that_would_look_alike_are_refused() -> None:
@@ -83,6 +83,6 @@ def test_raw_series_that_would_look_alike_are_refused() -> None:
     first, second = ({"__name__": "a", "model": "m", "pod": pod} for pod in "12")
 
     kept = Ends({"__name__": "b", "model": "m"})
-    assert selection.ends_of(first, 0) == kept
-    assert selection.ends_of(second, 0) == Ends(dropped=WOULD_JOIN)
-    assert selection.ends_of(first, 0) == kept
+    assert selection.ends_of(first) == kept
+    assert selection.ends_of(second) == Ends(dropped=WOULD_JOIN)
+    assert selection.ends_of(first) == kept

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from receiver.fold import windows
+from receiver.fold import checkpoint, windows
 from receiver.fold.windows import COUNT_MAX
-from tests.unit.fold.folding import Player
+from tests.unit.fold.folding import T0_MS, Player
 
 DELTA = {"name": "c", "as": "delta"}
 MEAN = {"name": "us", "as": "mean", "per": "n"}
@@ -50,6 +50,64 @@ def test_a_counter_that_falls_began_anew() -> None:
 
     assert values(player, 61) == [(0, 20)]
     assert player.event(windows.RESET) == 1
+
+
+def test_a_start_timestamp_tells_a_reset_that_the_value_does_not() -> None:
+    """The counter began anew between two samples and has passed its old value: all of it is growth."""
+    player = Player(DELTA)
+    player.send(-60, "c", 0, of="old")
+    for second, value, begun in (
+        (1, 10, -30),
+        (16, 15, -30),
+        (31, 40, 20),
+        (46, 42, 20),
+        (61, 42, 20),
+    ):
+        player.send(second, "c", value, begun=begun)
+
+    assert values(player, 61) == [(0, 10 + 5 + 40 + 2)]
+    assert player.event(windows.RESET) == 1
+
+
+@pytest.mark.parametrize(
+    ("second_start", "why"),
+    [
+        (15.9, "it lies before the last sample: a start that was estimated anew"),
+        (31, "it is the sample's own time: OpenTelemetry's word for an unknown one"),
+        (32, "it lies ahead: a clock that is"),
+        (-30, "it has not moved"),
+        (0, "there is none"),
+    ],
+)
+def test_a_start_timestamp_that_proves_nothing_is_no_reset(second_start: float, why: str) -> None:
+    """Else the whole counter would count again."""
+    player = Player(DELTA)
+    player.send(-60, "c", 0, of="old")
+    for second, value, begun in ((1, 10, -30), (16, 15, -30), (31, 40, second_start), (61, 40, 0)):
+        player.send(second, "c", value, begun=begun)
+
+    assert values(player, 61) == [(0, 40)], why
+    assert player.event(windows.RESET) == 0
+
+
+def test_a_start_timestamp_of_a_clock_ahead_is_known_again() -> None:
+    """The first sample's lies ahead of it; at the second it lies between the two, and is the same."""
+    player = Player({**DELTA, "first": "zero"})
+    for second, value in ((1, 10), (16, 15), (61, 15)):
+        player.send(second, "c", value, begun=3)
+
+    assert values(player, 61) == [(0, 15)]
+
+
+def test_increments_with_their_start_count_whole() -> None:
+    """A sender of deltas starts each sample where the one before ended."""
+    player = Player(DELTA)
+    player.send(-60, "c", 0, of="old")
+    player.send(1, "c", 5, begun=-14)
+    for second, value in ((16, 7), (31, 3), (46, 3), (61, 0)):
+        player.send(second, "c", value, begun=second - 15)
+
+    assert values(player, 61) == [(0, 5 + 7 + 3 + 3)]
 
 
 def test_a_gauge_that_falls_is_no_reset() -> None:
@@ -98,6 +156,41 @@ def test_a_series_that_is_born_while_we_watch_counts_whole() -> None:
         ("new", 7),
         ("foreign", 0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("begun", "expected", "why"),
+    [
+        (70, 50, "it was born while others were watched"),
+        (0, 0, "nobody knows when it was born"),
+        (-100, 0, "it is older than what we have seen"),
+        (3999.9, 0, "it lies ahead"),
+    ],
+)
+def test_a_new_target_s_counters_count_whole_if_they_were_born_since(
+    begun: float, expected: float, why: str
+) -> None:
+    """A pod that was added: its start timestamp says that nothing of it was counted before."""
+    player = Player(DELTA)
+    player.send(-60, "c", 0, instance="h:1")
+    player.send(80, "c", 50, instance="h:2", begun=begun, of="two")
+    player.send(80, "c", 50, instance="h:2", begun=begun, of="another of the same scrape")
+    player.send(3999, "c", 50, instance="h:2", begun=begun, of="two")
+
+    told = [item["value"] for item in player.close(3999) if "of" in item and item["at"] == 60]
+    assert told == [expected, expected], why
+    assert player.event(windows.BASELINE) == 1 + 2 * (not expected)
+
+
+def test_a_new_target_s_counter_that_is_hours_old_is_a_baseline() -> None:
+    """It may have been another receiver's until now."""
+    player = Player(DELTA)
+    player.send(-60, "c", 0, instance="h:1")
+    player.send(7200, "c", 50, instance="h:2", begun=3599)
+    player.send(7201, "c", 50, instance="h:3", begun=3601)
+
+    assert player.event(windows.BASELINE) == 2
+    assert sum(item["value"] for item in player.close(9000)) == 50
 
 
 @pytest.mark.parametrize(("first", "expected"), [("zero", 50), ("baseline", 0), ("auto", 50)])
@@ -358,6 +451,20 @@ def test_a_checkpoint_holds_everything() -> None:
 
     assert said[0] == said[1]
     assert len(said[0]) > 20
+
+
+def test_a_checkpoint_holds_start_timestamps() -> None:
+    """And since when targets are watched; one of a receiver that knew neither is read too."""
+    player = delta((1, 10), (16, 15))
+    plain = checkpoint.header(player.fold.encode())[0]["version"]
+    player.send(17, "c", 16, begun=3)
+    player.restart()
+    assert (plain, checkpoint.header(player.fold.encode())[0]["version"]) == checkpoint.VERSIONS
+    player.send(20, "c", 50, begun=3)
+    player.send(21, "c", 1, begun=5, instance="h:2", of="born")
+
+    assert values(player, 400) == [(0, 50)]
+    assert player.fold.plan.state.since_ms == T0_MS - 60_000
 
 
 def test_another_list_closes_what_ends_and_keeps_the_last_values() -> None:

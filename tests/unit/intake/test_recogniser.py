@@ -9,7 +9,7 @@ import pytest
 import snappy
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
+from receiver.azure.renderer import RECORD, record_of
 from receiver.errors import TooMuchToRender, Undecodable
 from receiver.intake.decode import DEFAULT_LIMITS, Message
 from receiver.intake.ends import Ends
@@ -18,6 +18,7 @@ from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire import remote_write_v2_pb2 as v2
+from tests.conformance.messages import varint
 
 CAPTURES = Path(__file__).parents[2] / "data" / "remote-write"
 USUAL_MS = 1_790_000_000_000
@@ -219,8 +220,7 @@ def test_an_outcome_for_each_capture(version: int) -> None:
 class Folding(Allowlist):
     """Folds what is called so, and renders the rest."""
 
-    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
-        self.start_ms = start_ms
+    def ends_of(self, labels: Mapping[str, str]) -> Ends:
         number = int(labels.get("fold", "0"))
         if number == 99:
             return Ends(dropped="no_room")
@@ -267,12 +267,50 @@ def test_what_was_decided_is_forgotten_when_it_should_be() -> None:
     assert pipeline.take(raw, Message.V1).folded_samples == 1
 
 
-def test_a_start_timestamp_is_told_where_the_series_is_decided() -> None:
-    """Remote-write 2.0 has one for each sample; it is not of the usual shape."""
-    request2 = v2.Request(symbols=[b"", b"__name__", b"wanted"])
-    series = request2.timeseries.add(labels_refs=[1, 2])
-    series.samples.add(value=1.0, timestamp=USUAL_MS, start_timestamp=USUAL_MS - 5)
-    folding = Folding([Entry("wanted")])
-    pipeline = Pipeline(folding, Identity("key", "host"), 1 << 20)
-    assert pipeline.take(request2.SerializeToString(), Message.V2).rendered == 1
-    assert folding.start_ms == USUAL_MS - 5
+@pytest.mark.parametrize("value", [1.5, 0.0])
+@pytest.mark.parametrize(
+    ("own", "created", "metadata"),
+    [
+        (USUAL_MS - 5, 0, False),
+        (0, USUAL_MS - 9, True),
+        (USUAL_MS - 5, USUAL_MS - 9, True),
+        (USUAL_MS - 5, 0, True),
+    ],
+)
+def test_a_start_timestamp_goes_before_its_record(
+    value: float, own: int, created: int, *, metadata: bool
+) -> None:
+    """Of a sample, or of its series as until 2.0-rc.3; it is of the usual shape, and recognised."""
+    series = request2_with(value, own, created, metadata=metadata)
+    raw = v2.Request(symbols=[b"", b"__name__", b"wanted", b"fold", b"7"]).SerializeToString()
+    raw += b"\x2a" + length(series) + series
+    pipelines = [
+        Pipeline(Folding([Entry("wanted")]), Identity("key", "host"), 1 << 20, compiled=compiled)
+        for compiled in (True, False)
+    ]
+    for _ in range(2):
+        for pipeline in pipelines:
+            outcome = pipeline.take(raw, Message.V2)
+            assert outcome.folded == record_of(7, USUAL_MS, value, own or created)
+            assert (outcome.folded_samples, outcome.written_samples) == (1, 1)
+    assert unrecognised(pipelines[0], raw, Message.V2) == []
+
+
+def request2_with(value: float, own: int, created: int, *, metadata: bool) -> bytes:
+    """Spell a series of 2.0; `created` is a field that the message has not any more."""
+    series = v2.TimeSeries(labels_refs=[1, 2, 3, 4])
+    series.samples.add(value=value, timestamp=USUAL_MS, start_timestamp=own)
+    if metadata:
+        series.metadata.SetInParent()
+    return series.SerializeToString() + (b"\x30" + varint(created) if created else b"")
+
+
+@pytest.mark.parametrize("start_ms", [1, -1, 1 << 50])
+def test_a_start_timestamp_of_another_size_is_left_to_the_full_parser(start_ms: int) -> None:
+    """Nothing else is the usual shape; one that is no time counts as none."""
+    raw = v2.Request(symbols=[b"", b"__name__", b"wanted", b"fold", b"7"]).SerializeToString()
+    series = request2_with(1.5, start_ms, 0, metadata=False)
+    pipeline = Pipeline(Folding([Entry("wanted")]), Identity("key", "host"), 1 << 20)
+    for _ in range(2):
+        outcome = pipeline.take(raw + b"\x2a" + length(series) + series, Message.V2)
+        assert outcome.folded == record_of(7, USUAL_MS, 1.5, start_ms)

@@ -36,9 +36,8 @@ class Selection:
         """All but one."""
         return name != b"unwanted"
 
-    def ends_of(self, labels: Mapping[str, str], start_ms: int) -> Ends:
+    def ends_of(self, labels: Mapping[str, str]) -> Ends:
         """By the name."""
-        del start_ms
         if labels["__name__"].startswith("raw"):
             return Ends(rendered=labels)
         key = tuple(sorted(labels.items()))

@@ -47,7 +47,8 @@ static void decide(Reading *reading, Item *item, unsigned choice)
         assert(series && !table_put(&known, key, template_, fold_number, choice % SOURCES));
         item_give(item, series);
     } else if ((choice & 7) < 7) {
-        const Sample samples[3] = {{(int64_t)choice - 40, choice}, {INT64_MIN, NAN}, {1, 0.5}};
+        const Started samples[3] = {{{(int64_t)choice - 40, choice}, 0},
+                                    {{INT64_MIN, NAN}, 1}, {{1, 0.5}, (int64_t)choice - 99}};
         Series *series = series_new(span_of(NULL, 0), template_, fold_number, choice % SOURCES);
         assert(series && !item_give_samples(reading, item, series, samples, choice % 4));
     } /* else it stays without an end, as a refused series does */
@@ -126,16 +127,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             const Item *item = &reading.items[i];
             size_t count = item->kind == SEVERAL ? item->of.several.count : item->kind == KNOWN;
             for (size_t k = 0; k < count; k++) {
-                const Sample *sample = item->kind == SEVERAL
-                    ? &reading.samples[item->of.several.first + k] : &item->of.one.sample;
-                if (has_floors && sample->time_ms <= floors[item->series->source]) {
+                const Started one = item->kind == SEVERAL
+                    ? reading.samples[item->of.several.first + k]
+                    : (Started){item->of.one.sample, item_start(item)};
+                if (has_floors && one.sample.time_ms <= floors[item->series->source]) {
                     dropped++;
                     continue;
                 }
                 kept++;
-                not_finite += !isfinite(sample->value);
-                rendered += isfinite(sample->value) && item->series->template_size;
-                folded += isfinite(sample->value) && item->series->fold_number;
+                not_finite += !isfinite(one.sample.value);
+                rendered += isfinite(one.sample.value) && item->series->template_size;
+                if (isfinite(one.sample.value) && item->series->fold_number)
+                    folded += 1 + (one.start_ms > 0);
             }
         }
         Rows rows;
