@@ -25,7 +25,8 @@ static int is_in_newest(const Columns *c, uint32_t number, int64_t time)
         if (output < 0 || (size_t)output >= c->outputs)
             return 0;
         int64_t start = c->start[output];
-        if (start == NEVER || time < start || time - start >= c->every[output])
+        if (start == NEVER || time < start ||
+            (uint64_t)time - (uint64_t)start >= (uint64_t)c->every[output])
             return 0;
         int32_t place = c->scrapes[output];
         if (c->kind[output] == KIND_MEAN

@@ -24,7 +24,7 @@ static unsigned next(Input *input) { return input->at < input->end ? *input->at+
 
 static int64_t time_of(unsigned byte)
 {
-    return byte == 255 ? NEVER : byte == 254 ? FORGOTTEN : byte == 253 ? INT64_MAX
+    return byte == 255 ? NEVER : byte == 254 ? FORGOTTEN : byte == 253 ? INT64_MAX - 4
         : BASE_MS + (int64_t)byte * STEP_MS;
 }
 
