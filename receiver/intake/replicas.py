@@ -219,7 +219,7 @@ class Replicas:
                 account = accounts.setdefault(source, [0, 0, NEVER_MS])
                 account[0] += len(kept)
                 account[1] += len(samples) - len(kept)
-                times = [time for time, value, _ in kept if value - value == 0]  # a number, and finite
+                times = [time for time, value, _ in kept if value - value == 0]  # finite numbers
                 account[2] = max([account[2], *times])
         return rest, [(source, *accounts[source]) for source in sorted(accounts)]  # type: ignore[misc]
 
