@@ -95,6 +95,8 @@ def _copy(fold: Fold, new: Fold, numbers: Mapping[int, int]) -> None:
     mine, series = fold.plan.state.series, new.plan.state.series
     for number, its_new in numbers.items():
         series.time_ms[its_new], series.value[its_new] = mine.time_ms[number], mine.value[number]
+        series.begun_ms[its_new] = mine.begun_ms[number]
+    new.plan.state.since_ms = max(new.plan.state.since_ms, fold.plan.state.since_ms)
     first_ms = new.plan.state.targets.first_ms
     watched = dict(zip(fold.plan.targets, fold.plan.state.targets.first_ms, strict=True))
     for number, target in enumerate(new.plan.targets):
