@@ -63,8 +63,9 @@ wheel: .venv/ready ## manylinux wheels into dist/, audited, and tried without a 
 proto: .venv/ready ## Generate receiver/intake/wire from proto/
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=receiver/intake/wire --pyi_out=receiver/intake/wire proto/*.proto
 
-docs: .venv/ready ## Renew the tables in README and docs/ from the code
+docs: .venv/ready ## Renew the tables in README and docs/, and the picture of imports, from the code
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/imports.py
 	@$(BIN)/python deploy/generate.py
 
 screenshots: .venv/ready ## The pictures in docs/images, of a whole path that runs

@@ -138,6 +138,14 @@ def test_what_is_generated_is_fresh() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_picture_of_imports_is_fresh() -> None:
+    """It shows the code as it is, and no room imports one above it."""
+    from docs.imports import PICTURE, draw
+
+    assert PICTURE.read_text() == draw()
+    assert "#c0392b" not in draw(), "a red dot is an import upwards"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     """Every relative link of a page names a file that is there."""
