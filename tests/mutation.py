@@ -43,21 +43,24 @@ from mutmut.node_mutation import mutation_operators, operator_arg_removal
 ROOT = Path(__file__).parents[1]
 OPTIONS = ("-q", "--capture=no", "--timeout=20", "--no-header", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")  # fmt: skip
 KILLED, TIMED_OUT, SURVIVED, NOT_REACHED = "killed", "timed out", "survived", "not reached"
-DONE_ONCE = "not tried"
+DONE_ONCE, BROKEN = "not tried", "broken"
+"""Broken: the process ended, or pytest itself did, as with a traceback that has no lines."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One mutation of a module: its first line, and the whole text."""
+    """One mutation of a module: its line, the whole text, and the text without it."""
 
     path: Path
     line: int
     text: str
+    before: str
 
     def diff(self) -> str:
         """Show what is other."""
-        before = self.path.read_text().splitlines()
-        lines = difflib.unified_diff(before, self.text.splitlines(), n=0, lineterm="")
+        lines = difflib.unified_diff(
+            self.before.splitlines(), self.text.splitlines(), n=0, lineterm=""
+        )
         changed = [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
         return "\n".join(f"    {line}" for line in changed)
 
@@ -130,7 +133,7 @@ def mutants_of(path: Path) -> list[Mutant]:
         with suppress(SyntaxError, ValueError):
             compile(text, str(path), "exec")
             texts.setdefault(text, line)
-    return [Mutant(path, line, text) for text, line in texts.items() if line]
+    return [Mutant(path, line, text, source.decode()) for text, line in texts.items() if line]
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -145,7 +148,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def put_in_place(mutant: Mutant) -> bool:
     """Have this process run the mutation; says whether there is a way to do that."""
-    before = compile(mutant.path.read_text(), str(mutant.path), "exec")
+    before = compile(mutant.before, str(mutant.path), "exec")
     after = compile(mutant.text, str(mutant.path), "exec")
     changed = {
         (old.co_qualname, old.co_firstlineno): new
@@ -168,7 +171,7 @@ def put_in_place(mutant: Mutant) -> bool:
 
 def _assign(mutant: Mutant) -> bool:
     """Give a module's constant another value, in all modules that have imported it."""
-    before, after = (ast.parse(text).body for text in (mutant.path.read_text(), mutant.text))
+    before, after = (ast.parse(text).body for text in (mutant.before, mutant.text))
     [statement] = [b for a, b in zip(before, after, strict=True) if ast.dump(a) != ast.dump(b)][:1]
     if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
         return False
@@ -304,8 +307,8 @@ class Mutation:
             for number, (mutant, until) in list(running.items()):
                 ended, status = os.waitpid(number, os.WNOHANG)
                 if ended:
-                    codes = {0: SURVIVED, 3: DONE_ONCE}
-                    end = codes.get(os.waitstatus_to_exitcode(status), KILLED)
+                    ends = {0: SURVIVED, 1: KILLED, 3: DONE_ONCE}
+                    end = ends.get(os.waitstatus_to_exitcode(status), BROKEN)
                 elif time.monotonic() > until:
                     os.killpg(number, signal.SIGKILL)
                     os.waitpid(number, 0)
@@ -332,8 +335,8 @@ def main() -> int:
     tests = [path for path in arguments.paths if not path.startswith("receiver/")]
     plugin = Mutation(modules, arguments.processes, arguments.most_seconds)
     pytest.main([*OPTIONS, *tests], plugins=[plugin])
-    ends = (KILLED, TIMED_OUT, SURVIVED, NOT_REACHED, DONE_ONCE)
-    print(f"| module | mutations | {' | '.join(ends)} |\n| --- |{' --- |' * 6}")
+    ends = (KILLED, BROKEN, TIMED_OUT, SURVIVED, NOT_REACHED, DONE_ONCE)
+    print(f"| module | mutations | {' | '.join(ends)} |\n| --- |{' --- |' * 7}")
     for path, count in plugin.counts.items():
         row = " | ".join(str(count[end]) for end in ends)
         print(f"| {path.relative_to(ROOT)} | {count.total()} | {row} |")
