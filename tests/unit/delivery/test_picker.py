@@ -1,8 +1,19 @@
 """Whose turn it is, asked of the picker itself; what delivery makes of it is in test_sender.py."""
 
+from collections.abc import Collection
+
+import pytest
+
 from receiver.azure.policy import Action
 from receiver.delivery.backoff import Backoff
-from receiver.delivery.picker import LINE_LIMIT, Picked, Picker, Stubborn
+from receiver.delivery.picker import (
+    FRESH_SECONDS,
+    LINE_LIMIT,
+    SPLIT_AFTER,
+    Picked,
+    Picker,
+    Stubborn,
+)
 from receiver.outbox.batch import Batch
 from tests.unit.delivery.bench import FakeOutbox, line
 
@@ -115,4 +126,107 @@ def test_the_line_is_bounded() -> None:
     for number in range(2, LINE_LIMIT + 3):
         desk.picker.refused(Batch(number, b"", 1, 0, 0, "key"), "", "", alone=False)
     assert not desk.picker.is_set_back(Batch(2, b"", 1, 0, 0, "key"))
+    assert desk.picker.is_set_back(Batch(3, b"", 1, 0, 0, "key")), "and no other one"
+    assert LINE_LIMIT == 5000
     assert desk.picker.is_set_back(Batch(LINE_LIMIT + 2, b"", 1, 0, 0, "key"))
+
+
+def test_the_second_refusal_beside_others_divides_a_batch() -> None:
+    """One may be chance; two items are enough to be divided, and those that are not refused alone do not count."""
+    desk = Desk(0)
+    number = desk.outbox.add([line(1), line(2)], 0, 0)
+    assert desk.refuse(number) is False
+    assert desk.refuse(number, alone=True) is False
+    assert desk.refuse(number, alone=True) is True
+    assert SPLIT_AFTER == 2
+
+
+def test_a_batch_that_is_refused_again_goes_behind_the_others_of_the_line() -> None:
+    """So that each of them has its turn."""
+    desk = Desk(3)
+    for number in (1, 2, 3, 1):
+        desk.refuse(number)
+    turns = []
+    for _ in range(3):
+        number = desk.pick(1)[0]
+        turns.append(number)
+        desk.picker.begin(desk.batch(number))
+        desk.picker.end(desk.batch(number))
+        desk.refuse(number)
+    assert turns == [2, 3, 1]
+
+
+def test_the_line_begins_with_a_turn() -> None:
+    """Before anything was sent it is not the others' turn already."""
+    desk = Desk(2)
+    desk.refuse(1)
+    assert desk.pick(1) == [1]
+
+
+def test_with_room_for_two_one_of_the_line_goes_along() -> None:
+    """Though it had the last turn."""
+    desk = Desk(3)
+    desk.refuse(1)
+    desk.picker.begin(desk.batch(1))
+    desk.picker.end(desk.batch(1))
+    assert desk.pick(2) == [1, 2]
+
+
+def test_an_empty_line_waits_for_nothing() -> None:
+    """Whatever its back-off says: what it was about is gone."""
+    desk = Desk(1)
+    desk.refuse(1)
+    desk.picker.line.failed(Action.RETRY, desk.now, desk.now)
+    desk.picker.settled(desk.batch(1))
+    assert desk.picker.wait_seconds(desk.now) == 0.0
+
+
+@pytest.mark.parametrize(("first", "turn"), [(True, 10), (False, 2)])
+def test_halves_have_the_next_turn_and_other_parts_the_last(*, first: bool, turn: int) -> None:
+    """What is refused is found in a few tries; what is taken later waits behind the others."""
+    desk = Desk(20)
+    for number in (1, 2):
+        desk.refuse(number, alone=True)
+    desk.picker.begin(desk.batch(1))
+    desk.picker.end(desk.batch(1))
+    desk.picker.put_back(desk.batch(1), {10: 3, 11: 4}, first=first)
+    assert not desk.picker.is_set_back(desk.batch(1)), "it is settled"
+    assert desk.picker.stubborn == Stubborn(3, 8, "why", "hint"), "they are what it was"
+    assert desk.pick(2)[0] == turn
+    assert (desk.pick(1) == [turn]) is first, "at once, though one of the line had the last turn"
+
+
+class Asked(FakeOutbox):
+    """An outbox that notes from which batch on those of the last minute are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fresh_from: list[int] = []
+        self.looks = 0
+
+    def next_batches(self, busy: Collection[int], fresh_from: int, most: int) -> list[Batch]:
+        self.fresh_from.append(fresh_from)
+        return super().next_batches(busy, fresh_from, most)
+
+    def newest_id(self) -> int:
+        self.looks += 1
+        return super().newest_id()
+
+
+def test_the_last_minute_is_a_minute() -> None:
+    """To a twelfth of it, which is how often the outbox is asked for its newest number."""
+    desk = Desk(0)
+    desk.outbox = outbox = Asked()
+    assert FRESH_SECONDS == 60
+    for _ in range(50):
+        outbox.add([line(0)], 0, 0)
+    desk.pick(1)
+    assert outbox.fresh_from == [51], "what waits at the start is not of the last minute"
+    for second in range(1, 400):
+        desk.now += 1
+        newest = outbox.add([line(0)], 0, 0)
+        desk.pick(1)
+        assert outbox.fresh_from[-1] <= max(newest - 60, 50) + 1, "all of the last minute is fresh"
+        assert outbox.fresh_from[-1] >= newest - 66, f"and little else, at {second}"
+    assert outbox.looks <= 1 + 400 / 5
+    assert len(desk.picker._newest_ids) <= 14
