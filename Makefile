@@ -27,7 +27,7 @@ test: .venv/ready ## Everything, end to end included (ARGS="tests/e2e")
 	@$(if $(ARGS),,$(BIN)/python -m pytest $(TIMED))
 
 test-quick: .venv/ready ## Half a minute: what needs no network, no Triton and no Prometheus
-	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(QUICK_TESTS) $(ARGS)
+	@HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -n auto --dist loadgroup $(QUICK_TESTS) $(ARGS)
 
 coverage: .venv/ready ## Lines and branches that the unit tests reach, against the least that may be
 	@$(BIN)/coverage run -m pytest -q --timeout 300 tests/unit tests/conformance $(ARGS)

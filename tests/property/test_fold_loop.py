@@ -15,6 +15,7 @@ from receiver.fold.fold import Fold
 from receiver.fold.state import Kind
 from receiver.fold.windows import COMPILED, Windows
 from receiver.intake.metrics_json import parse
+from tests.property.examples import examples
 
 LIST = [
     {"name": "c", "as": "delta"},
@@ -79,7 +80,7 @@ def state(fold: Fold) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(COMPILED is None, reason="there is no compiled loop")
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(batches=st.lists(st.lists(record, max_size=20), max_size=8), now=st.integers(0, 300))
 def test_the_compiled_loop_follows_the_rules(
     batches: list[list[tuple[int, int, float, int]]], now: int

@@ -35,6 +35,7 @@ from receiver.intake.metrics_json import Allowlist, parse
 from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, Settlement, cut, seal, unpack
 from receiver.outbox.store import Outbox
+from tests.property.examples import examples
 
 START_MS = 1_800_000_000_000
 HOST = "host"
@@ -416,4 +417,4 @@ class FoldMachine(RuleBasedStateMachine):
 
 
 TestFold = FoldMachine.TestCase
-TestFold.settings = settings(max_examples=15, stateful_step_count=25)
+TestFold.settings = settings(max_examples=examples(15), stateful_step_count=25)

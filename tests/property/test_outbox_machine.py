@@ -20,6 +20,7 @@ from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, Batch, Settlement, cut, seal, unpack
 from receiver.outbox.dedup import REMEMBER_SECONDS
 from receiver.outbox.store import Outbox
+from tests.property.examples import examples
 
 NOW_MS = 1_800_000_000_000
 BAD = seal(Append(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))
@@ -211,4 +212,4 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=15, stateful_step_count=25)
+TestOutbox.settings = settings(max_examples=examples(15), stateful_step_count=25)

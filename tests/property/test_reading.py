@@ -12,6 +12,7 @@ from receiver.intake.decode import Message, decompress
 from receiver.intake.parse_cost import check_parts
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.intake.wire.remote_write_v2_pb2 import Request
+from tests.property.examples import examples
 from tests.property.reading import LIMITS, check, new_selections
 
 NAMES = st.sampled_from([b"__name__", b"", b"job", b"instance", b"b\xff", b"x" * 700])
@@ -24,7 +25,7 @@ NUMBERS = st.one_of(
 TIMES = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(1_700_000_000_000, 1_800_000_000_000))  # fmt: skip
 SAMPLES = st.lists(st.tuples(NUMBERS, TIMES), max_size=3)
 MESSAGES = st.sampled_from(Message)
-SHORT = settings(max_examples=400, deadline=None)
+SHORT = settings(max_examples=examples(400), deadline=None)
 
 
 def fill(series: Any, samples: list[tuple[float, int]], extra: int) -> None:

@@ -117,9 +117,11 @@ def test_there_is_a_rule_for_every_answer(body: Body) -> None:
 def test_every_rule_holds_for_some_answer() -> None:
     """A row behind a wider one is dead: nobody would notice that it says something else."""
     words = ["", "instrumentation key", "authentication", "connection string", "private", "<html>", "stamp specific"]  # fmt: skip
+    named = [each for rule in RULES for each in rule.statuses]
+    statuses = {status for each in named for status in ([each] if isinstance(each, int) else (each[0], each[50], each[-1]))}  # fmt: skip
     used = {
         rule_for(status, body, text, signed_in=signed_in)
-        for status in range(100, 1000)
+        for status in statuses
         for body in Body
         for text in words
         for signed_in in (False, True)

@@ -13,7 +13,7 @@ FILE = Path("conf/web.yml")
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [", "a: 2020-13-45", "a: " + "9" * 5000, "[" * 20_000, "- 1", "5", "a: !!python/x y", "\x00"]
+    "text", ["a: [", "a: 2020-13-45", "a: " + "9" * 5000, "[" * 3000, "- 1", "5", "a: !!python/x y", "\x00"]
 )  # fmt: skip
 def test_what_yaml_cannot_read_is_a_sentence(text: str) -> None:
     """A date that is none, a number without end and brackets without end are no YAMLError."""
