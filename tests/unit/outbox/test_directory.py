@@ -143,3 +143,51 @@ def test_a_lock_in_place_is_not_made_again(tmp_path: Path) -> None:
     after = (tmp_path / LOCK_NAME).stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     lock.close()
+
+
+def open_files() -> int:
+    """Count the files that this process has open."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the names are not of interest
+
+
+def test_a_refusal_leaves_no_file_open(tmp_path: Path) -> None:
+    """Whatever it was refused for: the next try finds the directory as free as it is."""
+    holder = DirectoryLock(tmp_path / "held")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / LOCK_NAME).symlink_to(tmp_path / "target")
+    (tmp_path / "locked").mkdir()
+    with (tmp_path / "locked" / LOCK_NAME).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = open_files()
+        for name in ("held", "linked", "locked"):
+            with pytest.raises(OutboxError):
+                DirectoryLock(tmp_path / name)
+        assert open_files() == before
+    (tmp_path / "linked" / LOCK_NAME).unlink()
+    DirectoryLock(tmp_path / "linked").close()
+    DirectoryLock(tmp_path / "locked").close()
+    holder.close()
+    assert open_files() == before - 3, "nor does one that was closed"
+
+
+def test_an_owner_that_left_no_name_is_unknown(tmp_path: Path) -> None:
+    """Its lock's file is empty, or gone."""
+    (tmp_path / LOCK_NAME).touch()
+    holder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    for _ in range(2):
+        with pytest.raises(OutboxError, match=r"another receiver \(process unknown\)"):
+            DirectoryLock(tmp_path)
+        (tmp_path / LOCK_NAME).unlink(missing_ok=True)
+    os.close(holder)
+
+
+@pytest.mark.parametrize("items", [0, 1])
+def test_the_first_note_is_written(tmp_path: Path, items: int) -> None:
+    """Nothing that waits is a note too."""
+    lock = DirectoryLock(tmp_path)
+    lock.note(items)
+    lock.close()
+    again = DirectoryLock(tmp_path)
+    assert again.items_left == items
+    again.close()

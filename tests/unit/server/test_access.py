@@ -373,3 +373,45 @@ def test_a_dummy_is_a_hash_like_others() -> None:
     assert matches(b"x", b"", [], checkpw) is False
     [dummy] = checked
     assert re.fullmatch(rb"\$2b\$10\$[./A-Za-z0-9]{22}[./A-Za-z0-9]{31}", dummy)
+
+
+@in_loop(20)
+async def test_a_password_may_have_colons_and_a_header_no_rubbish(tmp_path: Path) -> None:
+    """The first colon ends the user's name (RFC 7617, 2); base64 has its own letters alone."""
+    gate = Gate(tmp_path, users=True)
+    gate.set_users({"prom": bcrypt.hashpw(b"a:b:c", bcrypt.gensalt(4)).decode()})
+    gate.access.file.look_again()
+    right = basic("prom", "a:b:c")
+    assert await gate.lets(right)
+    assert not await gate.lets(f"{right[:10]}!{right[10:]}")
+
+
+def test_bcrypt_runs_one_at_a_time_and_ends_with_us(tmp_path: Path) -> None:
+    """Closing waits for none that runs, and none that waits is begun."""
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    access = Access("", str(token), lambda: 0.0)
+    go, begun = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go.wait(20)
+
+    running = access._thread.submit(work)
+    assert begun.wait(20)
+    waiting = access._thread.submit(int)
+    access.close()
+    assert not running.done()
+    assert waiting.cancelled()
+    go.set()
+    running.result(20)
+    with pytest.raises(RuntimeError):
+        access._thread.submit(int)
+
+
+def test_a_key_that_is_not_there_is_named_with_the_file_that_names_it(tmp_path: Path) -> None:
+    """Both are looked for."""
+    web = tmp_path / "web.yml"
+    web.write_text("tls_server_config: {cert_file: none.pem, key_file: none.pem}")
+    with pytest.raises(SettingsError, match=rf"^{web}: tls_server_config: .*none\.pem"):
+        read_rules(str(web), "")

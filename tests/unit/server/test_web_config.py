@@ -1,5 +1,6 @@
 """A web.config.file is read, or refused with a sentence that names it and no secret."""
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.errors import SettingsError
-from receiver.server.web_config import WebConfig, parse
+from receiver.server.web_config import (
+    CIPHERS,
+    CIPHERS_13,
+    CURVES,
+    VERSIONS,
+    Pem,
+    TlsConfig,
+    WebConfig,
+    parse,
+)
 
 FILE = Path("conf/web.yml")
 
@@ -64,3 +74,148 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
     text = "basic_auth_users: {a: b}\nbasic_auth_users: {}\n"
     with pytest.raises(SettingsError, match="line 2, column 1: not YAML: a key is there twice"):
         parse(text, Path("web.yml"))
+
+
+HASH = "$2b$10$fsoi/x8GMMkE9G7JnVmIW.2UkBW8lEzPLcYt1iTTLSR1O1r3TlFwS"
+FULL = f"""
+tls_server_config:
+  cert_file: cert.pem
+  key: "a key"
+  client_ca_file: /etc/ca.pem
+  client_auth_type: RequireAndVerifyClientCert
+  client_allowed_sans: [a.example, b.example]
+  min_version: TLS12
+  max_version: TLS13
+  cipher_suites: [TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_RSA_WITH_AES_256_GCM_SHA384]
+  curve_preferences: [CurveP256]
+  prefer_server_cipher_suites: false
+http_server_config:
+  http2: true
+  headers: {{X-Frame-Options: SAMEORIGIN, Strict-Transport-Security: max-age=1}}
+basic_auth_users:
+  prom: {HASH}
+  7: {HASH}
+"""
+
+
+def test_all_that_the_format_has() -> None:
+    """Paths are relative to the file; a key may stand in the text."""
+    assert parse(FULL, FILE) == WebConfig(
+        TlsConfig(
+            certificate=Pem(Path("conf/cert.pem")),
+            key=Pem(text="a key"),
+            client_ca=Pem(Path("/etc/ca.pem")),
+            client_auth="required",
+            client_allowed_sans=("a.example", "b.example"),
+            min_version="TLSv1_2",
+            max_version="TLSv1_3",
+            ciphers=("ECDHE-RSA-AES128-GCM-SHA256", "AES256-GCM-SHA384"),
+            curve="prime256v1",
+            prefer_server_ciphers=False,
+        ),
+        users={"prom": HASH, "7": HASH},
+        headers={"X-Frame-Options": "SAMEORIGIN", "Strict-Transport-Security": "max-age=1"},
+    )
+    files = (Path("conf/cert.pem"), Path("/etc/ca.pem"))
+    assert parse(FULL, FILE).tls.files == files  # type: ignore[union-attr]
+
+
+def test_what_is_left_out_has_the_format_s_defaults() -> None:
+    """TLS 1.2 on, no client's certificate, the server's order of ciphers."""
+    found = parse("tls_server_config: {cert_file: a, key_file: b}", FILE)
+    assert found == WebConfig(TlsConfig(Pem(Path("conf/a")), Pem(Path("conf/b"))))
+    assert found.tls
+    assert found.tls.prefer_server_ciphers
+    assert (found.tls.min_version, found.tls.max_version, found.tls.curve) == ("TLSv1_2", "", "")
+
+
+def test_openssl_knows_each_name() -> None:
+    """Of a cipher suite, of a curve, of a version; Go's names are those of the format's page."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for go, name in CIPHERS.items():
+        context.set_ciphers(name)
+        parts = go.removeprefix("TLS_").replace("_WITH", "").split("_")
+        shown = name.replace("AES128", "AES-128").replace("AES256", "AES-256").split("-")
+        assert [p for p in parts if p not in {"RSA", "CBC", "SHA256"}] == [p for p in shown if p not in {"RSA", "SHA256"}]  # fmt: skip
+    for name in CURVES.values():
+        context.set_ecdh_curve(name)
+    for go, name in VERSIONS.items():
+        assert ssl.TLSVersion[name].name.replace("v1_", "1") == go
+    assert len(CIPHERS_13) == 3
+
+
+TLS = "cert_file: a, key_file: b"
+
+
+@pytest.mark.parametrize(
+    ("tls", "auth"),
+    [
+        (TLS, "none"),
+        (f"{TLS}, client_auth_type: NoClientCert", "none"),
+        (f"{TLS}, client_auth_type: ''", "none"),
+        (f"{TLS}, client_auth_type: VerifyClientCertIfGiven, client_ca_file: c", "optional"),
+        (f"{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca: text", "required"),
+    ],
+)
+def test_who_needs_a_certificate(tls: str, auth: str) -> None:
+    """As the format's page has it."""
+    found = parse(f"tls_server_config: {{{tls}}}", FILE).tls
+    assert found
+    assert found.client_auth == auth
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tls_server_confg: {}", 'unknown key "tls_server_confg"; did you mean "tls_server_config"?'),
+        ("zzz: {}", 'unknown key "zzz"; known are tls_server_config, http_server_config, basic_auth_users'),
+        ("http_server_config: {http3: true}", 'http_server_config: unknown key "http3"; did you mean "http2"?'),
+        ("http_server_config: {headers: {X-Other: a}}", 'http_server_config.headers: unknown key "X-Other"'),
+        ("http_server_config: {headers: a}", "http_server_config.headers is not a mapping"),
+        ("http_server_config: [a]", "http_server_config is not a mapping"),
+        ("tls_server_config: 5", "tls_server_config is not a mapping"),
+        ("basic_auth_users: [a]", "basic_auth_users is not a mapping"),
+        ('http_server_config: {headers: {X-Frame-Options: "a\\nB: c"}}', "http_server_config.headers.X-Frame-Options is not one line"),
+        ('http_server_config: {headers: {X-Frame-Options: "a\\x7f"}}', "X-Frame-Options is not one line"),
+        ("http_server_config: {headers: {X-Frame-Options: 5}}", "X-Frame-Options is not one line"),
+        ("basic_auth_users: {prom: 5}", 'basic_auth_users: the password of "prom" is no bcrypt hash'),
+        (f"basic_auth_users: {{prom: {HASH}x}}", 'the password of "prom" is no bcrypt hash'),
+        (f"basic_auth_users: {{prom: {HASH[:-1]}}}", 'the password of "prom" is no bcrypt hash'),
+        ("tls_server_config: {key_file: b}", "tls_server_config: cert_file is missing"),
+        ("tls_server_config: {cert_file: a}", "tls_server_config: key_file is missing"),
+        (f"tls_server_config: {{{TLS}, cert: a}}", "cert and cert_file are both there; keep one"),
+        (f"tls_server_config: {{{TLS}, keyfile: b}}", 'tls_server_config: unknown key "keyfile"; did you mean "key_file"?'),
+        (f"tls_server_config: {{{TLS}, client_auth_type: RequestClientCert, client_ca_file: c}}", "client_auth_type RequestClientCert takes certificates that nobody verifies"),
+        (f"tls_server_config: {{{TLS}, client_auth_type: RequireAnyClientCert, client_ca_file: c}}", "client_auth_type RequireAnyClientCert takes certificates"),
+        (f"tls_server_config: {{{TLS}, client_auth_type: Other}}", 'client_auth_type "Other" is not one of NoClientCert, Verify'),
+        (f"tls_server_config: {{{TLS}, client_auth_type: RequireAndVerifyClientCert}}", "client_auth_type RequireAndVerifyClientCert needs client_ca_file"),
+        (f"tls_server_config: {{{TLS}, client_ca_file: c}}", "client_ca_file is there, but client_auth_type asks for no certificate"),
+        (f"tls_server_config: {{{TLS}, client_allowed_sans: [a]}}", "client_allowed_sans needs client_auth_type RequireAndVerifyClientCert"),
+        (f"tls_server_config: {{{TLS}, client_allowed_sans: [a], client_auth_type: VerifyClientCertIfGiven, client_ca_file: c}}", "client_allowed_sans needs"),
+        (f"tls_server_config: {{{TLS}, client_allowed_sans: a}}", "client_allowed_sans is not a list of texts"),
+        (f"tls_server_config: {{{TLS}, cipher_suites: [5]}}", "cipher_suites is not a list of texts"),
+        (f"tls_server_config: {{{TLS}, cipher_suites: [TLS_OTHER]}}", 'cipher_suites "TLS_OTHER" is not one of TLS_ECDHE'),
+        (f"tls_server_config: {{{TLS}, curve_preferences: [CurveP256, X25519]}}", "curve_preferences names several curves"),
+        (f"tls_server_config: {{{TLS}, curve_preferences: [P]}}", 'curve_preferences "P" is not one of CurveP256'),
+        (f"tls_server_config: {{{TLS}, min_version: TLS10}}", "min_version TLS10 is broken; TLS12 is the oldest here"),
+        (f"tls_server_config: {{{TLS}, max_version: TLS11}}", "max_version TLS11 is broken"),
+        (f"tls_server_config: {{{TLS}, min_version: 12}}", 'min_version "12" is not one of TLS12, TLS13'),
+        (f"tls_server_config: {{{TLS}, max_version: TLS14}}", 'max_version "TLS14" is not one of TLS12, TLS13'),
+        ("a: [", "line 1, column 5: not YAML"),
+        ("a: !!int ''", "not YAML: IndexError"),
+        ("- a", "the file holds no mapping"),
+    ],
+)  # fmt: skip
+def test_each_slip_has_its_place(text: str, said: str) -> None:
+    """And the nearest right spelling; the file comes first."""
+    with pytest.raises(SettingsError) as refused:
+        parse(text, FILE)
+    assert str(refused.value).startswith(f"{FILE}: ")
+    assert said in str(refused.value)
+
+
+def test_nothing_secret_is_shown() -> None:
+    """In no log that has one of these values in it."""
+    shown = repr(parse(FULL, FILE))
+    assert "a key" not in shown
+    assert HASH not in shown
