@@ -17,6 +17,7 @@ from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import REPLICA, Replicas
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from tests.property.examples import examples
 
 EPOCH_MS = 1_800_000_000_000
 TIMEOUT_SECONDS = 30.0
@@ -132,6 +133,6 @@ class ReplicasMachine(RuleBasedStateMachine):
 
 
 ReplicasMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None
+    max_examples=examples(150), stateful_step_count=60, deadline=None
 )
 TestReplicas = ReplicasMachine.TestCase

@@ -105,6 +105,7 @@ class Bench:
         self.disk_fails = False
         self.url = "https://service.example/v2.1/track"
         self.forgotten = 0
+        self.taken: list[int] = []
         self.delivery_busy = False
         self.clock_offset = 0.0
         self.events = Events(self.clock, self.loop.time)
@@ -179,7 +180,8 @@ class Bench:
             raise NotCommitted("the disk fails")
         return self.outbox.settle(outcome)
 
-    async def take(self, _: int) -> None:
+    async def take(self, items: int) -> None:
+        self.taken.append(items)
         self.between()
 
     async def post(self, body: bytes) -> Answer:
