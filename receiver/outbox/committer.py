@@ -117,6 +117,7 @@ class Committer:
         self._loose: Counter[tuple[str, str]] = Counter()
         self._stopping = False
         self._failing = False
+        self._flush_failed = False
         self.error = ""
         self.delivery_busy = False
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -266,8 +267,12 @@ class Committer:
         try:
             has_batches = self._outbox.flush()
         except Exception as error:  # noqa: BLE001 - the same as for what requests bring
+            self._flush_failed = True
             self._note_failure(error)
             return
+        if self._flush_failed:
+            self._flush_failed = False
+            self._note_failure(None)
         if has_batches:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._batches_changed.set)
@@ -285,7 +290,8 @@ class Committer:
                 self._loose.update(loose)
             self._note_failure(error)
             return [NotCommitted(f"the outbox cannot be written: {error}") for _ in writes]
-        self._note_failure(None)
+        if not self._flush_failed:  # else what was too large for the disk then may still be
+            self._note_failure(None)
         taken, settled = iter(answers), iter(answers[len(answers) - len(settlements) :])
         return [next(taken if isinstance(job.work, Append) else settled) for job in writes]
 

@@ -1,0 +1,221 @@
+"""When the outbox's thread writes and flushes: an outbox that counts, and times that are arguments."""
+
+import asyncio
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Self
+
+from structlog.testing import capture_logs
+
+from receiver.errors import NotCommitted
+from receiver.events import Events
+from receiver.outbox.batch import Append, Chunk, Settlement
+from receiver.outbox.committer import (
+    FLUSH_SECONDS,
+    LINGER_SECONDS,
+    STOP_SECONDS,
+    WINDOW_SECONDS,
+    Committer,
+)
+from tests.integration.waiting import in_loop, until
+
+LONG = 3600.0
+
+
+class CountingOutbox:
+    """Notes what it is asked for; `error` is raised by a flush."""
+
+    def __init__(self) -> None:
+        self.applied: list[list[int]] = []
+        self.totals: Counter[tuple[str, str]] = Counter()
+        self.flushes = self.probes = 0
+        self.has_batches = False
+        self.wants_flush = False
+        self.error: Exception | None = None
+
+    def open(self) -> None: ...
+
+    def apply(self, submissions: Sequence[Append], settlements: Sequence[Settlement]) -> list[None]:
+        self.applied.append([submission.items for submission in submissions])
+        for submission in submissions:
+            self.totals.update(submission.totals)
+        return [None] * (len(submissions) + len(settlements))
+
+    def flush(self) -> bool:
+        self.flushes += 1
+        if self.error:
+            raise self.error
+        return self.has_batches
+
+    def probe(self) -> None:
+        self.probes += 1
+
+    def replace_if_broken(self, _: BaseException) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+
+def request(items: int = 1) -> Append:
+    """Make a request of so many items."""
+    return Append([Chunk(b"x\n" * items, items)], 1, 2, {("received", ""): items})
+
+
+class Desk:
+    """A committer, its outbox, and how it waits."""
+
+    def __init__(self, **seconds: float) -> None:
+        self.outbox, self.events, self.changed = CountingOutbox(), Events(), asyncio.Event()
+        usual = {"flush_seconds": LONG, "linger_seconds": LONG, "window_seconds": LONG}
+        stands_in: Any = self.outbox
+        self.committer = Committer(stands_in, self.events, self.changed, **usual | seconds)
+
+    async def __aenter__(self) -> Self:
+        self.committer.start()
+        await self.committer.opened
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.committer.stop()
+
+    async def flushed(self, times: int) -> None:
+        """Wait until so many flushes were tried."""
+        await until(lambda: self.outbox.flushes >= times, f"{times} flushes")
+
+
+def test_the_usual_times() -> None:
+    """Milliseconds for company, seconds for counts and windows; a stop waits for a slow disk."""
+    assert (LINGER_SECONDS, FLUSH_SECONDS, WINDOW_SECONDS, STOP_SECONDS) == (0.005, 10, 10, 5)
+
+
+@in_loop(20)
+async def test_windows_are_looked_for_at_their_time() -> None:
+    """Without a request; delivery is woken where there are batches, and not where there are none."""
+    async with Desk(window_seconds=0.01) as desk:
+        await desk.flushed(3)
+        assert not desk.changed.is_set()
+        desk.outbox.has_batches = True
+        await desk.changed.wait()
+
+
+@in_loop(20)
+async def test_windows_are_not_looked_for_with_each_request() -> None:
+    """Once at the start, and then when it is time, when it is asked for, or when the log is long."""
+    async with Desk() as desk:
+        for _ in range(5):
+            await desk.committer.submit(request())
+        await desk.committer.ask(lambda _: None)
+        assert desk.outbox.flushes == 1
+        desk.committer.flush_soon()
+        await desk.flushed(2)
+        for _ in range(5):
+            await desk.committer.submit(request())
+        await desk.committer.ask(lambda _: None)
+        assert desk.outbox.flushes == 2, "asked for once, done once"
+        desk.outbox.wants_flush = True
+        await desk.committer.submit(request())
+        await desk.flushed(3)
+        desk.outbox.wants_flush = False
+        await desk.committer.ask(lambda _: None)
+        assert desk.outbox.flushes <= 4
+
+
+@in_loop(20)
+async def test_a_flush_that_fails_is_told_and_tried_again() -> None:
+    """Once an hour, though requests are small enough for the disk; its end is a flush that succeeds."""
+    async with Desk(window_seconds=0.01) as desk:
+        with capture_logs() as logs:
+            desk.outbox.error = sqlite3.OperationalError("disk is full")
+            await desk.flushed(desk.outbox.flushes + 3)
+            await until(lambda: desk.committer.failing, "the failure")
+            await desk.committer.submit(request())
+            assert desk.committer.failing
+            assert desk.committer.error == "disk is full"
+            desk.outbox.error = None
+            await until(lambda: not desk.committer.failing, "the end of it")
+        assert desk.committer.error == ""
+        assert desk.outbox.probes >= 1
+    told = [(line["event"], line["log_level"], "exc_info" in line) for line in logs]
+    assert told == [
+        ("outbox cannot be written", "error", False),
+        ("outbox can be written again", "info", False),
+    ]
+    [event] = desk.events.latest()
+    assert (event.where, event.reason, event.words) == (
+        "outbox",
+        "OperationalError",
+        "disk is full",
+    )
+    assert event.hint == NotCommitted.hint
+    assert event.count >= 2
+
+
+@in_loop(20)
+async def test_a_defect_is_told_with_its_traceback() -> None:
+    """What is no failure of the disk's is ours."""
+    async with Desk(window_seconds=0.01) as desk:
+        with capture_logs() as logs:
+            desk.outbox.error = defect = RuntimeError("a defect")
+            await until(lambda: desk.committer.failing, "the failure")
+            desk.outbox.error = None
+        assert next(line for line in logs if "exc_info" in line)["exc_info"] is defect
+
+
+@in_loop(20)
+async def test_a_request_that_comes_alone_lingers_shortly() -> None:
+    """While delivery is busy; else not at all."""
+    async with Desk(linger_seconds=0.01) as desk:
+        desk.committer.delivery_busy = True
+        await desk.committer.submit(request())
+    async with Desk() as desk:
+        await desk.committer.submit(request())
+    assert desk.outbox.applied == [[1]]
+
+
+@in_loop(20)
+async def test_company_is_waited_for_up_to_a_batch() -> None:
+    """Three requests, the third of which fills it: one transaction; then it begins anew."""
+    async with Desk() as desk:
+        desk.committer.delivery_busy = True
+        for _ in range(2):
+            tasks = [asyncio.create_task(desk.committer.submit(request(400))) for _ in range(2)]
+            await asyncio.sleep(0.02)  # the thread could have taken them
+            await asyncio.gather(desk.committer.submit(request(200)), *tasks)
+        assert desk.outbox.applied == [[400, 400, 200]] * 2
+
+
+@in_loop(20)
+async def test_a_stop_ends_the_waiting_for_company() -> None:
+    """What waits is written."""
+    desk = Desk()
+    await desk.__aenter__()
+    desk.committer.delivery_busy = True
+    task = asyncio.create_task(desk.committer.submit(request()))
+    await asyncio.sleep(0)
+    await desk.committer.stop()
+    await task
+    assert desk.outbox.applied == [[1]]
+
+
+@in_loop(20)
+async def test_counts_wait_for_a_transaction_and_not_longer() -> None:
+    """Those of requests of which nothing is selected."""
+    async with Desk(flush_seconds=0.01) as desk:
+        desk.committer.count({("unselected", ""): 7})
+        await until(lambda: desk.outbox.totals, "the counts")
+        assert desk.outbox.totals == {("unselected", ""): 7}
+    async with Desk() as desk:
+        desk.committer.count({("unselected", ""): 7})
+        await desk.committer.submit(request(2))
+        assert desk.outbox.totals == {("unselected", ""): 7, ("received", ""): 2}
+        assert len(desk.outbox.applied) == 1
+
+
+@in_loop(20)
+async def test_the_thread_is_named_and_holds_up_no_exit() -> None:
+    """As the others of the process are."""
+    async with Desk():
+        [thread] = [thread for thread in threading.enumerate() if thread.name == "outbox"]
+        assert thread.daemon
