@@ -12,7 +12,7 @@ from pathlib import Path
 
 from receiver import errors
 from receiver.azure.envelope import Identity
-from receiver.azure.policy import ANY, RULES, SERVICE, UNSAID, Action, Body, Rule, statuses_of
+from receiver.azure.policy import ANY, NOT_SERVICE, RULES, SERVICE, Action, Body, Rule, statuses_of
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli import help_text
 from receiver.cli.verbs import PROGRAM, VERBS
@@ -138,7 +138,7 @@ THEN = {
 def _bodies(bodies: frozenset[Body]) -> str:
     if bodies == ANY:
         return "any"
-    if bodies == UNSAID:
+    if bodies == NOT_SERVICE:
         return "not the service's"
     if bodies == SERVICE:
         return "the service's"

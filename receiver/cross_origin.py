@@ -1,12 +1,12 @@
-"""What a web page of another site may not do with a server of ours. Pure.
+"""Protection against requests of other sites' web pages. Pure.
 
-In: a request's method and headers. Out: why it is refused, or nothing; and the headers that
-each answer bears. A browser sends requests wherever a page tells it to, with the reach of the
-machine that it runs on: a page of any site can POST to 127.0.0.1, and by a name that it points
-there (DNS rebinding) read the answers too. Programs send none of these headers but Host.
+In: a request's method and headers. Out: why it is refused, or nothing; and the headers of
+every answer. A browser sends requests to any address that a page names, from the user's
+machine: a page of any site can POST to 127.0.0.1, and, by a name that resolves there (DNS
+rebinding), read the answers too. Of these headers other programs send only Host.
 
 Rules: Fetch, 3.2 "Origin" (sent with every method but GET and HEAD); Fetch Metadata
-("Sec-Fetch-Site"; not sent over plain HTTP to a name, since that is no secure context);
+("Sec-Fetch-Site"; not sent over plain HTTP to a name, which is not a secure context);
 RFC 9110, 7.2 "Host".
 """
 
@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 HEADERS = {
-    "Server": "appinsights-receiver",  # and no versions
+    "Server": "appinsights-receiver",  # without a version
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -23,21 +23,21 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-"""On every answer that does not set them itself."""
+"""Default headers of every answer."""
 
 
 def refusal(
     method: str, headers: Mapping[str, str], own_names: Collection[str] | None = None
 ) -> str:
-    """Say why a request is refused as another site's; empty where it is not.
+    """Return why a request is refused as another site's; empty if it is not.
 
-    `own_names` are names of this machine where the server listens on loopback alone and asks
-    for no credentials: what names another machine is refused, whatever the method. None
-    where the Host may be any.
+    `own_names` are this machine's names where the server listens only on loopback and asks
+    for no credentials: requests with another Host are then refused, with any method. None
+    allows any Host.
     """
     host = headers.get("Host", "").strip().lower()
     if own_names is not None and not _is_ours(host, own_names):
-        return "its Host is no name of this machine, and others are not asked for credentials"
+        return "its Host is not a name of this machine, and the receiver requires no credentials"
     if method in {"GET", "HEAD"}:
         return ""
     if headers.get("Sec-Fetch-Site", "none").strip().lower() not in {"none", "same-origin"}:
@@ -49,7 +49,7 @@ def refusal(
 
 
 def _is_ours(host: str, own_names: Collection[str]) -> bool:
-    """Whether a Host can be no name that a stranger has pointed at this machine."""
+    """Whether a Host cannot be a name that a stranger's DNS resolves to this machine."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -57,14 +57,14 @@ def _is_ours(host: str, own_names: Collection[str]) -> bool:
     try:
         ip_address(name)
     except ValueError:
-        # A name without a dot, or none at all, is no stranger's: it is not in the public DNS.
+        # A name without a dot, or an empty one, is not in the public DNS.
         name = name.removesuffix(".")
         return "." not in name or name.endswith(".localhost") or name in own_names
     return True
 
 
 def _authority(origin: str) -> str | None:
-    """Give an origin's host and port; None for "null" and what is no origin."""
+    """Return an origin's host and port; None for "null" and invalid origins."""
     origin = origin.strip().lower()
     scheme, separator, rest = origin.partition("://")
     if not separator or scheme not in {"http", "https"}:
@@ -73,7 +73,7 @@ def _authority(origin: str) -> str | None:
 
 
 def _with_port(host: str, origin: str) -> str:
-    """Write out the port that a scheme implies."""
+    """Add the scheme's default port."""
     if host.rpartition(":")[2].isdecimal() and not host.endswith("]"):
         return host
     return f"{host}:{443 if origin.strip().lower().startswith('https:') else 80}"

@@ -1,7 +1,7 @@
-"""Threads for calls that may hang, and that nothing waits for at the end.
+"""Daemon threads for calls that may hang.
 
-asyncio resolves names in threads of its executor, and a process that ends joins those: a name
-server that is silent would hold up a stop for as long as the resolver is patient, half a minute.
+asyncio resolves names in threads of its executor, which are joined when the process ends: a
+silent name server would delay a stop by the resolver's timeout, half a minute.
 """
 
 import threading
@@ -11,10 +11,10 @@ from typing import Any
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """An executor for an event loop: each call in a thread of its own, which ends with the process.
+    """An executor for an event loop that runs every call in its own daemon thread.
 
-    Calls are few (a name for a new connection, a token), so threads are not kept. asyncio
-    takes only a ThreadPoolExecutor; nothing but its type is used.
+    Calls are few (a name for a new connection, a token), so threads are not reused. asyncio
+    accepts only a ThreadPoolExecutor; only its type is used.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -26,7 +26,7 @@ class DaemonThreads(ThreadPoolExecutor):
                 return
             try:
                 result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is the caller's
+            except BaseException as error:  # noqa: BLE001 - passed to the caller
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -35,4 +35,4 @@ class DaemonThreads(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - its signature
-        """Wait for nothing."""
+        """Return at once."""

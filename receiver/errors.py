@@ -1,37 +1,36 @@
-"""What can go wrong, as one tree.
+"""The tree of errors.
 
     ReceiverError
     +-- SettingsError        a setting, metrics.json or a connection string cannot be used
     +-- RequestRefused       a request is answered with an error as a whole
     |   +-- Undecodable          400: the body is not what its headers declare
-    |   +-- BrokenOff            400: the sender went away amid the body
+    |   +-- BrokenOff            400: the sender disconnected within the body
     |   +-- Unauthorized         401: no credentials, or wrong ones
-    |   +-- Forbidden            403: a certificate that may not
+    |   +-- Forbidden            403: a certificate that is not allowed
     |   +-- ForeignPage          403: a web page of another site sent it
-    |   +-- WrongAddress         404: a write to a path that takes none
-    |   +-- WrongMethod          405: the write path, and not a POST
-    |   +-- UnsupportedMedia     415: a type or an encoding that is not remote-write's
-    |   +-- TooLarge             413: over a limit that a retry would not change
+    |   +-- WrongAddress         404: a write to another path
+    |   +-- WrongMethod          405: the write path without POST
+    |   +-- UnsupportedMedia     415: a type or encoding other than remote-write's
+    |   +-- TooLarge             413: over a limit, so a retry would fail too
     |   |   +-- TooLargeInFlight
     |   |   +-- DecodedTooLarge
     |   |   +-- TooManyParts
     |   |   +-- TooManySeries
     |   |   +-- TooMuchToRender
-    |   +-- NotCommitted         503: the outbox could not take it; the sender shall come again
+    |   +-- NotCommitted         503: not written to the outbox; the sender retries
     |       +-- Overloaded
     |       +-- MemoryShort
     |       +-- AnswersUnread
     |       +-- TooSlow
     |       +-- OutboxFull
     |       +-- ShuttingDown
-    +-- InvalidSeries        one series of a request is refused; the others go on
-    +-- Damaged              a batch on the disk is not what was written there
+    +-- InvalidSeries        one series of a request is refused, the others are accepted
+    +-- Damaged              a batch was changed on the disk
     +-- OutboxError          the outbox cannot be opened or used
-    +-- Unreachable          no answer: the way to a server is broken somewhere
+    +-- Unreachable          no answer from a server
 
-Each class has a `reason` (from a closed set; it is also a metric's label) and a
-`hint`: a sentence that tells the operator what to do. Refused requests carry the
-HTTP `status` that says so.
+Each class has a `reason` from a closed set, which is also a metric's label, and a `hint`,
+which tells the operator what to do. Refused requests have the HTTP `status` of the answer.
 """
 
 from typing import ClassVar
@@ -40,45 +39,45 @@ from receiver.text import printable
 
 
 class ReceiverError(Exception):
-    """Something went wrong in a way that is understood."""
+    """A known kind of failure."""
 
     reason: ClassVar[str] = "error"
     hint: str = ""
 
 
 class SettingsError(ReceiverError):
-    """What an operator has set cannot be used; each of `problems` says where and why."""
+    """A setting cannot be used; `problems` say where and why."""
 
     reason = "settings"
 
     def __init__(self, *problems: str) -> None:
-        """Take one problem, or all that there are: who mends one wants to know the next."""
+        """Take all problems, so that an operator can correct them together."""
         super().__init__("; ".join(problems))
         self.problems = problems
 
 
 class RequestRefused(ReceiverError):
-    """A request is answered with an error as a whole; nothing of it was committed."""
+    """A whole request is answered with an error; nothing of it was committed."""
 
     status: ClassVar[int] = 400
 
 
 class Undecodable(RequestRefused):
-    """The body is not what its headers declare; sending it again changes nothing."""
+    """The body is not what its headers declare; a retry would fail too."""
 
     reason = "undecodable"
-    hint = "Send snappy block format around the protobuf message that Content-Type names."
+    hint = "Send the protobuf message that Content-Type names, compressed in snappy block format."
 
 
 class BrokenOff(RequestRefused):
-    """The body ended before its end: the sender went away or timed out."""
+    """The body is incomplete: the sender disconnected or timed out."""
 
     reason = "broken_off"
-    hint = "The sender will come again; if it happens often, look at its remote_timeout and the network."
+    hint = "The sender retries; if it happens often, check its remote_timeout and the network."
 
 
 class Unauthorized(RequestRefused):
-    """It bears no credentials, or wrong ones."""
+    """The credentials are missing or wrong."""
 
     reason = "unauthorized"
     hint = "Set basic_auth or authorization in the sender's remote_write."
@@ -86,39 +85,43 @@ class Unauthorized(RequestRefused):
 
 
 class Forbidden(RequestRefused):
-    """Its certificate is good, but not for this."""
+    """The client's certificate is valid, but not allowed."""
 
     reason = "forbidden"
-    hint = "client_allowed_sans in the receiver's web.config.file names who may connect."
+    hint = "client_allowed_sans in the receiver's web.config.file lists the allowed names."
     status = 403
 
 
 class ForeignPage(RequestRefused):
-    """A web page of another site sent it, or it names another machine than this one."""
+    """The request came from another site's web page, or has a foreign Host."""
 
     reason = "foreign_page"
-    hint = "A proxy on this machine has to pass on the receiver's own address as Host, or the receiver ask for credentials: docs/access.md."
+    hint = "Let the proxy on this machine send the receiver's own address as Host, or make the receiver require credentials: docs/access.md."
     status = 403
 
 
 class WrongAddress(RequestRefused):
-    """A sender wrote to a path that takes no writes."""
+    """A sender wrote to a wrong path."""
 
     reason = "wrong_address"
-    hint = "Remote-write goes to /api/v1/write: mend the url in the sender's remote_write."
+    hint = (
+        "The path for remote-write is /api/v1/write: correct the url in the sender's remote_write."
+    )
     status = 404
 
 
 class WrongMethod(RequestRefused):
-    """A sender came to the write path with another method than POST."""
+    """A sender used another method than POST on the write path."""
 
     reason = "wrong_method"
-    hint = "A redirect on the way turns POST into GET: name the final url in the sender's remote_write."
+    hint = (
+        "A redirect may have turned POST into GET: set the final url in the sender's remote_write."
+    )
     status = 405
 
 
 class UnsupportedMedia(RequestRefused):
-    """The content type or encoding is not one of remote-write's."""
+    """The content type or encoding is not remote-write's."""
 
     reason = "unsupported_media"
     hint = "Use Content-Encoding: snappy and Content-Type: application/x-protobuf."
@@ -126,7 +129,7 @@ class UnsupportedMedia(RequestRefused):
 
 
 class TooLarge(RequestRefused):
-    """The body is larger than it may be; a retry would be just as large."""
+    """The body is over its limit; a retry would be too."""
 
     reason = "too_large"
     hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_BODY_MAX_BYTES."
@@ -134,92 +137,92 @@ class TooLarge(RequestRefused):
 
 
 class TooLargeInFlight(TooLarge):
-    """The body alone is larger than all bodies in flight may be."""
+    """The body alone is over the limit of all bodies in flight."""
 
     reason = "too_large_in_flight"
     hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_IN_FLIGHT_MAX_BYTES."
 
 
 class DecodedTooLarge(TooLarge):
-    """The body declares to be larger than it may be once decompressed."""
+    """The body's declared decompressed size is over the limit."""
 
     reason = "decoded_too_large"
     hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_DECODED_MAX_BYTES."
 
 
 class TooManyParts(TooLarge):
-    """The body is made of so many parts that parsing it would take too much memory."""
+    """The body has so many parts that parsing it would need too much memory."""
 
     reason = "too_many_parts"
     hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_PARSED_MAX_BYTES."
 
 
 class TooManySeries(TooLarge):
-    """The request holds more series than one may."""
+    """The request has more series than allowed."""
 
     reason = "too_many_series"
     hint = "Lower the sender's max_samples_per_send, or raise RECEIVER_SERIES_MAX."
 
 
 class TooMuchToRender(TooLarge):
-    """The request's selected samples would take too much memory, each with its labels."""
+    """The request's selected samples, rendered with their labels, would need too much memory."""
 
     reason = "too_much_to_render"
     hint = "Send fewer samples in one request, or raise RECEIVER_RENDERED_MAX_BYTES."
 
 
 class NotCommitted(RequestRefused):
-    """Nothing of the request is on disk; the sender keeps it and comes again."""
+    """Nothing of the request is on disk; the sender keeps it and retries."""
 
     reason = "not_committed"
-    hint = "Look at the receiver's log for the outbox's error: disk full, or not writable."
+    hint = "See the outbox's error in the receiver's log: disk full, or not writable."
     status = 503
 
 
 class Overloaded(NotCommitted):
-    """As much as may be under way at once is under way; nothing of it was decoded."""
+    """Too many requests in flight; this one was not decoded."""
 
     reason = "overloaded"
-    hint = "The sender comes again; if it lasts, raise RECEIVER_REQUESTS_MAX or RECEIVER_IN_FLIGHT_MAX_BYTES."
+    hint = "The sender retries; if it persists, raise RECEIVER_REQUESTS_MAX or RECEIVER_IN_FLIGHT_MAX_BYTES."
 
 
 class MemoryShort(NotCommitted):
-    """So little memory is left of what the process may take that the work could end it."""
+    """The process' memory limit is too close for this work."""
 
     reason = "memory_short"
-    hint = "The sender comes again; if it lasts, raise the memory limit, or lower RECEIVER_SERIES_CACHE_BYTES and RECEIVER_IN_FLIGHT_MAX_BYTES."
+    hint = "The sender retries; if it persists, raise the memory limit, or lower RECEIVER_SERIES_CACHE_BYTES and RECEIVER_IN_FLIGHT_MAX_BYTES."
 
 
 class AnswersUnread(NotCommitted):
-    """Answers that are being read hold as many bytes as they may."""
+    """The answers being read are at their limit of bytes."""
 
     reason = "answers_unread"
-    hint = "Who asks for pages and does not read them? If all readers are honest, raise RECEIVER_ANSWERS_MAX_BYTES."
+    hint = "Find the client that requests pages and does not read them; if there is none, raise RECEIVER_ANSWERS_MAX_BYTES."
 
 
 class TooSlow(NotCommitted):
-    """Its body did not come in time."""
+    """The body was not complete in time."""
 
     reason = "too_slow"
-    hint = "The sender comes again; look at the network, or raise RECEIVER_BODY_TIMEOUT."
+    hint = "The sender retries; check the network, or raise RECEIVER_BODY_TIMEOUT."
 
 
 class OutboxFull(NotCommitted):
-    """The outbox holds as many bytes as it may; the sender keeps the data."""
+    """The outbox is at its limit of bytes; the sender keeps the data."""
 
     reason = "outbox_full"
-    hint = "Application Insights takes less than arrives: see /api/v1/status, or raise RECEIVER_OUTBOX_MAX_BYTES."
+    hint = "Application Insights accepts fewer items than arrive: see /api/v1/status, or raise RECEIVER_OUTBOX_MAX_BYTES."
 
 
 class ShuttingDown(NotCommitted):
-    """The receiver is stopping and takes nothing more."""
+    """The receiver is stopping and accepts no more requests."""
 
     reason = "shutting_down"
-    hint = "Come again; another receiver, or this one after its restart, will take it."
+    hint = "The sender retries; another receiver, or this one after its restart, will accept the request."
 
 
 class InvalidSeries(ReceiverError):
-    """One series of a request is refused. `reason` differs from error to error."""
+    """One series of a request is refused, for the reason in `series_reason`."""
 
     def __init__(self, reason: str, message: str) -> None:
         """Keep `reason`, one of `decode.INVALID_REASONS`, beside the message."""
@@ -228,7 +231,7 @@ class InvalidSeries(ReceiverError):
 
 
 class Damaged(ReceiverError):
-    """A batch cannot be read any more: the disk has changed it."""
+    """A batch is unreadable, since it was changed on the disk."""
 
     reason = "damaged"
     message: ClassVar[str] = "The batch was damaged on the disk of the outbox"
@@ -241,20 +244,20 @@ class OutboxError(ReceiverError):
 
 
 class Unreachable(ReceiverError):
-    """No answer: the way to a server is broken somewhere."""
+    """No answer from a server."""
 
     def __init__(self, cause: str, hint: str) -> None:
-        """Take what happened, and what to do."""
+        """Keep the cause and the hint."""
         self.cause = printable(cause)
         super().__init__(self.cause)
         self.hint = hint
 
 
 def _final(kind: type[RequestRefused]) -> set[str]:
-    """List the reasons of a kind and of those below it after which a sender gives its samples up."""
+    """Return the reasons of a class and its subclasses after which a sender discards its samples."""
     own = {kind.reason} if kind.status < 500 and kind is not BrokenOff else set()
-    return own.union(*(_final(each) for each in kind.__subclasses__()))
+    return own.union(*(_final(subclass) for subclass in kind.__subclasses__()))
 
 
 FINAL_REASONS = frozenset(_final(RequestRefused) - {RequestRefused.reason})
-"""Why a request is refused for good: its sender does not come again, and the samples are lost."""
+"""Reasons of a permanent refusal: the sender does not retry, and its samples are lost."""

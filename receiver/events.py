@@ -1,8 +1,8 @@
-"""One event, one function: its count, its entry among the recent errors and its log line.
+"""Events: one call makes the count, the entry among the recent errors, and the log line.
 
-In: what happened, from any thread. Out: counts by reason, at most `LIMIT` recent errors
-(two of one reason are one when they differ in digits alone), and one log line in a while for each
-reason. The three are made by one call, so that they cannot disagree.
+In: events, from any thread. Out: counts by reason, at most `LIMIT` recent errors (errors of
+one reason that differ only in digits are merged), and throttled log lines for each reason.
+Since one call makes all three, they cannot disagree.
 """
 
 import re
@@ -27,10 +27,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of event: `where` it happens, and what its log line begins with.
+    """A kind of event: `where` it happens, and the start of its log line.
 
-    After a line the same reason is silent for `apart_seconds`; the next line counts
-    what happened meanwhile.
+    After a line the same reason is not logged for `apart_seconds`; the next line has the
+    number of events since.
     """
 
     where: str
@@ -41,7 +41,7 @@ class Kind:
 
 @dataclass(slots=True)
 class RecentError:
-    """An error that happened `count` times. `words` are the latest; times since the epoch."""
+    """An error that happened `count` times. `words` is the latest message; times since the epoch."""
 
     where: str
     reason: str
@@ -55,21 +55,21 @@ class RecentError:
 
 @dataclass(slots=True)
 class _Line:
-    """When a line was last written for a reason, and what happened since."""
+    """The time of a reason's last line, and the number of events since."""
 
     written_at: float = float("-inf")
     since: int = 0
 
 
 class Events:
-    """Counts, remembers and logs. `clock` is in seconds since the epoch, `ticks` never goes back."""
+    """Counts, recent errors and log lines. `clock` is in seconds since the epoch, `ticks` is monotonic."""
 
     def __init__(
         self,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start with nothing that happened."""
+        """Start without events."""
         self._clock = clock
         self._ticks = ticks
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class Events:
         self._lines: dict[tuple[Kind, str], _Line] = {}
 
     def count(self, kind: Kind, reason: str, times: int = 1) -> None:
-        """Count what is no error: it is neither shown nor logged."""
+        """Count an event that is not an error, without showing or logging it."""
         with self._lock:
             self._counts.setdefault(kind, Counter())[reason] += times
 
@@ -93,10 +93,10 @@ class Events:
         defect: BaseException | None = None,
         **fields: object,
     ) -> None:
-        """Count an error, keep it among the recent ones, and log it unless that was just done.
+        """Count an error, keep it among the recent ones, and log it unless the same was just logged.
 
-        `reason` is of a closed set, `words` are the occasion's own. A `defect` is logged with
-        its traceback. `fields` go into the line; texts among them are kept with the error too.
+        `reason` is from a closed set, `words` is this event's message. A `defect` is logged with
+        its traceback. `fields` are added to the line, and texts among them to the recent error.
         """
         words = printable(words[:WORDS_LIMIT])
         fields = {
@@ -113,19 +113,19 @@ class Events:
             write(kind.line, reason=reason, error=words, hint=hint, times=since, **more)
 
     def is_over(self, kind: Kind, line: str) -> None:
-        """Log that things go well again; the next event of this kind is logged at once."""
+        """Log the end of a failure; the next event of this kind is logged at once."""
         with self._lock:
             for key in [key for key in self._lines if key[0] == kind]:
                 del self._lines[key]
         log.info(line)
 
     def counts(self, kind: Kind) -> Counter[str]:
-        """Give how often each reason happened, since this process began."""
+        """Return the number of events by reason since the process started."""
         with self._lock:
             return Counter(self._counts.get(kind, {}))
 
     def latest(self) -> list[RecentError]:
-        """Give the recent errors, the latest first."""
+        """Return the recent errors, the latest first."""
         with self._lock:
             return list(reversed(self._recent.values()))
 
@@ -151,7 +151,7 @@ class Events:
             del self._recent[next(iter(self._recent))]
 
     def _due(self, kind: Kind, reason: str, times: int) -> int:
-        """Say how many events a line has to tell of; 0 while it is too soon for one."""
+        """Return the number of events for a log line; 0 while it is too soon for one."""
         line = self._lines.setdefault((kind, reason), _Line())
         line.since += times
         now = self._ticks()

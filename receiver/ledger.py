@@ -1,8 +1,8 @@
-"""The ledger: what became of every sample and every item, in the words that everybody uses.
+"""The ledger: the number of samples and items by their end.
 
 In: totals by (word, reason), as the outbox keeps them. Out: a `Ledger`; the difference of
-two is what went on between. Pure. The fields below are the only list of the words: the
-page, the metrics, the history and /api/v1/status follow from it.
+two ledgers counts what happened between. Pure. The fields below are the only list of the
+words: the page, the metrics, the history and /api/v1/status follow from it.
 
 Samples: received = unselected + dropped + folded + rendered.
 Items:   rendered + flushed + imported = accepted + rejected + expired + exported + pending.
@@ -19,7 +19,7 @@ Totals = Mapping[tuple[str, str], int]
 class Ledger:
     """Counts by word; `dropped` and `rejected` by reason.
 
-    `rendered` are samples that became an item each, `folded` those that went into a window,
+    `rendered` counts samples sent as items, `folded` samples added to a window, `flushed`
     `flushed` the items that windows became, `pending` the items that wait. `imported` are items
     that `outbox import` brought from another outbox, `exported` those that were taken to one.
     """
@@ -39,37 +39,37 @@ class Ledger:
 
     @property
     def committed(self) -> int:
-        """Count the samples that were written to disk."""
+        """The number of samples that were written to disk."""
         return self.folded + self.rendered
 
     @property
     def adds_up(self) -> bool:
-        """Whether each sample and each item has exactly one end; false means a defect."""
+        """Whether every sample and every item has exactly one end; false means a defect."""
         samples = self.unselected + sum(self.dropped.values()) + self.committed
         ends = self.accepted + sum(self.rejected.values()) + self.expired + self.exported
         items = self.rendered + self.flushed + self.imported
         return self.received == samples and items == ends + self.pending
 
     def __sub__(self, before: "Ledger") -> "Ledger":
-        """Count what went on since `before`; `pending` is what more waits, below 0 where less does."""
+        """Return the counts since `before`; `pending` is the change, negative if fewer items wait."""
         return Ledger(**{word: _less(now, then) for word, now, then in _both(self, before)})
 
     def columns(self) -> dict[str, int]:
-        """Give each word's count, all reasons together."""
+        """Return the count of every word, summed over reasons."""
         return {word: _total(getattr(self, word)) for word in WORDS}
 
     def document(self) -> dict[str, Any]:
-        """Give each word with its count, or its counts by reason."""
+        """Return every word with its count, or its counts by reason."""
         return {word: getattr(self, word) for word in WORDS}
 
 
-WORDS = tuple(each.name for each in fields(Ledger))
-"""In the order in which samples go."""
-_BY_REASON = frozenset(each.name for each in fields(Ledger) if each.default_factory is dict)
+WORDS = tuple(column.name for column in fields(Ledger))
+"""The words, in the order of the flow."""
+_BY_REASON = frozenset(column.name for column in fields(Ledger) if column.default_factory is dict)
 
 
 def read_ledger(totals: Totals) -> Ledger:
-    """Order the outbox's totals; a reason that counts nothing is left out."""
+    """Make a ledger from the outbox's totals; reasons with a count of 0 are omitted."""
     counts: dict[str, Any] = {word: {} if word in _BY_REASON else 0 for word in WORDS}
     for (word, reason), count in sorted(totals.items()):
         if word in _BY_REASON and count:
@@ -80,7 +80,7 @@ def read_ledger(totals: Totals) -> Ledger:
 
 
 def more(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """Count by reason what came between two moments; a reason without anything is left out."""
+    """Return the increase of counts by reason; unchanged reasons are omitted."""
     counts = {reason: count - before.get(reason, 0) for reason, count in after.items()}
     return {reason: count for reason, count in counts.items() if count}
 

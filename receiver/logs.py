@@ -1,8 +1,8 @@
-"""How the receiver speaks to its operator: one line an event, on standard error.
+"""The log: one line an event, on standard error.
 
-For people when a terminal listens, JSON otherwise. What senders have written is in both: the
-terminal gets it as printable text, JSON escapes it. The variables of a traceback are left
-out: bodies and tokens are among them.
+Console format on a terminal, JSON otherwise. Both may contain text from senders: the console
+format makes it printable, JSON escapes it. Tracebacks omit local variables, since bodies and
+tokens are among them.
 """
 
 import io
@@ -16,46 +16,44 @@ import structlog
 
 from receiver.text import printable
 
-LIBRARY_HINT = (
-    "A line of a library that the receiver uses; the receiver's own lines say what follows."
-)
+LIBRARY_HINT = "A log line of a library; see the receiver's own lines for the effect."
 _FIRST = ("event", "reason", "error", "problem", "entry", "hint")
 
 
 class Unfailing:
-    """A text file whose failures stop nothing: a full disk, a reader that is gone, a closed file.
+    """A text file that ignores its errors: a full disk, a closed pipe, a closed file.
 
-    Without it a line that cannot be written would end the thread that wrote it. There may be
-    no file at all: a process can be started with its standard error closed.
+    Otherwise a failed write would end the writing thread. The file may be missing: a process
+    can be started with its standard error closed.
     """
 
     def __init__(self, file: TextIO | None) -> None:
-        """Write to `file`, as long as it takes it."""
+        """Write to `file`, as long as that works."""
         self._file = file
 
     def write(self, text: str) -> None:
-        """Write, or lose the text."""
-        with suppress(OSError, ValueError):  # Python's word for a closed file is ValueError
+        """Write the text, or discard it."""
+        with suppress(OSError, ValueError):  # a closed file raises ValueError
             if self._file:
                 self._file.write(text)
 
     def flush(self) -> None:
-        """Flush, or leave it."""
+        """Flush, ignoring errors."""
         with suppress(OSError, ValueError):
             if self._file:
                 self._file.flush()
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """Whether the file is a terminal."""
         with suppress(OSError, ValueError):
             return bool(self._file and self._file.isatty())
         return False
 
 
 def configure(level: str = "info", form: str = "", *, colors: bool = True, **always: Any) -> None:
-    """Set up structlog; called once, by the command line. Each line says what is `always` so.
+    """Set up structlog; called once, by the command line. `always` is added to every line.
 
-    `form` is console, json or logfmt; without it console for people and json elsewhere.
+    `form` is console, json or logfmt; by default console on a terminal and json elsewhere.
     """
     file = Unfailing(sys.stderr)
     people = form == "console" or (not form and file.isatty())
@@ -76,11 +74,11 @@ def configure(level: str = "info", form: str = "", *, colors: bool = True, **alw
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", file)),
         cache_logger_on_first_use=False,
     )
-    _take_in_libraries()
+    _capture_libraries()
 
 
 class _FromLibrary(logging.Handler):
-    """Writes what a library logs as a line of ours: whoever reads JSON meets nothing else."""
+    """Writes libraries' log records in the receiver's format, so that all lines are JSON."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
@@ -88,14 +86,14 @@ class _FromLibrary(logging.Handler):
             fields = {"logger": record.name, "hint": LIBRARY_HINT}
             more = {"exc_info": record.exc_info} if record.exc_info else {}
             structlog.get_logger().log(record.levelno, record.getMessage(), **fields, **more)
-        except Exception:  # noqa: BLE001 - a line that cannot be made must not end what wrote it
+        except Exception:  # noqa: BLE001 - a failed line must not end the caller
             self.handleError(record)
 
 
-def _take_in_libraries() -> None:
-    """Let azure-identity, aiohttp, asyncio and Python's warnings speak through our log."""
+def _capture_libraries() -> None:
+    """Route the logs of azure-identity, aiohttp and asyncio, and Python's warnings, into this log."""
     root = logging.getLogger()
-    for handler in [each for each in root.handlers if isinstance(each, _FromLibrary)]:
+    for handler in [known for known in root.handlers if isinstance(known, _FromLibrary)]:
         root.removeHandler(handler)
     root.addHandler(_FromLibrary(logging.WARNING))
     logging.captureWarnings(capture=True)
@@ -113,12 +111,12 @@ def _renderer(form: str, *, colors: bool) -> structlog.typing.Processor:
 
 
 def _in_reading_order(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Put first what a person looks for: the event, why, and what to do."""
+    """Put the event, the reason and the hint first."""
     return {key: event[key] for key in (*_FIRST, *event) if key in event}
 
 
 def _printable_values(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Make an event's texts printable; a list or mapping is shown by its `repr`, which is."""
+    """Make an event's texts printable; lists and mappings are shown by `repr`, which is printable."""
     return {
         printable(key): printable(value) if isinstance(value, str) else value
         for key, value in event.items()
@@ -126,7 +124,7 @@ def _printable_values(_: object, __: str, event: MutableMapping[str, Any]) -> di
 
 
 def _printable_traceback(file: TextIO, error: structlog.typing.ExcInfo) -> None:
-    """Write a traceback, each line indented: an error's own words cannot look like a log line."""
+    """Write a traceback with indented lines, so that an error's text cannot imitate a log line."""
     traceback = io.StringIO()
     structlog.dev.plain_traceback(traceback, error)
     file.writelines(f"  {printable(line)}\n" for line in traceback.getvalue().split("\n"))

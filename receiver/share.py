@@ -1,8 +1,8 @@
-"""The files that ship beside the code: rules, examples, the runbook, a dashboard.
+"""The files that are installed with the code: rules, examples, the runbook, a dashboard.
 
-In a wheel they lie in `receiver/share/`, put there by pyproject.toml; in a clone, and so
-in an editable installation, they are read where they are. `FILES` is the one list; a test
-holds pyproject.toml to it.
+In a wheel they are in `receiver/share/`, where pyproject.toml puts them; in a clone, and so
+in an editable installation, they are read from their place in the repository. `FILES` is the
+only list; a test compares pyproject.toml with it.
 """
 
 from importlib import resources
@@ -17,13 +17,13 @@ FILES = {
     "runbook.md": "docs/runbook.md",
     "systemd.service": "deploy/systemd/appinsights-receiver.service",
 }
-"""Files and folders: the name here, the place in the repository."""
+"""Files and folders: the installed name, and the path in the repository."""
 
 _PACKAGED = Path(str(resources.files("receiver"))) / "share"
 
 
 def read(name: str) -> str:
-    """Return the text of a file, "runbook.md" or "rules/triton_irate.yml". Raises: OSError."""
+    """Return the text of a file such as "runbook.md" or "rules/triton_irate.yml". Raises: OSError."""
     packaged = _PACKAGED / name
     if packaged.exists():
         return packaged.read_text(encoding="utf-8")

@@ -1,10 +1,10 @@
-"""Lengths of time, sizes, times of day and others' words, as a person can read them. Pure."""
+"""Formatting of durations, sizes, times and foreign texts for people. Pure."""
 
 from datetime import UTC, datetime
 
 
 def span(seconds: float) -> str:
-    """Spell a length of time as a person says it: 40 s, 12 min, 3 h, 3 days."""
+    """Format a duration: 40 s, 12 min, 3 h, 3 days."""
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{round(seconds / length)} {unit}"
@@ -12,7 +12,7 @@ def span(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Spell bytes as a person says it: 512 B, 41 kB, 3.2 MB."""
+    """Format a number of bytes: 512 B, 41 kB, 3.2 MB."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
@@ -21,21 +21,21 @@ def size(count: float) -> str:
 
 
 def clock_time(at: float) -> str:
-    """Spell a moment as the time of day in UTC."""
+    """Format a time as the time of day in UTC."""
     return f"{int(at) // 3600 % 24:02}:{int(at) // 60 % 60:02} UTC"
 
 
 def moment(at: float) -> str:
-    """Spell a moment in UTC, to the second: 2026-11-27T15:02:08Z."""
+    """Format a time in UTC, to the second: 2026-11-27T15:02:08Z."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def printable(text: str) -> str:
-    r"""Spell others' text so that a terminal or a log shows it and does nothing else.
+    r"""Escape a foreign text so that a terminal or a log only shows it.
 
     Control characters (ESC, BEL, newlines, C1), bidirectional and other invisible marks,
     line separators, private use and lone surrogates become escapes: \x1b, \n, \u202e, \udcff.
-    For people only: JSON is exact, and is not made of this.
+    For people only: JSON output has the exact text.
     """
     if text.isprintable():
         return text

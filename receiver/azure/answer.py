@@ -1,12 +1,12 @@
-"""Who has answered, and what the answer says of the items.
+"""The parser of answers: whether the service itself answered, and its errors by item.
 
 In: the headers and body of an answer to a batch. Out: an `Answered`, whose `body` is one of
 a closed set. Opens nothing, raises nothing.
 
-Theory of operation: between the receiver and the service stand proxies, gateways and
-portals, and each answers with the service's statuses. The service's body tells it from
-them: a JSON object with `itemsReceived`, `itemsAccepted` and `errors`, whole, whose numbers
-fit the batch. A body that is empty or breaks off may be the service's; any other is not.
+Theory of operation: proxies, gateways and portals between the receiver and the service
+answer with the same statuses. Only the service's body is a complete JSON object with
+`itemsReceived`, `itemsAccepted` and `errors`, whose numbers match the batch. A body that is
+empty or truncated may be the service's; any other body is not.
 Source: Breeze v2.1 /track response (swagger v2.1); "itemsReceived" comes first.
 """
 
@@ -23,15 +23,15 @@ from receiver.azure.rejections import OTHER, reason_of
 
 MESSAGE_LIMIT = 300
 BODY_LIMIT_BYTES = 8 << 20
-"""What a compressed answer may decode to: 64,000 items' errors fit."""
+"""Limit of a decompressed answer: the errors of 64,000 items fit."""
 _BEGINNING = b'{"itemsReceived"'
 _ABOUT_AN_ITEM = re.compile(r"\s*\d{3}\s*:")
-"""The service numbers what it finds wrong with an item: "103: Field 'time' on type ..."."""
+"""The service numbers its errors about an item: "103: Field 'time' on type ..."."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A body, read. `errors` are (status, message) by the item's index; `words` is what a log shows."""
+    """A parsed body. `errors` maps an item's index to (status, message); `words` is the text for logs."""
 
     body: Body
     words: str = ""
@@ -53,9 +53,9 @@ def read_answer(headers: Mapping[str, str], body: bytes, item_count: int) -> Ans
 
 
 def _decoded(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bool]:
-    """Undo a Content-Encoding that we did not ask for; says too whether the body came whole.
+    """Undo a Content-Encoding that was not requested; returns also whether the body is complete.
 
-    Where the HTTP client has undone it already the header may still be there.
+    The header may remain where the HTTP client has already decoded the body.
     """
     encoding = headers.get("Content-Encoding", "").strip().lower()
     zipped = body[:2] == b"\x1f\x8b"
@@ -70,13 +70,13 @@ def _decoded(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bool]:
 
 
 def _may_be_cut_off(text: bytes, *, is_whole: bool) -> bool:
-    """Whether a text that is no JSON begins as the service's body does."""
+    """Whether a text that is not JSON starts like the service's body."""
     beginning = b"".join(text[:200].split())[: len(_BEGINNING)]
     return _BEGINNING.startswith(beginning) and (len(beginning) > 1 or not is_whole)
 
 
 def _the_services(document: Any, item_count: int) -> Answered | None:
-    """Read a JSON document as the service's; None for what is not, or does not fit the batch."""
+    """Read the service's JSON document; None for another document, or one for another batch."""
     if not isinstance(document, dict):
         return None
     received, accepted = document.get("itemsReceived"), document.get("itemsAccepted")
@@ -90,7 +90,7 @@ def _the_services(document: Any, item_count: int) -> Answered | None:
     words = next((message for _, message in errors.values() if message), "")
     kind = _kind(errors, accepted, item_count, understood=understood)
     if kind is Body.UNREAD and received != 0:
-        return None  # an answer to some other request
+        return None  # an answer to another request
     return Answered(kind, words, accepted, errors)
 
 
@@ -102,19 +102,19 @@ def _kind(
     messages = {message for _, message in errors.values()}
     says_one_thing = len(messages) == 1 and (not understood or len(errors) == item_count)
     if not accepted and item_count and (not messages or messages == {""}):
-        return Body.CONFIGURATION  # nothing was taken, and nothing is said of any item
+        return Body.CONFIGURATION  # no item was accepted, and no message names an item
     if not accepted and says_one_thing and not is_about_an_item(*messages):
         return Body.CONFIGURATION
     return Body.ITEMS if understood else Body.UNREAD
 
 
 def is_about_an_item(message: str) -> bool:
-    """Whether a message of the service's finds fault with an item, and not with who sends it."""
+    """Whether a message of the service is about an item, not about the sender."""
     return bool(_ABOUT_AN_ITEM.match(message)) or reason_of(message) != OTHER
 
 
 def _errors(listed: list[Any], item_count: int) -> dict[int, tuple[int, str]]:
-    """Take the errors that speak of an item that was sent, one an item."""
+    """Return the errors about items of the batch, at most one an item."""
     errors: dict[int, tuple[int, str]] = {}
     for error in listed:
         if not isinstance(error, dict):
@@ -132,6 +132,6 @@ def _shown(body: bytes) -> str:
 
 
 def shown(text: str) -> str:
-    """Keep what a log, a terminal and a database can hold: JSON may spell half a character."""
+    """Return printable text, cut and masked: JSON may contain half a surrogate pair."""
     text = "".join(c if c.isprintable() else " " for c in text[: 2 * MESSAGE_LIMIT])
     return mask_words(" ".join(text.split())[:MESSAGE_LIMIT])

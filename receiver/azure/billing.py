@@ -1,9 +1,9 @@
-"""What Azure bills for an item: the text of the columns that it is stored in. Pure.
+"""The estimated billed size of an item: the text of its columns. Pure.
 
-In: an item. Out: its billed bytes, part by part. An estimate: Azure bills "a string
-representation of the column entries", those added during ingestion too; which of these
-count is documented in part only. So one number calibrates it: what a resource's own
-`_BilledSize` says for items of yours (`appinsights-receiver cost --calibrate`).
+In: an item. Out: its billed bytes, part by part. Azure bills "a string representation of
+the column entries", including columns added during ingestion; which of these count is only
+partly documented. One factor calibrates the estimate: the `_BilledSize` of your own items
+(`appinsights-receiver cost --calibrate`).
 Source: learn.microsoft.com, Azure Monitor Logs cost calculations; the columns of customMetrics.
 """
 
@@ -19,13 +19,13 @@ TIME_BYTES = 24
 KEY_BYTES = 36
 RESOURCE_BYTES = 36
 CLIENT_BYTES = 14
-"""Type of client and its masked address."""
+"""The client's type and masked address."""
 PLACE_BYTES = 33
 """City, state and country, which the service looks up from the sender's address."""
 FIXED_BYTES = TIME_BYTES + KEY_BYTES + RESOURCE_BYTES + CLIENT_BYTES + PLACE_BYTES
 
 ENVELOPE_BYTES = 126
-"""What the JSON of an item with one value of some 8 digits has more than its columns."""
+"""Bytes of an item's JSON beyond its columns, for one value of about 8 digits."""
 
 NUMBER_BYTES = 8
 _TARGET = (*CLOUD_LABELS, "job", "instance")
@@ -34,7 +34,7 @@ _TARGET = (*CLOUD_LABELS, "job", "instance")
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """Billed bytes of an item, by what they are spent on."""
+    """Billed bytes of an item, by part."""
 
     fixed: int
     name: int
@@ -44,12 +44,12 @@ class Billed:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of all parts."""
         return sum(getattr(self, part.name) for part in fields(self))
 
 
 def billed(line: bytes) -> Billed:
-    """Say what a rendered item costs."""
+    """Estimate the billed bytes of a rendered item."""
     item: dict[str, Any] = orjson.loads(line)
     data = item["data"]["baseData"]
     point = data["metrics"][0]
@@ -85,7 +85,7 @@ def billed_of_series(name: str, properties: Mapping[str, str], *, has_many_value
 
 
 def billed_of_json(json_bytes: float) -> float:
-    """Say what an item of one value costs from its JSON's size alone, within some bytes."""
+    """Estimate the billed bytes of an item with one value from its JSON's size."""
     return max(float(FIXED_BYTES), json_bytes - ENVELOPE_BYTES)
 
 

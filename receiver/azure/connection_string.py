@@ -1,4 +1,4 @@
-"""A connection string becomes the address and the key to deliver with.
+"""The parser of connection strings: the address and key for delivery.
 
 In: `APPLICATIONINSIGHTS_CONNECTION_STRING`, or the older bare instrumentation key.
 Out: a `Connection`. Opens nothing.
@@ -30,11 +30,11 @@ _WHERE = "copy it from the resource's Overview page in the Azure portal"
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where items go and under which key.
+    """The destination: endpoint and instrumentation key.
 
-    `endpoint` has no slash at its end; `audience` is that of Microsoft Entra
-    tokens, where the string names one. `unknown` lists the keys that were passed over.
-    `is_global`: no endpoint was named, so it is the one for all regions.
+    `endpoint` has no trailing slash; `audience` is that of Microsoft Entra tokens, if the
+    string names one. `unknown` lists the ignored keys. `is_global`: the string names no
+    endpoint, so it is the one for all regions.
     """
 
     instrumentation_key: str
@@ -50,7 +50,7 @@ class Connection:
 
     @property
     def is_plain(self) -> bool:
-        """Whether items would cross a network unencrypted; loopback is no network."""
+        """Whether items would cross a network unencrypted; loopback is not a network."""
         parts = urlsplit(self.endpoint)
         return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
@@ -69,7 +69,7 @@ def parse(text: str, source: str = "the connection string") -> Connection:
     authorization = fields.get("authorization", "ikey")
     if authorization.lower() != "ikey":
         message = (
-            f'{source}: Authorization is "{_masked(authorization)}"; only "ikey" may stand there'
+            f'{source}: Authorization is "{_masked(authorization)}"; the only valid value is "ikey"'
         )
         raise SettingsError(message)
     return Connection(
@@ -112,7 +112,7 @@ def _fields(text: str, source: str) -> Iterator[tuple[str, str]]:
 
 
 def _masked(text: str) -> str:
-    """Take out of a text what must not be in a log: keys, and passwords before a host."""
+    """Mask keys, and passwords before a host, for messages."""
     return re.sub(r"//[^/]*@", "//…@", _GUID.sub("…", text))
 
 
@@ -130,9 +130,9 @@ def _endpoint(fields: dict[str, str], source: str) -> str:
 
 
 def check_endpoint(endpoint: str, source: str) -> str:
-    """Return an ingestion endpoint as scheme://host[:port][/path], without a slash at its end.
+    """Return an ingestion endpoint as scheme://host[:port][/path], without a trailing slash.
 
-    A path that is /v2.1/track already is taken off.
+    A trailing /v2.1/track is removed.
 
     Raises: SettingsError for what is not an http or https address.
     """

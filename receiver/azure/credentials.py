@@ -1,10 +1,10 @@
-"""Bearer tokens of Microsoft Entra ID, for resources that take no bare key.
+"""Bearer tokens of Microsoft Entra ID, for resources that require sign-in.
 
-In: `APPLICATIONINSIGHTS_AUTHENTICATION_STRING`. Out: a token for each POST, renewed
-ahead of its end in the background, and at once after the service has refused one. Who we are comes
-from the `azure-identity` package: workload identity where
-Kubernetes has set it up, the managed identity that ClientId names, else the default
-chain. The identity needs the role Monitoring Metrics Publisher on the resource.
+In: `APPLICATIONINSIGHTS_AUTHENTICATION_STRING`. Out: a token for each POST, renewed in the
+background before it expires, and at once after the service refuses it. The credential comes
+from the `azure-identity` package: workload identity where Kubernetes has set it up, the
+managed identity that ClientId names, else the default chain. The identity needs the role
+Monitoring Metrics Publisher on the resource.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 DEFAULT_AUDIENCE = "https://monitor.azure.com"
 RENEW_AHEAD_SECONDS = 300
 RENEW_APART_SECONDS = 30.0
-"""Between two tries to renew a token that is still good."""
+"""Time between two attempts to renew a token that is still valid."""
 TOKEN_SECONDS = 15.0
-"""How long a token may take: less than a POST, which waits for it."""
+"""Timeout for a token: less than that of a POST, which waits for it."""
 CLOSE_SECONDS = 1.0
 REASON_LIMIT = 1000
 _OF_SERVERS = ("ManagedIdentityCredential", "WorkloadIdentityCredential")
 SOURCE = "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"
 HINT = (
-    "Is an identity assigned to this machine or pod, and is ClientId right? "
-    "It needs the role Monitoring Metrics Publisher on the Application Insights resource."
+    "Check that an identity is assigned to this machine or pod, and that ClientId is right. "
+    "The identity needs the role Monitoring Metrics Publisher on the Application Insights resource."
 )
 HINT_SILENT = (
-    "Nothing answers there: is an identity assigned to this machine or pod, and does a firewall or "
-    "network policy let the receiver reach that address?"
+    "Nothing answers there: check that an identity is assigned to this machine or pod, and that no firewall or "
+    "network policy blocks that address."
 )
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """How to sign in: `client_id` names a user-assigned identity, or is empty."""
+    """The sign-in: `client_id` names a user-assigned identity, or is empty."""
 
     client_id: str = ""
 
@@ -68,7 +68,7 @@ def parse(text: str) -> Authentication | None:
         return None
     if fields.get("authorization", "").upper() != "AAD":
         raise SettingsError(
-            f"{SOURCE} has to say Authorization=AAD, with ;ClientId=… behind it or not"
+            f"{SOURCE} must be Authorization=AAD or Authorization=AAD;ClientId=<id>"
         )
     if unknown := set(fields) - {"authorization", "clientid"}:
         raise SettingsError(f"{SOURCE} has unknown keys: {', '.join(sorted(unknown))}")
@@ -76,20 +76,20 @@ def parse(text: str) -> Authentication | None:
 
 
 def scope_of(connection: Connection) -> str:
-    """Name the scope that a token is asked for: the connection string's audience, or the public cloud's."""
+    """Return the token's scope: the connection string's audience, or the public cloud's."""
     return (connection.audience or DEFAULT_AUDIENCE).rstrip("/") + "/.default"
 
 
 def credential_maker(
     authentication: Authentication, connection: Connection
 ) -> "Callable[[], AsyncTokenCredential]":
-    """Choose the kind of credential.
+    """Return a function that makes the credential.
 
-    Raises: SettingsError where a token would cross a network in clear.
+    Raises: SettingsError where a token would cross a network unencrypted.
     """
     if connection.is_plain:
-        raise SettingsError(f"{connection.endpoint} is not https: a token is not sent there")
-    from azure.identity import aio  # noqa: PLC0415 - half a second, and 30 MB, for who signs in
+        raise SettingsError(f"{connection.endpoint} is not https, so no token is sent there")
+    from azure.identity import aio  # noqa: PLC0415 - half a second and 30 MB, only needed with sign-in
 
     client_id = authentication.client_id
     if os.environ.get("AZURE_FEDERATED_TOKEN_FILE"):
@@ -102,20 +102,20 @@ def credential_maker(
 
 
 def identity_endpoint(environ: Mapping[str, str]) -> str:
-    """Name where tokens come from: what an operator can look at, or let through a firewall."""
+    """Return the address that issues tokens, for the operator's checks and firewall rules."""
     if environ.get("AZURE_FEDERATED_TOKEN_FILE"):
         return environ.get("AZURE_AUTHORITY_HOST") or "https://login.microsoftonline.com"
     for name in ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"):
         if address := environ.get(name):
             return address
-    return "http://169.254.169.254"  # the machine's own metadata service
+    return "http://169.254.169.254"  # the machine's metadata service
 
 
 class Tokens:
-    """Gives the bearer token to send. `clock` is in seconds since the epoch.
+    """The current bearer token. `clock` is in seconds since the epoch.
 
-    One task at a time asks for a token, within `timeout_seconds`; who needs one waits for
-    that task. A token in hand is used to its end, whatever becomes of its renewal.
+    One task at a time requests a token, within `timeout_seconds`; callers wait for that task.
+    A valid token is used until it expires, even if its renewal fails.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Tokens:
         clock: Callable[[], float],
         timeout_seconds: float = TOKEN_SECONDS,
     ) -> None:
-        """Ask for nothing yet."""
+        """Prepare, without a request."""
         self._make = make
         self._scope = scope
         self._clock = clock
@@ -136,15 +136,15 @@ class Tokens:
         self._renew_from = float("-inf")
 
     async def get(self, refused: str = "") -> str:
-        """Return a token; not the one that was `refused`.
+        """Return a token other than the `refused` one.
 
-        One that ends within five minutes is renewed in the background.
+        A token that expires within five minutes is renewed in the background.
 
-        Raises: Unreachable, with what the identity platform said, or that it said nothing.
+        Raises: Unreachable, with the identity platform's message, or that it did not answer.
         """
         if self._token and self._token.token == refused:
             self._token = None
-            await self._close()  # it keeps tokens of its own, and would give the same again
+            await self._close()  # the credential caches tokens, and would return the same again
         now = self._clock()
         if self._token and self._token.expires_on > now:
             if self._token.expires_on - now <= RENEW_AHEAD_SECONDS and now >= self._renew_from:
@@ -153,14 +153,14 @@ class Tokens:
         return await asyncio.shield(self._renew())
 
     def _renew(self) -> "asyncio.Task[str]":
-        """Ask for a token, unless that is under way."""
+        """Request a token, unless a request is running."""
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.create_task(self._ask(), name="token")
             self._renewal.add_done_callback(self._note)
         return self._renewal
 
     def _note(self, renewal: "asyncio.Task[str]") -> None:
-        """Say that a renewal failed where nobody waits for it: there is a token in hand."""
+        """Log a failed renewal while the current token is still valid, when no caller waits for it."""
         if renewal.cancelled() or not (error := renewal.exception()):
             return
         if self._token and self._token.expires_on > self._clock():
@@ -175,10 +175,10 @@ class Tokens:
                 self._token = await self._credential.get_token(self._scope)
         except TimeoutError as error:
             await self._close()
-            cause = f"no token from Microsoft Entra ID: {where} gave none in {self._timeout_seconds:g} s"
+            cause = f"no token from Microsoft Entra ID: {where} did not answer in {self._timeout_seconds:g} s"
             raise Unreachable(cause, HINT_SILENT) from error
         except Exception as error:
-            cause = f"no token from Microsoft Entra ID, asked at {where}: {_reason(str(error))}"
+            cause = f"no token from Microsoft Entra ID at {where}: {_reason(str(error))}"
             raise Unreachable(cause, HINT) from error
         return self._token.token
 
@@ -190,7 +190,7 @@ class Tokens:
                     await credential.close()
 
     async def close(self) -> None:
-        """Ask no more, and let connections to the identity platform go."""
+        """Stop renewing, and close the connections to the identity platform."""
         if self._renewal and not self._renewal.done():
             self._renewal.cancel()
             await asyncio.wait({self._renewal}, timeout=CLOSE_SECONDS)
@@ -198,13 +198,13 @@ class Tokens:
 
 
 def _reason(text: str) -> str:
-    """Shorten what azure-identity says, to what it says of identities that servers have.
+    """Shorten azure-identity's message: put the credentials of servers first.
 
-    Its default chain tells a paragraph of each kind of credential, most of them a developer's.
+    Its default chain lists a paragraph for each credential, most of which are for developers.
     """
     _, _, attempts = text.partition("Attempted credentials:")
     lines = re.findall(r"^\s*(\w+Credential): (.+)$", attempts, re.MULTILINE)
     if lines:
         lines.sort(key=lambda line: line[0] not in _OF_SERVERS)
-        text = "; ".join(f"{name}: {said}" for name, said in lines)
+        text = "; ".join(f"{name}: {message}" for name, message in lines)
     return " ".join(text.split())[:REASON_LIMIT]

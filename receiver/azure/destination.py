@@ -1,7 +1,7 @@
-"""What delivery knows of Application Insights: how to ask, what an answer means, how old is too old.
+"""The interface of delivery to Application Insights: bodies and verdicts. Pure.
 
-In: batches as the outbox keeps them, and answers. Out: bodies to POST, and verdicts. All of
-it is pure; `receiver.azure.envelope` is the same for rendering.
+In: batches as the outbox keeps them, and answers. Out: bodies to POST, and verdicts.
+`receiver.azure.envelope` is the counterpart for rendering.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from receiver.outbox.batch import compress, unpack
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A resource: its key, and whether a token of Microsoft Entra ID is sent along."""
+    """A resource: its key, and whether requests carry a token of Microsoft Entra ID."""
 
     instrumentation_key: str
     signed_in: bool = False
 
     def body_for(self, body: bytes, rendered_key: str) -> bytes:
-        """Return a batch's body with this resource's key in it. Raises: Damaged."""
+        """Return a batch's body with this resource's key. Raises: Damaged."""
         if rendered_key == self.instrumentation_key:
             return body
         old = f'"iKey":"{rendered_key}"'.encode()
@@ -35,7 +35,7 @@ class Destination:
         now: float,
         address: str,
     ) -> Verdict:
-        """Say what the service did with each item of a batch. `now` is in seconds since the epoch."""
+        """Return the service's verdict on the items of a batch. `now` is in seconds since the epoch."""
         return judge(
             status, headers, body, item_count, now, address=address, signed_in=self.signed_in
         )

@@ -1,10 +1,10 @@
-"""A sample becomes one line of JSON: a metric item of Application Insights.
+"""Rendering of a sample as one line of JSON: a metric item of Application Insights.
 
-In: a series' labels, and its samples' values and times. Out: lines that make up a
-batch of type x-json-stream. Has no clock: an item's time is its sample's.
+In: a series' labels, and its samples' values and times. Out: the lines of a batch of type
+x-json-stream. Has no clock: an item's time is its sample's.
 
 The shape comes from the `applicationinsights` package's contracts, once for each
-series; a line is that template with a time in front and a value behind. Limits:
+series; a line is that template, after a time and before a value. Limits:
 "Application Insights limits" and the v2.1 schema (Envelope, MetricData, DataPoint).
 """
 
@@ -22,38 +22,38 @@ NAME_LIMIT = 1024
 KEY_LIMIT = 150
 VALUE_LIMIT = 8192
 ROLE_LIMIT = 256
-"""Lengths in UTF-16 units, which is how the service counts characters."""
+"""Lengths in UTF-16 units, as the service counts them."""
 ITEM_LIMIT_BYTES = 65536
 LINE_OVERHEAD_BYTES = 64
-"""Room for the time and the value, which the template does not hold."""
+"""Space for the time and the value, which are not in the template."""
 
 FIRST_LABELS = ("model", "version", "gpu_uuid", "reason", "quantile")
 LAST_LABELS = ("job", "instance")
-"""Only the first ten properties become dimensions of the metric, so users' slices go first."""
+"""Only the first ten properties become dimensions of the metric, so the most useful go first."""
 
 LINE_START = b'{"time":"'
 LINE_END = b"}]}}}\n"
 _VALUE = b',"value":'
-"""What stands before a template's name, and what a template ends with."""
+"""The end of a template."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0")  # noqa: S104 - compared with, not bound
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0")  # noqa: S104 - compared, not bound
 
 
 _TAG_OF = {"job": "ai.cloud.role", "instance": "ai.cloud.roleInstance"}
-"""Which tag says what a label says, unless a setting or the host's name stands there."""
+"""The tag that repeats a label, unless a setting or the host's name replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sends: the key of the resource, and what names role and instance.
+    """The sender: the resource's key, and the sources of role and role instance.
 
-    A role or role instance that is set holds for every item. One that is empty is
-    taken from the series: its `job` and its `instance`; an instance on loopback
-    says nothing about the machine, so `host` stands in for it.
+    A configured role or role instance applies to every item. An empty one is taken from
+    the series: its `job` and its `instance`; an instance on loopback does not identify
+    the machine, so `host` replaces it.
 
-    Of `slim` items a label is left out of the properties where role or role instance is
-    that very text: nothing is lost, and it is billed once.
+    In `slim` items a property is omitted where the role or role instance has the same text:
+    nothing is lost, and it is billed once.
     """
 
     instrumentation_key: str
@@ -63,7 +63,7 @@ class Identity:
     slim: bool = False
 
     def tags(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Name the role and instance of a series' items."""
+        """Return the role and role instance of a series' items."""
         role = self.role or labels.get("job") or "prometheus"
         instance = self.role_instance or labels.get("instance") or self.host
         if not self.role_instance and instance.rsplit(":", 1)[0] in _LOOPBACK:
@@ -76,10 +76,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What all items of one series share: the bytes between an item's time and its value.
+    """The bytes between an item's time and its value, common to all items of one series.
 
-    `cut` and `left_out` count labels that had to be shortened or left out to keep
-    within the service's limits. A template without `middle` cannot be sent at all.
+    `cut` and `left_out` count labels shortened or omitted to keep within the service's
+    limits. A template without `middle` cannot be sent.
     """
 
     middle: bytes
@@ -89,24 +89,24 @@ class Template:
 
 @dataclass(slots=True)
 class TimeTexts:
-    """Times as the service wants them, each distinct millisecond spelt once."""
+    """Times in the service's format, with a cache of distinct milliseconds."""
 
     limit: int = 4096
     _known: dict[int, bytes | None] = field(default_factory=dict)
 
     def get(self, timestamp_ms: int) -> bytes | None:
-        """Spell a time as ISO 8601 in UTC with milliseconds; None outside years 1 to 9999."""
+        """Format a time as ISO 8601 in UTC with milliseconds; None outside years 1 to 9999."""
         try:
             return self._known[timestamp_ms]
         except KeyError:
             if len(self._known) >= self.limit:
                 self._known.clear()
-            text = self._known[timestamp_ms] = spell_time(timestamp_ms)
+            text = self._known[timestamp_ms] = format_time(timestamp_ms)
             return text
 
 
-def spell_time(timestamp_ms: int) -> bytes | None:
-    """Spell milliseconds since the epoch as 2026-11-22T10:32:29.365Z; None if no calendar has it."""
+def format_time(timestamp_ms: int) -> bytes | None:
+    """Format milliseconds since the epoch as 2026-11-22T10:32:29.365Z; None outside years 1 to 9999."""
     try:
         moment = _EPOCH + timedelta(milliseconds=timestamp_ms)
     except OverflowError:
@@ -115,15 +115,15 @@ def spell_time(timestamp_ms: int) -> bytes | None:
 
 
 def line(time_text: bytes, middle: bytes, value_text: bytes) -> bytes:
-    """Put one item together from a template's middle; `value_text` is a JSON number."""
+    """Join an item's parts; `value_text` is a JSON number."""
     return b"".join((LINE_START, time_text, middle, value_text, LINE_END))
 
 
 def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
-    """Render what the items of a series share. `labels` has the name under `__name__`.
+    """Render a series' template. `labels` has the name under `__name__`.
 
     Labels over a limit are cut by `fit`. While an item is over 64 KiB its longest
-    label is left out. A name over its limit leaves the template without a middle.
+    label is omitted. With a name over its limit the template has no middle.
     """
     name = labels["__name__"]
     if _units(name) > NAME_LIMIT:
@@ -142,7 +142,9 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
     excess = len(middle) - (ITEM_LIMIT_BYTES - LINE_OVERHEAD_BYTES)
     if excess > 0:
         for key in sorted(properties, key=lambda key: -len(properties[key].encode())):
-            excess -= len(_to_json({key: properties.pop(key)})) - 1  # its comma, but not its braces
+            excess -= (
+                len(_to_json({key: properties.pop(key)})) - 1
+            )  # with its comma, without its braces
             left_out += 1
             if excess <= 0:
                 break
@@ -153,7 +155,7 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
 def series_of(template: bytes) -> tuple[str, dict[str, str]]:
     """Read a series' name and labels back from its template, or from the end of one.
 
-    The bytes looked for hold a quote that no JSON string holds without a backslash before it.
+    The searched bytes contain a quote, which in a JSON string always follows a backslash.
     """
     data = template.partition(b'},"data":')[2]
     base_data = json.loads(b"".join((b'{"data":', data, b"0", LINE_END)))["data"]["baseData"]
@@ -161,14 +163,14 @@ def series_of(template: bytes) -> tuple[str, dict[str, str]]:
 
 
 def common_start(identity: Identity) -> bytes:
-    """Render what the templates of all series of an identity begin with."""
-    role = "a role of its own"
+    """Render the common prefix of all templates of an identity."""
+    role = "placeholder"
     middle = _render("", {}, {"ai.cloud.role": role}, identity.instrumentation_key)
     return middle.partition(role.encode())[0]
 
 
 def order_labels(labels: Iterable[str]) -> list[str]:
-    """Put labels into the order of the item's properties; the name is not one of them."""
+    """Sort labels into the order of the item's properties, without the name."""
     rank = {label: place - len(FIRST_LABELS) for place, label in enumerate(FIRST_LABELS)}
     rank |= {label: place + 1 for place, label in enumerate(LAST_LABELS)}
     rest = (label for label in labels if label != "__name__")
@@ -176,9 +178,9 @@ def order_labels(labels: Iterable[str]) -> list[str]:
 
 
 def fit(text: str, limit: int) -> str:
-    """Cut a text to `limit` UTF-16 units, the last nine of them `~` and a digest of the whole.
+    """Cut a text to `limit` UTF-16 units, the last nine of which are `~` and a digest of the text.
 
-    Two texts that begin alike stay two, and the same text is always cut the same way.
+    Different texts stay different, and the same text is always cut the same way.
     """
     if _units(text) <= limit:
         return text
@@ -192,10 +194,10 @@ def _units(text: str) -> int:
 
 
 def _render(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> bytes:
-    """Render everything after the time and before the value, from the contracts' own shape."""
+    """Render everything between the time and the value, in the contracts' shape."""
     envelope = _contract(name, properties, tags, key).write()
     base_data = envelope["data"]["baseData"]
-    point = {"name": name}  # the value comes last, in `line`
+    point = {"name": name}  # `line` appends the value
     ordered = {key: base_data["properties"][key] for key in properties}  # write() sorts them
     document = {
         "name": envelope["name"],
@@ -218,7 +220,7 @@ def _to_json(document: Mapping[str, Any]) -> bytes:
 
 
 def _contract(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> Any:
-    """Build the item with the package's contracts, which know the fields' names and nesting."""
+    """Build the item with the package's contracts, which define the fields' names and nesting."""
     point = contracts.DataPoint()
     point.name = name
     point.kind = contracts.DataPointType.measurement

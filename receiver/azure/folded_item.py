@@ -1,7 +1,7 @@
-"""A folded window becomes one line of JSON: a metric item that stands for many samples.
+"""Rendering of a folded window as one line of JSON: a metric item for many samples.
 
-In: role and labels of its series, its name, its numbers. Out: a line as
-`receiver.azure.envelope` writes them; the parts that many items share are rendered once.
+In: role and labels of its series, its name, its numbers. Out: a line in the format of
+`receiver.azure.envelope`; parts common to many items are rendered once.
 Pure. Source: the v2.1 schema (DataPoint: kind, value, count, min, max).
 """
 
@@ -23,7 +23,7 @@ from receiver.azure.envelope import (
 )
 
 PROPERTIES_LIMIT_BYTES = 48 << 10
-"""Bytes of an item's properties; with name and role the item keeps within the service's 64 KiB."""
+"""Limit of an item's properties, with which name and role still fit into the service's 64 KiB."""
 CLOUD_LABELS = ("cloud_RoleName", "cloud_RoleInstance")
 """Azure's own names of role and role instance, under which `read_series` gives them."""
 _EXACT = 2.0**53
@@ -35,7 +35,7 @@ _END = b"]}}}\n"
 
 @dataclass(frozen=True, slots=True)
 class FoldedItem:
-    """An item as its line has it. `series` is a digest: the same for all items of one series.
+    """An item parsed from its line. `series` is a hash that all items of one series share.
 
     `count` is None where the item has one value.
     """
@@ -49,12 +49,12 @@ class FoldedItem:
 
     @property
     def mean(self) -> float | None:
-        """Give what Azure shows as Avg; None where the item has one value."""
+        """The value that Azure shows as Avg; None where the item has one value."""
         return self.value / self.count if self.count else None
 
 
 def item_properties(labels: Mapping[str, str]) -> bytes:
-    """Render an item's properties, cut to the service's limits; the longest are left out past 48 KiB."""
+    """Render an item's properties, cut to the service's limits; above 48 KiB the longest are omitted."""
     properties: dict[str, str] = {}
     for label in order_labels(labels):
         properties[fit(label, KEY_LIMIT)] = fit(labels[label], VALUE_LIMIT)
@@ -66,7 +66,7 @@ def item_properties(labels: Mapping[str, str]) -> bytes:
 
 
 def item_head(job: str, instance: str, identity: Identity) -> bytes:
-    """Render what the items of a target have between their time and their properties."""
+    """Render the part of a target's items between the time and the properties."""
     tags = _to_json(identity.tags({"job": job, "instance": instance}))
     name, key = _to_json(ENVELOPE_NAME), _to_json(identity.instrumentation_key)
     return b"".join((
@@ -78,7 +78,7 @@ def item_head(job: str, instance: str, identity: Identity) -> bytes:
 def item_line(
     time_text: bytes, head: bytes, properties: bytes, name: bytes, numbers: bytes
 ) -> bytes:
-    """Put an item together; `name` is the metric's as JSON, `numbers` what follows it."""
+    """Join an item's parts; `name` is the metric's name as JSON, `numbers` the rest."""
     labels = b'"properties":' + properties + b"," if properties != b"{}" else b""
     return b"".join((
         b'{"time":"', time_text, head, labels, b'"metrics":[{"name":', name, numbers, b"}]}}}\n",
@@ -96,7 +96,7 @@ def one_value(value: float) -> bytes:
 
 
 def many_values(value: float, count: int, least: float, most: float) -> bytes:
-    """Render the numbers of an item that stands for `count` events, the sum of which is `value`."""
+    """Render the numbers of an item for `count` events whose sum is `value`."""
     return b"".join((
         b',"kind":"Aggregation","value":', _number(value), b',"count":%d' % count,
         b',"min":', _number(least), b',"max":', _number(most),
@@ -104,23 +104,23 @@ def many_values(value: float, count: int, least: float, most: float) -> bytes:
 
 
 def read_item(line: bytes) -> FoldedItem:
-    """Read what `item_line` wrote. No JSON string holds the bytes looked for: its quotes are escaped."""
+    """Parse a line of `item_line`. The searched bytes cannot be in a JSON string, whose quotes are escaped."""
     middle, _, numbers = line.rpartition(_VALUE)
     time_text, _, series = middle[_TIME_AT:].partition(b'"')
     since = datetime.fromisoformat(time_text.decode()) - _EPOCH
-    found = orjson.loads(b'{"value":' + numbers.removesuffix(_END))
+    point = orjson.loads(b'{"value":' + numbers.removesuffix(_END))
     return FoldedItem(
         hash(series),
         since // timedelta(milliseconds=1),
-        found["value"],
-        found.get("count"),
-        found.get("min"),
-        found.get("max"),
+        point["value"],
+        point.get("count"),
+        point.get("min"),
+        point.get("max"),
     )
 
 
 def read_series(line: bytes) -> tuple[str, dict[str, str]]:
-    """Read the name of a line's series, and its labels; role and instance under Azure's own names."""
+    """Read a line's metric name and labels; role and instance under Azure's column names."""
     envelope = orjson.loads(line)
     data, tags = envelope["data"]["baseData"], envelope["tags"]
     labels = data.get("properties", {})
@@ -130,7 +130,7 @@ def read_series(line: bytes) -> tuple[str, dict[str, str]]:
 
 
 def _number(value: float) -> bytes:
-    """Spell a number; a whole one without its fraction."""
+    """Format a number; an integer without a fraction."""
     if value == int(value) and abs(value) < _EXACT:
         return b"%d" % value
     return orjson.dumps(value)

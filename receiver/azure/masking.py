@@ -1,7 +1,7 @@
-"""Instrumentation keys in what people read: whoever has one can send to the resource.
+"""Masks instrumentation keys in logs and pages, since a key allows sending to the resource.
 
-In: the service's words, or an item. Out: the same with the key cut to its first eight letters,
-which is enough to tell it from another. Pure.
+In: the service's message, or an item. Out: the same with keys cut to their first eight
+letters, which are enough to distinguish keys. Pure.
 """
 
 import re
@@ -11,10 +11,10 @@ _KEY = re.compile(r'("iKey"\s*:\s*"[^"]{0,8})[^"]*')
 
 
 def mask_words(text: str) -> str:
-    """Mask whatever looks like a key: the service quotes the one that it does not know."""
+    """Mask everything that looks like a key: the service quotes an unknown key."""
     return _GUID.sub(r"\1-…", text)
 
 
 def mask_item(item: str) -> str:
-    """Mask an item's key, and no label of it."""
+    """Mask an item's key, but not its labels."""
     return _KEY.sub(r"\1…", item)

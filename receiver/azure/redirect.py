@@ -1,9 +1,8 @@
-"""Where the service says that items shall go instead.
+"""Redirects of the service.
 
-In: the Location of a 307 or 308. Out: the address to POST to, or nothing where it
-may not be followed. Never leads outside the configured host or the service's own
-domains, and never from https to http: the items, and a token beside them, would go
-to whoever answers there.
+In: the Location of a 307 or 308. Out: the address to POST to, or nothing where it must not
+be followed. Follows only to the configured host or to the service's own domains, and never
+from https to http: otherwise items and the token would go to a stranger.
 """
 
 import re
@@ -11,11 +10,11 @@ from collections.abc import Callable
 from urllib.parse import urljoin, urlsplit
 
 LIMIT = 10
-"""Redirects that one POST follows."""
+"""Largest number of redirects that one POST follows."""
 DEFAULT_SECONDS = 12 * 3600.0
-"""How long a redirect holds when the answer does not say. Source: the official SDKs."""
+"""Validity of a redirect without max-age. Source: the official SDKs."""
 SHORTEST_SECONDS = 1.0
-"""A redirect that may not be cached holds still for the POST that it answers."""
+"""Validity of a redirect that must not be cached: it applies to the current POST."""
 _CLOUDS = (
     (
         ".monitor.azure.com",
@@ -26,17 +25,17 @@ _CLOUDS = (
     (".monitor.azure.us", ".applicationinsights.azure.us", ".applicationinsights.us"),
     (".monitor.azure.cn", ".applicationinsights.azure.cn"),
 )
-"""The service's own domains, cloud by cloud: no redirect leads from one cloud to another.
+"""The service's domains by cloud: no redirect leads from one cloud to another.
 
-Source: the official SDKs' lists, and the endpoints that older connection strings name.
+Source: the official SDKs' lists, and the endpoints in older connection strings.
 """
 
 
 class Route:
-    """The address that items go to now: the configured one, or where it redirects to."""
+    """The current address for items: the configured one, or the target of a redirect."""
 
     def __init__(self, configured_url: str, clock: Callable[[], float]) -> None:
-        """Start at the configured address. `clock` is in seconds and never goes back."""
+        """Start at the configured address. `clock` is monotonic, in seconds."""
         self._configured_url = configured_url
         self._clock = clock
         self._url = configured_url
@@ -50,11 +49,11 @@ class Route:
         return self._url
 
     def forget(self) -> None:
-        """Go back to the configured address: where it led to does not answer as it should."""
+        """Return to the configured address, after a wrong answer at the redirect's target."""
         self._url = self._configured_url
 
     def follow(self, location: str, cache_control: str) -> bool:
-        """Take a redirect if it may be followed; says whether."""
+        """Follow a redirect if allowed; returns whether it was followed."""
         try:
             target = urljoin(self.url, location.strip())
         except ValueError:

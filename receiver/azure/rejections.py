@@ -1,7 +1,7 @@
-"""Why the service rejects an item: a closed set of reasons, by the service's words.
+"""The reasons for which the service rejects an item, recognised by its messages.
 
-In: the message of an item's error. Out: a reason, the label of
-receiver_items_rejected_total, with its meaning and what to do about it.
+In: the message of an item's error. Out: a reason, which is the label of
+receiver_items_rejected_total, with its meaning and a hint.
 """
 
 import re
@@ -12,19 +12,19 @@ UNEXPLAINED = "unexplained"
 DAMAGED = "damaged"
 OTHER = "other"
 REJECT_REASONS = {
-    TOO_OLD: ("Older than 48 hours when it arrived.", "Counted as expired, not as rejected. Look for an outage longer than that, or a clock that is off."),
+    TOO_OLD: ("Older than 48 hours when it arrived.", "Counted as expired, not as rejected. Look for an outage of more than 48 hours, or a wrong clock."),
     "too_new": ("More than two hours in the future.", "Set the clock of the machine that Prometheus runs on."),
-    "too_long": ("A field over its limit.", "The receiver cuts what it knows of; report this one."),
-    "wrong_type": ("A field of the wrong type.", "The receiver should never send one; report it."),
-    "missing_field": ("A field that is required is missing.", "The receiver should never send one; report it."),
-    "too_large": ("An item over 64 KiB.", "The receiver leaves labels out before that; report this one."),
-    "not_json": ("A line that is not JSON.", "The receiver should never send one; report it."),
-    SAMPLED_OUT: ("The resource's ingestion sampling threw it away.", "Set ingestion sampling to 100 % under Usage and estimated costs."),
-    UNEXPLAINED: ("The service accepted fewer than were sent, and did not say which.", "The service's answer names none of them: open a support request with the time, and the numbers that dead-letters shows."),
-    DAMAGED: ("Changed on the disk while it waited; the service refused it, and it cannot be read.", "Look at the disk that the outbox is on: its log, its health."),
-    OTHER: ("Any other error.", "See the service's own words: appinsights-receiver dead-letters."),
+    "too_long": ("A field over its limit.", "The receiver cuts all fields with a known limit; please report this one."),
+    "wrong_type": ("A field of the wrong type.", "The receiver should never send this; please report it."),
+    "missing_field": ("A required field is missing.", "The receiver should never send this; please report it."),
+    "too_large": ("An item over 64 KiB.", "The receiver omits labels to stay below that; please report this."),
+    "not_json": ("A line that is not JSON.", "The receiver should never send this; please report it."),
+    SAMPLED_OUT: ("The resource's ingestion sampling discarded it.", "Set ingestion sampling to 100 % under Usage and estimated costs."),
+    UNEXPLAINED: ("The service accepted fewer items than were sent, without saying which.", "The service's answer names no item: open a support request with the time and the numbers that dead-letters shows."),
+    DAMAGED: ("Damaged on the disk while it waited: the service refused it, and it cannot be read.", "Check the health and the logs of the outbox's disk."),
+    OTHER: ("Any other error.", "Read the service's message: appinsights-receiver dead-letters."),
 }  # fmt: skip
-"""Each reason: its meaning, and what to do."""
+"""The reasons, each with its meaning and a hint."""
 
 _PATTERNS = (
     (TOO_OLD, r"^\s*103\b|older than the allowed"),
@@ -41,7 +41,7 @@ _PATTERNS = (
 
 
 def reason_of(message: str) -> str:
-    """Name the kind of an item's error, by the service's words."""
+    """Return the reason of an item's error, by its message."""
     for reason, pattern in _PATTERNS:
         if re.search(pattern, message, re.IGNORECASE):
             return reason

@@ -1,11 +1,11 @@
-"""Rows become lines: one renderer, whatever collected the rows.
+"""The renderer of rows to lines.
 
-In: rows, which are a series' template, a time and a value each, in the order sent. Out:
-lines of JSON in chunks. A line is a head (its time, and what is common to all series of an
-identity), the series' template, the value, and an end. Each distinct time is spelt once,
-and all values of a request in one call.
+In: rows of a series' template, a time and a value, in the order sent. Out: lines of JSON in
+chunks. A line is a head (its time, and the prefix common to all series of an identity), the
+series' template, the value, and an end. Each distinct time is formatted once, and all values
+of a request in one call.
 
-Rows are collected by `receiver.kernel` where a request was recognised, else by `PlainRows`.
+`receiver.kernel` collects the rows of a recognised request, `PlainRows` those of any other.
 """
 
 import math
@@ -31,7 +31,7 @@ Sample = tuple[int, float, int]
 """A time in milliseconds, a value, and the start timestamp: 0 or less for none."""
 
 RECORD = struct.Struct("<Iqd")
-"""A sample for the fold: its series' number, its time in milliseconds, its value."""
+"""A sample for the fold: the series' number, the time in milliseconds, the value."""
 START_BITS = 0x7FF8535441525400
 """A record whose value has these bits, a NaN, is a start timestamp: that of the record behind it."""
 START: float = struct.unpack("<d", struct.pack("<Q", START_BITS))[0]
@@ -44,16 +44,16 @@ def record_of(number: int, time_ms: int, value: float, start_ms: int = 0) -> byt
 
 
 class Rows(Protocol):
-    """The samples of a request that have an end, in the order sent."""
+    """The samples of a request that are rendered or folded, in the order sent."""
 
     def __len__(self) -> int:
         """Count the rows that are rendered."""
 
     def folded(self) -> tuple[bytes, int]:
-        """Return the records of samples that are folded, and how many have that end alone."""
+        """Return the records of folded samples, and how many samples are folded but not rendered."""
 
     def not_finite(self) -> list[float]:
-        """Return the values that are not finite: they have no end."""
+        """Return the values that are not finite, which are neither rendered nor folded."""
 
     def times(self) -> list[int]:
         """Return the rendered rows' distinct times, in milliseconds."""
@@ -62,38 +62,38 @@ class Rows(Protocol):
         """Return the rendered rows' values, in their order."""
 
     def layout(self, heads: tuple[bytes, ...], texts: bytes, end: bytes, /) -> bytes:
-        """Say where each line ends, as 64-bit numbers.
+        """Return the offset of each line's end, as 64-bit numbers.
 
-        There is a head for each of `times`; `texts` are the values', with commas between them.
+        `heads` has one entry for each of `times`; `texts` are the values, separated by commas.
         """
 
     def text(self, first: int, stop: int, /) -> bytes:
-        """Write the lines from `first` up to `stop`, after `layout`."""
+        """Return the lines from `first` up to `stop`; call `layout` first."""
 
     def sample(self, first: int, count: int, /) -> list[tuple[bytes, int, float]]:
-        """Return some rendered rows, from `first` on, as template, time and value."""
+        """Return `count` rendered rows, from `first` on, as template, time and value."""
 
 
 class PlainRows:
-    """Rows that the full parser collects."""
+    """Rows collected by the full parser."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start empty."""
         self._rows: list[tuple[bytes, int, float]] = []
         self._records: list[bytes] = []
-        self._folded_alone = 0
+        self._only_folded = 0
         self._not_finite: list[float] = []
         self._lines: list[bytes] = []
 
     def put(self, template: bytes, fold_number: int, samples: Sequence[Sample]) -> None:
-        """Add a series' samples; without template it is not rendered, with number 0 not folded."""
+        """Add a series' samples; with an empty template they are not rendered, with number 0 not folded."""
         for time_ms, value, start_ms in samples:
             if not math.isfinite(value):
                 self._not_finite.append(value)
                 continue
             if fold_number:
                 self._records.append(record_of(fold_number, time_ms, value, start_ms))
-                self._folded_alone += not template
+                self._only_folded += not template
             if template:
                 self._rows.append((template, time_ms, value))
 
@@ -101,11 +101,11 @@ class PlainRows:
         return len(self._rows)
 
     def folded(self) -> tuple[bytes, int]:
-        """Return the records of samples that are folded, and how many have that end alone."""
-        return b"".join(self._records), self._folded_alone
+        """Return the records of folded samples, and how many samples are folded but not rendered."""
+        return b"".join(self._records), self._only_folded
 
     def not_finite(self) -> list[float]:
-        """Return the values that are not finite: they have no end."""
+        """Return the values that are not finite, which are neither rendered nor folded."""
         return self._not_finite
 
     def times(self) -> list[int]:
@@ -117,7 +117,7 @@ class PlainRows:
         return [value for _, _, value in self._rows]
 
     def layout(self, heads: tuple[bytes, ...], texts: bytes, end: bytes, /) -> bytes:
-        """Say where each line ends, as 64-bit numbers."""
+        """Return the offset of each line's end, as 64-bit numbers."""
         head_of = dict(zip(self.times(), heads, strict=True))
         self._lines = [
             b"".join((head_of[time_ms], template, text, end))
@@ -127,38 +127,40 @@ class PlainRows:
         return struct.pack(f"={len(ends)}Q", *ends)
 
     def text(self, first: int, stop: int, /) -> bytes:
-        """Write the lines from `first` up to `stop`, after `layout`."""
+        """Return the lines from `first` up to `stop`; call `layout` first."""
         return b"".join(self._lines[first:stop])
 
     def sample(self, first: int, count: int, /) -> list[tuple[bytes, int, float]]:
-        """Return some rendered rows, from `first` on, as template, time and value."""
+        """Return `count` rendered rows, from `first` on, as template, time and value."""
         return self._rows[first : first + count]
 
 
 class Renderer:
-    """Renders for one identity. A template here is without what all of them begin with."""
+    """Renders for one identity. Its templates lack the common prefix."""
 
     def __init__(self, identity: Identity) -> None:
-        """Start with no time spelt."""
+        """Start with an empty cache of times."""
         self._identity = identity
         self._times = TimeTexts()
         self.common = common_start(identity)
 
     def template_of(self, labels: Mapping[str, str]) -> Template:
-        """Make the template of a series; without `middle` it cannot be rendered."""
+        """Return the template of a series; without `middle` it cannot be rendered."""
         made = make_template(labels, self._identity)
         return Template(made.middle.removeprefix(self.common), made.cut, made.left_out)
 
     def has_time(self, time_ms: int) -> bool:
-        """Whether a time can be spelt: it is in the years 1 to 9999."""
+        """Whether a time can be formatted: it is in the years 1 to 9999."""
         return self._times.get(time_ms) is not None
 
     def render(self, rows: Rows) -> list[Chunk]:
-        """Write all lines, in chunks. Their times are those that `has_time` allows."""
+        """Return all lines, in chunks. All times must pass `has_time`."""
         if not len(rows):
             return []
-        spell, common = self._times.get, self.common
-        heads = tuple([b"".join((LINE_START, spell(time) or b"", common)) for time in rows.times()])
+        text_of, common = self._times.get, self.common
+        heads = tuple(
+            [b"".join((LINE_START, text_of(time) or b"", common)) for time in rows.times()]
+        )
         texts = orjson.dumps(rows.values())[1:-1]
         ends = memoryview(rows.layout(heads, texts, LINE_END)).cast("Q")
         return [Chunk(rows.text(first, stop), stop - first) for first, stop in cut_points(ends)]

@@ -1,8 +1,8 @@
-"""What an answer makes of a batch, item by item.
+"""The verdict on a batch, item by item.
 
 In: an HTTP status, headers and body. Out: a `Verdict`. Opens nothing, waits for nothing,
-raises nothing. Which answer means what is `receiver.azure.policy`'s table; who has spoken
-is `receiver.azure.answer`'s to say; here the two become ends of items.
+raises nothing. The meaning of answers is in the table of `receiver.azure.policy`, their
+parsing in `receiver.azure.answer`.
 """
 
 import re
@@ -15,14 +15,14 @@ from receiver.azure.policy import ITEM_ACTIONS, Action, Body, rule_for
 from receiver.azure.rejections import SAMPLED_OUT, reason_of
 
 RETRY_AFTER_LIMIT_SECONDS = 3600.0
-"""The longest that an answer can make us wait: at least one probe an hour."""
-_SOME_LATER = "The service takes some items later: they are kept and sent again."
+"""The longest wait that an answer can request: at least one probe an hour."""
+_SOME_LATER = "The service will accept some items later: they are kept and sent again."
 _BY_URGENCY = (Action.QUOTA, Action.BLOCKED, Action.THROTTLE, Action.RETRY)
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One item that the service will never take; `index` counts from 0 in the order sent."""
+    """One permanently rejected item; `index` counts from 0 in the order sent."""
 
     index: int
     status: int
@@ -30,19 +30,19 @@ class Rejection:
 
     @property
     def reason(self) -> str:
-        """The rejection's kind, from a closed set: the label of receiver_items_rejected_total."""
+        """The reason, which is the label of receiver_items_rejected_total."""
         return reason_of(self.message)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a batch.
+    """The result of sending a batch.
 
-    For SETTLE: `accepted` items are in; those at `retry` are to be sent again, and `wait`
-    says how the way to the service waits meanwhile; the `rejected` are gone for good;
-    `unexplained` counts items that the service did not accept without saying which.
-    For UNCONFIRMED all are `accepted`. `retry_after_seconds` is None where none was given.
-    `by_the_service`: the service itself has spoken. `about_the_body`: see `Rule`.
+    For SETTLE: `accepted` counts items; those at `retry` are sent again, after a back-off
+    of kind `wait`; the `rejected` are permanently rejected; `unexplained` counts items that
+    the service did not accept without naming them. For UNCONFIRMED all items are
+    `accepted`. `retry_after_seconds` is None without a Retry-After. `by_the_service`: the
+    answer is the service's own. `about_the_body`: see `Rule`.
     """
 
     action: Action
@@ -68,12 +68,11 @@ def judge(
     address: str = "",
     signed_in: bool = False,
 ) -> Verdict:
-    """Say what the ingestion service did with each item of a batch.
+    """Return the service's verdict on the items of a batch.
 
-    Items are numbered from 0 in the order sent. `now`, in seconds since the epoch, is for a
-    Retry-After that is a date; `headers` are looked up by their names' usual spelling, a
-    caller's mapping folds case. `address` is named where something else than the service
-    answers there; `signed_in` says whether a token was sent.
+    Items are numbered from 0 in the order sent. `now`, in seconds since the epoch, is used
+    for a Retry-After that is a date; `headers` must be case-insensitive. `address` is put
+    into the reason where another server answered; `signed_in` says whether a token was sent.
     """
     answered = read_answer(headers, body, item_count)
     rule = rule_for(status, answered.body, answered.words, signed_in=signed_in)
@@ -100,15 +99,15 @@ def judge(
 
 
 def _single(verdict: Verdict, status: int, answered: Answered) -> Verdict:
-    """Judge an item that cannot be split: the service may reject it, a go-between may not."""
+    """Judge an item that cannot be split: only the service itself may reject it."""
     if not answered.body.is_the_services:
         return replace(verdict, action=Action.BLOCKED)
-    message = answered.words or f"the service finds this one item too large ({status})"
+    message = answered.words or f"this single item is too large for the service ({status})"
     return replace(verdict, action=Action.SETTLE, rejected=(Rejection(0, status, message),))
 
 
 def _by_item(verdict: Verdict, answered: Answered, item_count: int, *, signed_in: bool) -> Verdict:
-    """Give each item its end, by the service's own list."""
+    """Assign every item its result, by the service's list of errors."""
     retry: list[int] = []
     rejected: list[Rejection] = []
     waits: dict[Action, int] = {}
@@ -137,7 +136,7 @@ def _by_item(verdict: Verdict, answered: Answered, item_count: int, *, signed_in
 
 
 def retry_after(text: str, now: float) -> float | None:
-    """Read Retry-After, seconds or an HTTP date, as seconds from now, 0 to 3,600; None without one."""
+    """Read a Retry-After of seconds or a date as seconds from now, 0 to 3,600; None for other texts."""
     text = text.strip()
     if re.fullmatch(r"\d{1,15}(\.\d*)?", text):
         seconds = float(text)

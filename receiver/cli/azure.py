@@ -1,4 +1,4 @@
-"""`azure`: what a team puts into Azure, made from the metrics.json in use."""
+"""`azure`: a workbook, queries, alerts or a scaler, generated from the metrics.json in use."""
 
 import argparse
 import json
@@ -16,13 +16,13 @@ from receiver.pack.workbook import workbook
 from receiver.text import printable
 
 NO_SCALER = (
-    "nothing in metrics.json can scale by: select nv_inference_pending_request_count, or "
+    "no entry of metrics.json can drive scaling: select nv_inference_pending_request_count, or "
     "nv_inference_queue_duration_us as a mean per nv_inference_request_success"
 )
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Print it, or write it."""
+    """Print the document, or write it to a file."""
     text = _text(given.kind, Sources(load_allowlist(settings)))
     if not text:
         print(f"error: {NO_SCALER}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Is the way to Application Insights open? DNS, then one item, as the receiver would send it.
+"""Whether Application Insights can be reached: DNS, then one item sent as the receiver sends it.
 
-In: where to deliver to. Out: findings, the service's clock among them. Sends one item
-called `appinsights_receiver_doctor`, which is billed like any other.
+In: the destination. Out: findings, the clock difference among them. Sends one item
+named `appinsights_receiver_doctor`, which is billed like any other.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import orjson
 
 from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
-from receiver.azure.envelope import Identity, line, make_template, spell_time
+from receiver.azure.envelope import Identity, format_time, line, make_template
 from receiver.azure.http_date import parse_http_date
 from receiver.azure.policy import Action
 from receiver.azure.redirect import Route
@@ -34,10 +34,10 @@ from receiver.text import span
 
 NAME = "appinsights_receiver_doctor"
 _WHAT = {
-    Action.BLOCKED: "it refuses, and the receiver would wait for a person",
-    Action.QUOTA: "the volume is used up",
+    Action.BLOCKED: "it refuses, and the receiver would wait for an operator",
+    Action.QUOTA: "the daily quota is used up",
     Action.THROTTLE: "it asks to wait",
-    Action.RETRY: "it has an error of its own",
+    Action.RETRY: "it has a server error",
     Action.SPLIT: "it finds one item too large",
 }
 
@@ -48,23 +48,23 @@ def look_up(connection: Connection) -> Finding:
     try:
         proxy = proxy_of(connection.track_url, os.environ)
     except SettingsError as error:
-        return Finding("dns", Mark.FAIL, str(error), "Mend the variable; NO_PROXY names the hosts that need no proxy.")  # fmt: skip
+        return Finding("dns", Mark.FAIL, str(error), "Correct the variable; NO_PROXY names the hosts that need no proxy.")  # fmt: skip
     if proxy:
-        return Finding("dns", Mark.SKIP, f"the proxy {proxy.address} ({proxy.variable}) leads to {host}, and resolves its name")  # fmt: skip
+        return Finding("dns", Mark.SKIP, f"the proxy {proxy.address} ({proxy.variable}) connects to {host} and resolves its name")  # fmt: skip
     try:
-        found = {
-            str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = {
+            str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         }
     except OSError as error:
         fix = "Check the connection string's endpoint, and this machine's DNS."
         return Finding("dns", Mark.FAIL, f"{host} cannot be resolved: {error.strerror}", fix)
     return Finding(
-        "dns", Mark.OK, f"{host} is {', '.join(sorted(found)[:3])}, reached without a proxy"
+        "dns", Mark.OK, f"{host} is {', '.join(sorted(addresses)[:3])}, reached without a proxy"
     )
 
 
 async def send_canary(settings: Settings, connection: Connection) -> list[Finding]:
-    """Send one item, and say what became of it."""
+    """Send one item, and report the service's verdict on it."""
     body = compress([_item(settings, connection)])
     try:
         answer = await _post(settings, connection, body)
@@ -72,9 +72,9 @@ async def send_canary(settings: Settings, connection: Connection) -> list[Findin
         what = "tls" if error.cause.startswith("TLS") else "endpoint"
         return [Finding(what, Mark.FAIL, error.cause, error.hint)]
     signed_in = bool(settings.authentication_string)
-    found = judge(answer.status, answer.headers, answer.body, 1, time.time(), address=connection.endpoint, signed_in=signed_in)  # fmt: skip
-    clock = _clock(answer) if found.by_the_service else ()
-    return [*clock, _judged(found, connection)]
+    verdict = judge(answer.status, answer.headers, answer.body, 1, time.time(), address=connection.endpoint, signed_in=signed_in)  # fmt: skip
+    clock = _clock(answer) if verdict.by_the_service else ()
+    return [*clock, _judged(verdict, connection)]
 
 
 async def _post(settings: Settings, connection: Connection, body: bytes) -> Answer:
@@ -98,7 +98,7 @@ async def _post(settings: Settings, connection: Connection, body: bytes) -> Answ
 def _item(settings: Settings, connection: Connection) -> bytes:
     identity = Identity(connection.instrumentation_key, settings.host, settings.cloud_role, settings.cloud_role_instance)  # fmt: skip
     template = make_template({"__name__": NAME, "job": "appinsights-receiver"}, identity)
-    time_text = spell_time(round(time.time() * 1000))
+    time_text = format_time(round(time.time() * 1000))
     assert time_text
     return line(time_text, template.middle, orjson.dumps(1))
 
@@ -120,7 +120,7 @@ def _judged(verdict: Verdict, connection: Connection) -> Finding:
     if verdict.action is Action.SETTLE and verdict.accepted:
         return Finding("canary", Mark.OK, f"{connection.endpoint} accepted an item")
     if verdict.action is Action.UNCONFIRMED:
-        return Finding("canary", Mark.WARN, f"{connection.endpoint}: {verdict.reason}, so whether the item was accepted is not known", verdict.hint)  # fmt: skip
+        return Finding("canary", Mark.WARN, f"{connection.endpoint}: {verdict.reason}, so it is unknown whether the item was accepted", verdict.hint)  # fmt: skip
     if verdict.action is Action.SETTLE and not verdict.retry:
         words = verdict.rejected[0].message if verdict.rejected else verdict.reason
         return Finding("canary", Mark.FAIL, f"the item was rejected: {words}", verdict.hint)

@@ -1,4 +1,4 @@
-"""`completion`: what makes a shell complete verbs and flags, written from the table of verbs."""
+"""`completion`: a shell's completion script, generated from the table of verbs."""
 
 import argparse
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ def run(given: argparse.Namespace, _: Settings, __: list[Origin]) -> int:
 
 
 def _takes(verb: Verb) -> dict[str, str]:
-    """Map each flag of a verb that takes a value to what it takes."""
-    known = {each.flag: takes(each) for each in SETTINGS if each.flag}
+    """Map each flag of a verb to the kind of value that it takes."""
+    known = {setting.flag: takes(setting) for setting in SETTINGS if setting.flag}
     return known | {flag.name: flag.takes for flag in verb.flags}
 
 
@@ -28,7 +28,7 @@ def _words(verb: Verb) -> list[str]:
 
 
 def bash() -> str:
-    """Write the script for bash, which needs no package bash-completion."""
+    """Write the script for bash; the package bash-completion is not needed."""
     names = " ".join([*(verb.name for verb in VERBS), "help", "--help", "--version"])
     cases = "".join(
         f'    {verb.name}) words="{" ".join([*flags_of(verb), *_words(verb)])}" ;;\n'
@@ -117,9 +117,11 @@ def fish() -> str:
 
 
 def _meanings(verb: Verb) -> dict[str, str]:
-    known = {each.flag: each.meaning for each in SETTINGS if each.flag}
+    known = {setting.flag: setting.meaning for setting in SETTINGS if setting.flag}
     return (
-        known | {flag.name: flag.meaning for flag in verb.flags} | {"--help": "show this and end"}
+        known
+        | {flag.name: flag.meaning for flag in verb.flags}
+        | {"--help": "show this help and exit"}
     )
 
 

@@ -1,4 +1,4 @@
-"""`cost`: what a metrics.json will cost, before anything is sent; and how right that is."""
+"""`cost`: the estimated cost of a metrics.json, and the calibration of that estimate."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ CALIBRATE = ("items", "bytes")
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Ask, count, and print. Raises: SettingsError, NoAnswer."""
+    """Read the series, forecast a month, and print it. Raises: SettingsError, NoAnswer."""
     allowlist = load_allowlist(settings)
     scene = read_scene(given.source, given.scrape_seconds or 0.0, given.prometheus)
     counted = count_forms(allowlist, scene, settings)
@@ -34,7 +34,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 
 def _calibrate(text: str, yours: Forecast, settings: Settings) -> int:
-    """Compare the estimate with what a resource's own query says."""
+    """Compare the estimate with the billed size that the resource's own query reports."""
     numbers = dict(part.partition("=")[::2] for part in text.lower().split(","))
     try:
         items, size = (float(numbers[name]) for name in CALIBRATE)
@@ -48,9 +48,9 @@ def _calibrate(text: str, yours: Forecast, settings: Settings) -> int:
         )
     estimated = yours.billed_bytes / yours.items / settings.billed_factor
     factor = size / items / estimated
-    print(f"Azure billed {size / items:.0f} bytes an item, the estimate says {estimated:.0f}. Set")
+    print(f"Azure billed {size / items:.0f} bytes an item; the estimate is {estimated:.0f}. Set")
     print(f"\n  RECEIVER_BILLED_FACTOR={factor:.3f}\n")
-    print("and every estimate follows your resource's own bill.")
+    print("and every estimate matches your resource's bill.")
     return 0
 
 
@@ -78,8 +78,8 @@ def _print(yours: Forecast, beside: Mapping[str, Forecast], scene: Scene, price:
     if not scene.intervals.is_known:
         print("--scrape-seconds, or --prometheus with a prometheus.yml or an address, says better.", file=sys.stderr)  # fmt: skip
     print(
-        "An estimate, on the dear side: what is not 0 is taken to move all the time. Your resource knows:\n"
-        "the last query of `appinsights-receiver azure queries`, then `cost --calibrate`.",
+        "An upper estimate: every series that is not 0 counts as changing all the time. For the billed size\n"
+        "run the last query of `appinsights-receiver azure queries`, then `cost --calibrate`.",
         file=sys.stderr,
     )
 

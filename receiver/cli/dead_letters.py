@@ -1,4 +1,4 @@
-"""`dead-letters`: show the items that Application Insights rejected for good."""
+"""`dead-letters`: show the items that Application Insights rejected permanently."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from receiver.outbox.dead_letters import KEPT
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Show them. Raises: OutboxError, NoAnswer, SettingsError."""
+    """Show the rejected items. Raises: OutboxError, NoAnswer, SettingsError."""
     letters, total = _read(given, settings)
     if given.json:
         for letter in letters:
@@ -37,11 +37,11 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 
 def _read(given: argparse.Namespace, settings: Settings) -> tuple[list[RejectedItem], int]:
-    """Ask the receiver that runs; where none answers, read its outbox."""
+    """Ask the running receiver; where none answers, read its outbox."""
     try:
         document = ask_running(given, settings)(f"/api/v1/dead-letters?limit={KEPT}", "items")
-        letters = [from_json(each) for each in document["items"]]
-    except NoAnswer:  # nor does one that asks for credentials which are not here
+        letters = [from_json(item) for item in document["items"]]
+    except NoAnswer:  # also a receiver whose credentials are not available here
         if given.receiver:
             raise
         letters = _of_directory(settings.outbox_dir)
@@ -68,7 +68,7 @@ def _show_groups(printer: Printer, letters: Sequence[RejectedItem]) -> None:
         printer.line(f"  {alike[0].hint}")
         printer.line(f"  {mask_item(alike[0].item)}", DIM)
     if len(letters) > len(groups):
-        printer.line("One item of each kind; --all shows every one.", DIM)
+        printer.line("One item of each kind; --all shows every item.", DIM)
 
 
 def _show_item(printer: Printer, letter: RejectedItem) -> None:

@@ -1,4 +1,4 @@
-"""`example`: a configuration to begin with, for the way one deploys."""
+"""`example`: a configuration to start from, for each way to deploy."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ KUBERNETES = ("configmap", "service", "statefulset", "scaling", "networkpolicy")
 
 
 def run(given: argparse.Namespace, _: Settings, __: list[Origin]) -> int:
-    """Print it."""
+    """Print the example."""
     text = read(given.kind)
     if given.json:
         is_file = given.kind == "systemd"

@@ -1,4 +1,4 @@
-"""`explain METRIC`: the whole fate of one metric, from scrape to last delivery."""
+"""`explain METRIC`: one metric followed from scrape to delivery."""
 
 import argparse
 from collections.abc import Collection, Iterator, Sequence
@@ -20,13 +20,13 @@ from receiver.text import span
 from receiver.triton import METRIC_NAMES, METRICS, Category, Metric, series_names
 
 LATE_SECONDS = 180.0
-STATIONS = ("triton", "prometheus", "selection", "receiver", "delivery")
-"""The way of a metric; what stops it is named by the first station that says so."""
+STAGES = ("triton", "prometheus", "selection", "receiver", "delivery")
+"""The stages of a metric; the first stage that stops it is the cause."""
 NAMES_SHOWN = 6
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Follow it."""
+    """Follow the metric, and print the findings."""
     name = given.metric.strip()
     if not name:
         raise SettingsError("METRIC is empty: name a series, as Prometheus shows it")
@@ -51,7 +51,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Which names there are, and where they were seen."""
+    """The known names, by the place where they were seen."""
 
     triton: Triton
     prometheus: Prometheus
@@ -64,46 +64,54 @@ class Known:
 
 
 def members(name: str, names: Collection[str]) -> list[str]:
-    """List the series' names that a glob, or the name of a histogram, stands for; none for a series."""
+    """Expand a glob or a histogram's name to its series' names; a series' own name gives none."""
     everything = {*names, *METRIC_NAMES}
     entry = Entry(name)
     if entry.is_glob:
-        return sorted(each for each in everything if entry.fits(each)) or [name]
+        return sorted(series_name for series_name in everything if entry.fits(series_name)) or [
+            name
+        ]
     if name not in names and f"{name}_bucket" in everything:
         return [f"{name}_{part}" for part in ("bucket", "sum", "count")]
     return []
 
 
 def _misspelt(name: str, known: Known) -> Iterator[Finding]:
-    """Say what was probably meant by a name that nothing and nobody has."""
+    """Suggest the nearest name for one that is unknown everywhere."""
     if name in known.names or name in METRIC_NAMES:
         return
     if near := nearest(name, {*known.names, *METRIC_NAMES}, cutoff=0.85, limit=1):
-        yield Finding("name", Mark.WARN, f"misspelt? {near[0]} is a metric", f"appinsights-receiver explain {near[0]}")  # fmt: skip
+        yield Finding("name", Mark.WARN, f"unknown name; the nearest metric is {near[0]}", f"appinsights-receiver explain {near[0]}")  # fmt: skip
 
 
 def _cause(findings: Sequence[Finding]) -> Finding | None:
-    """Name the first station that stops it; one that did not answer is a cause if nothing else is."""
-    stops = [each for each in findings if each.mark is Mark.FAIL]
-    unclear = [each for each in findings if each.mark is Mark.WARN]
-    away = [each for each in unclear if each.fix.startswith(NOT_ASKED)]
-    told = sorted((each for each in stops + unclear if each not in away), key=lambda each: STATIONS.index(each.what) if each.what in STATIONS else -1)  # fmt: skip
-    certain = [each for each in told if each.what not in {"receiver", "delivery"}]
-    return next(iter(certain + away + told), None)
+    """Return the first stage that stops it; an unreachable one is the cause only if no other is."""
+    stops = [finding for finding in findings if finding.mark is Mark.FAIL]
+    unclear = [finding for finding in findings if finding.mark is Mark.WARN]
+    away = [finding for finding in unclear if finding.fix.startswith(NOT_ASKED)]
+    answered = sorted((finding for finding in stops + unclear if finding not in away), key=lambda finding: STAGES.index(finding.what) if finding.what in STAGES else -1)  # fmt: skip
+    certain = [finding for finding in answered if finding.what not in {"receiver", "delivery"}]
+    return next(iter(certain + away + answered), None)
 
 
 def _family(
     name: str, family: Sequence[str], known: Known, listed: Sequence[Entry], source: str
 ) -> Iterator[Finding]:
-    """Explain a glob, or the name of a histogram: which names it stands for, and where they are."""
-    chosen = [each for each in family if any(entry.fits(each) for entry in listed)]
-    lost = [each for each in family if each in known.names and each not in chosen]
+    """Explain a glob or a histogram's name: its series' names, and where they exist."""
+    chosen = [
+        series_name for series_name in family if any(entry.fits(series_name) for entry in listed)
+    ]
+    lost = [
+        series_name
+        for series_name in family
+        if series_name in known.names and series_name not in chosen
+    ]
     if Entry(name).is_glob:
         yield _entry(name, listed, source, chosen if not lost else [])
     else:
-        yield Finding("meaning", Mark.OK, f"a histogram: its series are {', '.join(family)}, each a metric of its own")  # fmt: skip
+        yield Finding("meaning", Mark.OK, f"a histogram: its series {', '.join(family)} are separate metrics")  # fmt: skip
     for what, names in (("triton", known.triton.names), ("prometheus", known.prometheus.names | known.prometheus.recorded), ("receiver", known.arriving)):  # fmt: skip
-        there = [each for each in family if each in names]
+        there = [series_name for series_name in family if series_name in names]
         if there:
             yield Finding(what, Mark.OK, f"{len(there)} of these names: {_some(there)}")
         elif names:
@@ -115,13 +123,15 @@ def _family(
 
 
 def _entry(name: str, listed: Sequence[Entry], source: str, chosen: Sequence[str]) -> Finding:
-    """Say which entry a glob is, or which ones take what it stands for."""
+    """Name the entry that equals the glob, or the entries that take its series."""
     if own := next((entry for entry in listed if entry.name == name), None):
         return Finding("entry", Mark.OK, describe(own))
-    taken_by = [entry.name for entry in listed if any(entry.fits(each) for each in chosen)]
+    taken_by = [
+        entry.name for entry in listed if any(entry.fits(series_name) for series_name in chosen)
+    ]
     if taken_by:
-        return Finding("entry", Mark.OK, f"no entry is spelt so; {_some(taken_by)} of {source} takes what it stands for")  # fmt: skip
-    return Finding("entry", Mark.WARN, f"no entry of {source} is spelt so", "Add it to customMetrics, or explain a series by its name.")  # fmt: skip
+        return Finding("entry", Mark.OK, f"no entry has this exact name; {_some(taken_by)} of {source} takes the series that it matches")  # fmt: skip
+    return Finding("entry", Mark.WARN, f"no entry of {source} has this exact name", "Add it to customMetrics, or explain a series by its name.")  # fmt: skip
 
 
 def _some(names: Sequence[str]) -> str:
@@ -161,7 +171,7 @@ def _at_triton(name: str, triton: Triton) -> Iterator[Finding]:
     else:
         shown, what = name in names, "it"
     if error:
-        yield Finding("triton", Mark.WARN, error, f"{NOT_ASKED} Triton's metrics are: --triton-metrics.")  # fmt: skip
+        yield Finding("triton", Mark.WARN, error, f"{NOT_ASKED} Triton's metrics are, with --triton-metrics.")  # fmt: skip
     elif shown:
         yield Finding("triton", Mark.OK, f"Triton shows {what}")
     elif name.startswith("nv_"):
@@ -185,13 +195,13 @@ def _at_prometheus(
     try:
         series = ask_series(url, name)
     except NoAnswer as error:
-        yield Finding("prometheus", Mark.WARN, str(error), f"{NOT_ASKED} Prometheus is: --prometheus-url.")  # fmt: skip
+        yield Finding("prometheus", Mark.WARN, str(error), f"{NOT_ASKED} Prometheus is, with --prometheus-url.")  # fmt: skip
         return
     if series:
         value = series[0]["value"][1]
         yield Finding("prometheus", Mark.OK, f"{len(series)} series, one of them {value}{_split_by_gpu(series)}")  # fmt: skip
     elif name in prometheus.recorded:
-        yield Finding("prometheus", Mark.WARN, "a rule makes it, and has no value now", "The first comes after two scrapes and an evaluation; some have none without traffic.")  # fmt: skip
+        yield Finding("prometheus", Mark.WARN, "a rule records it, but it has no value now", "The first value needs two scrapes and an evaluation; some rules have none without traffic.")  # fmt: skip
     else:
         absence = explain_missing(name, names)
         near = f"Nearest: {', '.join(absence.nearest)}." if absence.nearest else ""
@@ -200,17 +210,17 @@ def _at_prometheus(
 
 
 def _split_by_gpu(series: Sequence[dict[str, Any]]) -> str:
-    """Say that a model's series are two sets: those of models loaded after Triton's start bear gpu_uuid."""
-    of_models = [each.get("metric", {}) for each in series if "model" in each.get("metric", {})]
+    """Point out that a model loaded after Triton's start has two sets of series, one with gpu_uuid."""
+    of_models = [row.get("metric", {}) for row in series if "model" in row.get("metric", {})]
     with_gpu = sum("gpu_uuid" in labels for labels in of_models)
     if not 0 < with_gpu < len(of_models):
         return ""
-    return f"; {with_gpu} of them with gpu_uuid: a model loaded after Triton's start has a set with it (GPU instances) and one without, so sum by model and version"
+    return f"; {with_gpu} of them with gpu_uuid: a model loaded after Triton's start has two sets of series, one with gpu_uuid (GPU instances) and one without; sum by model and version"
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the receiver that runs says: its list of metrics that fit the name, and its status."""
+    """The running receiver's list of metrics, and its status."""
 
     metrics: dict[str, Any]
     status: dict[str, Any]
@@ -222,21 +232,21 @@ def _ask_receiver(ask: Ask) -> _Seen | Finding:
         metrics = ask("/api/v1/metrics?limit=5000", *keys)
         return _Seen(metrics, ask("/api/v1/status", "verdict", "metrics_json"))
     except NoAnswer as error:
-        return Finding("receiver", Mark.FAIL, str(error), "Start it, or say where it is: --receiver.")  # fmt: skip
+        return Finding("receiver", Mark.FAIL, str(error), "Start it, or give its address with --receiver.")  # fmt: skip
 
 
 def _arriving(seen: _Seen | Finding) -> frozenset[str]:
-    """List the names that arrive, selected or not."""
+    """Return the names that arrive, selected or not."""
     if isinstance(seen, Finding):
         return frozenset()
     rows = [*seen.metrics["selected"]["rows"], *seen.metrics["unselected"]["rows"]]
-    return frozenset(each.get("source", each["name"]) for each in rows)
+    return frozenset(row.get("source", row["name"]) for row in rows)
 
 
 def _listed(settings: Settings, seen: _Seen | Finding) -> tuple[list[Entry], str]:
-    """Read the entries: those of the receiver that runs, or of what is set here if none answers.
+    """Return the running receiver's entries; if none answers, those configured here.
 
-    Raises: SettingsError where no receiver answers and the file here cannot be used.
+    Raises: SettingsError where no receiver answers and the file configured here cannot be used.
     """
     if isinstance(seen, Finding):
         source = settings.metrics_json or "the packaged metrics.json"
@@ -245,36 +255,38 @@ def _listed(settings: Settings, seen: _Seen | Finding) -> tuple[list[Entry], str
 
 
 def _selected(name: str, listed: Sequence[Entry], source: str, known: Known) -> Iterator[Finding]:
-    """Say which entry selects it; only what is a metric is advised to be added."""
+    """Name the entry that selects it; adding it is advised only for a known metric."""
     if entries := [entry for entry in listed if entry.fits(name)]:
         yield Finding("selection", Mark.OK, f"{source} selects it by {'; '.join(entry.sentence() for entry in entries)}")  # fmt: skip
         return
     if counting := [entry.name for entry in listed if name in entry.per]:
-        yield Finding("selection", Mark.OK, f"{source} counts the events of {', '.join(counting)} by it; it is no item of its own")  # fmt: skip
+        yield Finding("selection", Mark.OK, f"{source} uses it to count the events of {', '.join(counting)}; it is not sent by itself")  # fmt: skip
         return
     if name in known.names or name in METRIC_NAMES:
         fix = f'Add "{name}" to customMetrics.'
     elif near := nearest(name, {*known.names, *METRIC_NAMES}, limit=1):
-        fix = f"Misspelt? {near[0]} is a metric."
+        fix = f"The nearest metric is {near[0]}."
     else:
-        fix = "No metric of this name was seen anywhere; explain takes a series' name as Prometheus shows it."
+        fix = (
+            "No metric of this name exists; explain expects a series' name as Prometheus shows it."
+        )
     yield Finding("selection", Mark.FAIL, f"{source} does not name it", fix)
 
 
 def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:
     rows = seen.metrics["selected"]["rows"]
-    row = next((each for each in rows if each.get("source", each["name"]) == name), None)
+    row = next((row for row in rows if row.get("source", row["name"]) == name), None)
     if row:
         if row["help"] and name not in METRIC_NAMES:
             yield Finding("meaning", Mark.OK, f"{row['help']} [{row['unit'] or row['type']}]")
         yield _arrival(row)
         explosion = seen.status.get("cardinality")  # an older receiver has none
         if explosion and explosion["metric"] == name:
-            yield Finding("receiver", Mark.FAIL, explosion["words"], "Take that label off at Prometheus, or raise the limit.")  # fmt: skip
+            yield Finding("receiver", Mark.FAIL, explosion["words"], "Drop that label in Prometheus, or raise the limit.")  # fmt: skip
         yield from _replicas(seen.status)
         yield _delivery(seen.status)
-    elif any(each["name"] == name for each in seen.metrics["unselected"]["rows"]):
-        yield Finding("receiver", Mark.FAIL, "it arrives, and is not selected", "")
+    elif any(row["name"] == name for row in seen.metrics["unselected"]["rows"]):
+        yield Finding("receiver", Mark.FAIL, "it arrives, but is not selected", "")
     else:
         yield _never(name, seen.metrics, seen.status["verdict"])
 
@@ -290,8 +302,8 @@ def _replicas(status: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _never(name: str, metrics: dict[str, Any], verdict: dict[str, Any]) -> Finding:
-    """Say of what never came why that may be: as the receiver sees it, or why nothing comes."""
-    known = next((each for each in metrics["never_seen"] if each["name"] == name), None)
+    """Explain why the metric never arrived: the receiver's reason, or why nothing arrives at all."""
+    known = next((metric for metric in metrics["never_seen"] if metric["name"] == name), None)
     if known and verdict["state"] != State.NOT_RECEIVING:
         near = f"Nearest: {', '.join(known['nearest'])}." if known["nearest"] else ""
         return Finding("receiver", Mark.FAIL, f"it has never arrived: {known['why']}", near)
@@ -304,19 +316,19 @@ def _never(name: str, metrics: dict[str, Any], verdict: dict[str, Any]) -> Findi
 def _arrival(row: dict[str, Any]) -> Finding:
     ago = row["seen_seconds_ago"]
     if ago is None:
-        return Finding("receiver", Mark.WARN, "it arrives, and none of its samples was a number yet", "Quantiles and ratios are not numbers while no request comes.")  # fmt: skip
+        return Finding("receiver", Mark.WARN, "it arrives, but none of its samples was a number yet", "Quantiles and ratios are not numbers while no request comes.")  # fmt: skip
     detail = f"{row['series']} series, {row['per_minute']:g} items a minute, last {values(row)} {span(ago)} ago"
     mark = Mark.WARN if ago > LATE_SECONDS else Mark.OK
     return Finding("receiver", mark, detail, "It has stopped arriving." if mark is Mark.WARN else "")  # fmt: skip
 
 
 def _delivery(status: dict[str, Any]) -> Finding:
-    found = status["verdict"]
-    if found["state"] in {
+    verdict = status["verdict"]
+    if verdict["state"] in {
         State.INCOMPLETE,
         State.CONFIG,
         State.OVER_BUDGET,
-    }:  # it is not about this metric
+    }:  # these verdicts do not concern this metric
         return Finding("delivery", Mark.OK, f"{status['accepted']} items accepted in all, {status['pending']} waiting")  # fmt: skip
     marks = {"bad": Mark.FAIL, "warn": Mark.WARN, "good": Mark.OK}
-    return Finding("delivery", marks[found["severity"]], found["line"], found["hint"])
+    return Finding("delivery", marks[verdict["severity"]], verdict["line"], verdict["hint"])

@@ -1,8 +1,7 @@
-"""Ask another program over HTTP: the receiver, Prometheus, Triton.
+"""HTTP requests to other programs: the receiver, Prometheus, Triton.
 
-In: a URL, which may hold a user and password. Out: text or JSON, or `NoAnswer` with why.
-This machine is asked directly, whatever proxy the environment names; credentials do not
-follow a redirect.
+In: a URL, which may hold a user and password. Out: text or JSON, or `NoAnswer` with the
+reason. Loopback addresses bypass any proxy; credentials do not follow a redirect.
 """
 
 import base64
@@ -23,13 +22,13 @@ LIMIT_BYTES = 64 << 20
 
 
 class NoAnswer(ReceiverError):
-    """It could not be asked; the message says why."""
+    """No usable answer; the message says why."""
 
     reason = "no_answer"
 
 
 class Refused(NoAnswer):
-    """It answered, with another status than 200."""
+    """An answer with another status than 200."""
 
     def __init__(self, message: str, status: int) -> None:
         """Keep the status beside the message."""
@@ -49,11 +48,11 @@ def get(
     context: ssl.SSLContext | None = None,
     user: str = "",
 ) -> tuple[int, str]:
-    """GET a URL; any status is an answer. `context` says whom to trust. Raises: NoAnswer."""
+    """GET a URL; any status is an answer. `context` holds the trusted certificates. Raises: NoAnswer."""
     bare, authorization = _authorized(url, token, user)
     parts = urlsplit(bare)
     if parts.scheme not in {"http", "https"}:
-        raise NoAnswer(f"{bare} is no http or https address")
+        raise NoAnswer(f"{bare} is not an http or https address")
     try:
         request = Request(bare)  # noqa: S310 - checked above
         if authorization:
@@ -80,7 +79,11 @@ def get_text(
     """GET a URL that must answer 200. Raises: NoAnswer, Refused."""
     status, text = get(url, token=token, context=context, user=user)
     if status != 200:
-        hint = "; the environment or --user-file gives a user and password" if status == 401 else ""
+        hint = (
+            "; give a user and password with --user-file or in RECEIVER_URL"
+            if status == 401
+            else ""
+        )
         raise Refused(f"{_bare(url)} answers {status}: {text.strip()[:200]}{hint}", status)
     return text
 
@@ -92,7 +95,7 @@ def get_json(
     context: ssl.SSLContext | None = None,
     user: str = "",
 ) -> dict[str, Any]:
-    """GET a JSON object that has these keys. Raises: NoAnswer, Refused."""
+    """GET a JSON object with these keys. Raises: NoAnswer, Refused."""
     text = get_text(url, token, context, user)
     try:
         document = json.loads(text)
@@ -106,7 +109,7 @@ def get_json(
 
 
 def exposed(text: str) -> dict[str, int]:
-    """Count the series of each name in a text of Prometheus' exposition format."""
+    """Count the series by name in a text of Prometheus' exposition format."""
     counts: dict[str, int] = {}
     for name in _sample_names(text.splitlines()):
         counts[name] = counts.get(name, 0) + 1
@@ -124,13 +127,13 @@ def _bare(url: str) -> str:
 
 
 def _authorized(url: str, token: str = "", user: str = "") -> tuple[str, str]:
-    """Give the URL without what nobody may see, and what Authorization is to say."""
+    """Return the URL without credentials, and the Authorization header."""
     try:
         parts = urlsplit(url)
         bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    except ValueError as error:  # of the address' own words nothing: a password may be among them
+    except ValueError as error:  # the error's text may quote a password
         shown = url.rpartition("@")[2]
-        raise NoAnswer(f"{shown} is no address") from error
+        raise NoAnswer(f"{shown} is not an address") from error
     named, at, _ = parts.netloc.rpartition("@")
     if user or at:
         both = user or unquote(named)

@@ -1,4 +1,4 @@
-"""What a command found out: one line for each thing looked at, the first trouble on top."""
+"""The findings of a command: one line for each check, the first problem on top."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from receiver.cli.terminal import BOLD, COLORS, out
 
 
 class Mark(StrEnum):
-    """How a thing that was looked at is."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -19,7 +19,7 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `fix` says what to do where it is not well."""
+    """The result of one check; `fix` says what to do about a failure."""
 
     what: str
     mark: Mark
@@ -28,17 +28,17 @@ class Finding:
 
 
 def first_trouble(findings: Sequence[Finding]) -> Finding | None:
-    """Find the cause: the first that fails, or else the first warning."""
+    """Return the first failure, or else the first warning."""
     for mark in (Mark.FAIL, Mark.WARN):
-        found = next((each for each in findings if each.mark is mark), None)
-        if found:
-            return found
+        trouble = next((finding for finding in findings if finding.mark is mark), None)
+        if trouble:
+            return trouble
     return None
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Say 1 where something fails; a warning is no failure."""
-    return int(any(each.mark is Mark.FAIL for each in findings))
+    """Return 1 if a check failed; a warning is not a failure."""
+    return int(any(finding.mark is Mark.FAIL for finding in findings))
 
 
 def show(
@@ -46,15 +46,15 @@ def show(
     *,
     as_json: bool,
     cause: Finding | None = None,
-    well: str = "all that was looked at is well.",
+    well: str = "every check passed.",
 ) -> int:
-    """Print findings, their cause first (the first trouble if not given); return the exit code."""
+    """Print findings, the cause first (by default the first trouble); return the exit code."""
     cause = cause or first_trouble(findings)
     if as_json:
         document = {
             "ok": not exit_code(findings),
             "cause": asdict(cause) if cause else None,
-            "findings": [asdict(each) for each in findings],
+            "findings": [asdict(finding) for finding in findings],
         }
         print(json.dumps(document, indent=2))
         return exit_code(findings)
@@ -67,14 +67,14 @@ def show(
     else:
         printer.raw(f"{printer.paint('OK:', COLORS['ok'])} {well}")
     printer.line()
-    width = max((len(each.what) for each in findings), default=0)
+    width = max((len(finding.what) for finding in findings), default=0)
     indent = width + 8
-    for each in findings:
-        first, *others = printer.wrapped(each.detail, indent)
-        mark = printer.paint(f"{each.mark:<4}", COLORS[each.mark])
-        printer.raw(f"{mark}  {printer.paint(f'{each.what:<{width}}', '')}  {first}")
-        if each.fix and each is not cause and each.mark is not Mark.OK:
-            for line in each.fix.splitlines():
+    for finding in findings:
+        first, *others = printer.wrapped(finding.detail, indent)
+        mark = printer.paint(f"{finding.mark:<4}", COLORS[finding.mark])
+        printer.raw(f"{mark}  {printer.paint(f'{finding.what:<{width}}', '')}  {first}")
+        if finding.fix and finding is not cause and finding.mark is not Mark.OK:
+            for line in finding.fix.splitlines():
                 others += printer.wrapped(line, indent)
         for line in others:
             printer.raw(f"{'':<{indent}}{line}")

@@ -1,6 +1,6 @@
-"""The help of the command line, written from its table. Pure.
+"""The help of the command line, generated from the table of verbs. Pure.
 
-In: a verb, a width, how to paint. Out: text. docs/cli.md holds the same text.
+In: a verb, a width, a function that colours. Out: text, the same as in docs/cli.md.
 """
 
 import textwrap
@@ -13,10 +13,10 @@ from receiver.config import settings as reading
 from receiver.config.settings import SETTINGS, Setting
 
 Paint = Callable[[str, str], str]
-"""Gives a text a colour, or leaves it."""
+"""Colours a text, or returns it unchanged."""
 WIDTH = 100
 INDENT = 26
-HELP = ("-h, --help", "show this and end")
+HELP = ("-h, --help", "show this help and exit")
 _TAKES: dict[Callable[[str], Any], str] = {
     reading.read_address: "HOST:PORT",
     reading.read_size: "SIZE",
@@ -39,16 +39,16 @@ def plain(text: str, _: str) -> str:
 
 
 def takes(setting: Setting) -> str:
-    """Say what a setting's flag takes: HOST:PORT, SIZE, SECONDS, N, FILE and so on."""
-    if found := _TAKES.get(setting.read):
-        return found
+    """Return the placeholder of a setting's value: HOST:PORT, SIZE, SECONDS, N, FILE and so on."""
+    if value_name := _TAKES.get(setting.read):
+        return value_name
     return next((word for part, word in _NAMED if part in setting.name), "NAME")
 
 
 def overview(paint: Paint = plain, width: int = WIDTH) -> str:
     """Write the help of the program: its verbs."""
     rows = [(verb.name, verb.summary) for verb in VERBS] + [
-        ("help [VERB]", "show this, or the help of a verb")
+        ("help [VERB]", "show this help, or that of a verb")
     ]
     lines = [
         f"{paint('usage:', BOLD)} {PROGRAM} VERB [OPTION …]",
@@ -57,10 +57,10 @@ def overview(paint: Paint = plain, width: int = WIDTH) -> str:
         "",
         *_group("verbs", rows, paint, width),
         "",
-        *_group("options", (HELP, ("--version", "show the version and end")), paint, width),
+        *_group("options", (HELP, ("--version", "show the version and exit")), paint, width),
         "",
         f"`{PROGRAM} VERB --help` lists the flags of a verb. Every setting has a flag and an",
-        "environment variable; the flag wins. docs/cli.md has all of this on one page.",
+        "environment variable; the flag wins. docs/cli.md has the help of all verbs on one page.",
     ]
     return "\n".join(lines)
 
@@ -68,11 +68,12 @@ def overview(paint: Paint = plain, width: int = WIDTH) -> str:
 def of_verb(
     verb: Verb, paint: Paint = plain, width: int = WIDTH, *, all_settings: bool = True
 ) -> str:
-    """Write the help of one verb; without `all_settings` those of README are not listed again."""
+    """Write the help of one verb; without `all_settings` the settings are left to README."""
     lines = [f"{paint('usage:', BOLD)} {verb.usage}", "", verb.description, ""]
     if verb.operands:
         operands = [
-            (each.name, _with_default(each.meaning, each.default)) for each in verb.operands
+            (operand.name, _with_default(operand.meaning, operand.default))
+            for operand in verb.operands
         ]
         lines += [*_group("operands", operands, paint, width), ""]
     options = [HELP]
@@ -83,12 +84,12 @@ def of_verb(
         options.append((f"{flag.name} {flag.takes}".strip(), text))
     lines += [*_group("options", options, paint, width), ""]
     if verb.settings is None and not all_settings:
-        lines += ["settings: all; README.md lists them with their flags and variables", ""]
+        lines += ["settings: all; docs/settings.md lists them with their flags and variables", ""]
     elif verb.settings != ():
         title = (
             "settings"
             if verb.settings is None
-            else "settings (those that matter here; all others of `run` are taken too)"
+            else "settings (the relevant ones; every other setting of `run` is accepted too)"
         )
         lines += [*_group(title, _settings(verb.settings), paint, width), ""]
     if verb.example:

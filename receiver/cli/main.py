@@ -1,8 +1,8 @@
-"""The command line: what a person types, and what it answers.
+"""The command line's entry point.
 
-Exit codes: 0 done, 1 it could not be done, 2 something that was typed or set cannot be used.
-The verbs are in `receiver.cli.verbs`. A verb's module is loaded when it runs, so that help
-and version come at once.
+Exit codes: 0 done, 1 failed, 2 an argument or a setting cannot be used.
+The verbs are in `receiver.cli.verbs`. A verb's module is loaded only when it runs, so that
+--help and --version start fast.
 """
 
 import errno
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         if sys.stdout:
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough: head, a pager that was left
+    except BrokenPipeError:  # the reader closed the pipe: head, or a pager that was quit
         _drop_output()
         return 1
     except OSError as error:
@@ -54,10 +54,10 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"{PROGRAM} {__version__}")
         return 0
     except Mistyped as error:
-        show_error(str(error), f"usage: {error.usage}\n{error.help} says more.")
+        show_error(str(error), f"usage: {error.usage}\nFor more: {error.help}")
         return 2
     if any(_PASSWORD.search(text) for text in arguments):
-        err().line("warning: a password in a command line can be read by others (ps): put the address into the environment (RECEIVER_URL), or user:password into a file (--user-file)")  # fmt: skip
+        err().line("warning: other users can read a password in a command line (ps): put the address into the environment (RECEIVER_URL), or user:password into a file (--user-file)")  # fmt: skip
     as_json = getattr(given, "json", False)
     try:
         settings, origins = resolve(vars(given), os.environ)
@@ -71,7 +71,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _start_logging(settings: Settings) -> None:
-    logs = import_module("receiver.logs")  # with structlog, which --help has no use for
+    logs = import_module("receiver.logs")  # loads structlog, which --help does not need
     logs.configure(settings.log_level, settings.log_format, colors=err().colored)
 
 
@@ -86,7 +86,7 @@ def _show_help(verb: Verb | None) -> None:
 
 
 def _fail(problems: Sequence[str], hint: str, code: int, *, as_json: bool) -> int:
-    """Say what keeps a verb from its work: to people, and to a program that waits for JSON."""
+    """Print the errors on standard error, and as JSON for a program that reads it."""
     for problem in problems:
         show_error(problem, hint)
     if as_json:
@@ -97,7 +97,7 @@ def _fail(problems: Sequence[str], hint: str, code: int, *, as_json: bool) -> in
 
 
 def _drop_output() -> None:
-    """Let nothing more be written to a standard output that takes nothing."""
+    """Redirect a standard output that accepts no more data to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

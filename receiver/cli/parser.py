@@ -1,7 +1,7 @@
-"""Reads a command line by the table of verbs.
+"""The parser of the command line, driven by the table of verbs.
 
-In: what was typed. Out: the verb and its values, or a `Mistyped` that says what was wrong,
-what was probably meant, and how the verb concerned is used.
+In: the arguments. Out: the verb and its values, or a `Mistyped` with the mistake, the
+nearest right spelling, and the verb's usage.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from receiver.cli.verbs import PROGRAM, VERBS, Flag, Verb, find
 from receiver.config.settings import SETTINGS
 
 _SETTINGS = frozenset(setting.name for setting in SETTINGS)
-"""What `receiver.config.settings.resolve` reads, its variables too."""
+"""Names that `receiver.config.settings.resolve` reads, from flags and from variables."""
 
 
 class Mistyped(Exception):
@@ -27,7 +27,7 @@ class Mistyped(Exception):
 
 
 class HelpAsked(Exception):
-    """Help is wanted: of a verb, or of all where `verb` is None."""
+    """A request for the help of a verb, or of the program where `verb` is None."""
 
     def __init__(self, verb: Verb | None) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class HelpAsked(Exception):
 
 
 class VersionAsked(Exception):
-    """The version is wanted."""
+    """A request for the version."""
 
 
 def read(
@@ -43,14 +43,14 @@ def read(
 ) -> tuple[Verb, argparse.Namespace]:
     """Find the verb and read its flags. Raises: Mistyped, HelpAsked, VersionAsked."""
     if not arguments:
-        raise Mistyped("a verb is missing", None)
+        raise Mistyped("the verb is missing", None)
     first, rest = arguments[0], arguments[1:]
     if first in {"-h", "--help"} or (first == "help" and not rest):
         raise HelpAsked(None)
     if first in {"-V", "--version"}:
         raise VersionAsked
     if first.startswith("-"):
-        raise Mistyped(f"{first.partition('=')[0]} stands before the verb; flags follow it", None)
+        raise Mistyped(f"{first.partition('=')[0]} precedes the verb; flags follow the verb", None)
     if first == "help":
         raise HelpAsked(_verb(rest[0]))
     verb = _verb(first)
@@ -60,7 +60,7 @@ def read(
 def flags_of(verb: Verb) -> list[str]:
     """List all flags that a verb takes, settings included."""
     own = [flag.name for flag in verb.flags]
-    settings = [each.flag for each in SETTINGS if each.flag and _takes_settings(verb)]
+    settings = [setting.flag for setting in SETTINGS if setting.flag and _takes_settings(verb)]
     return ["--help", *own, *(name for name in settings if name not in own)]
 
 
@@ -71,7 +71,7 @@ def _takes_settings(verb: Verb) -> bool:
 def _verb(name: str) -> Verb:
     verb = find(name)
     if verb is None:
-        problem = f'no verb "{name}"{_did_you_mean(name, [each.name for each in VERBS])}'
+        problem = f'no verb "{name}"{_did_you_mean(name, [known.name for known in VERBS])}'
         raise Mistyped(problem, None)
     return verb
 
@@ -79,12 +79,12 @@ def _verb(name: str) -> Verb:
 def _read_flags(
     verb: Verb, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> argparse.Namespace:
-    if "-h" in arguments or "--help" in arguments:  # whatever else is missing or wrong
+    if "-h" in arguments or "--help" in arguments:  # even if other arguments are wrong
         raise HelpAsked(verb)
     given, unknown = _parser(verb).parse_known_args(arguments)
     if unknown:
         name = unknown[0].partition("=")[0]
-        what = f"{name} is no flag of {verb.name}" if name.startswith("-") else f'"{name}" is one operand too many'  # fmt: skip
+        what = f"{name} is not a flag of {verb.name}" if name.startswith("-") else f'"{name}" is an unexpected operand'  # fmt: skip
         raise Mistyped(what + _did_you_mean(name, flags_of(verb)), verb)
     for flag in verb.flags:
         if flag.takes:
@@ -116,7 +116,7 @@ def _parser(verb: Verb) -> "_Parser":
 def _read_value(
     verb: Verb, flag: Flag, given: argparse.Namespace, environment: Mapping[str, str]
 ) -> None:
-    """Read a flag's value, or its variable's where the flag is not given, or take its default."""
+    """Set a flag's value: the flag's, else its variable's, else the default."""
     text, source = getattr(given, flag.dest), flag.name
     if text is None and flag.environment and flag.dest not in _SETTINGS:
         text, source = environment.get(flag.environment) or None, flag.environment
@@ -132,21 +132,21 @@ def _read_value(
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     bare = name.strip("-")
-    near = [each for each in names if bare and each.strip("-").startswith(bare)] or (
+    near = [candidate for candidate in names if bare and candidate.strip("-").startswith(bare)] or (
         difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     )
     return f"; did you mean {near[0]}?" if near else ""
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse without its own help and words: a mistake is an exception."""
+    """argparse without its help and its exit: a mistake raises an exception."""
 
     def __init__(self, verb: Verb) -> None:
         super().__init__(prog=PROGRAM, add_help=False, allow_abbrev=False)
         self._verb = verb
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print. Raises: Mistyped."""
+        """Raise instead of printing and exiting. Raises: Mistyped."""
         raise Mistyped(_plainer(message), self._verb)
 
 
@@ -154,7 +154,7 @@ def _plainer(message: str) -> str:
     if message.startswith("the following arguments are required: "):
         return f"{message.rpartition(': ')[2]} is missing"
     if message.startswith("argument ") and "expected one argument" in message:
-        return f"{message.removeprefix('argument ').partition(':')[0]} wants a value"
+        return f"{message.removeprefix('argument ').partition(':')[0]} needs a value"
     if "ignored explicit argument" in message:
         return f"{message.removeprefix('argument ').partition(':')[0]} takes no value"
     return message

@@ -1,7 +1,7 @@
-"""What `run` makes sure of before it starts, and `check` without starting.
+"""The checks that `run` makes before it starts, and `check` without starting.
 
-In: settings. Out: findings, and what was read on the way. Opens nothing that stays open and
-writes nothing: a receiver may run meanwhile, on the same outbox and port.
+In: settings. Out: findings, and the files and connection that were read. Leaves nothing
+open and writes nothing: a receiver may be running on the same outbox and port.
 """
 
 import os
@@ -34,7 +34,7 @@ ENTRIES_SHOWN = 12
 
 @dataclass(slots=True)
 class Preflight:
-    """What was found. `exit_code` is how `run` would end at once, 0 if it would not."""
+    """The findings. `exit_code` is what `run` would return, 0 where it would start."""
 
     findings: list[Finding] = field(default_factory=list)
     allowlist: Allowlist | None = None
@@ -42,106 +42,106 @@ class Preflight:
     exit_code: int = 0
 
     def fail(self, what: str, error: SettingsError | str, fix: str = "", code: int = 2) -> None:
-        """Note what keeps the receiver from its work."""
+        """Add a failure, which keeps the receiver from starting."""
         problems = error.problems if isinstance(error, SettingsError) else (error,)
         self.findings += (Finding(what, Mark.FAIL, problem, fix) for problem in problems)
         self.exit_code = max(self.exit_code, code)
 
     def warn(self, what: str, detail: str, fix: str = "") -> None:
-        """Note what is possible and probably not meant."""
+        """Add a warning: something valid but probably not intended."""
         self.findings.append(Finding(what, Mark.WARN, detail, fix))
 
     def well(self, what: str, detail: str) -> None:
-        """Note what is as it should be."""
+        """Add a passed check."""
         self.findings.append(Finding(what, Mark.OK, detail))
 
 
 def preflight(settings: Settings, origins: Sequence[Origin], *, sandbox: bool = False) -> Preflight:
-    """Look at all that can be looked at before the start. With `sandbox` no destination is needed."""
-    found = Preflight()
+    """Run all checks that are possible before the start. With `sandbox` no destination is needed."""
+    report = Preflight()
     if not IS_COMPILED:
-        found.warn("kernel", WITHOUT_KERNEL)
+        report.warn("kernel", WITHOUT_KERNEL)
     for contradiction in contradictions(settings):
-        found.fail("settings", contradiction)
-    _metrics_json(settings, found)
+        report.fail("settings", contradiction)
+    _metrics_json(settings, report)
     if not sandbox:
-        _destination(settings, found)
-    _outbox(settings.outbox_dir, found)
-    _access(settings, origins, found)
-    return found
+        _destination(settings, report)
+    _outbox(settings.outbox_dir, report)
+    _access(settings, origins, report)
+    return report
 
 
-def _metrics_json(settings: Settings, found: Preflight) -> None:
+def _metrics_json(settings: Settings, report: Preflight) -> None:
     try:
-        found.allowlist = load_allowlist(settings)
+        report.allowlist = load_allowlist(settings)
     except SettingsError as error:
-        found.fail("metrics.json", error)
+        report.fail("metrics.json", error)
         return
-    entries = found.allowlist.entries
+    entries = report.allowlist.entries
     file = settings.metrics_json or "the packaged metrics.json"
-    found.well(
+    report.well(
         "metrics.json", f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'} in {file}"
     )
     for entry in entries[:ENTRIES_SHOWN]:
-        found.well("", describe(entry))
+        report.well("", describe(entry))
     if len(entries) > ENTRIES_SHOWN:
-        found.well("", f"and {len(entries) - ENTRIES_SHOWN} more")
-    for suspicion in found.allowlist.suspicions():
-        found.warn("metrics.json", suspicion)
+        report.well("", f"and {len(entries) - ENTRIES_SHOWN} more")
+    for suspicion in report.allowlist.suspicions():
+        report.warn("metrics.json", suspicion)
 
 
-def _destination(settings: Settings, found: Preflight) -> None:
+def _destination(settings: Settings, report: Preflight) -> None:
     try:
-        found.connection, warnings = find_connection(settings)
+        report.connection, warnings = find_connection(settings)
     except SettingsError as error:
-        found.fail("destination", error)
+        report.fail("destination", error)
     else:
         for warning in warnings:
-            found.warn("destination", warning)
-        if found.connection is None:
-            found.fail("destination", "there is nowhere to deliver to", NO_DESTINATION)
+            report.warn("destination", warning)
+        if report.connection is None:
+            report.fail("destination", "no destination is set", NO_DESTINATION)
         else:
-            found.well("destination", f"delivers to {found.connection.track_url}")
-            _way(found.connection, found)
+            report.well("destination", f"delivers to {report.connection.track_url}")
+            _proxy(report.connection, report)
     try:
         authentication = entra.parse(settings.authentication_string)
-        if authentication and found.connection:
-            entra.credential_maker(authentication, found.connection)
-            found.well("sign-in", "with Microsoft Entra ID")
+        if authentication and report.connection:
+            entra.credential_maker(authentication, report.connection)
+            report.well("sign-in", "with Microsoft Entra ID")
     except SettingsError as error:
-        found.fail("sign-in", error)
+        report.fail("sign-in", error)
 
 
-def _way(connection: Connection, found: Preflight) -> None:
-    """Say which proxy the items go through."""
+def _proxy(connection: Connection, report: Preflight) -> None:
+    """Report the proxy that items are sent through."""
     try:
         proxy = proxy_of(connection.track_url, os.environ)
     except SettingsError as error:
-        found.fail("proxy", error)
+        report.fail("proxy", error)
     else:
-        way = f"through {proxy.address}, by {proxy.variable}" if proxy else "none is set"
-        found.well("proxy", way)
+        way = f"{proxy.address}, set by {proxy.variable}" if proxy else "none is set"
+        report.well("proxy", way)
 
 
-def _outbox(directory: Path, found: Preflight) -> None:
-    """Look whether the outbox' directory can be used, or made."""
-    place = next((each for each in (directory, *directory.parents) if _exists(each)), directory)
+def _outbox(directory: Path, report: Preflight) -> None:
+    """Check that the outbox's directory can be written or created."""
+    place = next((path for path in (directory, *directory.parents) if _exists(path)), directory)
     if not place.is_dir():
-        why = f"{place} is no directory"
+        why = f"{place} is not a directory"
     elif not os.access(place, os.W_OK | os.X_OK):
         read_only = os.statvfs(place).f_flag & os.ST_RDONLY
         why = f"{place} is on a read-only file system" if read_only else f"{place} is not writable"
     else:
-        found.well(
-            "outbox", str(directory) if place == directory else f"{directory}, made at the start"
+        report.well(
+            "outbox", str(directory) if place == directory else f"{directory}, created at the start"
         )
         if goes_with_the_pod(place.resolve(), mounts()):
             detail = f"{directory} is in an emptyDir: what waits there when the pod goes is lost"
             fix = "Mount a PersistentVolumeClaim there, or set RECEIVER_DRAIN_FOLD=yes and a RECEIVER_DRAIN_TIMEOUT that fits the pod's grace period (docs/kubernetes.md)."
-            found.warn("outbox", detail, fix)
+            report.warn("outbox", detail, fix)
         return
     fix = "Make it writable, or name another with RECEIVER_OUTBOX_DIR."
-    found.fail("outbox", f"the outbox directory {directory} cannot be written: {why}", fix, 1)
+    report.fail("outbox", f"the outbox directory {directory} cannot be written: {why}", fix, 1)
 
 
 def _exists(path: Path) -> bool:
@@ -149,36 +149,36 @@ def _exists(path: Path) -> bool:
         path.stat()
     except FileNotFoundError:
         return False
-    except OSError:  # a file on the way, or a folder that may not be entered
+    except OSError:  # a parent is a file, or a directory without permission to enter
         return path.parent == path
     return True
 
 
-def _access(settings: Settings, origins: Sequence[Origin], found: Preflight) -> None:
+def _access(settings: Settings, origins: Sequence[Origin], report: Preflight) -> None:
     try:
         rules, _ = read_rules(settings.web_config_file, settings.bearer_token_file)
     except SettingsError as error:
-        found.fail("access", error)
+        report.fail("access", error)
     else:
         for warning in file_warnings(settings, origins, rules.keys):
-            found.warn("access", warning)
+            report.warn("access", warning)
         if warning := exposure(settings.listen, rules):
-            found.warn("access", warning)
+            report.warn("access", warning)
         else:
-            found.well(
+            report.well(
                 "access",
-                "; ".join(_asked(settings.listen, rules)),
+                "; ".join(_credentials_needed(settings.listen, rules)),
             )
     try:
         listen(Address(settings.listen.host, 0)).close()
     except SettingsError as error:
-        found.fail("listen", str(error).replace(f"{settings.listen.host}:0", str(settings.listen)))
+        report.fail("listen", str(error).replace(f"{settings.listen.host}:0", str(settings.listen)))
 
 
-def _asked(address: Address, rules: Rules) -> Iterator[str]:
+def _credentials_needed(address: Address, rules: Rules) -> Iterator[str]:
     yield f"{address}{' with TLS' if rules.web.tls else ''}"
     ways = ["users"] * bool(rules.web.users) + ["a token"] * bool(rules.token)
     if rules.ask_nothing:
-        yield "asks nobody for credentials"
+        yield "asks for no credentials"
     else:
         yield f"asks for {' or '.join(ways) or 'a client certificate'}"

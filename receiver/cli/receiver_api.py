@@ -1,9 +1,9 @@
-"""The receiver that runs, as the commands ask it: the one that their own settings describe.
+"""Requests from the commands to the running receiver, by default the one configured here.
 
-In: settings, and the address that was given, if one was. Out: its JSON, or `NoAnswer`. It
-is asked over https where the web configuration has TLS on, and with the bearer token that
-it asks for itself; on this machine it is known by its certificate, whatever name that bears.
-The token goes to that very address, or to another over https: nowhere in clear.
+In: settings, and an address if one is given. Out: its JSON, or `NoAnswer`. Uses https where
+the web configuration enables TLS, and the configured bearer token; the configured
+certificate is trusted whatever host name it holds. The token is sent only to the
+configured address, or over https.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from receiver.intake.metrics_json import Entry
 from receiver.server.web_config import WebConfig, parse
 
 Ask = Callable[..., dict[str, Any]]
-"""Asks for a path; `keys` must be in the answer. Raises: NoAnswer."""
-EVERY_ADDRESS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound
+"""GETs a path; `keys` must be in the answer. Raises: NoAnswer."""
+EVERY_ADDRESS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared, not bound
 
 
 def ask_running(given: argparse.Namespace, settings: Settings) -> Ask:
-    """Make what asks the receiver at the address given, or where this configuration listens.
+    """Return a function that asks the receiver at the given address, or at the configured one.
 
     Raises: SettingsError for a --user-file that cannot be used.
     """
@@ -34,7 +34,7 @@ def ask_running(given: argparse.Namespace, settings: Settings) -> Ask:
     own = _url(settings, web)
     if given.receiver:
         url, context = given.receiver.rstrip("/"), None
-        if not (url.startswith("https://") or _place(url) == _place(own)):
+        if not (url.startswith("https://") or _origin(url) == _origin(own)):
             token = ""
     else:
         url, context = own, _trust(web)
@@ -47,9 +47,9 @@ def ask_running(given: argparse.Namespace, settings: Settings) -> Ask:
 
 
 def running_entries(settings: Settings, status: dict[str, Any]) -> tuple[list[Entry], str]:
-    """Give the entries of the receiver that runs, and their file, from its /api/v1/status.
+    """Return the running receiver's entries and their file, from its /api/v1/status.
 
-    It says their names; where the file that is set here has the same, its entries say more.
+    The status holds only names; if the file configured here has the same, its entries are returned.
     """
     names, file = status["metrics_json"]["names"], status["metrics_json"]["file"]
     with suppress(SettingsError):
@@ -72,8 +72,8 @@ def _user(file: str) -> str:
     return lines[0]
 
 
-def _place(url: str) -> tuple[str, str, int | None]:
-    """Give scheme, host and port, the names of this machine as one; an empty host for no address."""
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port, with one host for all loopback names; empty for an invalid address."""
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname or "", parts.port
@@ -83,7 +83,7 @@ def _place(url: str) -> tuple[str, str, int | None]:
 
 
 def _credentials(settings: Settings) -> tuple[WebConfig, str]:
-    """Read what the receiver asks for, as far as it can be read: `check` says what is wrong."""
+    """Read the receiver's web configuration and token; unreadable ones are left to `check`."""
     web, token = WebConfig(), ""
     with suppress(OSError, ValueError, SettingsError):
         if settings.bearer_token_file:
@@ -101,13 +101,13 @@ def _url(settings: Settings, web: WebConfig) -> str:
 
 
 def _trust(web: WebConfig) -> ssl.SSLContext | None:
-    """Trust the very certificate that the receiver is configured with, and none else."""
+    """Trust only the certificate that the receiver is configured with."""
     if not web.tls:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    with suppress(OSError, ValueError):  # then it is trusted by nobody, and the answer says so
+    with suppress(OSError, ValueError):  # without it the TLS handshake fails with a clear message
         certificate = web.tls.certificate
         text = certificate.path.read_text() if certificate.path else certificate.text
         context.load_verify_locations(cadata=text)

@@ -1,6 +1,6 @@
-"""Rejected items, as a person reads them: the service's words, and a hint.
+"""Rejected items, with the service's message and a hint.
 
-In: the outbox's directory, also while a receiver uses it. Out: the latest of them.
+In: the outbox's directory, also while a receiver uses it. Out: the latest rejected items.
 """
 
 import json
@@ -28,7 +28,7 @@ class RejectedItem:
 
     @property
     def reason(self) -> str:
-        """The rejection's kind, as in receiver_items_rejected_total."""
+        """The reason, as in receiver_items_rejected_total."""
         return reason_of(self.message)
 
     @property
@@ -43,7 +43,7 @@ class RejectedItem:
         return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
     def to_json(self) -> dict[str, object]:
-        """All of it, the item parsed where it can be."""
+        """Return the fields as JSON values, the item parsed where it is valid JSON."""
         try:
             item = json.loads(mask_item(self.item))
         except ValueError:
@@ -61,7 +61,7 @@ class RejectedItem:
 def read_dead_letters(directory: Path) -> list[RejectedItem]:
     """Read the latest rejected items, the newest first.
 
-    Raises: OSError, sqlite3.Error where there is no outbox that can be read.
+    Raises: OSError, sqlite3.Error where no outbox can be read.
     """
     path = directory / FILE_NAME
     path.stat()
@@ -76,7 +76,7 @@ def read_dead_letters(directory: Path) -> list[RejectedItem]:
 
 
 def from_json(document: Mapping[str, Any]) -> RejectedItem:
-    """Take an item from the receiver's own answer. Raises: NoAnswer for what is none."""
+    """Read an item from the receiver's answer. Raises: NoAnswer for another document."""
     try:
         item = document["item"]
         return RejectedItem(
@@ -86,4 +86,4 @@ def from_json(document: Mapping[str, Any]) -> RejectedItem:
             item if isinstance(item, str) else json.dumps(item, ensure_ascii=False),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise NoAnswer(f"the receiver answers, but not with rejected items: no {error}") from error
+        raise NoAnswer(f"the receiver's answer holds no valid rejected item: {error}") from error

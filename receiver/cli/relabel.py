@@ -1,4 +1,4 @@
-"""`relabel`: keep everything unselected from leaving Prometheus, and share the rest among receivers."""
+"""`relabel`: print write_relabel_configs that keep unselected series in Prometheus, also for several receivers."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from receiver.intake.entries import TARGET_LABELS
 from receiver.intake.metrics_json import Allowlist
 
 PLACE = "{}"
-"""Stands in an address for the receiver's number."""
+"""The placeholder for the receiver's number in an address."""
 QUEUE = {
     "max_samples_per_send": 2000,
     "capacity": 10000,
@@ -32,7 +32,7 @@ Rules = list[dict[str, Any]]
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Print it."""
+    """Print the configuration."""
     keep = keep_rule(to_regex(load_allowlist(settings)))
     document: dict[str, Any] = {"write_relabel_configs": [keep]}
     if given.shards > 1:
@@ -52,20 +52,20 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         print(f"  - {label}: [__name__]")
         print(
             f"    regex: {json.dumps(rule['regex'])}"
-        )  # JSON's strings are YAML's, its escapes too
+        )  # a JSON string is a YAML string, escapes included
         print("    action: keep")
     return 0
 
 
 def keep_rule(expression: str) -> dict[str, Any]:
-    """Keep the series whose names an expression fits."""
+    """Return the rule that keeps the series whose names match an expression."""
     return {"source_labels": ["__name__"], "regex": expression, "action": "keep"}
 
 
 def remote_write(shards: int, url: str, rules: Rules) -> list[dict[str, Any]]:
-    """Write an entry for each receiver, which keeps the targets of one shard.
+    """Return one entry for each receiver, which keeps the targets of one shard.
 
-    A target is its job and instance: series that are folded together have one target.
+    A target is its job and instance: series that are folded together have the same target.
     """
     return [
         {
@@ -80,7 +80,7 @@ def remote_write(shards: int, url: str, rules: Rules) -> list[dict[str, Any]]:
 
 
 def shard_rules(number: int, shards: int) -> Rules:
-    """Keep one share of the targets, and no trace of the label that it takes to do so."""
+    """Return the rules that keep one shard of the targets, and remove the temporary label."""
     return [
         {"source_labels": list(TARGET_LABELS), "modulus": shards, "target_label": SHARD_LABEL, "action": "hashmod"},
         {"source_labels": [SHARD_LABEL], "regex": str(number), "action": "keep"},
@@ -89,7 +89,7 @@ def shard_rules(number: int, shards: int) -> Rules:
 
 
 def in_camel_case(document: Any) -> Any:
-    """Spell the keys as Prometheus' operator does."""
+    """Return a document with the keys of Prometheus' operator."""
     if isinstance(document, list):
         return [in_camel_case(part) for part in document]
     if not isinstance(document, dict):
@@ -98,7 +98,7 @@ def in_camel_case(document: Any) -> Any:
 
 
 def to_regex(allowlist: Allowlist) -> str:
-    """Write the entries as one expression of RE2, which Prometheus anchors at both ends."""
+    """Return the entries as one expression of RE2, which Prometheus anchors at both ends."""
     names = [entry.name for entry in allowlist.entries]
     counted = (name for entry in allowlist.entries for name in entry.per)
     return "|".join(_translate(name) for name in dict.fromkeys([*names, *counted]))

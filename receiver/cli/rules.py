@@ -1,4 +1,4 @@
-"""`rules`: the recording rules that make the `_irate` series, and the alerts."""
+"""`rules`: print the recording rules for the `_irate` series, or the alerts."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ KINDS = {"irate": "triton_irate.yml", "alerts": "receiver_alerts.yml"}
 
 
 def run(given: argparse.Namespace, _: Settings, __: list[Origin]) -> int:
-    """Print them."""
+    """Print the rules."""
     text = share.read(f"rules/{KINDS[given.kind]}")
     print(json.dumps(yaml.safe_load(text), indent=2) if given.json else text, end="")
     return 0

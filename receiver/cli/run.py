@@ -1,4 +1,4 @@
-"""`run`: receive and deliver, until stopped."""
+"""`run`: the receiver, until it is stopped."""
 
 import argparse
 import asyncio
@@ -16,29 +16,29 @@ from receiver.config.settings import Address, Origin, Settings
 from receiver.errors import SettingsError
 from receiver.process_privacy import keep_private
 
-_SAID_BY_SERVICE = {"metrics.json", "kernel"}
-"""Warnings that the service logs by itself."""
+_LOGGED_BY_SERVICE = {"metrics.json", "kernel"}
+"""Warnings that the service itself logs."""
 
 log = structlog.get_logger()
 
 
 def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) -> int:
-    """Run it."""
+    """Check the settings, then serve."""
     keep_private()
-    found = preflight(settings, origins, sandbox=given.sandbox)
-    for each in found.findings:
-        if each.mark is Mark.WARN and each.what not in _SAID_BY_SERVICE:
-            log.warning("setting", problem=each.detail, hint=each.fix)
-        elif each.mark is Mark.FAIL:
-            show_error(each.detail, each.fix)
-    if found.allowlist:
-        service.warn_of_suspicions(found.allowlist)
-    if found.exit_code:
-        return found.exit_code
+    report = preflight(settings, origins, sandbox=given.sandbox)
+    for finding in report.findings:
+        if finding.mark is Mark.WARN and finding.what not in _LOGGED_BY_SERVICE:
+            log.warning("setting", problem=finding.detail, hint=finding.fix)
+        elif finding.mark is Mark.FAIL:
+            show_error(finding.detail, finding.fix)
+    if report.allowlist:
+        service.warn_of_suspicions(report.allowlist)
+    if report.exit_code:
+        return report.exit_code
     if given.sandbox:
         return asyncio.run(_run_with_sandbox(settings, origins))
-    assert found.connection
-    return asyncio.run(service.serve(settings, found.connection, origins=origins))
+    assert report.connection
+    return asyncio.run(service.serve(settings, report.connection, origins=origins))
 
 
 async def _run_with_sandbox(settings: Settings, origins: list[Origin]) -> int:

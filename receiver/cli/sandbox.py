@@ -1,4 +1,4 @@
-"""`sandbox`: stand in for Application Insights, until stopped."""
+"""`sandbox`: the stand-in for Application Insights, until it is stopped."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Run it."""
+    """Serve the sandbox."""
 
     async def serve() -> None:
         stop = service.stop_on_signals()

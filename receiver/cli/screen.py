@@ -1,6 +1,6 @@
-"""A terminal used as a whole screen: the alternate one, without a cursor, with single keys.
+"""A full-screen terminal: the alternate screen, no cursor, single key presses.
 
-In: lines. Out: keys. What was on the terminal before is back at the end, however that comes.
+In: lines. Out: keys. The terminal is restored at the end, after an error too.
 Rules: ECMA-48, xterm's control sequences (1049: alternate screen, 25: cursor).
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
-LOOK_SECONDS = 0.2
-"""How often the terminal's size is looked at while a key is waited for."""
+SIZE_SECONDS = 0.2
+"""Interval at which the terminal's size is read while waiting for a key."""
 
 
 class Screen:
@@ -28,30 +28,30 @@ class Screen:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines, as they are now."""
+        """The current numbers of columns and lines."""
         columns, lines = shutil.get_terminal_size()
         return max(20, columns), max(4, lines)
 
     def show(self, lines: Sequence[str]) -> None:
-        """Replace what is shown; without a flicker, since nothing is cleared first."""
+        """Replace the shown lines; overwriting instead of clearing avoids flicker."""
         text = f"{_REST_OF_LINE}\r\n".join(lines)
         sys.stdout.write(f"{_HOME}{text}{_REST_OF_LINE}{_REST_OF_SCREEN}")
         sys.stdout.flush()
 
     def wait(self, seconds: float) -> str:
-        """Wait for a key, a new size (an empty text), or the time (an empty text)."""
+        """Wait for a key and return it; return an empty text at a new size or after the time."""
         end, size = time.monotonic() + seconds, self.size
         while (left := end - time.monotonic()) > 0 and self.size == size:
             if not self._keys_can_be_read:
-                time.sleep(min(LOOK_SECONDS, left))
-            elif select.select([sys.stdin], [], [], min(LOOK_SECONDS, left))[0]:
+                time.sleep(min(SIZE_SECONDS, left))
+            elif select.select([sys.stdin], [], [], min(SIZE_SECONDS, left))[0]:
                 return sys.stdin.read(1)
         return ""
 
 
 @contextmanager
 def whole_screen() -> Iterator[Screen]:
-    """Take the terminal, and give it back as it was."""
+    """Switch the terminal to full screen, and restore it at the end."""
     before: list[Any] | None = None
     with suppress(termios.error, OSError, ValueError):
         before = termios.tcgetattr(sys.stdin)

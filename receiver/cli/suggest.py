@@ -1,4 +1,4 @@
-"""`suggest`: a metrics.json from what a Triton or a Prometheus shows, with what it costs."""
+"""`suggest`: a metrics.json for the metrics of a Triton or a Prometheus, with its cost."""
 
 import argparse
 import json
@@ -44,7 +44,7 @@ class Choice:
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Ask, choose, and say what it costs. Raises: SettingsError, NoAnswer, NotWritten."""
+    """Read the source, choose entries, and print them with their cost. Raises: SettingsError, NoAnswer, NotWritten."""
     wanted = [word.strip().lower() for word in given.category.split(",") if word.strip()]
     if unknown := [word for word in wanted if word not in ALIASES]:
         raise SettingsError(f"no category {', '.join(unknown)}; there are {', '.join(ALIASES)}")
@@ -53,7 +53,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     chosen = [name for name in ALIASES if categories[name].entries and name in (wanted or ALIASES)]
     entries = [entry for name in chosen for entry in categories[name].entries]
     if not entries:
-        raise NoAnswer(f"{masked(given.source)} shows nothing of Triton's in these categories")
+        raise NoAnswer(f"{masked(given.source)} has no metrics of Triton in these categories")
     _say_costs(categories, chosen, settings.price_per_gb)
     text = to_text(entries)
     _say_what_it_does(text, scene, raw=given.raw)
@@ -73,7 +73,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 
 def look(given: argparse.Namespace) -> Scene:
-    """Ask what there is; and Prometheus, if one answers, how often and by which rules. Raises: NoAnswer."""
+    """Read the names; and from Prometheus, if it answers, the rules and the scrape interval. Raises: NoAnswer."""
     scene = read_scene(given.source, given.scrape_seconds or 0.0)
     if is_address(given.source) and not is_page(given.source):
         return scene
@@ -105,7 +105,7 @@ def _choose(
 
 
 def _raw(category: Category, names: Collection[str], *, counters: bool) -> list[Any]:
-    """Take every sample: of a counter its _irate where a rule records it, else the counter."""
+    """Choose raw samples: a counter's _irate where a rule records it, else the counter."""
     taken: list[Any] = []
     for metric in METRICS:
         if metric.category is not category:
@@ -150,7 +150,7 @@ def _say_costs(categories: Mapping[str, Choice], chosen: Sequence[str], price: f
 
 
 def _say_what_it_does(text: str, scene: Scene, *, raw: bool) -> None:
-    """Say what each entry does; the file is read as the receiver reads it."""
+    """Print what each entry does, as the receiver's own parser reads it."""
     printer = err()
     printer.line()
     if not scene.intervals.is_known:
@@ -158,9 +158,9 @@ def _say_what_it_does(text: str, scene: Scene, *, raw: bool) -> None:
     if not raw:
         for entry in parse(text, "the suggestion").entries:
             printer.line(f"  {entry.sentence()}")
-        printer.line("  --raw: every sample as it comes instead", DIM)
+        printer.line("  --raw sends every sample unchanged instead", DIM)
         return
     if scene.intervals.by_rule is None:
-        printer.line("  supposed: prometheus/rules/triton_irate.yml is loaded, which makes the _irate names; --prometheus-url asks")  # fmt: skip
+        printer.line("  assumed: prometheus/rules/triton_irate.yml is loaded, which records the _irate names; give --prometheus-url to check")  # fmt: skip
     if any(series.name.startswith("nv_gpu_") for series in scene.series):
         printer.line("  with a GPU, a model that was loaded after Triton's start has two sets of series, one with gpu_uuid: sum by model and version")  # fmt: skip

@@ -1,4 +1,4 @@
-"""`tap`: what flows right now."""
+"""`tap`: show committed items live."""
 
 import argparse
 import json
@@ -15,15 +15,15 @@ from receiver.config.settings import Origin, Settings
 
 ASK_SECONDS = 1.0
 QUIET_SECONDS = 3.0
-"""How long nothing comes before that is said."""
+"""Time without an item after which a notice is printed."""
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Show items until there are enough of them. Raises: NoAnswer, SettingsError."""
+    """Show items until the count or the time is reached. Raises: NoAnswer, SettingsError."""
     ask = ask_running(given, settings)
     begun = time.monotonic()
     end = begun + given.seconds if given.seconds else None
-    shown, after, printer, said = 0, 0, out(), False
+    shown, after, printer, is_noticed = 0, 0, out(), False
     while True:
         document = ask(f"/api/v1/tap?after={after}&match={quote(given.glob)}", "items", "after")
         for item in document["items"]:
@@ -34,14 +34,14 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         if sys.stdout:
             sys.stdout.flush()
         is_more = document["after"] > after and document["items"]
-        after = document["after"]  # smaller than before where the receiver has restarted
+        after = document["after"]  # smaller than before after a restart of the receiver
         now = time.monotonic()
         if end and now > end:
             if not shown:
-                err().line(f"nothing came in {given.seconds:g} s. {_verdict(ask)}")
+                err().line(f"no item in {given.seconds:g} s. {_verdict(ask)}")
             return 0 if shown else 1
-        if not shown and not said and now - begun > QUIET_SECONDS:
-            said = True
+        if not shown and not is_noticed and now - begun > QUIET_SECONDS:
+            is_noticed = True
             fits = "" if given.glob == "*" else f" whose names fit {given.glob}"
             err().line(f"waiting for items{fits}; Ctrl-C ends. {_verdict(ask)}")
         if not is_more:
@@ -49,7 +49,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 
 def _verdict(ask: Ask) -> str:
-    """Give the receiver's own line, which may say why nothing comes."""
+    """Return the receiver's verdict, which may say why no item arrives."""
     with suppress(NoAnswer, KeyError, TypeError):
         return f"The receiver says: {ask('/api/v1/status', 'verdict')['verdict']['line']}"
     return ""
@@ -64,7 +64,7 @@ def _print(printer: Printer, item: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _value(item: dict[str, Any]) -> str:
-    """Spell a value; of a folded item also how many it stands for, and their span."""
+    """Format a value; for a folded item also its count, minimum and maximum."""
     value = f"{item['value']}"
     if item.get("count") is not None:
         value += f"  count {item['count']}"

@@ -1,7 +1,7 @@
-"""What goes to a person: printable lines, in colour where a terminal and its user want that.
+"""Output for people: printable lines, in colour where the terminal and the user allow it.
 
-Rules: no-color.org (NO_COLOR), bixense.com/clicolors (CLICOLOR, CLICOLOR_FORCE). All texts of
-others pass `printable`, so that nothing which a sender named can move the cursor.
+Rules: no-color.org (NO_COLOR), bixense.com/clicolors (CLICOLOR, CLICOLOR_FORCE). Every text
+passes `printable`, so that a name from a sender cannot move the cursor.
 """
 
 import os
@@ -23,7 +23,7 @@ COLORS = {
 
 
 def wants_color(is_terminal: bool, environment: Mapping[str, str]) -> bool:  # noqa: FBT001 - a fact
-    """Whether colours are wanted: NO_COLOR before CLICOLOR_FORCE before what the terminal is."""
+    """Whether to colour: NO_COLOR before CLICOLOR_FORCE before the kind of terminal."""
     if environment.get("NO_COLOR"):
         return False
     if environment.get("CLICOLOR_FORCE", "0") not in {"", "0"}:
@@ -40,50 +40,50 @@ class Printer:
 
     @property
     def columns(self) -> int:
-        """The terminal's width; 0 where lines go to a file, whole."""
+        """The terminal's width; 0 where lines go uncut to a file."""
         if self.file is None or not self.file.isatty():
             return 0
         return shutil.get_terminal_size().columns
 
     def wrapped(self, text: str, indent: int) -> list[str]:
-        """Cut a text to lines that stand `indent` columns from the left of a terminal."""
+        """Wrap a text to lines that are indented by `indent` columns."""
         room = self.columns - indent
         shown = printable(text)
         return textwrap.wrap(shown, room, break_on_hyphens=False) or [""] if room > 30 else [shown]
 
     def paint(self, text: str, color: str) -> str:
-        """Give printable text a colour."""
+        """Return printable text in a colour."""
         shown = printable(text)
         return f"\x1b[{color}m{shown}\x1b[0m" if self.colored and color and shown else shown
 
     def line(self, text: str = "", color: str = "") -> None:
-        """Print one line, whatever is in the text."""
+        """Print one line of any text."""
         self.raw(self.paint(text, color))
 
     def raw(self, text: str) -> None:
-        """Print a line that was made of painted parts, or that a program reads."""
+        """Print a line as it is: one that is already coloured, or that a program reads."""
         if self.file is not None:
             print(text, file=self.file)
 
 
 def on(file: TextIO | None) -> Printer:
-    """Make what prints to a file."""
+    """Return a printer for a file."""
     terminal = file is not None and file.isatty()
     return Printer(file, wants_color(terminal, os.environ))
 
 
 def out() -> Printer:
-    """Make what prints to standard output, as it is now."""
+    """Return a printer for the current standard output."""
     return on(sys.stdout)
 
 
 def err() -> Printer:
-    """Make what prints to standard error, as it is now."""
+    """Return a printer for the current standard error."""
     return on(sys.stderr)
 
 
 def show_error(problem: str, hint: str = "") -> None:
-    """Say on standard error what keeps a verb from its work."""
+    """Print an error and its hint on standard error."""
     printer = err()
     printer.raw(f"{printer.paint('error:', COLORS['fail'])} {printable(problem)}")
     for text in hint.splitlines():

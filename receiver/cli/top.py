@@ -1,4 +1,4 @@
-"""`top`: the stages live in a terminal."""
+"""`top`: the receiver's stages live in a terminal."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ from receiver.config.settings import Origin, Settings
 from receiver.text import printable, size, span
 
 FILE_COLUMNS = 1000
-"""Where no terminal sets a width: nothing is cut that somebody may look for."""
+"""The width without a terminal: wide enough to cut nothing."""
 FILE_LINES = 60
 METRICS_LEAST = 3
 ERRORS_MOST = 3
@@ -33,7 +33,7 @@ class Row:
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Show it. Raises: NoAnswer, SettingsError."""
+    """Show the stages. Raises: NoAnswer, SettingsError."""
     ask = ask_running(given, settings)
     if given.json:
         status, metrics = _ask(ask)
@@ -45,7 +45,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         for row in to_rows(status, metrics, FILE_LINES, FILE_COLUMNS):
             printer.line(row.text, row.color)
         return _exit_code(status)
-    seen = _ask(ask)  # a wrong address is said at once, without a screen
+    seen = _ask(ask)  # a wrong address is an error before the screen opens
     with whole_screen() as screen:
         return _watch(ask, screen, printer, seen, given.every)
 
@@ -57,7 +57,7 @@ def _watch(
     seen: tuple[dict[str, Any], dict[str, Any]],
     every: float,
 ) -> int:
-    """Look again and again until q; a receiver that is away shows as that, and may come back."""
+    """Refresh until q; while the receiver does not answer, the screen says so and keeps the old rows."""
     gone_at, words = 0.0, ""
     while True:
         columns, lines = screen.size
@@ -87,14 +87,14 @@ def _exit_code(status: dict[str, Any]) -> int:
 
 def _gone(since: float, words: str) -> str:
     moment = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return f"NO ANSWER since {moment}: {words}. What follows is old."
+    return f"NO ANSWER since {moment}: {words}. The lines below are old."
 
 
 def to_rows(status: dict[str, Any], metrics: dict[str, Any], room: int, columns: int) -> list[Row]:
-    """Write one screen: at most `room` lines of at most `columns`.
+    """Return the rows of one screen: at most `room` lines of at most `columns`.
 
-    The verdict stands on top and whole: its sentences go on in the next line, tables are cut.
-    What it leaves goes to the flow, the errors and the metrics, in this order.
+    The verdict is on top and complete: its sentences wrap, tables are cut. The remaining
+    lines go to the flow, the errors and the metrics, in this order.
     """
     verdict = status["verdict"]
     rows = [*_wrapped(verdict["line"], columns, COLORS.get(verdict["severity"], BOLD))]
@@ -105,8 +105,8 @@ def to_rows(status: dict[str, Any], metrics: dict[str, Any], room: int, columns:
     rows += [Row(""), *_flow(status)]
     errors = [
         row
-        for each in status["errors"][:ERRORS_MOST]
-        for row in _wrapped(f"  {each['count']:,} x {each['where']}: {each['words']}", columns)
+        for error in status["errors"][:ERRORS_MOST]
+        for row in _wrapped(f"  {error['count']:,} x {error['where']}: {error['words']}", columns)
     ]
     if errors:
         errors = [Row(""), Row("last errors", BOLD), *errors]
@@ -160,7 +160,7 @@ def _metrics(metrics: list[dict[str, Any]], space: int) -> Iterator[Row]:
 
 
 def values(row: dict[str, Any]) -> str:
-    """Spell the last values of a metric's series: their span, or the one that all have."""
+    """Format the last values of a metric's series: their range, or the value that all share."""
     low, high = row["low"], row["high"]
     if low is None or high is None:
         return "-"
@@ -168,7 +168,7 @@ def values(row: dict[str, Any]) -> str:
 
 
 def _folded(row: dict[str, Any]) -> str:
-    """Say of a folded metric what its items are, and what the last one stands for."""
+    """Return a folded metric's kind, and the number of samples in its last item."""
     if row.get("as", "samples") in {"", "samples"}:
         return ""
     count = row.get("last_count")
@@ -176,7 +176,7 @@ def _folded(row: dict[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    """Spell a value: integers exactly, as far as a double holds them, others to six digits."""
+    """Format a value: integers exactly, as far as a double holds them, others to six digits."""
     if value == int(value) and abs(value) <= 1 << 53:
         return f"{int(value)}"
     return f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""Triton and Prometheus as `doctor` and `explain` see them. Asks; decides nothing."""
+"""Requests to Triton and Prometheus for `doctor` and `explain`. Reads only; decides nothing."""
 
 import re
 import time
@@ -17,7 +17,7 @@ LATELY_SECONDS = 600
 
 @dataclass(slots=True)
 class Triton:
-    """What Triton said. `error` where it did not answer; `names` with their series."""
+    """Triton's state. `error` where it did not answer; `names` with their numbers of series."""
 
     error: str = ""
     ready: bool = False
@@ -26,23 +26,23 @@ class Triton:
 
 
 def ask_triton(url: str, metrics_url: str) -> Triton:
-    """Ask Triton whether it is ready and what it shows."""
-    found = Triton()
+    """Ask Triton whether it is ready, and for its metrics."""
+    triton = Triton()
     try:
-        found.ready = get(f"{url.rstrip('/')}/v2/health/ready")[0] == 200
+        triton.ready = get(f"{url.rstrip('/')}/v2/health/ready")[0] == 200
     except NoAnswer as error:
-        found.error = str(error)
+        triton.error = str(error)
     if metrics_url:
         try:
-            found.names = exposed(get_text(metrics_url))
+            triton.names = exposed(get_text(metrics_url))
         except NoAnswer as error:
-            found.metrics_error = str(error)
-    return found
+            triton.metrics_error = str(error)
+    return triton
 
 
 @dataclass(slots=True)
 class Queue:
-    """One remote_write of Prometheus', by its own metrics."""
+    """One remote_write of Prometheus, read from its own metrics."""
 
     url: str
     sent: float = 0.0
@@ -63,9 +63,9 @@ class Rule:
 
 @dataclass(slots=True)
 class Prometheus:
-    """What Prometheus said. `names` are those of the last ten minutes.
+    """Prometheus' state. `names` are those of the last ten minutes.
 
-    An agent evaluates no rules and answers no queries: it has targets and queues alone.
+    An agent evaluates no rules and answers no queries: it has only targets and queues.
     """
 
     error: str = ""
@@ -77,45 +77,45 @@ class Prometheus:
 
     @property
     def recorded(self) -> set[str]:
-        """The names that rules make."""
+        """The names that rules record."""
         return {rule.name for rule in self.rules}
 
 
 def ask_prometheus(url: str) -> Prometheus:
-    """Ask Prometheus what it scrapes, computes, holds and writes."""
-    url, found = url.rstrip("/"), Prometheus()
+    """Ask Prometheus for its targets, rules, names and remote_write queues."""
+    url, prometheus = url.rstrip("/"), Prometheus()
     now = time.time()
     try:
-        found.queues = _queues(get_text(f"{url}/metrics"))
-        found.targets = get_json(f"{url}/api/v1/targets?state=active")["data"]["activeTargets"]
-        found.is_agent = _is_agent(url)
-        if found.is_agent:
-            return found
+        prometheus.queues = _queues(get_text(f"{url}/metrics"))
+        prometheus.targets = get_json(f"{url}/api/v1/targets?state=active")["data"]["activeTargets"]
+        prometheus.is_agent = _is_agent(url)
+        if prometheus.is_agent:
+            return prometheus
         groups = get_json(f"{url}/api/v1/rules?type=record")["data"]["groups"]
-        found.rules = [
+        prometheus.rules = [
             Rule(rule["name"], str(rule.get("query", "")), float(group.get("interval", 0)))
             for group in groups
             for rule in group["rules"]
         ]
         span = f"start={now - LATELY_SECONDS:.0f}&end={now:.0f}"
-        found.names = set(get_json(f"{url}/api/v1/label/__name__/values?{span}")["data"])
+        prometheus.names = set(get_json(f"{url}/api/v1/label/__name__/values?{span}")["data"])
     except NoAnswer as error:
-        found.error = str(error)
+        prometheus.error = str(error)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found.error = f"{masked(url)} answers, but not as Prometheus does: no {error}"
-    return found
+        prometheus.error = f"{masked(url)} answers, but not as Prometheus does: no {error}"
+    return prometheus
 
 
 def _is_agent(url: str) -> bool:
     try:
         flags = get_json(f"{url}/api/v1/status/flags")["data"]
-    except NoAnswer:  # what stands in for Prometheus may have none
+    except NoAnswer:  # a compatible server may not have this path
         return False
     return flags.get("agent") == "true" or "agent" in flags.get("enable-feature", "").split(",")
 
 
 def ask_looks(url: str, query: str) -> list[Look]:
-    """Find what an expression looks back at: Prometheus 3 parses it itself, for 2 it is read here."""
+    """Return the windows of an expression, as Prometheus 3 parses it; for Prometheus 2 it is parsed here."""
     try:
         tree = get_json(f"{url.rstrip('/')}/api/v1/parse_query?query={quote(query)}", "data")
         return looks_in(tree["data"])
@@ -123,18 +123,18 @@ def ask_looks(url: str, query: str) -> list[Look]:
         return looks(query)
 
 
-def ask_paces(url: str, found: Prometheus, names: Collection[str]) -> dict[str, list[Pace]]:
-    """Find how often each of these names gets a sample: its jobs' interval, or its rule's.
+def ask_paces(url: str, prometheus: Prometheus, names: Collection[str]) -> dict[str, list[Pace]]:
+    """Return how often these names get a sample: their jobs' interval, or their rule's.
 
     Raises: NoAnswer.
     """
-    every = {rule.name: rule.seconds for rule in found.rules}
+    every = {rule.name: rule.seconds for rule in prometheus.rules}
     paces = {name: [Pace(f"of the rule {name}", every[name])] for name in names if name in every}
     scraped = sorted(set(names) - set(paces))
     if not scraped:
         return paces
     slowest: dict[str, float] = {}
-    for target in found.targets:
+    for target in prometheus.targets:
         job = str(target.get("labels", {}).get("job", ""))
         interval = seconds(str(target.get("scrapeInterval", "")))
         slowest[job] = max(slowest.get(job, 0.0), interval)
@@ -154,13 +154,13 @@ def ask_series(url: str, name: str) -> list[dict[str, Any]]:
 
 
 def ask_vector(url: str, query: str) -> list[dict[str, Any]]:
-    """Ask Prometheus a query, quoted, whose answer is an instant vector. Raises: NoAnswer."""
+    """Run a quoted query whose result is an instant vector. Raises: NoAnswer."""
     url = f"{url.rstrip('/')}/api/v1/query?query={query}"
     data = get_json(url, "data")["data"]
-    found = data.get("result") if isinstance(data, dict) else None
-    if not isinstance(found, list):
+    rows = data.get("result") if isinstance(data, dict) else None
+    if not isinstance(rows, list):
         raise NoAnswer(f"{url} does not answer as Prometheus does")
-    return found
+    return rows
 
 
 _COUNTS = {

@@ -1,6 +1,6 @@
-"""Values that flags of the verbs take, read and checked.
+"""The parsers of the verbs' flags.
 
-In: what was typed. Out: the value, or ValueError with what it should have been.
+In: the text. Out: the value, or ValueError with what was expected.
 """
 
 import math
@@ -25,14 +25,14 @@ def at_least_one(text: str) -> int:
 
 
 def some_seconds(text: str) -> float:
-    """Read a span of time above 0, an s behind it or not. Raises: ValueError."""
+    """Read a time above 0, with or without the suffix s. Raises: ValueError."""
     if (number := _number(text)) > 0:
         return number
     raise ValueError("not a number of seconds above 0, like 30 or 0.5s")
 
 
 def pause(text: str) -> float:
-    """Read the time between two looks: at least 0.2 s. Raises: ValueError."""
+    """Read the time between two refreshes: at least 0.2 s. Raises: ValueError."""
     if (number := _number(text)) >= 0.2:
         return number
     raise ValueError("not a number of seconds of at least 0.2")

@@ -1,4 +1,4 @@
-"""What a metrics.json would cost on the series that are there: asked of a page or of Prometheus.
+"""The cost of a metrics.json on the series of a metrics page or of a Prometheus.
 
 In: an address, a file or a Prometheus, and settings. Out: the series with their labels,
 values and intervals, and forecasts: of the file in use, of the same metrics folded and raw,
@@ -32,7 +32,7 @@ from receiver.pack.forecast import (
 )
 
 KEY = "00000000-0000-0000-0000-000000000000"
-"""As long as any."""
+"""A key of the usual length."""
 RAW = '{"customMetrics": ["nv_*"]}'
 TARGET = {"job": "triton", "instance": "triton:8002"}
 
@@ -117,12 +117,12 @@ def read_page(text: str, source: str) -> list[Seen]:
             for sample in family.samples
         ]
     except ValueError as error:
-        raise NoAnswer(f"{masked(source)} is no page of metrics: {error}") from error
+        raise NoAnswer(f"{masked(source)} is not a metrics page: {error}") from error
     return _triton_only(series, source)
 
 
 def folded_example() -> Allowlist:
-    """Read the metrics.json that the package proposes."""
+    """Read the packaged example of folding."""
     text = resources.files("receiver.config").joinpath("folded_metrics.json").read_bytes()
     return parse(text, "folded_metrics.json")
 
@@ -159,11 +159,11 @@ def forms(counted: Comparison) -> Mapping[str, Forecast]:
     return {name: form for name, form in named.items() if form.lines != counted.yours.lines}
 
 
-def in_words(found: Forecast, price: float) -> str:
-    """Say what a month brings."""
-    gigabytes = found.billed_bytes / 1e9
+def in_words(total: Forecast, price: float) -> str:
+    """Describe a month's items, gigabytes and money."""
+    gigabytes = total.billed_bytes / 1e9
     money = f", {gigabytes * price:.2f}" if price else ""
-    return f"{found.items:,.0f} items, {gigabytes:.3f} GB{money} a month"
+    return f"{total.items:,.0f} items, {gigabytes:.3f} GB{money} a month"
 
 
 def compared(counted: Comparison, scene: Scene, price: float) -> str:
@@ -174,8 +174,8 @@ def compared(counted: Comparison, scene: Scene, price: float) -> str:
 
 
 def _triton_only(series: Sequence[Seen], source: str) -> list[Seen]:
-    if not any(each.name.startswith("nv_") for each in series):
+    if not any(row.name.startswith("nv_") for row in series):
         raise NoAnswer(
-            f"{masked(source)} shows nothing of Triton's: is it the page of metrics, or a Prometheus?"
+            f"{masked(source)} has no metrics of Triton: is it Triton's metrics page, or a Prometheus?"
         )
     return list(series)

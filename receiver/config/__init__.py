@@ -1,1 +1,1 @@
-"""What an operator may set, and how it is read and followed."""
+"""Settings and the files that they name."""

@@ -1,7 +1,7 @@
-"""Files that others on this machine can read or change, though they should not.
+"""Warnings about files that other users can read or change.
 
-In: settings, and where they came from. Out: a sentence for each such file. Warnings and no
-errors: a container has its files to itself, whatever their modes say.
+In: settings, and their sources. Out: a sentence for each such file. Warnings, not errors: in
+a container other users do not exist, whatever the modes are.
 """
 
 import stat
@@ -28,16 +28,14 @@ def file_warnings(
 
 
 def loose(path: Path, *, secret: bool) -> str:
-    """Say who else can use a file; empty where nobody can, or there is no such file."""
+    """Warn of a file's mode; empty where the mode is right, or the file is missing."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return ""
     if mode & stat.S_IWOTH or (secret and mode & stat.S_IROTH):
         what = "change" if mode & stat.S_IWOTH else "read"
-        return (
-            f"{path}: everybody on this machine can {what} it; chmod {'o-rwx' if secret else 'o-w'}"
-        )
+        return f"{path}: every user on this machine can {what} it; chmod {'o-rwx' if secret else 'o-w'}"
     if mode & stat.S_IWGRP:
-        return f"{path}: its whole group can change it; chmod g-w"
+        return f"{path}: every user of its group can change it; chmod g-w"
     return ""

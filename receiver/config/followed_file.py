@@ -1,14 +1,14 @@
-"""Files that are followed while the receiver runs: metrics.json, web.config.file, token, keys.
+"""Files that are reloaded when they change: metrics.json, web.config.file, token, keys.
 
-In: how to make a value of files. Out: the newest value that could be made and may be used.
-What cannot be used changes nothing: the value before stays in force, log and verdict say so,
-and it is tried again at each look until it is mended.
+In: a function that makes a value from files. Out: the newest valid value. An invalid file
+changes nothing: the previous value stays in force, log and verdict report it, and the file is
+read again at every check until it is valid.
 
-Theory of operation: a file's signature is what stat(2) says of where its name leads to (a
-ConfigMap is exchanged by a symbolic link beside it), and a digest of its bytes. It is taken
-before the files are read and once more after; where the two differ the files are read again,
-so that no change can hide between reading and looking. stat alone decides only where the last
-change is old: two changes within one tick of the file system's clock look the same to it.
+Theory of operation: a file's signature is the result of stat(2) on its target (a ConfigMap is
+replaced by changing a symbolic link) and a digest of its bytes. It is taken before the files
+are read and again after; if the two differ the files are read again, so that no change is
+missed. stat alone decides only if the last change is old: two changes within one tick of the
+file system's clock look the same to it.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from receiver.events import Events, Kind
 
 POLL_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
-"""Between two looks, however often somebody asks."""
+"""Shortest time between two checks, however many are requested."""
 SETTLED_SECONDS = 2.0
-"""From this age on a file's times tell it from its next version, on every file system in use."""
+"""Age from which a file's times distinguish it from its next version, on all common file systems."""
 READINGS_MAX = 5
 
 Value = TypeVar("Value")
@@ -39,9 +39,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ReloadState:
-    """How the last reading went; `succeeded_at` in seconds since the epoch.
+    """The result of the last reload; `succeeded_at` in seconds since the epoch.
 
-    `error` says why what was read was not taken, empty where it was.
+    `error` says why the files were refused, empty where they were accepted.
     """
 
     successful: bool = True
@@ -51,7 +51,7 @@ class ReloadState:
 
 @dataclass(frozen=True, slots=True)
 class _Signature:
-    """Which version of its files a value was made of. Times in seconds since the epoch."""
+    """The version of the files of a value. Times in seconds since the epoch."""
 
     stats: tuple[tuple[int, ...], ...]
     digest: bytes
@@ -59,7 +59,7 @@ class _Signature:
 
 
 class FollowedFile(Generic[Value]):
-    """A value made of files, made again when they change."""
+    """A value made from files, and made again when they change."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class FollowedFile(Generic[Value]):
     ) -> None:
         """Make the value; `make` returns it with the files it read.
 
-        `name` is the file's in the log. `use` takes each further value, or refuses it by raising
-        SettingsError. `clock` is in seconds since the epoch.
+        `name` is the file's name in the log. `use` receives every later value, and may refuse it by
+        raising SettingsError. `clock` is in seconds since the epoch.
 
         Raises: SettingsError.
         """
@@ -85,7 +85,7 @@ class FollowedFile(Generic[Value]):
         self.state = ReloadState(succeeded_at=clock())
 
     def look_again(self) -> None:
-        """Read the files if they have changed, or could not be used before."""
+        """Read the files if they have changed, or were invalid before."""
         if self.state.successful and not self._has_changed():
             return
         try:
@@ -102,14 +102,14 @@ class FollowedFile(Generic[Value]):
         age = self._clock() - self._signature.newest
         if stats == self._signature.stats and age > SETTLED_SECONDS:
             return False
-        found = _sign(self._files)
-        if found.digest != self._signature.digest:
+        signature = _sign(self._files)
+        if signature.digest != self._signature.digest:
             return True
-        self._signature = found  # touched, or moved to and fro: the same bytes
+        self._signature = signature  # touched, or moved and moved back: the same bytes
         return False
 
     def _read(self) -> Value:
-        """Make the value of files that stay the same meanwhile. Raises: SettingsError."""
+        """Make the value from files that do not change meanwhile. Raises: SettingsError."""
         error: SettingsError | None = None
         for _ in range(READINGS_MAX):
             self._signature = _sign(self._files)
@@ -119,7 +119,7 @@ class FollowedFile(Generic[Value]):
                 error = problem
             else:
                 error = None
-                if tuple(files) != self._files:  # which were not signed before they were read
+                if tuple(files) != self._files:  # new files had no signature before they were read
                     self._files = tuple(files)
                     continue
             if _sign(self._files).digest == self._signature.digest:
@@ -130,7 +130,7 @@ class FollowedFile(Generic[Value]):
 
 
 class Watch:
-    """Looks at all followed files of a receiver once a second, or when somebody asks for it."""
+    """Checks all followed files of a receiver once a second, and on request."""
 
     def __init__(
         self,
@@ -142,25 +142,25 @@ class Watch:
         self._files = files
         self._events = events
         self._poll_seconds = poll_seconds
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def state(self) -> ReloadState:
-        """How the files are, all together; `succeeded_at` is that of metrics.json."""
+        """The state of all files together; `succeeded_at` is that of metrics.json."""
         errors = [file.state.error for file in self._files if not file.state.successful]
         return ReloadState(not errors, self._files[0].state.succeeded_at, "; ".join(errors))
 
     def ask(self) -> None:
-        """Have the files looked at without waiting for the next second."""
-        self._asked.set()
+        """Request a check of the files without waiting for the next second."""
+        self._requested.set()
 
     async def asked(self) -> ReloadState:
-        """Ask, and wait for the next look, which all who ask meanwhile share."""
-        looked = asyncio.get_running_loop().create_future()
-        self._waiting.append(looked)
+        """Request a check, and wait for it; simultaneous requests share one."""
+        checked = asyncio.get_running_loop().create_future()
+        self._waiting.append(checked)
         self.ask()
-        await looked
+        await checked
         return self.state
 
     async def run(self) -> NoReturn:
@@ -168,17 +168,17 @@ class Watch:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_seconds):
-                    await self._asked.wait()
-            self._asked.clear()
+                    await self._requested.wait()
+            self._requested.clear()
             self.look_again()
-            for looked in self._waiting:
-                if not looked.done():  # who asked may have gone
-                    looked.set_result(None)
+            for checked in self._waiting:
+                if not checked.done():  # the caller may have been cancelled
+                    checked.set_result(None)
             self._waiting.clear()
             await asyncio.sleep(PAUSE_SECONDS)
 
     def look_again(self) -> None:
-        """Read each file that has changed; say once what came of it."""
+        """Read the files that have changed, and log the result once."""
         for file in self._files:
             before = file.state
             file.look_again()
@@ -187,20 +187,20 @@ class Watch:
 
     def _report(self, name: str, state: ReloadState) -> None:
         if state.successful:
-            log.info("a changed file is in force", file=name)
+            log.info("changed file in force", file=name)
             return
-        line = f"{name} cannot be used, what was in force before is kept"
+        line = f"{name} cannot be used; the previous version stays in force"
         kind = Kind(name, line, apart_seconds=0.0, level="error")
-        hint = "Mend the file; it is read again as soon as it changes."
+        hint = "Correct the file; it is read again as soon as it changes."
         self._events.happened(kind, SettingsError.reason, state.error, hint)
 
 
 def _stat(path: Path) -> tuple[int, ...]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _sign(files: Sequence[Path]) -> _Signature:
@@ -213,5 +213,5 @@ def _sign(files: Sequence[Path]) -> _Signature:
             digest.update(f"{error.errno} {error.strerror}".encode())
         else:
             digest.update(hashlib.sha256(content).digest())
-    newest = max((max(found[3:]) for found in stats if found), default=0) / 1e9
+    newest = max((max(status[3:]) for status in stats if status), default=0) / 1e9
     return _Signature(stats, digest.digest(), newest)

@@ -1,7 +1,7 @@
-"""Reads a file that an operator has named, whatever lies there.
+"""A safe reader of files named by an operator.
 
-In: a path. Out: its bytes, or OSError with a sentence. A pipe would block the event loop
-for ever, a device has no end: neither is waited for, and nothing is read past a limit.
+In: a path. Out: its bytes, or OSError with a sentence. Pipes, which could block the event
+loop, and devices, which may be endless, are refused; a limit bounds the size.
 """
 
 import os
@@ -9,13 +9,13 @@ import stat
 from pathlib import Path
 
 LIMIT_BYTES = 4 << 20
-"""Far above any file that a person writes: metrics.json, a certificate, a token."""
+"""Far above any configuration file: metrics.json, a certificate, a token."""
 
 
 def read_plain(path: Path, limit_bytes: int = LIMIT_BYTES) -> bytes:
     """Read a regular file of at most `limit_bytes`.
 
-    Raises: OSError, whose `strerror` says what is there instead.
+    Raises: OSError, whose `strerror` names the kind of file or the limit.
     """
     # O_NONBLOCK: opening a pipe without a writer returns instead of waiting for one.
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

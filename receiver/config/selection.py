@@ -1,7 +1,6 @@
-"""How a selection is made of a list of wanted metrics, as the settings say.
+"""The factory of pipelines.
 
-In: settings, and the identity that items bear. Out: a function from each new metrics.json
-to its `Pipeline`.
+In: settings, and the identity of items. Out: a function from a metrics.json to its `Pipeline`.
 """
 
 from collections.abc import Callable
@@ -25,10 +24,10 @@ def selector(
     registry: Registry,
     replicas: Replicas | None = None,
 ) -> Callable[[Allowlist], Pipeline]:
-    """Make what makes selections.
+    """Return a function that makes the pipeline of a metrics.json.
 
-    All of them know the same `metadata`, which comes once in a while, and the same numbers of
-    folded series, and the same `replicas`, where these are told apart.
+    All pipelines share `metadata`, which senders repeat rarely, the registry of folded series,
+    and the state of `replicas`, if there is any.
     """
     limits = Limits(
         decoded_bytes=settings.decoded_max_bytes,

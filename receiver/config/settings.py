@@ -1,11 +1,10 @@
-"""Everything that an operator may set: flag over environment over default.
+"""All settings: flag over environment over default.
 
-In: flags given and the environment. Out: a frozen `Settings`, and for each value
-where it came from. Reads no files but those of secrets (`NAME_FILE`), and metrics.json in
-`load_allowlist`.
+In: flags and the environment. Out: a frozen `Settings`, and the source of every value.
+Reads only the files of secrets (`NAME_FILE`), and metrics.json in `load_allowlist`.
 
-The fields of `Settings` are the one list, each with its variable, flag, default and meaning:
-the flags, `check`'s output and README's table follow them.
+The fields of `Settings` are the only list of settings, each with its variable, flag, default
+and meaning: flags, `check`'s output and docs/settings.md are generated from it.
 """
 
 import socket
@@ -24,7 +23,7 @@ from receiver.text import printable
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MOST_BYTES, MOST = 1 << 50, 10**9
-"""More than any machine has: what is above it was not meant."""
+"""Upper limits of sizes and counts: larger values are mistakes."""
 Value = TypeVar("Value")
 _SIZES = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -37,7 +36,7 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        """Spell it as host:port, IPv6 hosts in brackets."""
+        """Return host:port, with IPv6 hosts in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -51,7 +50,7 @@ def read_address(text: str) -> Address:
 
 
 def read_size(text: str) -> int:
-    """Read bytes, with KiB, MiB, GiB, kB, MB or GB behind them. Raises: ValueError."""
+    """Read a size in bytes, KiB, MiB, GiB, kB, MB or GB. Raises: ValueError."""
     text = text.strip().upper()
     number = text.rstrip("BIKMG ")
     unit = text[len(number) :].strip()
@@ -66,7 +65,7 @@ def read_size(text: str) -> int:
 
 
 def read_seconds(text: str) -> float:
-    """Read seconds, an s behind them or not. Raises: ValueError."""
+    """Read seconds, with or without the suffix s. Raises: ValueError."""
     try:
         seconds = float(text.strip().removesuffix("s"))
     except ValueError:
@@ -78,7 +77,7 @@ def read_seconds(text: str) -> float:
 
 
 def read_price(text: str) -> float:
-    """Read a sum of money, at least 0. Raises: ValueError."""
+    """Read a price of at least 0. Raises: ValueError."""
     with suppress(ValueError):
         if 0 <= (price := float(text)) < 10**6:
             return price
@@ -87,7 +86,7 @@ def read_price(text: str) -> float:
 
 
 def read_gigabytes(text: str) -> float:
-    """Read GB of 10^9 bytes, at least 0, with GB behind them or not. Raises: ValueError."""
+    """Read GB of 10^9 bytes, at least 0, with or without the suffix GB. Raises: ValueError."""
     with suppress(ValueError):
         if 0 <= (amount := float(text.strip().upper().removesuffix("GB"))) < 10**9:
             return amount
@@ -135,7 +134,7 @@ def read_replica_label(text: str) -> str:
 
 
 def read_word(*words: str) -> Callable[[str], str]:
-    """Make what reads one of these words. Raises, when called: ValueError."""
+    """Return a reader of one of these words, which raises ValueError for others."""
 
     def read(text: str) -> str:
         if (word := text.strip().lower()) in words:
@@ -147,19 +146,19 @@ def read_word(*words: str) -> Callable[[str], str]:
 
 
 def place(text: str) -> Path:
-    """Read a path, ~ expanded. Raises: SettingsError for what cannot be shown, or no such home."""
+    """Read a path and expand ~. Raises: SettingsError for an unprintable path or an unknown home."""
     if (shown := printable(text)) != text:
         raise SettingsError(f"{shown}: the path is not UTF-8")
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:  # no HOME, or nobody of that name
-        message = f"{text}: there is no such home directory; write the path out"
+    except RuntimeError as error:  # no HOME, or no such user
+        message = f"{text}: there is no such home directory; write the full path"
         raise SettingsError(message) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One thing that can be set, by a flag, by the environment, or not at all."""
+    """One setting: its variable, flag, default and meaning."""
 
     name: str
     environment: str
@@ -187,81 +186,81 @@ def _setting(
     *,
     secret: bool = False,
 ) -> Value:
-    """Make a field of `Settings`; its name is the setting's, and `read` gives its type."""
+    """Return a field of `Settings`; the field's name is the setting's, `read` returns its type."""
     row = (environment, flag, default, read, meaning, secret)
     return cast("Value", field(metadata={"setting": row}))
 
 
 _read_text_for_now: Callable[[str], Any] = str.strip
-"""The outbox' default hangs on the environment: `resolve` makes the path."""
+"""The outbox's default depends on the environment: `resolve` makes the path."""
 
 
 # fmt: off
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The values of all settings, read and checked. Sizes in bytes, times in seconds."""
+    """The values of all settings. Sizes in bytes, times in seconds."""
 
     connection_string: str = _setting("APPLICATIONINSIGHTS_CONNECTION_STRING", "--connection-string", "", str.strip, "Connection string of the Application Insights resource.", secret=True)
-    instrumentation_key: str = _setting("INSTRUMENTATION_KEY", "", "", str.strip, "The older way: a bare key, for the global endpoint. The connection string wins.", secret=True)
-    authentication_string: str = _setting("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "--authentication-string", "", str.strip, "Authorization=AAD, with ;ClientId=… behind it or not: sign in with Microsoft Entra ID.")
-    listen: Address = _setting("RECEIVER_LISTEN", "--listen", "127.0.0.1:9201", read_address, "Address for Prometheus' remote_write and for the receiver's own pages.")
-    metrics_json: str = _setting("RECEIVER_METRICS_JSON", "--metrics-json", "", str.strip, "File that names the metrics to send; without it the packaged three.")
-    cloud_role: str = _setting("RECEIVER_CLOUD_ROLE", "--cloud-role", "", str.strip, "Role name of all items (cloud_RoleName); without it each series' job label.")
-    cloud_role_instance: str = _setting("RECEIVER_CLOUD_ROLE_INSTANCE", "--cloud-role-instance", "", str.strip, "Role instance of all items (cloud_RoleInstance); without it each series' instance label, or this host's name where that is loopback.")
+    instrumentation_key: str = _setting("INSTRUMENTATION_KEY", "", "", str.strip, "Deprecated: an instrumentation key for the global endpoint. Ignored if a connection string is set.", secret=True)
+    authentication_string: str = _setting("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "--authentication-string", "", str.strip, "Authorization=AAD or Authorization=AAD;ClientId=<id>: sign in with Microsoft Entra ID.")
+    listen: Address = _setting("RECEIVER_LISTEN", "--listen", "127.0.0.1:9201", read_address, "Address for Prometheus' remote_write and for the receiver's pages.")
+    metrics_json: str = _setting("RECEIVER_METRICS_JSON", "--metrics-json", "", str.strip, "File that names the metrics to send (default: the packaged three).")
+    cloud_role: str = _setting("RECEIVER_CLOUD_ROLE", "--cloud-role", "", str.strip, "Role name of all items (cloud_RoleName); without it the series' job label.")
+    cloud_role_instance: str = _setting("RECEIVER_CLOUD_ROLE_INSTANCE", "--cloud-role-instance", "", str.strip, "Role instance of all items (cloud_RoleInstance); without it the series' instance label, or this host's name if that is a loopback address.")
     outbox_dir: Path = _setting("RECEIVER_OUTBOX_DIR", "--outbox-dir", "", _read_text_for_now, "Directory of the outbox; without it appinsights-receiver under XDG_STATE_HOME.")
-    outbox_max_bytes: int = _setting("RECEIVER_OUTBOX_MAX_BYTES", "--outbox-max-bytes", "1GiB", read_size, "Compressed bytes that may wait for delivery; past it the receiver answers 503 and Prometheus keeps the data.")
+    outbox_max_bytes: int = _setting("RECEIVER_OUTBOX_MAX_BYTES", "--outbox-max-bytes", "1GiB", read_size, "Limit of compressed bytes that wait for delivery; above it the receiver answers 503 and Prometheus keeps the data.")
     body_max_bytes: int = _setting("RECEIVER_BODY_MAX_BYTES", "--body-max-bytes", "16MiB", read_size, "Largest request body, compressed.")
-    decoded_max_bytes: int = _setting("RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body once decompressed.")
-    parsed_max_bytes: int = _setting("RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Memory that a request may take once parsed, by an estimate made before.")
-    rendered_max_bytes: int = _setting("RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Memory that a request's selected samples may take, each rendered with its labels.")
-    series_max: int = _setting("RECEIVER_SERIES_MAX", "--series-max", "20000", read_count, "Series in one request.")
-    labels_max: int = _setting("RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Labels of a series; one with more is refused.")
-    label_max_bytes: int = _setting("RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Bytes of all labels of a series, names and values; one with more is refused.")
-    requests_max: int = _setting("RECEIVER_REQUESTS_MAX", "--requests-max", "256", read_count, "Requests at work at once, from decoding to the disk; one more is answered 503.")
-    in_flight_max_bytes: int = _setting("RECEIVER_IN_FLIGHT_MAX_BYTES", "--in-flight-max-bytes", "128MiB", read_size, "Bytes of all requests under way; past it they are answered 503 before they are decoded.")
-    answers_max_bytes: int = _setting("RECEIVER_ANSWERS_MAX_BYTES", "--answers-max-bytes", "32MiB", read_size, "Bytes of all pages' answers that are being read; past it pages are answered 503.")
-    connections_max: int = _setting("RECEIVER_CONNECTIONS_MAX", "--connections-max", "512", read_count, "Connections at once; past it a newcomer takes the place of one that waits, longest first.")
-    headers_seconds: float = _setting("RECEIVER_HEADERS_TIMEOUT", "--headers-timeout", "10s", read_seconds, "How long a request's headers, or a TLS handshake, may take.")
-    body_seconds: float = _setting("RECEIVER_BODY_TIMEOUT", "--body-timeout", "30s", read_seconds, "How long a request's body may take to come, and a large answer to be read.")
-    idle_seconds: float = _setting("RECEIVER_IDLE_TIMEOUT", "--idle-timeout", "120s", read_seconds, "How long a connection may wait between requests.")
-    web_config_file: str = _setting("RECEIVER_WEB_CONFIG_FILE", "--web.config.file", "", str.strip, "File in Prometheus' web configuration format: TLS, client certificates, users; without it, none.")
-    bearer_token_file: str = _setting("RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization has to send; without it, none.")
-    series_cache_bytes: int = _setting("RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "256MiB", read_size, "Memory for what was learnt of each selected series.")
-    fold_max_bytes: int = _setting("RECEIVER_FOLD_MAX_BYTES", "--fold-max-bytes", "256MiB", read_size, "Memory for what folded series are up to; past it new ones are dropped as `fold_full`.")
-    metric_series_max: int = _setting("RECEIVER_METRIC_SERIES_MAX", "--metric-series-max", "20000", read_count, "Distinct series of one selected metric; past it new ones are dropped as `cardinality`, and known ones go on.")
-    total_series_max: int = _setting("RECEIVER_TOTAL_SERIES_MAX", "--total-series-max", "200000", read_count, "Distinct series of all selected metrics together; past it new ones are dropped as `cardinality`.")
+    decoded_max_bytes: int = _setting("RECEIVER_DECODED_MAX_BYTES", "--decoded-max-bytes", "32MiB", read_size, "Largest request body, decompressed.")
+    parsed_max_bytes: int = _setting("RECEIVER_PARSED_MAX_BYTES", "--parsed-max-bytes", "128MiB", read_size, "Largest memory of a parsed request, as estimated before parsing.")
+    rendered_max_bytes: int = _setting("RECEIVER_RENDERED_MAX_BYTES", "--rendered-max-bytes", "64MiB", read_size, "Largest memory of a request's selected samples, rendered with their labels.")
+    series_max: int = _setting("RECEIVER_SERIES_MAX", "--series-max", "20000", read_count, "Largest number of series in one request.")
+    labels_max: int = _setting("RECEIVER_LABELS_MAX", "--labels-max", "100", read_count, "Largest number of labels of a series; a series with more is refused.")
+    label_max_bytes: int = _setting("RECEIVER_LABEL_MAX_BYTES", "--label-max-bytes", "64KiB", read_size, "Largest size of all labels of a series, names and values; a larger series is refused.")
+    requests_max: int = _setting("RECEIVER_REQUESTS_MAX", "--requests-max", "256", read_count, "Largest number of requests processed at once, from decoding to the disk; more are answered 503.")
+    in_flight_max_bytes: int = _setting("RECEIVER_IN_FLIGHT_MAX_BYTES", "--in-flight-max-bytes", "128MiB", read_size, "Largest size of all requests in flight together; above it requests are answered 503 before they are decoded.")
+    answers_max_bytes: int = _setting("RECEIVER_ANSWERS_MAX_BYTES", "--answers-max-bytes", "32MiB", read_size, "Largest size of all page answers being read together; above it pages are answered 503.")
+    connections_max: int = _setting("RECEIVER_CONNECTIONS_MAX", "--connections-max", "512", read_count, "Largest number of connections; above it a new connection replaces the one that has waited longest.")
+    headers_seconds: float = _setting("RECEIVER_HEADERS_TIMEOUT", "--headers-timeout", "10s", read_seconds, "Timeout for a request's headers, and for a TLS handshake.")
+    body_seconds: float = _setting("RECEIVER_BODY_TIMEOUT", "--body-timeout", "30s", read_seconds, "Timeout for receiving a request's body, and for the client to read a large answer.")
+    idle_seconds: float = _setting("RECEIVER_IDLE_TIMEOUT", "--idle-timeout", "120s", read_seconds, "Timeout of an idle connection between requests.")
+    web_config_file: str = _setting("RECEIVER_WEB_CONFIG_FILE", "--web.config.file", "", str.strip, "File in Prometheus' web configuration format: TLS, client certificates, users (default: none).")
+    bearer_token_file: str = _setting("RECEIVER_BEARER_TOKEN_FILE", "--bearer-token-file", "", str.strip, "File with the token that remote_write.authorization must send (default: none).")
+    series_cache_bytes: int = _setting("RECEIVER_SERIES_CACHE_BYTES", "--series-cache-bytes", "256MiB", read_size, "Memory of the cache of selected series.")
+    fold_max_bytes: int = _setting("RECEIVER_FOLD_MAX_BYTES", "--fold-max-bytes", "256MiB", read_size, "Memory of the state of folded series; above it new series are dropped as `fold_full`.")
+    metric_series_max: int = _setting("RECEIVER_METRIC_SERIES_MAX", "--metric-series-max", "20000", read_count, "Largest number of series of one selected metric; above it new series are dropped as `cardinality`, known ones continue.")
+    total_series_max: int = _setting("RECEIVER_TOTAL_SERIES_MAX", "--total-series-max", "200000", read_count, "Largest number of series of all selected metrics together; above it new series are dropped as `cardinality`.")
     replica_label: str = _setting("RECEIVER_REPLICA_LABEL", "--replica-label", "", read_replica_label, "External label that tells the replicas of one Prometheus apart (prometheus_replica): it is taken off, and one replica counts, the leader; without it every sender counts.")
     cluster_label: str = _setting("RECEIVER_CLUSTER_LABEL", "--cluster-label", "", str.strip, "External label that tells pairs of replicas apart (cluster): each value has its own leader; without it all replicas are of one.")
     replica_timeout_seconds: float = _setting("RECEIVER_REPLICA_TIMEOUT", "--replica-timeout", "30s", read_seconds, "How long the leader may be silent before the next replica takes over: longer than the scrape interval, and than the replicas' clocks are apart.")
-    senders: int = _setting("RECEIVER_SENDERS", "--senders", "4", read_count, "Batches that may be under way to Application Insights at once.")
-    send_timeout_seconds: float = _setting("RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "How long one POST to Application Insights may take.")
-    retry_max_seconds: float = _setting("RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, give or take a quarter; 15 times that after a used-up quota. A Retry-After may make it longer.")
-    items_per_second: int = _setting("RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "TokenBucket of delivery; Application Insights takes 32,000 a second for one resource.")
+    senders: int = _setting("RECEIVER_SENDERS", "--senders", "4", read_count, "Largest number of batches sent to Application Insights at once.")
+    send_timeout_seconds: float = _setting("RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "Timeout of one POST to Application Insights.")
+    retry_max_seconds: float = _setting("RECEIVER_RETRY_MAX", "--retry-max", "120s", read_seconds, "Longest wait between attempts while Application Insights refuses or cannot be reached, plus or minus a quarter; 15 times that when the quota is used up. A Retry-After may extend it.")
+    items_per_second: int = _setting("RECEIVER_ITEMS_PER_SECOND", "--items-per-second", "30000", read_count, "Highest rate of delivery; Application Insights accepts 32,000 items a second for one resource.")
     shutdown_seconds: float = _setting("RECEIVER_SHUTDOWN_TIMEOUT", "--shutdown-timeout", "10s", read_seconds, "How long a stop waits for requests and batches under way, beside RECEIVER_DRAIN_TIMEOUT.")
     drain_seconds: float = _setting("RECEIVER_DRAIN_TIMEOUT", "--drain-timeout", "5s", read_seconds, "How long a stop goes on sending what waits in the outbox; it ends sooner where nothing is left, or where nothing can go before that. 0: a stop begins no further batch.")
     drain_fold: bool = _setting("RECEIVER_DRAIN_FOLD", "--drain-fold", "no", read_switch, "yes: a stop makes items of the folded windows that are still open, and sends them too: for a receiver whose disk goes with it.")
-    billed_factor: float = _setting("RECEIVER_BILLED_FACTOR", "--billed-factor", "1", read_factor, "What your resource bills for an item over what the receiver estimates, as `cost --calibrate` prints it.")
-    slim_items: bool = _setting("RECEIVER_SLIM_ITEMS", "--slim-items", "no", read_switch, "yes: raw items leave job and instance out of their properties where cloud_RoleName and cloud_RoleInstance say the same; some 15 % less is billed.")
-    price_per_gb: float = _setting("RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "What your region charges for a GB of ingested logs, for the cost on the status page; 0 shows none.")
-    budget_gb: float = _setting("RECEIVER_BUDGET_GB", "--budget-gb", "0", read_gigabytes, "GB that may be billed a month; where the last hour's pace comes to more, the verdict is OVER BUDGET. Nothing is dropped for it; 0: no budget.")
-    log_level: str = _setting("RECEIVER_LOG_LEVEL", "--log.level", "info", read_word("debug", "info", "warning", "error"), "Least severe lines of the log: debug, info, warning or error.")
-    log_format: str = _setting("RECEIVER_LOG_FORMAT", "--log.format", "", read_word("", "json", "logfmt", "console"), "Form of the log: json, logfmt, or console for people; without it console on a terminal, json elsewhere.")
+    billed_factor: float = _setting("RECEIVER_BILLED_FACTOR", "--billed-factor", "1", read_factor, "Ratio of the billed size of an item to the receiver's estimate, as `cost --calibrate` prints it.")
+    slim_items: bool = _setting("RECEIVER_SLIM_ITEMS", "--slim-items", "no", read_switch, "yes: raw items omit the properties job and instance where cloud_RoleName and cloud_RoleInstance have the same value; about 15 % less is billed.")
+    price_per_gb: float = _setting("RECEIVER_PRICE_PER_GB", "--price-per-gb", "0", read_price, "Your region's price for a GB of ingested logs, for the cost on the status page; 0 shows no cost.")
+    budget_gb: float = _setting("RECEIVER_BUDGET_GB", "--budget-gb", "0", read_gigabytes, "Budget of billed GB a month; if the last hour's rate exceeds it, the verdict is OVER BUDGET, and nothing is dropped. 0: no budget.")
+    log_level: str = _setting("RECEIVER_LOG_LEVEL", "--log.level", "info", read_word("debug", "info", "warning", "error"), "Lowest level of log lines: debug, info, warning or error.")
+    log_format: str = _setting("RECEIVER_LOG_FORMAT", "--log.format", "", read_word("", "json", "logfmt", "console"), "Format of the log: json, logfmt, or console; by default console on a terminal, json elsewhere.")
     sandbox_listen: Address = _setting("RECEIVER_SANDBOX_LISTEN", "--sandbox-listen", "127.0.0.1:9202", read_address, "Address of the sandbox that run --sandbox starts.")
-    host: str = _setting("RECEIVER_HOST_NAME", "--host-name", "", str.strip, "Name of this machine: the role instance of series whose instance is on loopback; without it the host's name.")
+    host: str = _setting("RECEIVER_HOST_NAME", "--host-name", "", str.strip, "Name of this machine: the role instance of series whose instance is a loopback address (default: the host's name).")
 # fmt: on
 
 
 SETTINGS = tuple(
-    Setting(each.name, *each.metadata["setting"])
-    for each in fields(Settings)
-    if "setting" in each.metadata
+    Setting(setting.name, *setting.metadata["setting"])
+    for setting in fields(Settings)
+    if "setting" in setting.metadata
 )
-"""Every setting; an empty default means that `meaning` says what stands in."""
+"""All settings; where a default is empty, `meaning` describes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a setting's value came from, and how it was spelt there; `file` held it, if one did."""
+    """A setting's source and its text there; `file` is the file that contained it, if any."""
 
     setting: Setting
     source: str
@@ -270,7 +269,7 @@ class Origin:
 
     @property
     def shown(self) -> str:
-        """The value as it may be printed: secrets only say that they are there."""
+        """The printable value; a secret is only shown as set."""
         if self.setting.secret and self.text:
             return "(set)"
         return printable(self.text) or "(none)"
@@ -279,9 +278,9 @@ class Origin:
 def resolve(
     flags: Mapping[str, str | None], environment: Mapping[str, str]
 ) -> tuple[Settings, list[Origin]]:
-    """Find each setting's value; `flags` is keyed by the settings' names.
+    """Read all settings; `flags` is keyed by the settings' names.
 
-    Raises: SettingsError for all that cannot be read; it names the flag or the variable, never a
+    Raises: SettingsError with all invalid values; it names the flag or the variable, never a
     secret's value.
     """
     origins: list[Origin] = []
@@ -307,7 +306,7 @@ def resolve(
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """Say which settings cannot hold together."""
+    """Return the contradictions between settings."""
     replica, cluster = values.get("replica_label", ""), values.get("cluster_label", "")
     if cluster and not replica:
         return ["RECEIVER_CLUSTER_LABEL is set, RECEIVER_REPLICA_LABEL is not: set the label in which the replicas of a cluster differ, or neither"]  # fmt: skip
@@ -318,7 +317,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     body, all_bodies = values.get("body_max_bytes", 0), values.get("in_flight_max_bytes", 0)
     if all_bodies and body > all_bodies:
         text = f"RECEIVER_IN_FLIGHT_MAX_BYTES ({all_bodies}) is less than RECEIVER_BODY_MAX_BYTES"
-        return [f"{text} ({body}): a body that one allows the other refuses for ever; set both"]
+        return [f"{text} ({body}): a body between the two would always be refused; set both"]
     return []
 
 
@@ -332,7 +331,7 @@ def _origin(
     name = f"{setting.environment}_FILE"
     if setting.secret and (file := environment.get(name, "").strip()):
         if text:
-            raise SettingsError(f"{setting.environment} and {name} are both set: leave out one")
+            raise SettingsError(f"{setting.environment} and {name} are both set: remove one")
         return Origin(setting, name, _read_secret(file, name), file)
     if text:
         return Origin(setting, setting.environment, text)
@@ -340,7 +339,7 @@ def _origin(
 
 
 def _read_secret(file: str, name: str) -> str:
-    """Read a secret that is kept in a file: Docker's, Kubernetes' and systemd's way."""
+    """Read a secret from a file, as mounted by Docker, Kubernetes and systemd."""
     try:
         text = read_plain(place(file)).decode().strip()
     except OSError as error:
@@ -353,37 +352,39 @@ def _read_secret(file: str, name: str) -> str:
 
 
 def find_connection(settings: Settings) -> tuple[connection.Connection | None, list[str]]:
-    """Read where to deliver to, with warnings; None where nothing is set.
+    """Return the destination, or None where none is set, and warnings.
 
     Raises: SettingsError.
     """
     warnings: list[str] = []
     if settings.connection_string:
-        found = connection.parse(
+        destination = connection.parse(
             settings.connection_string, "APPLICATIONINSIGHTS_CONNECTION_STRING"
         )
         if settings.instrumentation_key:
-            warnings.append("INSTRUMENTATION_KEY is not used: the connection string wins")
-        if found.unknown:
-            names = ", ".join(found.unknown)
-            warnings.append(f"the connection string has keys that nobody knows: {names}")
-        if found.is_global:
+            warnings.append("INSTRUMENTATION_KEY is ignored, since a connection string is set")
+        if destination.unknown:
+            names = ", ".join(destination.unknown)
+            warnings.append(f"the connection string has unknown keys: {names}")
+        if destination.is_global:
             warnings.append(
-                f"the connection string names no IngestionEndpoint, so items go to {found.endpoint}, "
-                "which takes those of old resources only; copy it again, whole"
+                f"the connection string names no IngestionEndpoint, so items go to {destination.endpoint}, "
+                "which accepts only those of old resources; copy the complete connection string again"
             )
     elif settings.instrumentation_key:
         key = connection.check_key(settings.instrumentation_key, "INSTRUMENTATION_KEY")
-        found = connection.Connection(key)
+        destination = connection.Connection(key)
         warnings.append(
-            f"INSTRUMENTATION_KEY alone sends to the global endpoint {found.endpoint}, which Azure "
+            f"INSTRUMENTATION_KEY alone sends to the global endpoint {destination.endpoint}, which Azure "
             "no longer supports; set APPLICATIONINSIGHTS_CONNECTION_STRING instead"
         )
     else:
         return None, warnings
-    if found.is_plain:
-        warnings.append(f"{found.endpoint} is not https: items and keys cross the network in clear")
-    return found, warnings
+    if destination.is_plain:
+        warnings.append(
+            f"{destination.endpoint} is not https: items and keys cross the network unencrypted"
+        )
+    return destination, warnings
 
 
 def load_allowlist(settings: Settings) -> allowlist.Allowlist:

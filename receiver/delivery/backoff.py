@@ -1,11 +1,11 @@
-"""When may a batch be sent? One answer for all that is under way to an endpoint.
+"""The back-off of delivery to one endpoint: a circuit breaker.
 
-In: successes and failures, as they are seen, with the time. Out: how long to wait,
-and how many may be under way. Pure: no clock, no waiting of its own.
+In: successes and failures with their times. Out: how long to wait, and how many batches may
+be in flight. Pure: no clock, no waiting.
 
-While all goes well the way is open. A failure closes it for a time that grows with
-each failure in a row; after that one batch alone tries, and its success opens the
-way for all: an endpoint that refuses gets a handful of requests a minute.
+While batches succeed it is open. A failure closes it for a time that grows with every
+failure in a row; then a single batch probes, and its success opens it for all: an endpoint
+that refuses gets only a few requests a minute.
 """
 
 from collections.abc import Callable
@@ -15,25 +15,25 @@ from receiver.azure.policy import Action
 
 FIRST_SECONDS = 1.0
 SHORTEST_SECONDS = 0.1
-"""No setting makes a hot loop of us."""
+"""Lower limit of the longest wait, so that no setting makes a hot loop."""
 GROWTH = 3.0
 JITTER = 0.25
-"""A wait is off by up to a quarter, so that receivers do not come all at once."""
+"""Waits vary by up to a quarter, so that receivers do not retry in step."""
 SLOW_FIRST_SECONDS = {Action.THROTTLE: 5.0, Action.BLOCKED: 60.0, Action.QUOTA: 300.0}
 """The first wait after answers that a quick retry cannot change.
 
-One batch may be refused for what is in it alone, so the slow waits of BLOCKED begin with
-the second refusal, which is another batch's wherever another one waits.
+A single batch may be refused for its content, so the slow waits of BLOCKED start with the
+second refusal, which is another batch's if another one waits.
 """
 WAITS = (Action.RETRY, Action.THROTTLE, Action.QUOTA, Action.BLOCKED)
-"""Why nothing may be sent."""
+"""The kinds of waits."""
 QUOTA_LONGEST = 15
-"""How many times longer the waits may be when the volume is used up, which lasts for hours."""
+"""Factor for the longest wait when the daily quota is used up, which lasts for hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Open (no action), or closed until `until`; `since` is when it last closed, and why."""
+    """Open (no action), or closed until `until`; `since` is the time of the last failure."""
 
     action: Action | None = None
     until: float = 0.0
@@ -44,29 +44,29 @@ class State:
 
 
 class Backoff:
-    """Shared by all that is under way to an endpoint. Times in seconds, on a clock that never goes back."""
+    """Shared by all batches to an endpoint. Times in seconds of a monotonic clock."""
 
     def __init__(self, random: Callable[[], float], longest_seconds: float = 120.0) -> None:
-        """Start open. `random` is in [0, 1); waits that nobody told us grow to `longest_seconds`."""
+        """Start open. `random` is in [0, 1); waits without a Retry-After grow to `longest_seconds`."""
         self._random = random
         self._longest_seconds = max(longest_seconds, SHORTEST_SECONDS)
         self.state = State()
 
     def wait_seconds(self, now: float) -> float:
-        """Say how long nothing may be sent; 0 when something may."""
+        """Return the time until a batch may be sent; 0 if one may be sent now."""
         return max(0.0, self.state.until - now) if self.state.failures else 0.0
 
     def retry_now(self, now: float) -> None:
-        """End the wait: one batch tries at once. What failed is not forgotten."""
+        """End the wait: one batch probes at once. The number of failures is kept."""
         if self.state.failures:
             self.state = replace(self.state, until=now)
 
     def at_once(self, senders: int) -> int:
-        """Say how many batches may be under way: one while it is not known that the endpoint takes them."""
+        """Return how many batches may be in flight: one after a failure, until a success."""
         return 1 if self.state.failures else senders
 
     def succeeded(self) -> bool:
-        """Open; returns whether the gate had been closed."""
+        """Open; returns whether the back-off was closed."""
         was_closed = self.state.failures > 0
         self.state = State()
         return was_closed
@@ -80,10 +80,10 @@ class Backoff:
         reason: str = "",
         hint: str = "",
     ) -> bool:
-        """Close for a while; returns whether that is news: an open gate, or another action.
+        """Close for a while; returns whether that is a change: from open, or to another action.
 
-        Batches that fail together count as one: one that was started before the
-        gate last closed does not count again.
+        Batches that fail together count once: a batch started before the last failure does
+        not count again.
         """
         before = self.state
         together = before.failures > 0 and started_at < before.since
@@ -94,14 +94,18 @@ class Backoff:
         self.state = State(action, until, now, failures, reason, hint)
         return before.action is not action
 
-    def _wait_after(self, action: Action, failures: int, told: float | None) -> float:
+    def _wait_after(
+        self, action: Action, failures: int, retry_after_seconds: float | None
+    ) -> float:
         first, exponent = SLOW_FIRST_SECONDS.get(action, FIRST_SECONDS), failures - 1
         if action is Action.BLOCKED:
             first, exponent = (first, failures - 2) if failures > 1 else (FIRST_SECONDS, 0)
         growth = GROWTH ** min(exponent, 20)
         longest = self._longest_seconds
-        if told is not None:  # as told, but no hot loop where "0" is said again and again
-            return max(told, min(FIRST_SECONDS * growth, longest))
+        if (
+            retry_after_seconds is not None
+        ):  # as requested, but without a hot loop for a repeated "0"
+            return max(retry_after_seconds, min(FIRST_SECONDS * growth, longest))
         if action is Action.QUOTA:
             longest *= QUOTA_LONGEST
         return min(first * growth, longest) * (1 - JITTER + 2 * JITTER * self._random())

@@ -1,11 +1,11 @@
-"""How a host is reached: its name, a socket, the proxy, TLS.
+"""The opening of connections: name, socket, proxy, TLS.
 
-In: an address, and the proxy that leads there, if one does. Out: a `Connection`. `Stage` says
-how far an attempt has come, for when its time is over: a silent name server, a firewall and a
-slow service have different cures.
+In: an address, and its proxy, if any. Out: a `Connection`. `Stage` is the progress of an
+attempt, for the message at a timeout: a silent name server, a firewall and a slow service
+need different remedies.
 
-Rules: RFC 8305, 4 and 5: the address families take turns, each address some time ahead of the
-next. RFC 9110, 9.3.6: a proxy is asked to CONNECT; what follows its 2xx is the host's.
+Rules: RFC 8305, 4 and 5: address families alternate, and each address has a head start.
+RFC 9110, 9.3.6: a proxy gets a CONNECT; after its 2xx the bytes are the host's.
 """
 
 import asyncio
@@ -24,32 +24,32 @@ from receiver.delivery.http_connection import HEAD_LIMIT_BYTES, BrokenOff, Conne
 from receiver.delivery.proxy import Proxy
 
 AHEAD_SECONDS = 0.25
-"""The time that an address has before the next one is tried beside it. RFC 8305, 5."""
+"""Head start of an address before the next one is tried in parallel. RFC 8305, 5."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}) ?([^\r\n]*)")
 
 AnyProtocol = TypeVar("AnyProtocol", bound=asyncio.Protocol)
 
 
 class CannotConnect(OSError):
-    """There is no connection to the host."""
+    """The host cannot be connected to."""
 
 
 class ProxyUnreachable(CannotConnect):
-    """There is no connection to the proxy."""
+    """The proxy cannot be connected to."""
 
 
 class ProxyRefused(OSError):
-    """The proxy does not let us through; `status` is 0 where its answer is no HTTP."""
+    """The proxy refuses the connection; `status` is 0 if its answer is not HTTP."""
 
     def __init__(self, status: int, words: str) -> None:
-        """Keep the status, and the proxy's words."""
+        """Keep the status and the proxy's message."""
         super().__init__(words)
         self.status = status
 
 
 @dataclass(slots=True)
 class Stage:
-    """What an attempt is doing now: "resolving HOST", "connecting to HOST:PORT"."""
+    """The current step of an attempt: "resolving HOST", "connecting to HOST:PORT"."""
 
     now: str = ""
 
@@ -58,14 +58,14 @@ class Dialer:
     """Opens connections."""
 
     def __init__(self, make_context: Callable[[], ssl.SSLContext]) -> None:
-        """Make no TLS context before one is needed: it reads a file of CAs."""
+        """Delay the TLS context until it is needed, since it reads a file of CAs."""
         self._make_context = make_context
         self._context: ssl.SSLContext | None = None
 
     async def connect(
         self, scheme: str, host: str, port: int, proxy: Proxy | None, stage: Stage
     ) -> Connection:
-        """Open a connection to a host, through a proxy where there is one.
+        """Open a connection to a host, through a proxy if there is one.
 
         Raises: CannotConnect, ProxyRefused, socket.gaierror, ssl.SSLError, TimeoutError, OSError.
         """
@@ -74,9 +74,9 @@ class Dialer:
             return (await self._direct(host, port, Connection, context, stage))[1]
         to_proxy = self._tls() if proxy.scheme == "https" else None
         try:
-            if context is None:  # the proxy is sent the request itself
-                found = await self._direct(proxy.host, proxy.port, Connection, to_proxy, stage)
-                return found[1]
+            if context is None:  # the request itself goes to the proxy
+                opened = await self._direct(proxy.host, proxy.port, Connection, to_proxy, stage)
+                return opened[1]
             transport, tunnel = await self._direct(proxy.host, proxy.port, _Tunnel, to_proxy, stage)
         except socket.gaierror as error:
             raise ProxyUnreachable(f"{proxy.address}: {error.strerror}") from error
@@ -85,7 +85,7 @@ class Dialer:
         try:
             stage.now = f"asking the proxy {proxy.address} for {host}:{port}"
             await tunnel.ask(host, port, proxy)
-            stage.now = f"agreeing on TLS with {host} through the proxy {proxy.address}"
+            stage.now = f"negotiating TLS with {host} through the proxy {proxy.address}"
             return await self._over(transport, host, context)
         except BaseException:
             transport.abort()
@@ -94,11 +94,11 @@ class Dialer:
     async def _over(
         self, transport: asyncio.Transport, host: str, context: ssl.SSLContext
     ) -> Connection:
-        """Begin TLS on a tunnel."""
+        """Start TLS on a tunnel."""
         connection = Connection()
         loop = asyncio.get_running_loop()
         inner = await loop.start_tls(transport, connection, context, server_hostname=host)
-        if inner is None:  # the typing of start_tls has it
+        if inner is None:  # start_tls is typed to return None too
             raise BrokenOff("closed by the other side")
         connection.connection_made(inner)
         return connection
@@ -120,7 +120,7 @@ class Dialer:
             raise
         except OSError as error:
             raise CannotConnect(f"{host}:{port}: {error}") from error
-        stage.now = f"agreeing on TLS with {host}"
+        stage.now = f"negotiating TLS with {host}"
         try:
             server_hostname = host if context else None
             return await asyncio.get_running_loop().create_connection(
@@ -143,20 +143,20 @@ class _Address:
 
 
 async def _resolve(host: str, port: int) -> list[_Address]:
-    """Find a host's addresses, the families in turns. Raises: socket.gaierror."""
+    """Return a host's addresses with alternating families. Raises: socket.gaierror."""
     with suppress(ValueError):
         is_6 = ip_address(host).version == 6
         return [_Address(socket.AF_INET6 if is_6 else socket.AF_INET, (host, port))]
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [_Address(family, address) for family, _, _, _, address in found]
-    first = [each for each in addresses if each.family == addresses[0].family]
-    others = [each for each in addresses if each.family != addresses[0].family]
-    return [each for each in chain(*zip_longest(first, others)) if each]
+    candidates = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [_Address(family, address) for family, _, _, _, address in candidates]
+    first = [address for address in addresses if address.family == addresses[0].family]
+    others = [address for address in addresses if address.family != addresses[0].family]
+    return [address for address in chain(*zip_longest(first, others)) if address]
 
 
 async def _first_of(addresses: Iterable[_Address]) -> socket.socket:
-    """Connect to the address that answers first. Raises: OSError, the first one's, if none does."""
+    """Connect to the address that answers first. Raises: the first OSError if none does."""
     waiting = deque(addresses)
     running: set[asyncio.Task[socket.socket]] = set()
     errors: list[BaseException] = []
@@ -181,7 +181,7 @@ async def _first_of(addresses: Iterable[_Address]) -> socket.socket:
             task.cancel()
             task.add_done_callback(_close_late)
     if won is None:
-        raise errors[0] if errors else OSError("it has no address")
+        raise errors[0] if errors else OSError("the host has no address")
     return won
 
 
@@ -203,7 +203,7 @@ async def _connect(to: _Address) -> socket.socket:
 
 
 class _Tunnel(asyncio.Protocol):
-    """Asks a proxy for a tunnel, and reads the head of its answer."""
+    """Requests a tunnel from a proxy, and reads the head of the answer."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -211,7 +211,7 @@ class _Tunnel(asyncio.Protocol):
         self._answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def ask(self, host: str, port: int, proxy: Proxy) -> None:
-        """Have the proxy connect to a host. Raises: ProxyRefused."""
+        """Request a connection to a host. Raises: ProxyRefused."""
         assert self._transport
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
@@ -225,23 +225,23 @@ class _Tunnel(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self._answer.done():  # a host does not speak first in TLS
+        if self._answer.done():  # in TLS the host does not send first
             return
         self._read += data
         head, end, rest = self._read.partition(b"\r\n\r\n")
         if not end:
             if len(self._read) > HEAD_LIMIT_BYTES:
-                self._refuse(0, "the proxy's answer has no end")
+                self._refuse(0, "the proxy's answer is too long")
             return
         line = _STATUS_LINE.match(head)
         status = int(line[1]) if line else 0
-        if status < 200 and status:  # not the answer yet
+        if status < 200 and status:  # an interim answer
             self._read = rest
             self.data_received(b"")
         elif 200 <= status < 300 and not rest:
             self._answer.set_result(None)
         else:
-            words = line[2].decode("latin-1").strip() if line else "what is no HTTP"
+            words = line[2].decode("latin-1").strip() if line else "something that is not HTTP"
             self._refuse(status, f"the proxy answered {status or ''} {words}".replace("  ", " "))
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,11 +1,11 @@
-"""POSTs over HTTP/1.1, as few instructions each as there can be: what a batch costs to send.
+"""A minimal HTTP/1.1 client for POSTs.
 
 In: an address, headers and a body. Out: the service's `Answer`. Connections are kept alive;
-they go through the proxy that the environment names, and over TLS with the CAs of SSL_CERT_FILE.
-Follows nothing and judges nothing. Repeats a request in one case alone: a connection that was
-kept may have died unseen, so one that fails before a byte of its answer costs a new one.
+they use the proxy of the environment, and TLS with the CAs of SSL_CERT_FILE. Follows no
+redirect and judges no answer. Repeats a request only in one case: a kept connection may have
+died unnoticed, so if it fails before the first byte of an answer, a new one is opened.
 
-Rules: RFC 9112: 3.2.2 what a proxy is sent, 9.3 which connections may go on.
+Rules: RFC 9112: 3.2.2 requests to a proxy, 9.3 persistent connections.
 """
 
 import asyncio
@@ -20,26 +20,26 @@ from receiver.delivery.proxy import Proxy, proxy_of
 from receiver.errors import SettingsError
 
 _SAFE = "%/?:@!$&'()*+,;=~-._[]"
-"""What stays as it is in a path and a query. RFC 3986, 3.3 and 3.4, and what is quoted already."""
+"""Characters that are not quoted in a path and a query. RFC 3986, 3.3 and 3.4, and %."""
 IDLE_SECONDS = 30.0
-"""How long a connection may wait for its next request: servers close those that wait longer."""
+"""Longest idle time of a kept connection, below that after which servers close it."""
 
 Place = tuple[str, str, int]
 
 
 class TimedOut(OSError):
-    """There was no answer in time; the message says what took it."""
+    """No answer in time; the message names the step that took too long."""
 
 
 def make_context() -> ssl.SSLContext:
-    """Trust what the system trusts, or the CAs of SSL_CERT_FILE, and speak HTTP/1.1."""
+    """Return a context that trusts the system's CAs, or those of SSL_CERT_FILE, for HTTP/1.1."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 class Client:
-    """POSTs to any host, over connections of its own."""
+    """A client for POSTs to any host, with its own connections."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Client:
         environ: Mapping[str, str] = os.environ,
         tls: Callable[[], ssl.SSLContext] = make_context,
     ) -> None:
-        """Connect to nothing yet. A request may take `timeout_seconds`, one that is repeated again."""
+        """Prepare, without connecting. `timeout_seconds` limits a request, and its repetition again."""
         self._user_agent = user_agent
         self._timeout_seconds = timeout_seconds
         self._environ = environ
@@ -73,14 +73,14 @@ class Client:
             except (BrokenOff, TimedOut):
                 if connection.answer_has_begun:
                     raise
-                self._drop(place)  # they have waited longer still
+                self._drop(place)  # the others have been idle even longer
         return await self._exchange(place, None, proxy, request)
 
     def _proxy(self, place: Place, url: str) -> Proxy | None:
         if place not in self._proxies:
             try:
                 self._proxies[place] = proxy_of(url, self._environ)
-            except SettingsError as error:  # of a host that we were redirected to
+            except SettingsError as error:  # for a redirect's host
                 raise CannotConnect(str(error)) from error
         return self._proxies[place]
 
@@ -105,7 +105,7 @@ class Client:
     async def _exchange(
         self, place: Place, connection: Connection | None, proxy: Proxy | None, request: bytes
     ) -> Answer:
-        """Send a request over a connection, a new one if there is none, and take the answer."""
+        """Send a request over a kept or a new connection, and return the answer."""
         stage = Stage("waiting for the answer")
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -127,7 +127,7 @@ class Client:
         return answer
 
     def _take(self, place: Place) -> Connection | None:
-        """Take the connection that waited least, if it may still be there."""
+        """Return the most recently used kept connection that is still usable, if any."""
         waiting = self._idle.get(place, [])
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         while waiting:
@@ -142,6 +142,6 @@ class Client:
             connection.abort()
 
     def close(self) -> None:
-        """Give up all connections."""
+        """Close all connections."""
         for place in list(self._idle):
             self._drop(place)

@@ -1,11 +1,11 @@
-"""Which proxy an address is reached through, as the environment says.
+"""The proxy for an address, by the environment.
 
-In: an address, and the environment's variables: HTTPS_PROXY or HTTP_PROXY, as the address
-begins, else ALL_PROXY; NO_PROXY names the hosts that need none. Names in lower case win, an
-empty value is none. Out: a `Proxy`, or None. Opens nothing.
+In: an address, and the environment's variables: HTTPS_PROXY or HTTP_PROXY by the address'
+scheme, else ALL_PROXY; NO_PROXY names the exceptions. Lower-case names take precedence, an
+empty value counts as unset. Out: a `Proxy`, or None. Opens nothing.
 
-There is no RFC for these variables. These rules are those that curl, Go and Python share:
-a proxy without a scheme is an http one, and NO_PROXY's names cover their subdomains.
+These variables have no RFC. The rules are those that curl, Go and Python share: a proxy
+without a scheme is http, and NO_PROXY's names include their subdomains.
 """
 
 import base64
@@ -18,12 +18,12 @@ from urllib.parse import unquote, urlsplit
 from receiver.errors import SettingsError
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-"""The kinds of proxy that are supported: each is asked to CONNECT, the second one over TLS."""
+"""The supported schemes: both proxies get a CONNECT, https over TLS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that `variable` names; `authorization` is its Proxy-Authorization, or empty."""
+    """A proxy, set by `variable`; `authorization` is its Proxy-Authorization, or empty."""
 
     variable: str
     scheme: str
@@ -33,45 +33,47 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """The proxy as people read it: without its password."""
+        """The proxy's address without its password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
 
 def proxy_of(url: str, environ: Mapping[str, str]) -> Proxy | None:
-    """Find the proxy through which `url` is reached; None where it is reached directly.
+    """Return the proxy for `url`; None for a direct connection.
 
-    Raises: SettingsError, which names the variable and never repeats a password, where the
-    proxy is of a kind that is not supported, or no address.
+    Raises: SettingsError for an unsupported or invalid proxy; it names the variable and never
+    repeats a password.
     """
     parts = urlsplit(url)
     names = (f"{parts.scheme}_proxy", "all_proxy")
     variable = next(filter(None, (_variable(name, environ) for name in names)), "")
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-    if not variable or _needs_none(parts.hostname or "", port, environ):
+    if not variable or _is_exempt(parts.hostname or "", port, environ):
         return None
     return _parse(environ[variable].strip(), variable)
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str:
-    """Say how a variable is spelt in the environment; empty where it is not set."""
-    return next((each for each in (name, name.upper()) if environ.get(each, "").strip()), "")
+    """Return the spelling of a variable that is set; empty if none is."""
+    return next(
+        (spelling for spelling in (name, name.upper()) if environ.get(spelling, "").strip()), ""
+    )
 
 
-def _needs_none(host: str, port: int, environ: Mapping[str, str]) -> bool:
+def _is_exempt(host: str, port: int, environ: Mapping[str, str]) -> bool:
     host = host.lower().rstrip(".")
     exceptions = environ.get(_variable("no_proxy", environ), "")
     return any(_covers(entry, host, port) for entry in re.split(r"[,\s]+", exceptions.lower()))
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY, `*`, a host, host:port, an address or a network, has the host."""
+    """Whether an entry of NO_PROXY (`*`, a host, host:port, an address or a network) matches the host."""
     if entry in ("", "*"):
         return entry == "*"
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
     except ValueError:
-        pass  # a name is on one side at least
+        pass  # at least one of them is a name
     name, colon, number = entry.rpartition(":")
     if colon and number.isdecimal() and (":" not in name or name.startswith("[")):
         if int(number) != port:

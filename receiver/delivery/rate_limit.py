@@ -1,21 +1,21 @@
-"""How fast items may go out: a bucket that fills at the service's own rate."""
+"""The rate limit of delivery: a token bucket that fills at the service's rate."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class TokenBucket:
-    """Lets `per_second` items through a second, a second's worth at once."""
+    """Limits items to `per_second`, with bursts of up to one second's number."""
 
     def __init__(self, per_second: int, clock: Callable[[], float]) -> None:
-        """Start with a full bucket. `clock` is in seconds and never goes back."""
+        """Start with a full bucket. `clock` is monotonic, in seconds."""
         self._per_second = per_second
         self._clock = clock
         self._level = float(per_second)
         self._filled_at = clock()
 
     async def take(self, items: int) -> None:
-        """Wait until `items` may go; a batch larger than the bucket borrows from the next second."""
+        """Wait until `items` may be sent; a batch larger than the bucket borrows from the next second."""
         now = self._clock()
         gained = (now - self._filled_at) * self._per_second
         self._level = min(self._per_second, self._level + gained) - items

@@ -1,7 +1,7 @@
-"""The service's clock, as far as its own answers have told it.
+"""The service's clock, learnt from its answers.
 
-In: the `Date` of answers of the service itself. Out: how far this machine's clock is off,
-and whether a batch is too old to be sent. A proxy's or a portal's `Date` is not learnt.
+In: the `Date` of the service's own answers. Out: this machine's clock difference, and whether
+a batch is too old to be sent. The `Date` of a proxy or a portal is ignored.
 """
 
 from collections.abc import Callable
@@ -11,31 +11,31 @@ from receiver.azure.limits import EXPIRY_MS
 
 
 class ServiceClock:
-    """Starts without knowing. `ticks` is in seconds and never goes back, `wall_clock` since the epoch."""
+    """The service's clock, unknown at first. `ticks` is monotonic, `wall_clock` since the epoch; both in seconds."""
 
     def __init__(self, ticks: Callable[[], float], wall_clock: Callable[[], float]) -> None:
-        """Take this machine's clocks."""
+        """Keep this machine's clocks."""
         self._ticks = ticks
         self._wall_clock = wall_clock
         self._offset: float | None = None
 
     @property
     def ahead_seconds(self) -> float | None:
-        """How far our clock is ahead of the service's; None before the service told its time."""
+        """Seconds by which this machine's clock is ahead of the service's; None before its first answer."""
         if self._offset is None:
             return None
         return self._wall_clock() - self._offset - self._ticks()
 
     def learn(self, date: str) -> None:
-        """Take the `Date` of an answer that the service itself gave just now."""
+        """Learn from the `Date` of an answer that the service itself has just given."""
         moment = parse_http_date(date)
         if moment is not None:
             self._offset = moment - self._ticks()
 
     def is_too_old(self, newest_ms: int) -> bool:
-        """Whether the service would refuse all items up to `newest_ms`, by its clock and by ours.
+        """Whether items up to `newest_ms` are too old, by the service's clock and by this machine's.
 
-        Either one alone may be wrong: ours may jump. Where they differ the service has to judge.
+        This machine's clock may jump, so both must agree; otherwise the service decides.
         """
         if self._offset is None:
             return False

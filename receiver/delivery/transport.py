@@ -1,9 +1,9 @@
-"""One POST of a batch to the ingestion service.
+"""The POST of a batch to the ingestion service.
 
 In: a gzip body. Out: the service's `Answer`, or `Unreachable` with the reason and a
-hint. Follows 307 and 308 as `receiver.azure.redirect` allows. Judges nothing.
+hint. Follows 307 and 308 as `receiver.azure.redirect` allows. Judges no answer.
 
-Proxies and certificates are the environment's: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
+The environment sets proxies and certificates: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,11 +16,11 @@ from receiver.errors import Unreachable
 HEADERS = {
     "Content-Type": "application/x-json-stream",
     "Content-Encoding": "gzip",
-    "Accept-Encoding": "identity",  # answers are short; one that is compressed all the same is read
+    "Accept-Encoding": "identity",  # answers are short; a compressed one is read too
 }
 
 Token = Callable[[str], Awaitable[str]]
-"""Gives a bearer token other than the one that was refused (empty: none was). Raises: Unreachable."""
+"""Returns a bearer token other than the refused one (empty: none was refused). Raises: Unreachable."""
 
 
 Send = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
@@ -42,7 +42,7 @@ class Transport:
         self._token = token
 
     async def post(self, body: bytes) -> Answer:
-        """Send a batch, over redirects, and with a new token once after a 401.
+        """Send a batch: follow redirects, and after a 401 retry once with a new token.
 
         Raises: Unreachable.
         """
@@ -65,7 +65,7 @@ class Transport:
                 self.route.forget()
                 raise Unreachable(
                     f"the endpoint redirects to {location or 'nowhere'}, which is not followed",
-                    "Items go only to the configured host and Azure's own: check the connection string.",
+                    "Items are sent only to the configured host and to Azure's domains: check the connection string.",
                 )
             answer = await self._post_once(self.route.url, body, headers)
         self.route.forget()

@@ -1,8 +1,8 @@
-"""What wakes somebody: rules on queries, and rules on metrics. Pure.
+"""Alert rules: on queries, and on metrics. Pure.
 
-In: the forms in which metrics reach Azure. Out: rules; one exists only if its metrics are
-selected in a form that can carry it. Thresholds are whole numbers, since a template's
-parameters are: percent, milliseconds, megabytes.
+In: the forms in which metrics reach Azure. Out: rules; a rule exists only if its metrics are
+selected in a usable form. Thresholds are whole numbers, like a template's parameters:
+percent, milliseconds, megabytes.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from receiver.pack.sources import Form, Source, Sources
 
 SPLIT_OPT_IN = (
     "To split it by model, first switch on 'Enable alerting on custom metric dimensions' under the resource's "
-    "Usage and estimated costs; only what is sent after that has dimensions."
+    "Usage and estimated costs; only items sent after that have dimensions."
 )
 
 
@@ -41,7 +41,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class LogRule:
-    """A rule on a query, which runs over the last `window`; `measure` empty: each row is one case."""
+    """A rule on a query over the last `window`; with an empty `measure` every row is an alert."""
 
     key: str
     title: str
@@ -57,7 +57,7 @@ class LogRule:
 
 @dataclass(frozen=True, slots=True)
 class MetricRule:
-    """A rule on a metric of the metrics store: within a minute or two, and without a query."""
+    """A rule on a metric of the metrics store: evaluated within a minute or two, without a query."""
 
     key: str
     title: str
@@ -71,26 +71,26 @@ class MetricRule:
 FAILURES = Threshold("failurePercent", 5, "Failed requests of a model, in percent.")
 LATENCY = Threshold("latencyMilliseconds", 1000, "Mean latency of a model's requests.")
 QUEUED = Threshold("queueMilliseconds", 100, "Mean time of a model's requests in the queue.")
-WAITING = Threshold("pendingRequests", 50, "Requests that wait for one model at a time.")
-MEMORY = Threshold("gpuMemoryPercent", 95, "Memory of a GPU in use, in percent.")
+WAITING = Threshold("pendingRequests", 50, "Requests waiting for one model at a time.")
+MEMORY = Threshold("gpuMemoryPercent", 95, "Used memory of a GPU, in percent.")
 BUDGET = Threshold("dailyMegabytes", 200, "Billed megabytes of customMetrics in a day.")
 
 
 def log_rules(sources: Sources) -> list[LogRule]:
-    """Make the rules on queries."""
-    found = [
+    """Return the rules on queries."""
+    rules = [
         _on_panel("failures", failure_ratio(sources), FAILURES, 1, "requests of a model fail", " * 100", "percent"),
-        _on_panel("latency", latency(sources), LATENCY, 2, "requests of a model take long", "", "milliseconds"),
-        _on_panel("queue", queue_time(sources), QUEUED, 2, "requests of a model wait long before they run", "", "milliseconds"),
+        _on_panel("latency", latency(sources), LATENCY, 2, "requests of a model are slow", "", "milliseconds"),
+        _on_panel("queue", queue_time(sources), QUEUED, 2, "requests of a model wait long in the queue", "", "milliseconds"),
         _no_traffic(sources),
         _on_panel("gpu_memory", gpu_memory(sources), MEMORY, 2, "the memory of a GPU is nearly full", " * 100", "percent"),
         _cost(),
     ]  # fmt: skip
-    return [rule for rule in found if rule]
+    return [rule for rule in rules if rule]
 
 
 def metric_rules(sources: Sources) -> list[MetricRule]:
-    """Make the rules on metrics: only what Azure itself shows right, a mean or an aggregate."""
+    """Return the rules on metrics: only for means and aggregates, which Azure's metrics show correctly."""
     return list(_metric_rules(sources))
 
 
@@ -112,10 +112,10 @@ def _on_panel(
 
 
 def _no_traffic(sources: Sources) -> LogRule | None:
-    found = _requests(sources)
-    if not found:
+    requests = _requests(sources)
+    if not requests:
         return None
-    form, source = found
+    form, source = requests
     before, column = "customMetrics", "value"
     if form is Form.TOTAL:
         column = source.column
@@ -133,9 +133,9 @@ def _no_traffic(sources: Sources) -> LogRule | None:
     ).replace("series = ", "rows = ")
     return LogRule(
         "no_traffic",
-        "Triton: no request in 15 minutes while the receiver delivers",
-        "An instance sends its metrics, and none of its models was asked. Where a night without requests is normal, "
-        "disable this rule. An instance of which nothing arrives at all is not in the result: watch the receiver itself.",
+        "Triton: no request in 15 minutes, although the receiver delivers",
+        "An instance sends metrics, but none of its models got a request. Disable this rule where hours without requests "
+        "are normal. An instance that sends nothing is not in the result: monitor the receiver itself.",
         2,
         query,
         "",
@@ -146,8 +146,8 @@ def _no_traffic(sources: Sources) -> LogRule | None:
 
 def _requests(sources: Sources) -> tuple[Form, Source] | None:
     for form in FORMS:
-        if found := sources.counter([SUCCESS], form):
-            return form, found[0]
+        if sources_in_form := sources.counter([SUCCESS], form):
+            return form, sources_in_form[0]
     return None
 
 
@@ -155,8 +155,8 @@ def _cost() -> LogRule:
     query = "customMetrics\n| summarize megabytes = sum(_BilledSize) / 1e6"
     return LogRule(
         "cost",
-        "Triton: custom metrics cost more than planned",
-        "Billed size of all custom metrics of a day, by Azure's own figure. What costs most: the workbook's last table.",
+        "Triton: custom metrics exceed their budget",
+        "Billed size of all custom metrics in a day, from Azure's own column. The workbook's last table lists it by metric.",
         3,
         query,
         "megabytes",
@@ -186,8 +186,8 @@ def _metric_rules(sources: Sources) -> Iterator[MetricRule]:
     if source and source.entry.as_ in {As.AGGREGATE, As.SAMPLES, As.LAST}:
         yield MetricRule(
             "pending_metric",
-            "Triton: requests pile up",
-            f"Maximum of {source.item}: as many wait for one model. {SPLIT_OPT_IN}",
+            "Triton: many pending requests",
+            f"Maximum of {source.item}: the requests waiting for one model. {SPLIT_OPT_IN}",
             2,
             source.item,
             "Maximum",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from receiver.azure.billing import billed
-from receiver.azure.envelope import Identity, line, make_template, spell_time
+from receiver.azure.envelope import Identity, format_time, line, make_template
 from receiver.azure.renderer import RECORD
 from receiver.fold.fold import Fold
 from receiver.intake.entries import Entry
@@ -238,7 +238,7 @@ def _seconds(seen: Seen, scrape_seconds: float) -> float:
 
 
 def _raw_bytes(seen: Seen, entry: Entry, identity: Identity) -> int:
-    time = spell_time(START_MS)
+    time = format_time(START_MS)
     assert time
     kept = {label: value for label, value in seen.labels.items() if entry.keeps(label)}
     labels = {**kept, "__name__": entry.item_name(seen.name)}
@@ -295,8 +295,8 @@ def _of_span(
         ]
         fold.take(b"".join(records), time_ms)
     closed = fold.close(START_MS + (4 * span + 3600) * 1000)
-    first = spell_time(START_MS + span * 1000)
-    last = spell_time(START_MS + 2 * span * 1000)
+    first = format_time(START_MS + span * 1000)
+    last = format_time(START_MS + 2 * span * 1000)
     assert first
     assert last
     for rendered in closed.lines:

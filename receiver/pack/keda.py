@@ -1,7 +1,7 @@
-"""A KEDA ScaledObject: more Tritons when requests wait. Pure.
+"""A KEDA ScaledObject that adds Tritons while requests wait. Pure.
 
-In: the forms in which metrics reach Azure. Out: YAML. The value must mean something by itself:
-the mean time in the queue (a folded mean), else the requests that wait.
+In: the forms in which metrics reach Azure. Out: YAML. The metric must be usable without a
+query: the mean time in the queue (a folded mean), else the pending requests.
 Source: KEDA, scalers azure-app-insights and prometheus.
 """
 
@@ -9,11 +9,11 @@ from receiver.pack.panels import PENDING, QUEUE, SUCCESS
 from receiver.pack.sources import Sources
 
 _TEXT = """\
-# Scales a Deployment of Tritons by {what}, out of Application Insights.
-# It lags: a minute for the window, one to three for Azure to take it in, and KEDA's own interval: fit for
-# GPU nodes that take minutes to come, not for bursts. Where KEDA can reach Prometheus, the trigger at the
-# end is 15 to 30 seconds behind, and the better choice.
-# Not run against Azure. Put in: the names in capitals.
+# Scales a Deployment of Tritons by {what}, read from Application Insights.
+# The value lags by the window (a minute), Azure's ingestion (one to three minutes) and KEDA's interval. That suits
+# GPU nodes, which take minutes to start, but not bursts. Where KEDA can reach Prometheus, prefer the trigger at the
+# end, which lags by 15 to 30 seconds.
+# Not tested against Azure. Replace the names in capitals.
 apiVersion: keda.sh/v1alpha1
 kind: TriggerAuthentication
 metadata:
@@ -44,7 +44,7 @@ spec:
         metricAggregationTimespan: "00:05"
         targetValue: "{target}" # {unit}
         activationTargetValue: "1"
-        ignoreNullValues: "true" # no item while there is no request
+        ignoreNullValues: "true" # no item without a request
         applicationInsightsId: APPLICATION-ID # of the resource, under API Access
         tenantId: TENANT-ID
 # In place of the trigger above:
@@ -58,7 +58,7 @@ spec:
 
 
 def scaled_object(sources: Sources) -> str:
-    """Write it; empty where no metric is selected that could serve."""
+    """Return the YAML; empty where no suitable metric is selected."""
     if mean := sources.mean(QUEUE, [SUCCESS]):
         return _TEXT.format(
             what="the mean time of a request in the queue",
@@ -69,10 +69,10 @@ def scaled_object(sources: Sources) -> str:
         )
     if source := sources.gauge(PENDING):
         return _TEXT.format(
-            what="the requests that wait",
+            what="the number of pending requests",
             metric=f"customMetrics/{source.item}",
             aggregation="max",
             target=8,
-            unit="requests that wait for one model",
+            unit="requests waiting for one model",
         )
     return ""

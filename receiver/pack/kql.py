@@ -1,11 +1,11 @@
-"""Queries in KQL over customMetrics: sums of counters, relations of them, gauges. Pure.
+"""Queries in KQL over customMetrics: sums of counters, ratios of them, gauges. Pure.
 
 In: sources of `receiver.pack.sources`. Out: the text of a query. A mean is always the sum of
-what is above the line over the sum of what is below it, never a mean of means: a query is
-right at any zoom and split.
+the numerators over the sum of the denominators, never a mean of means: a query is correct
+at any zoom and split.
 
-What each form costs in accuracy stands beside the functions. Kept to what both Kusto and
-DuckDB's translation of KQL run, so that tests can execute every query.
+The functions state the accuracy of each form. Only KQL that both Kusto and DuckDB's
+translation of it can run is used, so that tests execute every query.
 Source: learn.microsoft.com, Kusto query language, and customMetrics' columns.
 """
 
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from receiver.pack.sources import Form, Source
 
 RAW_BIN = "5m"
-"""The bins in which a raw counter's growth is read where no bin is asked for."""
+"""The bins for a raw counter's growth where the scope has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which rows, and in which bins. `where` are conditions; `bin` empty: one row for all time."""
+    """The rows and bins of a query. `where` are conditions; an empty `bin` gives one row for all time."""
 
     where: tuple[str, ...] = ()
     bin: str = ""
@@ -36,19 +36,19 @@ class Column:
 
 
 def quoted(text: str) -> str:
-    """Write a string literal."""
+    """Return a string literal."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def dimension(label: str) -> str:
-    """Read a label into a column of its name."""
+    """Return the expression that extracts a label into a column of the same name."""
     plain = label.isidentifier() and label.isascii()
     path = f".{label}" if plain else f"[{quoted(label)}]"
     return f"{label if plain else 'label'} = tostring(customDimensions{path})"
 
 
 def table(scope: Scope, names: Iterable[str]) -> str:
-    """Begin a query: the rows of these names."""
+    """Return the start of a query: the rows of these names."""
     listed = ", ".join(map(quoted, dict.fromkeys(names)))
     condition = f"name in ({listed})" if "," in listed else f"name == {listed}"
     return f"customMetrics\n| where {' and '.join((*scope.where, condition))}"
@@ -57,11 +57,11 @@ def table(scope: Scope, names: Iterable[str]) -> str:
 def counters(
     scope: Scope, form: Form, columns: Sequence[Column], labels: Sequence[str] = ()
 ) -> str:
-    """Add up what counters grew, by label and bin; for `Form.RATE` how fast, a second.
+    """Sum the growth of counters, by label and bin; for `Form.RATE` their rate a second.
 
-    TOTAL is exact. RATE knows one moment of each minute. RAW is read between the first samples
-    of neighbouring bins; after a reset the highest value before it counts, and what a series
-    grew across an empty bin is not seen.
+    TOTAL is exact. RATE samples one moment of each minute. RAW compares the first samples of
+    neighbouring bins; after a reset it counts from the highest value before, and growth
+    across an empty bin is lost.
     """
     names = [source.item for column in columns for source in column.sources]
     by: Sequence[str]
@@ -79,7 +79,7 @@ def counters(
 def per_second(
     scope: Scope, form: Form, columns: Sequence[Column], labels: Sequence[str] = ()
 ) -> str:
-    """Say how fast counters grow, a second. The scope needs a bin."""
+    """Return the rate of counters a second. The scope needs a bin."""
     query = counters(scope, form, columns, labels)
     if form is Form.RATE:
         return query
@@ -96,7 +96,7 @@ def relation(
     labels: Sequence[str] = (),
     scale: str = "",
 ) -> str:
-    """Set counters in relation: `above` over `below`, by label and bin."""
+    """Divide sums of counters: `above` over `below`, by label and bin."""
     kept = ", ".join((*(("timestamp",) if scope.bin else ()), *labels))
     shown = f"{kept}, " if kept else ""
     return (
@@ -109,10 +109,10 @@ def relation(
 def gauge(
     scope: Scope, source: Source, columns: Mapping[str, str], labels: Sequence[str] = ()
 ) -> str:
-    """Read a gauge: `columns` are what is wanted of each series' mean (`mean`) and peak (`most`).
+    """Aggregate a gauge: `columns` are expressions of each series' mean (`mean`) and peak (`most`).
 
-    First each series by itself, then all of them: a mean of samples would count the series
-    that is scraped more often twice.
+    Each series is aggregated first, then all of them: a plain mean of samples would give
+    more weight to a series that is scraped more often.
     """
     series = _series(labels)
     by = (*_bin(scope, "timestamp"), *series)
@@ -126,7 +126,7 @@ def gauge(
 
 
 def chart(query: str, kind: str = "timechart") -> str:
-    """Have a result drawn."""
+    """Append the rendering of a chart."""
     return f"{query}\n| render {kind}"
 
 
@@ -139,13 +139,13 @@ def _by(columns: Sequence[str]) -> str:
 
 
 def _series(labels: Sequence[str]) -> tuple[str, ...]:
-    """Tell series apart: target and labels; those asked for in columns of their own."""
+    """Return the columns that identify a series, and one column for each of these labels."""
     key = "line = tostring(customDimensions)"
     return ("cloud_RoleName", "cloud_RoleInstance", key, *map(dimension, labels))
 
 
 def _sum(sources: Sequence[Source], form: Form) -> str:
-    """Add sources up, those of one column of the table in one pass."""
+    """Return the sum of sources, with one sumif for each column of the table."""
     by_column: dict[str, list[str]] = {}
     for source in sources:
         column = {Form.TOTAL: source.column, Form.RATE: "rate", Form.RAW: "grown"}[form]

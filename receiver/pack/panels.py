@@ -1,8 +1,8 @@
-"""What people want to see of a Triton: each measure with the query that gives it. Pure.
+"""The charts of a Triton, each with its query. Pure.
 
-In: the forms in which metrics reach Azure. Out: panels; one exists only if its metrics are
-selected in a form that can carry it. The measures are those of Triton's own and of public
-dashboards; each query returns one row a bin and label.
+In: the forms in which metrics reach Azure. Out: panels; a panel exists only if its metrics
+are selected in a usable form. The measures are those of Triton's own and of public
+dashboards; each query returns one row per bin and label.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,15 +26,15 @@ PENDING = "nv_inference_pending_request_count"
 HITS, MISSES = "nv_cache_num_hits_per_model", "nv_cache_num_misses_per_model"
 GPU_MEMORY_USED, GPU_MEMORY_TOTAL = "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes"
 FORMS = (Form.TOTAL, Form.RAW, Form.RATE)
-"""The exact one first; an `_irate` needs recording rules that may not be there."""
+"""In order of preference: the exact form first; an `_irate` needs recording rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart. `query` makes its query for a scope with a bin; `labels` split it.
+    """One chart. `query` returns its query for a scope with a bin; `labels` split it.
 
-    `columns` are the numbers of a row; `form` is how a counter's numbers are read, None for
-    gauges. `note` says what to know of it.
+    `columns` are the numbers of a row; `form` is the counters' form, None for gauges.
+    `note` is a remark on the measure.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Panel:
 
 
 def panels(sources: Sources) -> list[Panel]:
-    """Make all panels that these metrics carry, in the order in which one looks."""
+    """Return all panels that these metrics allow, the most important first."""
     made = [
         _requests(sources),
         _failures(sources),
@@ -69,24 +69,24 @@ def panels(sources: Sources) -> list[Panel]:
     return [panel for panel in made if panel]
 
 
-def _labels(found: Sequence[Source], *wanted: str) -> tuple[str, ...]:
-    return tuple(label for label in wanted if all(source.has(label) for source in found))
+def _labels(chosen: Sequence[Source], *wanted: str) -> tuple[str, ...]:
+    return tuple(label for label in wanted if all(source.has(label) for source in chosen))
 
 
 def _counter(
     sources: Sources, *names: str, labels: Sequence[str] = ("model",)
 ) -> tuple[Form, list[Source]] | None:
-    """Find counters in the best form that has them, with these labels if that can be."""
+    """Return counters in the best available form, with these labels if possible."""
     for form in FORMS:
-        if found := sources.counter(names, form, labels) or sources.counter(names, form):
-            return form, found
+        if chosen := sources.counter(names, form, labels) or sources.counter(names, form):
+            return form, chosen
     return None
 
 
 def _pair(
     sources: Sources, above: Sequence[str], below: Sequence[str]
 ) -> tuple[Form, list[Source], list[Source]] | None:
-    """Find two sums of counters in one form: an item that is their relation, else each by itself."""
+    """Return two sums of counters in one form: from an item that is their ratio, else separately."""
     if len(above) == 1 and (mean := sources.mean(above[0], below)):
         return (
             Form.TOTAL,
@@ -111,11 +111,11 @@ def _relation(
     scale: str = "",
     note: str = "",
 ) -> Panel | None:
-    """Make the panel of one sum of counters over another; None where they are not sent alike."""
-    found = _pair(sources, above, below)
-    if not found:
+    """Return the panel of one sum of counters over another; None where they share no form."""
+    pair = _pair(sources, above, below)
+    if not pair:
         return None
-    form, up, down = found
+    form, up, down = pair
     labels = _labels([*up, *down], "model")
 
     def query(scope: Scope) -> str:
@@ -127,10 +127,10 @@ def _relation(
 
 
 def _requests(sources: Sources) -> Panel | None:
-    found = _counter(sources, SUCCESS)
-    if not found:
+    counter = _counter(sources, SUCCESS)
+    if not counter:
         return None
-    form, up = found
+    form, up = counter
     labels = _labels(up, "model")
     return Panel(
         "requests",
@@ -139,15 +139,15 @@ def _requests(sources: Sources) -> Panel | None:
         lambda scope: per_second(scope, form, [Column("requests", up)], labels),
         labels,
         form,
-        "Requests that Triton answered; a batch is one.",
+        "Requests that Triton answered; a batch counts once.",
     )
 
 
 def _failures(sources: Sources) -> Panel | None:
-    found = _counter(sources, FAILURE, labels=("model", "reason"))
-    if not found:
+    counter = _counter(sources, FAILURE, labels=("model", "reason"))
+    if not counter:
         return None
-    form, up = found
+    form, up = counter
     labels = _labels(up, "model", "reason")
     return Panel(
         "failures",
@@ -156,13 +156,13 @@ def _failures(sources: Sources) -> Panel | None:
         lambda scope: per_second(scope, form, [Column("failures", up)], labels),
         labels,
         form,
-        "A failure inside an ensemble counts for its member and for the ensemble.",
+        "A failure inside an ensemble counts for the member and for the ensemble.",
     )
 
 
 def failure_ratio(sources: Sources) -> Panel | None:
-    """Say which share of the requests failed."""
-    note = "0 to 1. A python model's error response is no failure to Triton."
+    """Return the panel of the share of failed requests."""
+    note = "0 to 1. Triton does not count a Python model's error response as a failure."
     title = "Share of requests that failed"
     return _relation(
         sources, "failure_ratio", title, [FAILURE], [SUCCESS, FAILURE], "ratio", note=note
@@ -170,40 +170,40 @@ def failure_ratio(sources: Sources) -> Panel | None:
 
 
 def latency(sources: Sources) -> Panel | None:
-    """Say how long a request took, from end to end."""
+    """Return the panel of the requests' mean latency, end to end."""
     title = "Mean latency of a request"
     return _relation(sources, "latency", title, [DURATION], [SUCCESS], "milliseconds", " / 1000")
 
 
 def queue_time(sources: Sources) -> Panel | None:
-    """Say how long a request waited for its model."""
+    """Return the panel of the mean time in the queue."""
     title = "Mean time in the queue"
     return _relation(sources, "queue_time", title, [QUEUE], [SUCCESS], "milliseconds", " / 1000")
 
 
 def _breakdown(sources: Sources) -> Panel | None:
     pairs = {stage: _pair(sources, [name], [SUCCESS]) for stage, name in STAGES.items()}
-    found = {stage: pair for stage, pair in pairs.items() if pair}
-    forms = {form for form, _, _ in found.values()}
-    if len(found) < 2 or len(forms) != 1:
+    stages = {stage: pair for stage, pair in pairs.items() if pair}
+    forms = {form for form, _, _ in stages.values()}
+    if len(stages) < 2 or len(forms) != 1:
         return None
     form = forms.pop()
 
     def query(scope: Scope) -> str:
         columns = [
             column
-            for stage, (_, up, down) in found.items()
+            for stage, (_, up, down) in stages.items()
             for column in (Column(f"{stage}_us", up), Column(f"{stage}_requests", down))
         ]
-        means = ", ".join(f"{stage} = {stage}_us / {stage}_requests / 1000" for stage in found)
-        some = " and ".join(f"{stage}_requests > 0" for stage in found)
+        means = ", ".join(f"{stage} = {stage}_us / {stage}_requests / 1000" for stage in stages)
+        some = " and ".join(f"{stage}_requests > 0" for stage in stages)
         kept = "timestamp, " if scope.bin else ""
         return f"{counters(scope, form, columns)}\n| where {some}\n| project {kept}{means}"
 
     return Panel(
         "breakdown",
         "Where a request's time goes, in milliseconds, all models",
-        tuple(found),
+        tuple(stages),
         query,
         (),
         form,
@@ -233,7 +233,7 @@ def _quantiles(sources: Sources) -> Panel | None:
 
 
 def _batch_size(sources: Sources) -> Panel | None:
-    note = "Inferences an execution. 1: dynamic batching brings nothing."
+    note = "Inferences per execution. At 1 dynamic batching has no effect."
     return _relation(
         sources,
         "batch_size",
@@ -246,14 +246,14 @@ def _batch_size(sources: Sources) -> Panel | None:
 
 
 def _queue_to_compute(sources: Sources) -> Panel | None:
-    note = "Above 1 requests wait longer than they compute: more instances, or larger batches."
+    note = "Above 1 requests wait longer than they compute: add instances, or allow larger batches."
     title = "Time in the queue against time in the model"
     below = [STAGES["compute_infer"]]
     return _relation(sources, "queue_to_compute", title, [QUEUE], below, "ratio", note=note)
 
 
 def pending(sources: Sources) -> Panel | None:
-    """Say how many requests wait."""
+    """Return the panel of the pending requests."""
     source = sources.gauge(PENDING)
     if not source:
         return None
@@ -261,7 +261,7 @@ def pending(sources: Sources) -> Panel | None:
     columns = {"waiting": "sum(mean)", "peak": "max(most)"}
     return Panel(
         "pending",
-        "Requests that wait",
+        "Pending requests",
         tuple(columns),
         lambda scope: gauge(scope, source, columns, labels),
         labels,
@@ -280,8 +280,8 @@ def _gpu(sources: Sources) -> Iterator[Panel]:
         yield memory
     if source := sources.gauge("nv_gpu_power_usage"):
         yield _simple(source, "gpu_power", "GPU power, watts", {"watts": "sum(mean)"})
-    if found := _counter(sources, "nv_energy_consumption", labels=("gpu_uuid",)):
-        form, up = found
+    if counter := _counter(sources, "nv_energy_consumption", labels=("gpu_uuid",)):
+        form, up = counter
         labels = _labels(up, "gpu_uuid")
         yield Panel(
             "gpu_energy",
@@ -290,7 +290,7 @@ def _gpu(sources: Sources) -> Iterator[Panel]:
             lambda scope: per_second(scope, form, [Column("watts", up)], labels),
             labels,
             form,
-            "Of the energy counter: true between scrapes, where power is a moment's.",
+            "From the energy counter: it covers the time between scrapes, where power is only a momentary value.",
         )
 
 
@@ -302,14 +302,14 @@ def _simple(source: Source, key: str, title: str, columns: dict[str, str]) -> Pa
 
 
 def gpu_memory(sources: Sources) -> Panel | None:
-    """Say which share of a GPU's memory is in use."""
+    """Return the panel of the share of a GPU's memory in use."""
     used, total = sources.gauge(GPU_MEMORY_USED), sources.gauge(GPU_MEMORY_TOTAL)
     if not used or not total or not _labels([used, total], "gpu_uuid"):
         return None
     labels = ("cloud_RoleInstance", "gpu_uuid")
 
     def query(scope: Scope) -> str:
-        # The total hardly ever changes, so it may come seldom ("quiet"): its greatest counts.
+        # The total hardly ever changes, so it may be sent rarely ("quiet"): the maximum is used.
         by = ", ".join(("cloud_RoleInstance", dimension("gpu_uuid")))
         bins = f"timestamp = bin(timestamp, {scope.bin}), " if scope.bin else ""
         kept = "timestamp, " if scope.bin else ""
@@ -362,7 +362,7 @@ def _delivery() -> Panel:
         query,
         ("cloud_RoleInstance",),
         None,
-        "An instance that ends here is one whose items no longer arrive.",
+        "Where an instance's line ends, its items stopped arriving.",
     )
 
 
@@ -377,11 +377,11 @@ def _cost() -> Panel:
 
     return Panel(
         "cost",
-        "What is billed, by metric",
+        "Billed size by metric",
         ("items", "megabytes"),
         query,
         ("name",),
         None,
-        "`_BilledSize` is Azure's own figure.",
+        "`_BilledSize` is Azure's own column.",
         "table",
     )

@@ -1,4 +1,4 @@
-"""The queries as Markdown: a block to paste for each panel, and those on delivery itself. Pure."""
+"""The queries as Markdown: one block for each panel, and queries on delivery. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ SINCE = "timestamp > ago(3h)"
 PAGE_SCOPE = Scope((SINCE,), "5m")
 _READ = {
     Form.TOTAL: "",
-    Form.RATE: "From `_irate` series: one moment of each minute.",
+    Form.RATE: "From `_irate` series: samples one moment of each minute.",
     Form.RAW: "From the counter itself: its growth between the first samples of neighbouring bins; "
     "a delta is exact and costs less.",
 }
@@ -19,10 +19,10 @@ _HEAD = """\
 In the Azure portal: your Application Insights resource, *Logs*. An item is a row of `customMetrics`; in a
 workspace's own *Logs* the table is `AppMetrics`, with `Name`, `Sum`, `ItemCount`, `Min`, `Max`, `Properties`,
 `AppRoleInstance` and `TimeGenerated` in place of `name`, `valueSum`, `valueCount`, `valueMin`, `valueMax`,
-`customDimensions`, `cloud_RoleInstance` and `timestamp`. A new row can be queried after a minute or so, at times
-some minutes.
+`customDimensions`, `cloud_RoleInstance` and `timestamp`. A new row appears after about a minute, sometimes
+after several.
 
-Is anything there, and since when?
+Which metrics arrive, and when did each last arrive?
 
 ```kusto
 customMetrics
@@ -32,8 +32,8 @@ customMetrics
 ```
 """
 _COPIES = """\
-An item whose answer was lost on the way is sent again, and counted twice. A folded series has one item a
-window, so equal keys are copies: this counts each once.
+An item whose answer was lost is sent again, and counts twice. A folded series has one item a window, so rows
+with equal keys are copies; this query counts them once.
 
 ```kusto
 customMetrics
@@ -46,7 +46,7 @@ customMetrics
 
 
 def markdown(panels: Sequence[Panel], folded_item: str = "") -> str:
-    """Write a page; `folded_item` names an item of a folded entry, empty where there is none."""
+    """Return the page; `folded_item` names an item of a folded entry, empty where none exists."""
     parts = [_HEAD, *(_section(panel) for panel in panels)]
     if folded_item:
         parts.append(_COPIES.format(since=SINCE, name=f'"{folded_item}"'))

@@ -1,13 +1,13 @@
-"""In which form a metric of Triton's reaches Azure, as the entries of metrics.json say. Pure.
+"""The form in which a metric of Triton reaches Azure, according to metrics.json. Pure.
 
-In: the entries. Out: for a counter or a gauge, where its numbers are: an item's name, a
-column of customMetrics, and how they are to be read:
+In: the entries. Out: for a counter or a gauge the location of its numbers: an item's name, a
+column of customMetrics, and the form:
 
-    TOTAL   what a counter grew in a window: sum them up            (delta, mean)
+    TOTAL   a counter's growth in a window: sum it up               (delta, mean)
     RATE    an `_irate`: a rate a second, once a minute and series  (samples, last, aggregate)
     RAW     the counter itself, which only grows                    (samples, last)
 
-Two counters can be set in relation only in one form. A gauge is read alike in all of its forms.
+Two counters can be divided only if both are in one form. All forms of a gauge are read alike.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from receiver.triton import METRIC_NAMES
 
 
 class Form(StrEnum):
-    """How the numbers of a counter are to be read."""
+    """The form of a counter's numbers."""
 
     TOTAL = "total"
     RATE = "rate"
@@ -29,9 +29,9 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a metric's numbers are: `column` of the items called `item`.
+    """The location of a metric's numbers: `column` of the items named `item`.
 
-    `entry` is the entry of metrics.json that puts them there.
+    `entry` is the entry of metrics.json that sends them.
     """
 
     form: Form
@@ -40,13 +40,13 @@ class Source:
     entry: Entry
 
     def has(self, label: str) -> bool:
-        """Whether its items can be told apart by a label."""
+        """Whether its items keep a label."""
         return self.entry.keeps(label)
 
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """An item whose value is what `name` grew, and whose count is what the metrics of `per` grew."""
+    """An item whose value is the growth of `name`, and whose count is the growth of the `per` counters."""
 
     name: str
     per: tuple[str, ...]
@@ -58,7 +58,7 @@ class Sources:
     """The forms of all of Triton's metrics under one metrics.json."""
 
     def __init__(self, allowlist: Allowlist) -> None:
-        """Look at each name that Triton and the recording rules bring forth, and at each exact one."""
+        """Match all names of Triton and of the recording rules, and the exact names of metrics.json."""
         exact = [entry.name for entry in allowlist.entries if not entry.is_glob]
         names = dict.fromkeys((*METRIC_NAMES, *exact))
         self._entries = {name: allowlist.matches(name) for name in names}
@@ -71,27 +71,27 @@ class Sources:
                     yield Mean(name, entry.per, entry.item_name(name), entry)
 
     def mean(self, name: str, per: Sequence[str]) -> Mean | None:
-        """Find the item that is a counter over others."""
+        """Return the mean of a counter over others."""
         wanted = sorted(per)
         return next(
-            (each for each in self.means if each.name == name and sorted(each.per) == wanted), None
+            (mean for mean in self.means if mean.name == name and sorted(mean.per) == wanted), None
         )
 
     def counter(self, names: Sequence[str], form: Form, labels: Sequence[str] = ()) -> list[Source]:
-        """Find what adds up to the growth of some counters in one form, told apart by `labels`.
+        """Return sources whose sum is the growth of counters in one form, split by `labels`.
 
-        One source where an item counts all of them together, else one for each; empty where
-        a counter is missing in that form.
+        One source where an item counts all of them together, else one for each counter; empty
+        where a counter is missing in that form.
         """
         whole = self._counted(names) if form is Form.TOTAL else []
         fitting = [source for source in whole if all(map(source.has, labels))]
         if fitting:
             return fitting[:1]
-        found = [self._single(name, form, labels) for name in names]
-        return [source for source in found if source] if all(found) else []
+        singles = [self._single(name, form, labels) for name in names]
+        return [source for source in singles if source] if all(singles) else []
 
     def gauge(self, name: str) -> Source | None:
-        """Find a gauge's values: aggregates before last values before samples."""
+        """Return a gauge's source: aggregates before last values before samples."""
         order = (As.AGGREGATE, As.LAST, As.SAMPLES)
         entries = [entry for entry in self._entries.get(name, ()) if entry.as_ in order]
         entries.sort(key=lambda entry: order.index(entry.as_))
@@ -102,7 +102,7 @@ class Sources:
         )
 
     def _counted(self, names: Sequence[str]) -> list[Source]:
-        """Find the means whose events are these counters'; the whole request's time comes first."""
+        """Return the means whose events are counted by exactly these counters."""
         wanted = sorted(names)
         return [
             Source(Form.TOTAL, mean.item, "valueCount", mean.entry)
@@ -111,17 +111,17 @@ class Sources:
         ]
 
     def _single(self, name: str, form: Form, labels: Sequence[str]) -> Source | None:
-        found: list[Source] = []
+        fitting: list[Source] = []
         for entry in self._entries.get(f"{name}_irate" if form is Form.RATE else name, ()):
             item = entry.item_name(f"{name}_irate" if form is Form.RATE else name)
             if form is Form.TOTAL and entry.as_ in {As.DELTA, As.MEAN}:
-                found.append(Source(form, item, "valueSum", entry))
+                fitting.append(Source(form, item, "valueSum", entry))
             elif (form is Form.RATE and entry.as_ in {As.SAMPLES, As.LAST, As.AGGREGATE}) or (
                 form is Form.RAW and entry.as_ in {As.SAMPLES, As.LAST}
             ):
-                found.append(Source(form, item, "value", entry))
-        found = [source for source in found if all(map(source.has, labels))]
-        found.sort(key=lambda source: source.entry.as_ is As.MEAN)  # a delta counts idle time too
-        if not found and form is Form.TOTAL:
-            found = [source for source in self._counted([name]) if all(map(source.has, labels))]
-        return found[0] if found else None
+                fitting.append(Source(form, item, "value", entry))
+        fitting = [source for source in fitting if all(map(source.has, labels))]
+        fitting.sort(key=lambda source: source.entry.as_ is As.MEAN)  # a delta counts idle time too
+        if not fitting and form is Form.TOTAL:
+            fitting = [source for source in self._counted([name]) if all(map(source.has, labels))]
+        return fitting[0] if fitting else None

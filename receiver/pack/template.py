@@ -1,7 +1,7 @@
 """One ARM template: the workbook and the alert rules, for `az deployment group create`. Pure.
 
 In: workbook and rules. Out: azuredeploy.json. Names are guid()s of the resource and the rule,
-so a second deployment updates what the first one made. Source: Microsoft.Insights/workbooks
+so a second deployment updates the first. Source: Microsoft.Insights/workbooks
 2023-06-01, scheduledQueryRules 2023-12-01, metricAlerts 2018-03-01.
 """
 
@@ -22,7 +22,7 @@ _ACTIONS = "[if(empty(parameters('actionGroupId')), createArray(), createArray(c
 def template(
     workbook: Mapping[str, Any], log_rules: Sequence[LogRule], metric_rules: Sequence[MetricRule]
 ) -> dict[str, Any]:
-    """Make the template."""
+    """Return the template."""
     thresholds = [
         *(rule.threshold for rule in log_rules if rule.threshold),
         *(rule.threshold for rule in metric_rules),
@@ -49,10 +49,10 @@ def template(
                 "type": "string",
                 "defaultValue": "",
                 "metadata": {
-                    "description": "Id of the action group to notify; empty: alerts are shown, nobody is notified."
+                    "description": "Id of the action group to notify; if empty, alerts are shown but not sent."
                 },
             },
-            **{each.parameter: _parameter(each) for each in thresholds},
+            **{threshold.parameter: _parameter(threshold) for threshold in thresholds},
         },
         "resources": [
             _workbook(workbook),

@@ -1,7 +1,7 @@
-"""The workbook: what a person opens in the portal. Pure.
+"""The workbook for the Azure portal. Pure.
 
 In: panels. Out: a Notebook/1.0 document: a text, parameters for time range and instance, and
-a query item for each panel; no groups, which Microsoft's own schema refuses.
+a query item for each panel; no groups, which Microsoft's schema refuses.
 Source: microsoft/Application-Insights-Workbooks, schema/workbook.json and documentation.
 """
 
@@ -19,16 +19,16 @@ WORKBOOK_SCOPE = Scope(
     (f"('*' in ({{{INSTANCE}}}) or cloud_RoleInstance in ({{{INSTANCE}}}))",),
     f"{{{TIME_RANGE}:grain}}",
 )
-"""All rows of the chosen time (the portal sees to that), of the instances chosen."""
+"""All rows of the chosen time, which the portal adds, and of the chosen instances."""
 _INTRODUCTION = """\
 ## NVIDIA Triton
 
-Made from the metrics.json of appinsights-receiver: a chart is here where its metrics are sent. \
-What is sent, how and why: its docs/folding.md and docs/azure.md."""
+Generated from the metrics.json of appinsights-receiver: it has the charts whose metrics are sent. \
+For details see docs/folding.md and docs/azure.md there."""
 
 
 def workbook(panels: Sequence[Panel]) -> dict[str, Any]:
-    """Make the document."""
+    """Return the document."""
     return {
         "version": "Notebook/1.0",
         "items": [
@@ -101,5 +101,5 @@ def _tile(panel: Panel) -> dict[str, Any]:
         "visualization": panel.drawn,
     }
     if panel.note:
-        content["noDataMessage"] = f"Nothing in this time. {panel.note}"
+        content["noDataMessage"] = f"No data in this time range. {panel.note}"
     return {"type": 3, "content": content, "customWidth": "50", "name": panel.key}

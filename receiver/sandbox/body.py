@@ -1,4 +1,4 @@
-"""A request's headers and body in, its raw items out.
+"""The reader of request bodies: splits a body into raw items.
 
 Content types: `x-json-stream` and `application/x-json-stream` hold one envelope
 a line; `application/json` holds an array, one envelope, or (as the .NET
@@ -21,10 +21,10 @@ RawItem: TypeAlias = bytes | tuple[object, int]
 
 
 class RefusedBodyError(Exception):
-    """The request cannot be read at all; `status` is the answer to it."""
+    """An unreadable request; `status` is its answer."""
 
     def __init__(self, status: int, message: str) -> None:
-        """Keep the answer's status and its words."""
+        """Keep the answer's status and message."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -35,9 +35,9 @@ def read_items(
 ) -> list[RawItem]:
     """Split a request body into items, numbered as the service numbers them.
 
-    A blank line within a stream is an item that cannot be read; at the end it is nothing.
+    A blank line within a stream is an unreadable item; at the end it is ignored.
 
-    Raises: RefusedBodyError, when no item can be told from another.
+    Raises: RefusedBodyError, when the body cannot be split into items.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind != JSON_TYPE and kind not in STREAM_TYPES:
@@ -52,7 +52,7 @@ def read_items(
 
 
 def syntax_error(error: orjson.JSONDecodeError) -> str:
-    """Word a JSON error as the service does."""
+    """Return a JSON error in the service's wording."""
     if error.pos >= len(error.doc):
         return "SyntaxError: Unexpected end of JSON input"
     return f"SyntaxError: Unexpected token {error.doc[error.pos]}"
@@ -73,7 +73,7 @@ def _decoded(content_encoding: str, body: bytes, limit_bytes: int) -> bytes:
 
 
 def _gunzip(body: bytes, limit_bytes: int) -> bytes:
-    """Decompress all gzip members of a body, and not a byte past the limit."""
+    """Decompress all gzip members of a body, never beyond the limit."""
     parts: list[bytes] = []
     left = limit_bytes
     while body:

@@ -1,6 +1,6 @@
-"""Values of a fault's fields in, the same values out, or an error that names the place.
+"""Checks of a fault's fields: return the value, or raise an error with its place.
 
-Each check takes the value and where it stands. Used by faults.py alone.
+Every check takes a value and its place. Used only by faults.py.
 """
 
 import math
@@ -12,10 +12,10 @@ _MAX_DELAY_SECONDS = 3_600
 
 
 class InvalidFaultError(ValueError):
-    """A fault that cannot be understood; the message names its place."""
+    """An invalid fault; the message names its place."""
 
     def __init__(self, place: str, expected: str, got: object) -> None:
-        """Word the error: where, what was expected, what came."""
+        """Compose the message: the place, what was expected, the value."""
         super().__init__(f"{place}: expected {expected}, got {repr(got)[:_SHOWN]}")
 
 
@@ -41,7 +41,7 @@ def times(value: object, place: str) -> int | None:
 
 
 def seconds(value: object, place: str) -> float:
-    """A wait that ends."""
+    """A limited delay."""
     if type(value) in (int, float) and 0 <= value <= _MAX_DELAY_SECONDS:  # type: ignore[operator]
         return float(value)  # type: ignore[arg-type]
     raise InvalidFaultError(place, f"seconds from 0 to {_MAX_DELAY_SECONDS}", value)
@@ -76,19 +76,19 @@ def text(value: object, place: str) -> str | None:
 
 
 def header(value: object, place: str) -> str:
-    """A text that can stand in a header."""
+    """A valid header value."""
     if type(value) is not str or not value or not value.isprintable() or not value.isascii():
         raise InvalidFaultError(place, "one line of printable ASCII", value)
     return value
 
 
 def optional_header(value: object, place: str) -> str | None:
-    """A text that can stand in a header, or null for none."""
+    """A valid header value, or null for none."""
     return None if value is None else header(value, place)
 
 
 def retry_after(value: object, place: str) -> int | str | None:
-    """Seconds, or the header's text as it shall be sent."""
+    """Seconds, or the header's exact text."""
     if value is None or (type(value) is int and value >= 0):
         return value
     if type(value) is str:
@@ -97,7 +97,7 @@ def retry_after(value: object, place: str) -> int | str | None:
 
 
 def one_of(*choices: object) -> Callable[[object, str], Any]:
-    """Make a check that takes these values and no others."""
+    """Return a check that accepts only these values."""
 
     def check(value: object, place: str) -> object:
         if value not in choices or isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""One request to the ingestion service in, its answer out.
+"""The answer to one request, according to the ingestion service's contract.
 
-200 when every item is taken, 206 when some are, 400 when none is; the body
-numbers the refused ones and says why. A request that cannot be read as items
-(type, encoding, size, syntax) is refused whole. Pure: no sockets, no clock, no
-state. Source: `/v2.1/track` in swagger v2.1; the items' rules are in item.py.
+200 when every item is accepted, 206 when some are, 400 when none is; the body lists the
+refused items with their errors. A request that cannot be split into items (type, encoding,
+size, syntax) is refused as a whole. Pure: no sockets, no clock, no state.
+Source: `/v2.1/track` in swagger v2.1; the items' rules are in item.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ DEFAULT_DECODED_LIMIT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, order=True)
 class ItemError:
-    """The service's word on one refused item; `index` counts from 0 in the order sent."""
+    """The service's error on one refused item; `index` counts from 0 in the order sent."""
 
     index: int
     status: int
@@ -29,21 +29,21 @@ class ItemError:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What became of a request."""
+    """The result of a request."""
 
     status: int
     items_received: int
     accepted: Mapping[int, Item] = field(default_factory=dict)
-    others: frozenset[int] = frozenset()  # taken as well, but no metrics
+    others: frozenset[int] = frozenset()  # accepted items that are not metrics
     errors: Sequence[ItemError] = ()
 
     @property
     def items_accepted(self) -> int:
-        """The number of items taken, those that carry no metric included."""
+        """The number of accepted items, including those that are not metrics."""
         return len(self.accepted) + len(self.others)
 
     def body(self) -> bytes:
-        """Write the answer's body as the service does."""
+        """Return the answer's body in the service's format."""
         errors = [
             {"index": error.index, "statusCode": error.status, "message": error.message}
             for error in self.errors
@@ -58,9 +58,9 @@ class Judgement:
         )
 
     def refusing(self, refusals: Sequence[ItemError]) -> "Judgement":
-        """Refuse these items too, unless they are refused already."""
-        told = {error.index for error in self.errors}
-        errors = [error for error in refusals if error.index not in told]
+        """Return a judgement that refuses these items too."""
+        refused_before = {error.index for error in self.errors}
+        errors = [error for error in refusals if error.index not in refused_before]
         refused = {error.index for error in errors}
         changed = replace(
             self,
@@ -80,10 +80,10 @@ def judge(
     known_keys: frozenset[str] | None = None,
     decoded_limit_bytes: int = DEFAULT_DECODED_LIMIT_BYTES,
 ) -> Judgement:
-    """Say which items of a request the service takes at this moment, and why not the others.
+    """Judge the items of a request at this moment.
 
-    `known_keys` are instrumentation keys in lower case; without them any well-formed key is good.
-    Raises: nothing; a body that cannot be read is a judgement too.
+    `known_keys` are instrumentation keys in lower case; without them any well-formed key is valid.
+    Raises: nothing; an unreadable body is a judgement too.
     """
     try:
         raw_items = read_items(content_type, content_encoding, body, decoded_limit_bytes)
@@ -109,7 +109,7 @@ def judge(
 
 
 def refused_whole(status: int, message: str) -> Judgement:
-    """Refuse a request without a look at its items."""
+    """Refuse a request as a whole, without reading its items."""
     return Judgement(status, 0, errors=(ItemError(0, status, message),))
 
 

@@ -1,9 +1,9 @@
-"""Scripted faults: what the sandbox does wrong on purpose, and for how many requests.
+"""Scripted faults: deliberate errors of the sandbox, and for how many requests they apply.
 
-A fault is a JSON object with a `kind`; `FAULT_KINDS` lists them, and each
-dataclass its fields. `times` says for how many requests it stands (null: until
-it is cleared), `delay_seconds` how late the answer comes. script.py puts them in
-order. Parsing refuses what it does not know and names the place: `faults[2].status`.
+A fault is a JSON object with a `kind`; `FAULT_KINDS` lists the kinds, and their dataclasses
+the fields. `times` is the number of requests (null: until it is cleared), `delay_seconds`
+the delay of the answer. script.py applies faults in order. The parser refuses unknown
+fields and names the place: `faults[2].status`.
 """
 
 import random
@@ -17,7 +17,7 @@ from receiver.sandbox.checks import InvalidFaultError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What all faults share."""
+    """The fields of all faults."""
 
     kind: ClassVar[str]
     times: int | None = field(default=1, metadata={"check": checks.times})
@@ -26,25 +26,25 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass(Fault):
-    """Nothing wrong: lets requests through on the way to the next fault."""
+    """No fault: requests pass until the next fault."""
 
     kind: ClassVar[str] = "pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delay(Fault):
-    """The right answer, late: the items are stored before the wait."""
+    """The right answer, delayed: the items are stored before the delay."""
 
     kind: ClassVar[str] = "delay"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status(Fault):
-    """A status for the whole request; none of its items is stored.
+    """A status for the whole request; no item is stored.
 
-    `retry_after` is written as it is when text, as seconds when a number, or,
-    with `retry_after_form` "date", as the date so many seconds from now. With `gzip` its
-    body is compressed, whether that was asked for or not.
+    `retry_after` is sent unchanged if it is a text, as seconds if it is a number, or, with
+    `retry_after_form` "date", as the date that many seconds ahead. With `gzip` the body is
+    compressed, requested or not.
     """
 
     kind: ClassVar[str] = "status"
@@ -60,7 +60,7 @@ class Status(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect(Fault):
-    """A redirect that keeps the method; none of the items is stored."""
+    """A redirect that keeps the method; no item is stored."""
 
     kind: ClassVar[str] = "redirect"
     status: int = field(default=307, metadata={"check": checks.one_of(307, 308)})
@@ -70,7 +70,7 @@ class Redirect(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset(Fault):
-    """A TCP reset: before the body is read, after the items are stored, or amid the answer."""
+    """A TCP reset: before the body is read, after the items are stored, or within the answer."""
 
     kind: ClassVar[str] = "reset"
     when: str = field(
@@ -81,7 +81,7 @@ class Reset(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items(Fault):
-    """Every so-many-th item of the request is refused; the others are judged as ever."""
+    """Every n-th item of the request is refused; the others are judged normally."""
 
     kind: ClassVar[str] = "items"
     every: int = field(default=2, metadata={"check": checks.positive})
@@ -92,7 +92,7 @@ class Items(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer(Fault):
-    """A body that cannot be read, under the right status; with `accept`, the items are stored."""
+    """An unreadable body with the right status; with `accept`, the items are stored."""
 
     kind: ClassVar[str] = "answer"
     how: str = field(
@@ -103,9 +103,9 @@ class Answer(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storm(Fault):
-    """Faults at random, the same ones for the same seed.
+    """Random faults, reproducible by their seed.
 
-    `faults` holds pairs of a probability and a fault; what is left of 1 passes.
+    `faults` holds pairs of a probability and a fault; the remaining requests pass.
     """
 
     kind: ClassVar[str] = "storm"
@@ -116,7 +116,7 @@ class Storm(Fault):
     )
 
     def draw(self, chance: random.Random) -> Fault | None:
-        """Pick the fault of the next request, or none."""
+        """Return the fault of the next request, or None."""
         left = chance.random()
         for probability, fault in self.faults:
             left -= probability
@@ -160,7 +160,7 @@ def parse(document: object, place: str = "faults") -> list[Fault]:
 
 
 def to_json(fault: Fault) -> dict[str, Any]:
-    """Write a fault in the form that `parse` reads."""
+    """Return a fault in the form that `parse` reads."""
     written = {"kind": fault.kind} | {f.name: getattr(fault, f.name) for f in fields(fault)}
     if isinstance(fault, Storm):
         written["faults"] = [

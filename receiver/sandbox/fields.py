@@ -1,7 +1,6 @@
-"""A parsed JSON object and a field's name in, the field's value out, or the service's refusal.
+"""Readers of an item's fields: return a field's value, or raise the service's refusal.
 
-A null is the same as an absent field. `owner` is the schema's type that the
-service names in its message.
+A null is treated as an absent field. `owner` is the schema's type for the service's message.
 """
 
 from typing import Any, TypeAlias
@@ -12,7 +11,7 @@ Fields: TypeAlias = dict[str, Any]
 
 
 class RefusedItemError(Exception):
-    """The item broke the contract; the message is the service's."""
+    """An item that breaks the contract; the message is the service's."""
 
 
 def text(fields: Fields, field: str, owner: str, limit: int) -> str:

@@ -1,8 +1,8 @@
-"""One telemetry item in, the metric it carries out, or why the service refuses it.
+"""The checks of one telemetry item: return its metric, or raise the service's refusal.
 
-Judged by the public contract alone: the envelope's fields, types and lengths,
-the instrumentation key, the window of time. The first fault found is the one
-told, in the service's words. A null is the same as an absent field.
+Checks only the public contract: the envelope's fields, types and lengths, the
+instrumentation key, the range of time. The first violation is reported, in the service's
+wording. A null is treated as an absent field.
 Source: Bond schemas Envelope, MetricData, DataPoint; swagger v2.1; limits.py.
 """
 
@@ -30,7 +30,7 @@ _SAFE_VALUE = limits.MAX_PROPERTY_VALUE // 2
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What an aggregated data point says beside its value."""
+    """The fields of an aggregated data point beside its value."""
 
     count: int
     min: float | None
@@ -53,10 +53,10 @@ class Item(NamedTuple):
 
 
 class Checker:
-    """Check the items of one request, at one moment; remembers the times and keys it has read."""
+    """Checks the items of one request at one moment; caches parsed times and keys."""
 
     def __init__(self, now_ms: int, known_keys: frozenset[str] | None) -> None:
-        """Judge times by `now_ms`; with `known_keys`, in lower case, take no other key."""
+        """Judge times by `now_ms`; with `known_keys`, in lower case, accept no other key."""
         self._now_ms = now_ms
         self._known_keys = known_keys
         self._times: dict[str, int] = {}
@@ -141,7 +141,7 @@ def _utc_ms(text: str) -> int:
         if _UTC_TIME.fullmatch(text):
             return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
     except ValueError:
-        pass  # the right form, but no such day or hour
+        pass  # well-formed, but no valid day or hour
     raise RefusedItemError(limits.wrong_type("time", "Envelope", "date", text))
 
 

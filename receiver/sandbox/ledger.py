@@ -1,7 +1,7 @@
-"""What the sandbox was asked and what it answered: counters and the latest requests.
+"""The sandbox's counters, and its latest requests.
 
-Counters never go down. A request that was reset has no status: it counts under
-`reset`, one whose sender went away under `gone`.
+Counters never decrease. A request that was reset has no status: it counts as `reset`,
+one whose sender disconnected as `gone`.
 """
 
 from collections import Counter, deque
@@ -11,7 +11,7 @@ from typing import Any
 
 MAX_REQUESTS = 10_000
 _PATH_SHOWN = 200  # characters of a request's path that are kept
-_MAX_MESSAGES = 1_000  # refusals told apart by their message; the rest are counted together
+_MAX_MESSAGES = 1_000  # refusals counted by message; the rest are counted together
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Ledger:
     """The counters, and a bounded list of requests."""
 
     def __init__(self, max_requests: int = MAX_REQUESTS) -> None:
-        """Start at nought."""
+        """Start at zero."""
         self._numbers = 0
         self._requests: deque[RequestRecord] = deque(maxlen=max_requests)
         self._by_status: Counter[str] = Counter()
@@ -42,7 +42,7 @@ class Ledger:
         self._sums: Counter[str] = Counter()
 
     def begin(self, time: str, path: str) -> RequestRecord:
-        """Number a request that has come in."""
+        """Number a new request."""
         self._numbers += 1
         return RequestRecord(self._numbers, time, path[:_PATH_SHOWN])
 

@@ -1,9 +1,9 @@
-"""The limits and the words of the Application Insights ingestion service.
+"""The limits and messages of the Application Insights ingestion service.
 
 Limits come from the Bond schemas of the public SDKs (Envelope, MetricData,
 DataPoint, ContextTagKeys), from the v2.1 swagger file and from the published
-limits page. The words are those that the service has been seen to answer;
-where none is known, the nearest known one is used.
+limits page. The messages are known answers of the service; where none is
+known, the nearest known one is used.
 
 A length counts UTF-16 units, as the service does, so a character outside the
 basic plane counts two.
@@ -53,7 +53,7 @@ TAG_LIMITS = {
 }
 MAX_OTHER_TAG = 1_024  # a tag that the schema does not list
 
-# Telemetry that the service takes and that carries no metric.
+# Telemetry that the service accepts, but that is not a metric.
 OTHER_BASE_TYPES = frozenset(
     {
         "AvailabilityData",
@@ -78,7 +78,7 @@ def length(text: str) -> int:
 
 
 def json_type(value: object) -> str:
-    """Name a value's type as JavaScript's typeof does."""
+    """Return a value's type as JavaScript's typeof does."""
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int | float):
@@ -87,7 +87,7 @@ def json_type(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value as the service repeats it in a message, cut to a readable length."""
+    """Return a value as the service repeats it in a message, cut to a readable length."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -96,7 +96,7 @@ def shown(value: object) -> str:
 
 
 def too_long(field: str, owner: str, limit: int, actual: int) -> str:
-    """Say that a text is too long."""
+    """Return the message for a text that is too long."""
     return (
         f"100: Field '{field[:_ACTUAL_SHOWN]}' on type '{owner}' is too long. "
         f"Expected: {limit} characters, Actual: {actual}"
@@ -104,7 +104,7 @@ def too_long(field: str, owner: str, limit: int, actual: int) -> str:
 
 
 def too_old(age_ms: int) -> str:
-    """Say that an item is older than the service takes."""
+    """Return the message for an item that is too old."""
     return (
         "103: Field 'time' on type 'Envelope' is older than the allowed min date. "
         f"Expected: now - {MAX_AGE_MS}ms, Actual: now - {age_ms}ms"
@@ -112,7 +112,7 @@ def too_old(age_ms: int) -> str:
 
 
 def too_new(ahead_ms: int) -> str:
-    """Say that an item is further in the future than the service takes."""
+    """Return the message for an item too far in the future."""
     return (
         "104: Field 'time' on type 'Envelope' is newer than the max date. "
         f"Expected: now + {MAX_AHEAD_MS}ms, Actual: now + {ahead_ms}ms"
@@ -120,7 +120,7 @@ def too_new(ahead_ms: int) -> str:
 
 
 def wrong_type(field: str, owner: str, expected: str, value: object) -> str:
-    """Say that a field holds another type than the schema's."""
+    """Return the message for a field of the wrong type."""
     return (
         f"106: Field '{field}' on type '{owner}' is of incorrect type. "
         f"Expected: {expected}, Actual: {shown(value)}"
@@ -128,7 +128,7 @@ def wrong_type(field: str, owner: str, expected: str, value: object) -> str:
 
 
 def not_between(low: float | None, mean: float, high: float | None) -> str:
-    """Say that an aggregate contradicts itself; the service takes it, and draws nonsense."""
+    """Return the message for a contradictory aggregate, which the service accepts and charts wrongly."""
     return (
         "106: Field 'value' on type 'DataPoint' is of incorrect value. "
         f"Expected: min <= value / count <= max, Actual: {low} <= {mean} <= {high}"
@@ -136,7 +136,7 @@ def not_between(low: float | None, mean: float, high: float | None) -> str:
 
 
 def missing(field: str, owner: str, expected: str) -> str:
-    """Say that a required field is absent or empty."""
+    """Return the message for a required field that is absent or empty."""
     return (
         f"109: Field '{field}' on type '{owner}' is required but missing or empty. "
         f"Expected: {expected}, Actual: undefined"
@@ -144,7 +144,7 @@ def missing(field: str, owner: str, expected: str) -> str:
 
 
 def wrong_child(key: str, expected: str, value: object) -> str:
-    """Say that a map holds a value of another type than the schema's."""
+    """Return the message for a map's value of the wrong type."""
     return (
         f"200: Child value '{shown(value)}' for key '{key[:_ACTUAL_SHOWN]}' is of incorrect type. "
         f"Expected: {expected}, Actual: {json_type(value)}"

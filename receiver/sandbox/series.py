@@ -1,8 +1,8 @@
-"""One series in the sandbox: what identifies it, its newest value and its recent past.
+"""One series in the sandbox: its identity, its newest value and its recent values.
 
-A series is told from others by its name, key, namespace, properties and tags,
-in the order sent: a sender that changes the order makes a new series, as it
-makes new dimensions in the service.
+A series is identified by its name, key, namespace, properties and tags, in the order
+sent: a sender that changes the order creates a new series, as it creates new dimensions
+in the service.
 """
 
 from array import array
@@ -19,7 +19,7 @@ SeriesKey: TypeAlias = tuple[
 
 
 class Series:
-    """One series: what identifies it, its newest value and its recent past."""
+    """One series: its identity, its newest value and its recent values."""
 
     __slots__ = (
         "_texts_bytes",
@@ -40,7 +40,7 @@ class Series:
     )
 
     def __init__(self, number: int, key: SeriesKey, item: Item) -> None:
-        """Start a series with its first item, which is yet to be counted."""
+        """Start a series with its first item, which is not counted yet."""
         self.id = number
         self.key = key
         self.name = item.name
@@ -60,15 +60,15 @@ class Series:
 
     @property
     def size_bytes(self) -> int:
-        """Say roughly what the series takes: its texts, its history, its objects."""
+        """The approximate memory of the series: its texts, its history, its objects."""
         return self._texts_bytes + 2 * self.history_ms.itemsize * len(self.history_ms)
 
     def take(self, item: Item, sequence: int) -> None:
-        """Note one more item, the `sequence`-th of all."""
+        """Add an item, the `sequence`-th of all."""
         self.items += 1
         self.stored += 1
         self.sequence = sequence
-        # What a chart shows of an aggregate is its mean.
+        # A chart shows the mean of an aggregate.
         value = item.value / item.spread.count if item.spread else item.value
         if item.time_ms >= self.latest_ms:
             self.latest_ms = item.time_ms
@@ -86,7 +86,7 @@ class Series:
 
 
 def series_key(item: Item) -> SeriesKey:
-    """Return what tells an item's series from all others."""
+    """Return the identity of an item's series."""
     return (
         item.name,
         item.ikey,

@@ -1,9 +1,8 @@
 """The sandbox as an HTTP server on this machine.
 
-`serve` picks a free port when asked for port 0 and says in `connection_string`
-how to send to it. Request bodies reach the contract as they came: aiohttp must
-not decompress them, so whoever runs `create_app` by other means sets
-`auto_decompress=False`.
+`serve` picks a free port for port 0; `connection_string` is the setting of a sender. Request
+bodies must reach the contract unchanged: to run `create_app` by other means, set
+`auto_decompress=False`, so that aiohttp does not decompress them.
 """
 
 import socket
@@ -33,21 +32,21 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The base address, with no slash at its end."""
+        """The base address, without a trailing slash."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     @property
     def connection_string(self) -> str:
-        """What a sender is configured with."""
+        """The connection string for a sender."""
         return f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={self.url}/"
 
 
 def create_app(sandbox: Sandbox, own_names: Collection[str] | None = None) -> web.Application:
     """Make the aiohttp application for a sandbox.
 
-    `own_names` are this machine's where the sandbox listens on loopback alone; requests that name
-    another machine are refused then, and those of other sites' pages always.
+    `own_names` are this machine's names if the sandbox listens on loopback; requests for another
+    host are refused then. Requests from other sites' pages are always refused.
     """
 
     @web.middleware
@@ -61,13 +60,13 @@ def create_app(sandbox: Sandbox, own_names: Collection[str] | None = None) -> we
     app[SANDBOX] = sandbox
     app.add_routes(routes)
     for version in ("v2.1", "v2"):
-        # The service takes a doubled slash as well, as the Python exporter has sent it.
+        # The service accepts a double slash too, which the Python exporter sends.
         app.router.add_post(rf"/{{slashes:/*}}{version}/track", track)
     return app
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Add what each answer of ours bears; how long a redirect holds is for the fault to say."""
+    """Add the headers of every answer, except Cache-Control, which belongs to a redirect fault."""
     for name, value in cross_origin.HEADERS.items():
         if name != "Cache-Control":
             response.headers.setdefault(name, value)
@@ -84,9 +83,9 @@ def _own_names(host: str) -> Collection[str] | None:
 
 @asynccontextmanager
 async def serve(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Server]:
-    """Serve until the block ends; port 0 is any free one.
+    """Serve until the block ends; port 0 is any free port.
 
-    Raises: OSError, when the address cannot be had.
+    Raises: OSError, when the address cannot be used.
     """
     runner = web.AppRunner(
         create_app(sandbox, _own_names(host)),

@@ -20,10 +20,10 @@ _MESSAGE_SHOWN = 160  # characters of a refusal by which refusals are counted
 
 
 class Sandbox:
-    """A stand-in for one Application Insights resource: what it knows, holds and does wrong.
+    """A stand-in for one Application Insights resource: its keys, its items and its faults.
 
-    `known_keys`: take only these instrumentation keys; None takes any well-formed one.
-    `tokens`: demand one of these bearer tokens (else 401); `forbidden_tokens` are answered 403.
+    `known_keys`: accept only these instrumentation keys; None accepts any well-formed one.
+    `tokens`: require one of these bearer tokens (else 401); `forbidden_tokens` are answered 403.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Sandbox:
 
     @property
     def generation(self) -> str:
-        """A text that changes when series were forgotten, so that a viewer starts anew."""
+        """A text that changes when series are removed, so that a viewer reloads all."""
         return f"{self._started_ms}.{self.store.generation}"
 
     def clock(self) -> float:
@@ -63,7 +63,7 @@ class Sandbox:
         return self._now() + self.clock_offset_seconds
 
     def judge(self, content_type: str, content_encoding: str, body: bytes) -> Judgement:
-        """Judge a request at this moment; keeps nothing. Safe to call from another thread."""
+        """Judge a request at this moment, without storing. Safe to call from another thread."""
         return contract.judge(
             content_type,
             content_encoding,
@@ -74,7 +74,7 @@ class Sandbox:
         )
 
     def keep(self, judgement: Judgement, record: RequestRecord) -> None:
-        """Store what was accepted and count all."""
+        """Store the accepted items, and count all items."""
         accepted = judgement.accepted.values()
         self.store.add(accepted, record.number)
         record.items_received = judgement.items_received
@@ -89,7 +89,7 @@ class Sandbox:
             self.ledger.refused([_cause(error.message) for error in judgement.errors])
 
     def authorization_refusal(self, path: str, header: str | None) -> tuple[int, str] | None:
-        """Return the status and message for a request that may not send, or None when it may.
+        """Return the status and message for an unauthorized request, or None.
 
         Source: Microsoft's troubleshooting guide: "v2/track doesn't support Microsoft Entra ID";
         401 for a token that is absent or wrong, 403 for one without the publisher's role.
@@ -108,17 +108,17 @@ class Sandbox:
 
 
 def utc_text(seconds: float) -> str:
-    """Write a moment as ISO 8601 in UTC with milliseconds."""
+    """Format seconds since 1970 as ISO 8601 in UTC with milliseconds."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def utc_text_ms(milliseconds: int) -> str:
-    """Write a moment, given in whole milliseconds, without a loss."""
+    """Format milliseconds since 1970 exactly, as ISO 8601 in UTC."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
 
 
 def _cause(message: str) -> str:
-    """Cut from a message what differs from item to item, so that causes can be counted."""
+    """Return a message without the parts that differ between items, for counting."""
     return message.partition(". Expected:")[0].partition(" value '")[0][:_MESSAGE_SHOWN]

@@ -1,8 +1,7 @@
-"""What the sandbox accepted, in bounded memory.
+"""The accepted items, in bounded memory.
 
-Items stand in columns: time, value, and references to their series and request.
-When the store is full the oldest items go,
-and a series with its last item.
+Items are stored in columns: time, value, and references to their series and request. When
+the store is full the oldest items are removed, and a series with its last item.
 """
 
 from array import array
@@ -35,7 +34,7 @@ class StoredItem(NamedTuple):
 
 
 class _Chunk:
-    """Some consecutive items as columns; those before `start` are gone."""
+    """Consecutive items as columns; those before `start` are removed."""
 
     __slots__ = ("requests", "series", "spreads", "start", "times", "values")
 
@@ -45,7 +44,7 @@ class _Chunk:
         self.values = array("d")
         self.requests = array("q")
         self.series: list[Series] = []
-        self.spreads: dict[int, Spread] = {}  # by place; few items have one
+        self.spreads: dict[int, Spread] = {}  # by index; few items have one
 
 
 class Store:
@@ -68,9 +67,9 @@ class Store:
         self.items = 0
         self.items_evicted = 0
         self.copies = 0
-        """Items of a whole minute that their series had already: an answer was lost, or a fault."""
-        self.sequence = 0  # items added since the start, never set back
-        self.generation = 0  # counts the times that series were forgotten
+        """Items of a whole minute that their series already had, after a lost answer or a fault."""
+        self.sequence = 0  # items added since the start, never reset
+        self.generation = 0  # number of removals of series
         self._next_series_id = 1
         self._chunks: deque[_Chunk] = deque()
         self._series: dict[SeriesKey, Series] = {}
@@ -82,7 +81,7 @@ class Store:
         return len(self._series)
 
     def add(self, items: Iterable[Item], request: int) -> None:
-        """Keep these items, in place of the oldest if need be."""
+        """Store items, replacing the oldest when full."""
         for item in items:
             key = series_key(item)
             series = self._series.get(key) or self._new_series(key, item)
@@ -97,7 +96,7 @@ class Store:
                 self._evict_oldest()
 
     def clear(self) -> None:
-        """Forget all items and series."""
+        """Remove all items and series."""
         self._chunks.clear()
         self._series.clear()
         self._by_id.clear()
@@ -107,9 +106,9 @@ class Store:
     def select(
         self, name: str = "*", since_ms: int | None = None, limit: int | None = None
     ) -> Iterator[StoredItem]:
-        """Yield the items whose name fits the glob, in the order accepted; the last `limit` ones.
+        """Yield the items whose name matches the glob, in the order accepted; the last `limit` ones.
 
-        What is added or evicted while one reads does not disturb the reading.
+        Items may be added or evicted during the iteration.
         """
         wanted = _matcher(name)
         windows = [(chunk, chunk.start, len(chunk.times)) for chunk in self._chunks]
@@ -117,7 +116,7 @@ class Store:
         return picked if limit is None else iter(deque(picked, maxlen=limit))
 
     def latest(self, name: str = "*", after: int = 0) -> list[Series]:
-        """Return the series with an item of a number above `after`, by name and properties."""
+        """Return the series with an item numbered above `after`, sorted by name and properties."""
         wanted = _matcher(name)
         return sorted(
             (s for s in self._series.values() if s.sequence > after and wanted(s.name)),
@@ -125,7 +124,7 @@ class Store:
         )
 
     def by_id(self, number: int) -> Series | None:
-        """Find a series by its number."""
+        """Return a series by its number."""
         return self._by_id.get(number)
 
     @staticmethod

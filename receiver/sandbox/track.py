@@ -1,7 +1,7 @@
-"""POST /v2.1/track and /v2/track: one request in, the contract's answer out, or a fault.
+"""POST /v2.1/track and /v2/track: the contract's answer, or a fault.
 
-The only place where faults touch the wire. Items are stored before the answer
-is delayed, lost or spoiled, as in the real service.
+The only place where faults affect an answer. Items are stored before the answer is delayed,
+lost or corrupted, as in the real service.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _INLINE_BYTES = 32 * 1024  # a longer body is judged in a thread
 _LINGER_NONE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close with RST
 _JSON = "application/json; charset=utf-8"
 _HTML = "text/html"
-# What the service, or the gateway before it, says with a status. Source: SDK comments and issues.
+# The messages of the service, or of the gateway before it. Source: SDK comments and issues.
 _WORDS = {
     400: "Bad request",
     401: "Unauthorized: the token is absent, invalid or expired",
@@ -41,7 +41,7 @@ _BODILESS = frozenset({204, 304})
 
 
 class _RefusedBodyError(Exception):
-    """A body that is not read to its end; `status` and `message` are the answer."""
+    """A body that is not read completely; `status` and `message` are the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -49,13 +49,13 @@ class _RefusedBodyError(Exception):
 
 
 async def track(request: web.Request) -> web.StreamResponse:
-    """Take one batch of telemetry."""
+    """Answer one batch of telemetry."""
     sandbox = request.app[SANDBOX]
     path = "/" + request.path.lstrip("/")
     record = sandbox.ledger.begin(utc_text(sandbox.clock()), path)
     fault = sandbox.script.take()
     record.fault = fault.kind if fault else None
-    record.outcome = "gone"  # until something else is known
+    record.outcome = "gone"  # until the outcome is known
     try:
         response = await _answer(request, sandbox, path, fault, record)
         if response is None:
@@ -120,7 +120,7 @@ async def _read(request: web.Request, sandbox: Sandbox) -> bytes:
             if size > sandbox.max_body_bytes:
                 raise _RefusedBodyError(413, too_large)
             if sandbox.reading_bytes > sandbox.max_reading_bytes:
-                raise _RefusedBodyError(503, "The sandbox holds as many bodies as it may")
+                raise _RefusedBodyError(503, "The sandbox is reading too many bodies")
             parts.append(part)
     finally:
         sandbox.reading_bytes -= size
@@ -193,9 +193,9 @@ async def _send_half(request: web.Request, judgement: Judgement) -> None:
 
 
 def _reset(request: web.Request) -> None:
-    """Close the connection with RST; what is sent already may still be read."""
+    """Close the connection with RST; the sender may still read what was sent before."""
     transport = request.transport
-    if transport is None:  # the sender went first
+    if transport is None:  # the sender has disconnected
         return
     sock = transport.get_extra_info("socket")
     if sock is not None:

@@ -1,7 +1,7 @@
-"""The sandbox's own routes: what it holds as JSON, and the switches for tests.
+"""The sandbox's own routes: its items as JSON, and the controls for tests.
 
-Nothing here is part of Application Insights. Big lists are streamed, so a test
-that compares a million items does not need them in memory twice.
+Not part of Application Insights. Large lists are streamed, so a test that compares a
+million items does not hold them in memory twice.
 """
 
 import base64
@@ -35,7 +35,7 @@ routes = web.RouteTableDef()
 
 @routes.get("/")
 async def page(_request: web.Request) -> web.Response:
-    """Show the page a person can read."""
+    """Return the HTML page."""
     html = files("receiver.sandbox").joinpath("page.html").read_text("utf-8")
     hashes = [_inline_hash(html, tag) for tag in ("style", "script")]
     policy = (
@@ -68,20 +68,20 @@ async def items(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/latest")
 async def latest(request: web.Request) -> web.Response:
-    """List the newest value of each series: `name` (glob), `after` (a sequence number)."""
+    """List the newest value of every series: `name` (glob), `after` (a sequence number)."""
     sandbox = request.app[SANDBOX]
-    found = sandbox.store.latest(request.query.get("name", "*"), _whole(request, "after") or 0)
+    newest = sandbox.store.latest(request.query.get("name", "*"), _whole(request, "after") or 0)
     headers = {"Sandbox-Sequence": str(sandbox.store.sequence)}
-    return _json([_latest(series) for series in found], headers=headers)
+    return _json([_latest(series) for series in newest], headers=headers)
 
 
 @routes.get("/history")
 async def history(request: web.Request) -> web.Response:
-    """Give the recent points of some series: `ids=1,2,3` as numbered in /latest."""
+    """Return the recent points of some series: `ids=1,2,3` as numbered in /latest."""
     store = request.app[SANDBOX].store
     ids = [part for part in request.query.get("ids", "").split(",") if part.isdecimal()]
-    found = (store.by_id(int(part)) for part in ids[:_MAX_HISTORY_SERIES])
-    return _json({str(series.id): series.history() for series in found if series})
+    listed = (store.by_id(int(part)) for part in ids[:_MAX_HISTORY_SERIES])
+    return _json({str(series.id): series.history() for series in listed if series})
 
 
 @routes.get("/requests")
@@ -95,19 +95,19 @@ async def requests(request: web.Request) -> web.Response:
 
 @routes.get("/counters")
 async def counters(request: web.Request) -> web.Response:
-    """Give all counters and the state of the store and the clock."""
+    """Return all counters and the state of the store and the clock."""
     return _json(_counters(request.app[SANDBOX]))
 
 
 @routes.get("/faults")
 async def list_faults(request: web.Request) -> web.Response:
-    """List the faults that wait."""
+    """List the queued faults."""
     return _json(request.app[SANDBOX].script.listing())
 
 
 @routes.post("/faults")
 async def set_faults(request: web.Request) -> web.Response:
-    """Script faults: a list or one; `?append=1` puts them after those that wait."""
+    """Set faults: a list or one; `?append=1` appends them to the queue."""
     script = request.app[SANDBOX].script
     try:
         wanted = faults.parse(await _document(request))
@@ -125,21 +125,21 @@ async def set_faults(request: web.Request) -> web.Response:
 
 @routes.delete("/faults")
 async def clear_faults(request: web.Request) -> web.Response:
-    """Forget all faults."""
+    """Remove all faults."""
     request.app[SANDBOX].script.replace([])
     return _json([])
 
 
 @routes.delete("/items")
 async def clear_items(request: web.Request) -> web.Response:
-    """Forget all items; the counters stay."""
+    """Remove all items; the counters stay."""
     request.app[SANDBOX].store.clear()
     return _json(_counters(request.app[SANDBOX]))
 
 
 @routes.post("/clock")
 async def set_clock(request: web.Request) -> web.Response:
-    """Move the clock by which items are judged: {"offset_seconds": number}."""
+    """Shift the clock by which items are judged: {"offset_seconds": number}."""
     document = await _document(request)
     offset = document.get("offset_seconds") if isinstance(document, dict) else None
     if (
@@ -154,13 +154,13 @@ async def set_clock(request: web.Request) -> web.Response:
 
 
 def _inline_hash(html: str, tag: str) -> str:
-    found = re.search(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
-    text = found.group(1) if found else ""
+    element = re.search(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+    text = element.group(1) if element else ""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _blocks(picked: Iterator[StoredItem], write: Callable[[StoredItem], Any]) -> Iterator[bytes]:
-    """Write items in pieces of a JSON list, without its brackets."""
+    """Yield items as pieces of a JSON list, without its brackets."""
     while block := [write(item) for item in islice(picked, _STREAM_ITEMS)]:
         yield orjson.dumps(block)[1:-1]
 

@@ -1,10 +1,10 @@
-"""How much may be under way at once, and who goes when it is too much.
+"""Admission control: the limits on requests in flight and on their bytes.
 
-In: requests that begin, bytes that come, work that begins and ends. Out: leave, or
-`Overloaded`. Never waits: who gets no leave is answered 503 before its body has cost
-anything, and its sender keeps the data. When bodies that are still coming fill the
-room, the one that holds most is given up for the others, so that a few senders that
-never finish cannot lock out the rest.
+In: the start of a request, the bytes of its body, the start and end of its work. Out:
+permission, or `Overloaded`. Never waits: a request without permission is answered 503
+before its body is read, and the sender keeps the data. When incomplete bodies use up the
+bytes, the largest of them is abandoned, so that a few senders that never finish cannot
+lock out the rest.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from receiver.errors import Overloaded, TooLargeInFlight
 
 @dataclass(frozen=True, slots=True)
 class AdmissionStatistics:
-    """What is under way: bodies that are coming in, requests at work, and their bytes."""
+    """Requests in flight: bodies being read, requests being processed, and their bytes."""
 
     reading: int
     working: int
@@ -26,7 +26,7 @@ class AdmissionStatistics:
 
 @dataclass(eq=False, slots=True)
 class _Room:
-    """What requests hold, all together."""
+    """The limits, and what all requests together use of them."""
 
     requests_max: int
     max_bytes: int
@@ -36,29 +36,29 @@ class _Room:
 
     def refuse_when_full(self) -> None:
         if self.working >= self.requests_max:
-            raise Overloaded(f"{self.working} requests are under way")
+            raise Overloaded(f"{self.working} requests are in flight")
 
     def make_room(self, lease: "Lease") -> None:
-        if lease.size_bytes > self.max_bytes:  # no retry would fit
-            message = f"the body has {lease.size_bytes} bytes or more; all in flight may hold {self.max_bytes}"
+        if lease.size_bytes > self.max_bytes:  # a retry would fail too
+            message = f"the body has {lease.size_bytes} bytes or more; all requests in flight together may hold {self.max_bytes}"
             raise TooLargeInFlight(message)
         while self.size_bytes > self.max_bytes:
-            largest = max(self.reading, key=lambda each: each.size_bytes, default=lease)
+            largest = max(self.reading, key=lambda other: other.size_bytes, default=lease)
             if largest is lease or not largest.size_bytes:
-                raise Overloaded(f"requests under way hold {self.max_bytes} bytes")
+                raise Overloaded(f"requests in flight hold {self.max_bytes} bytes")
             largest.release()
             largest.give_up()
 
 
 class Admission:
-    """The room that all requests share."""
+    """The limits that all requests share."""
 
     def __init__(self, requests_max: int, max_bytes: int) -> None:
-        """Set the limits: requests decoded or committed at once, and bytes of all."""
+        """Set the limits: requests processed at once, and the bytes of all requests."""
         self._room = _Room(requests_max, max_bytes)
 
     def enter(self, give_up: Callable[[], object]) -> "Lease":
-        """Let a request's body come in; `give_up` is called if it has to go for others.
+        """Admit a request's body; `give_up` is called if it is abandoned for others.
 
         Raises: Overloaded.
         """
@@ -66,41 +66,41 @@ class Admission:
         return Lease(self._room, give_up)
 
     def statistics(self) -> AdmissionStatistics:
-        """Count what is under way."""
+        """Count the requests in flight."""
         room = self._room
         return AdmissionStatistics(len(room.reading), room.working, room.size_bytes)
 
 
 class Lease:
-    """What one request holds of the room. Used as a context, it gives all back."""
+    """One request's share of the limits, released at the end of its context."""
 
     def __init__(self, room: _Room, give_up: Callable[[], object]) -> None:
-        """Hold nothing yet."""
+        """Start with no bytes."""
         self.give_up = give_up
         self.size_bytes = 0
         self._room = room
         self._is_working = False
 
     def grow(self, size_bytes: int) -> None:
-        """Hold so many bytes more of a body that comes in. Raises: Overloaded."""
+        """Add bytes of a body that is being read. Raises: Overloaded."""
         self.size_bytes += size_bytes
         self._room.size_bytes += size_bytes
         self._room.make_room(self)
 
     def work(self) -> None:
-        """Begin with the work: the body is here. Raises: Overloaded."""
+        """Start processing: the body is complete. Raises: Overloaded."""
         self._room.refuse_when_full()
         self._room.reading.pop(self, None)
         self._room.working += 1
         self._is_working = True
 
     def hold(self, size_bytes: int) -> None:
-        """Hold what the work has made, in place of the body; it is there and cannot be refused."""
+        """Count the processed bytes in place of the body; they exist already and are never refused."""
         self._room.size_bytes += size_bytes - self.size_bytes
         self.size_bytes = size_bytes
 
     def release(self) -> None:
-        """Give all back."""
+        """Release the request's share."""
         self._room.size_bytes -= self.size_bytes
         self.size_bytes = 0
         self._room.reading.pop(self, None)

@@ -1,9 +1,9 @@
-"""Large answers under way: bounded in bytes all together, one body for the readers of one moment.
+"""Large answers in flight: limited in total bytes, and shared by simultaneous readers.
 
-In: answers of pages. Out: leave to make one, the one that others are reading, and a count of
-bytes. An answer is counted while anybody reads it. It is written in pieces, so that a reader
-who does not read holds a reference to the body and no copy of it. Small answers fit into what a
-connection may hold anyway and are not counted.
+In: answers of pages. Out: permission to make one, an answer that is already being read, and
+a count of bytes. An answer counts while it is being read. It is written in pieces, so that
+a slow reader holds a reference to the body instead of a copy. Small answers fit into a
+connection's buffers and are not counted.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,12 +17,12 @@ from receiver.errors import AnswersUnread
 
 SMALL_BYTES = 64 << 10
 FRESH_SECONDS = 1.0
-"""So long an answer that is being read is given to others who ask for the same."""
+"""Age up to which an answer that is being read is shared with equal requests."""
 
 
 @dataclass(eq=False, slots=True)
 class Answer:
-    """The body of a page, and what goes before it."""
+    """The body, status and headers of a page."""
 
     status: int
     headers: dict[str, str]
@@ -31,7 +31,7 @@ class Answer:
     readers: int = 0
 
     async def send(self, request: web.Request) -> web.StreamResponse:
-        """Write it, as fast as it is read. A reader that goes away is no error."""
+        """Write the answer as fast as it is read. A reader that disconnects is not an error."""
         response = web.StreamResponse(status=self.status, headers=self.headers)
         response.content_length = len(self.body)
         body = memoryview(self.body)
@@ -46,7 +46,7 @@ class Answer:
 
 
 def is_large(response: web.StreamResponse) -> TypeGuard[web.Response]:
-    """Whether a response is to be counted while it is read."""
+    """Whether a response counts while it is read."""
     return (
         isinstance(response, web.Response)
         and isinstance(response.body, bytes)
@@ -56,7 +56,7 @@ def is_large(response: web.StreamResponse) -> TypeGuard[web.Response]:
 
 @dataclass(slots=True)
 class Answers:
-    """All large answers that somebody reads. `clock` is in seconds and never goes back."""
+    """All large answers that are being read. `clock` is monotonic, in seconds."""
 
     max_bytes: int
     clock: Callable[[], float]
@@ -64,17 +64,17 @@ class Answers:
     _read: dict[str, Answer] = field(default_factory=dict)
 
     def current(self, key: str) -> Answer | None:
-        """Find the answer to the same question that was made a moment ago and is being read."""
+        """Return a recent answer to the same request that is being read, if there is one."""
         answer = self._read.get(key)
         return answer if answer and self.clock() - answer.made_at < FRESH_SECONDS else None
 
     def refuse_when_full(self) -> None:
-        """Refuse to make another. Raises: AnswersUnread."""
+        """Refuse to make another answer at the limit. Raises: AnswersUnread."""
         if self.size_bytes >= self.max_bytes:
             raise AnswersUnread(f"answers that are being read hold {self.size_bytes} bytes")
 
     def make(self, response: web.Response) -> Answer:
-        """Take a page's response, a large one."""
+        """Make an answer of a page's large response."""
         assert isinstance(response.body, bytes)
         headers = {
             name: value

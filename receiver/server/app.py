@@ -1,8 +1,8 @@
-"""HTTP in: the only place that knows aiohttp's server.
+"""The HTTP application: routes, limits, and the status for each error.
 
-In: requests. Out: answers. Routes, limits, and the translation of what the stages
-raise to a status; a request never ends in a traceback. Rules: Remote-Write 1.0 and
-2.0, "Protocol"; our HTTP API is docs/http-api.md.
+In: requests. Out: answers. Errors that the stages raise become an HTTP status; a request
+never ends in a traceback. Rules: Remote-Write 1.0 and 2.0, "Protocol"; the HTTP API is in
+docs/http-api.md.
 """
 
 import asyncio
@@ -49,11 +49,11 @@ WRITE_PATH = "/api/v1/write"
 RETRY_AFTER_SECONDS = 5
 RETRY_AFTER_LIMIT_SECONDS = 80
 OPEN_PATHS = ("/-/healthy", "/-/ready")
-"""What may be asked without credentials: health checks have none."""
+"""Paths without credentials, for health checks."""
 PAGE_BYTES = 8 << 20
-"""What making a page may take: its rows, and their JSON."""
+"""Largest memory for making a page: its rows, and their JSON."""
 DECODED_TIMES = 4
-"""What a request takes at most while it is at work, in its decoded size; see tests/hostile."""
+"""Largest memory of a request being processed, as a multiple of its decoded size; see tests/hostile."""
 REFUSED = Kind("request", "request refused")
 FAILED = Kind("request", "request failed")
 PAGE_REFUSED = Kind("page", "page refused")
@@ -65,7 +65,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How large a request's body may be, compressed, and how long it may take to come."""
+    """The limits on a request's body: its compressed size, and the time to read it."""
 
     body_bytes: int
     body_seconds: float
@@ -73,7 +73,7 @@ class BodyLimits:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What the receiver shows of itself; `ready` gives an empty text, or why not.
+    """The receiver's status pages; `ready` returns an empty text, or why it is not ready.
 
     `routes` are those of `receiver.status.pages`.
     """
@@ -86,7 +86,7 @@ class Pages:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What bounds requests and answers, all together."""
+    """The limits on all requests and answers together."""
 
     admission: Admission
     answers: Answers
@@ -106,9 +106,9 @@ class App:
         events: Events,
         own_names: Collection[str] | None,
     ) -> None:
-        """Make the application; nothing listens yet. `guard_of` is set by who listens.
+        """Make the application, without a listener, which sets `guard_of` later.
 
-        `own_names` are this machine's where only it reaches the listener, None elsewhere.
+        `own_names` are this machine's names if the listener is on loopback, else None.
         """
         self._write_handler = write_handler
         self._pages = pages
@@ -123,7 +123,7 @@ class App:
         self.draining = False
         self._in_flight = 0
         self._drained = asyncio.Event()
-        self.application = web.Application(middlewares=[self._let_in])
+        self.application = web.Application(middlewares=[self._admit])
         self.application.on_response_prepare.append(self._add_headers)
         self.application.add_routes(
             [
@@ -138,8 +138,8 @@ class App:
         )
 
     @web.middleware
-    async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let a request in if it may come in; its headers are here, nothing else is read yet."""
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check a request by its headers, before its body is read, and answer it."""
         guard = self.guard_of(request.transport)
         if guard:
             guard.begin_body()
@@ -163,7 +163,7 @@ class App:
                 guard.done()
 
     async def _check(self, request: web.Request) -> None:
-        """Check who asks. Raises: ForeignPage, Unauthorized, Forbidden, Overloaded."""
+        """Check origin and credentials. Raises: ForeignPage, Unauthorized, Forbidden, Overloaded."""
         own_names = self._own_names if self._access.rules.ask_nothing else None
         if why := cross_origin.refusal(request.method, request.headers, own_names):
             raise ForeignPage(why)
@@ -172,7 +172,7 @@ class App:
     async def _answer(
         self, request: web.Request, handler: Handler, guard: "ConnectionGuard | None"
     ) -> web.StreamResponse:
-        """Make a page's answer, or share one; a large one is counted while it is read."""
+        """Make a page's answer, or share one; a large answer is counted while it is read."""
         answers, key = self._bounds.answers, request.path_qs
         answer = answers.current(key)
         if answer is None:
@@ -188,7 +188,7 @@ class App:
             return await answer.send(request)
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
-        """Add what every answer bears; what web.config.file sets comes last and wins."""
+        """Add the headers of every answer; those of web.config.file override the others."""
         for name, value in cross_origin.HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers["Server"] = cross_origin.HEADERS["Server"]
@@ -202,7 +202,7 @@ class App:
             if self.draining:
                 raise ShuttingDown("the receiver is stopping")
             message = negotiate(
-                *(_said(request, name) for name in ("Content-Type", "Content-Encoding"))
+                *(_header(request, name) for name in ("Content-Type", "Content-Encoding"))
             )
             response = _response(await self._take(request, message), message)
         except RequestRefused as error:
@@ -237,13 +237,13 @@ class App:
             return await self._write_handler.take(body, message, lease.hold)
 
     def _refuse_without_memory(self, body: bytes) -> None:
-        """Refuse a body that memory may be too short for; one that is too large is never taken."""
+        """Refuse a body that may not fit into memory; one above the size limit is refused elsewhere."""
         length = declared_length(body)
         if length <= self._write_handler.pipeline.limits.decoded_bytes:
             self._bounds.memory.refuse_without(DECODED_TIMES * length)
 
     async def _body(self, request: web.Request, lease: Lease, limit: asyncio.Timeout) -> bytes:
-        """Read the body while it comes in time and there is room for it."""
+        """Read the body within its limits of time, size and memory."""
         parts: list[bytes] = []
         try:
             async with limit:
@@ -257,9 +257,11 @@ class App:
                     if lease.size_bytes > self._limits.body_bytes:
                         raise self._too_large(lease.size_bytes)
         except TimeoutError as error:
-            raise TooSlow("the body did not come in time, or had to go for others") from error
+            raise TooSlow(
+                "the body was not complete in time, or was abandoned for others"
+            ) from error
         except (OSError, web.RequestPayloadError) as error:
-            raise BrokenOff("the body broke off") from error
+            raise BrokenOff("the connection broke off during the body") from error
         return b"".join(parts)
 
     def _too_large(self, length: int) -> TooLarge:
@@ -267,7 +269,7 @@ class App:
         return TooLarge(f"the body has {length} bytes or more; the limit is {limit}")
 
     async def drained(self, seconds: float) -> None:
-        """Wait until the requests in flight are answered, at most so long."""
+        """Wait until the requests in flight are answered, for at most these seconds."""
         if self._in_flight:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -282,7 +284,9 @@ class App:
         is_first_question = (
             isinstance(error, Unauthorized) and "Authorization" not in request.headers
         )
-        if is_a_sender or not is_first_question:  # a browser asks without, then with credentials
+        if (
+            is_a_sender or not is_first_question
+        ):  # a browser first asks without credentials, then with
             self._events.happened(
                 REFUSED if is_a_sender else PAGE_REFUSED,
                 error.reason,
@@ -313,7 +317,7 @@ class App:
     async def _explain_write(self, request: web.Request) -> web.Response:
         if _is_a_sender(request):
             raise _misled(request)
-        text = "Remote-write wants POST: name this address as the url of a remote_write in prometheus.yml.\n"
+        text = "Remote-write uses POST: set this address as the url of a remote_write in prometheus.yml.\n"
         return web.Response(status=405, text=text, headers={"Allow": "POST"})
 
     async def _healthy(self, _: web.Request) -> web.Response:
@@ -340,7 +344,7 @@ class App:
 
 
 def _is_a_sender(request: web.Request) -> bool:
-    """Whether a request is some sender's, whatever its path and method: by its headers."""
+    """Whether the headers are a remote-write sender's, whatever the path and method."""
     headers = request.headers
     return (
         "X-Prometheus-Remote-Write-Version" in headers
@@ -351,7 +355,7 @@ def _is_a_sender(request: web.Request) -> bool:
 
 
 def _misled(request: web.Request) -> RequestRefused:
-    """Say that a sender came to the wrong path, or by the wrong method: what it asked, and the right url."""
+    """Return the refusal of a sender with a wrong path or method, with the right url."""
     right = request.url.with_path(WRITE_PATH).with_query(None)
     asked = request.url.with_query(None)
     if request.path == WRITE_PATH:
@@ -363,11 +367,11 @@ def _misled(request: web.Request) -> RequestRefused:
 
 
 async def _expect(_: web.Request) -> None:
-    """Leave "100 Continue" to the moment when the body is wanted."""
+    """Do not send "100 Continue" yet: it is sent when the body is read."""
 
 
-def _said(request: web.Request, name: str) -> str:
-    """Give a header's value; of several lines they are one list (RFC 9110, 5.3)."""
+def _header(request: web.Request, name: str) -> str:
+    """Return a header's value; several lines are one list (RFC 9110, 5.3)."""
     return ", ".join(request.headers.getall(name, ()))
 
 
@@ -376,7 +380,7 @@ def _certificate(request: web.Request) -> Mapping[str, Any] | None:
 
 
 def _response(reply: Reply, message: Message | None) -> web.Response:
-    """Put a reply into HTTP; the Written headers only for 2.0, where senders want them exact."""
+    """Return the HTTP response; the Written headers only for 2.0, whose senders check them."""
     headers = {}
     if message is Message.V2:
         for name in ("samples", "histograms", "exemplars"):
@@ -389,7 +393,7 @@ def _response(reply: Reply, message: Message | None) -> web.Response:
 
 
 def retry_after_seconds(attempt: str) -> int:
-    """Say when to come again: later with each attempt, and not all senders at once."""
+    """Return the delay before a retry: longer with every attempt, with jitter."""
     number = int(attempt) if attempt.isdecimal() and len(attempt) < 4 else 0
     longest = min(RETRY_AFTER_SECONDS << min(number, 10), RETRY_AFTER_LIMIT_SECONDS)
-    return max(1, round(longest * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter, no secret
+    return max(1, round(longest * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter, not a secret

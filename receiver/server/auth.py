@@ -1,9 +1,8 @@
-"""Who may: TLS, client certificates, basic authentication, bearer tokens.
+"""Authentication: TLS, client certificates, basic authentication, bearer tokens.
 
-In: the web configuration and the token's file, read again when they change. Out: for
-each request leave, or a refusal that says nothing. Comparisons take the same time
-whatever is compared; bcrypt runs in a thread of its own, one at a time, and what it
-has found right is remembered.
+In: the web configuration and the token's file, read again when they change. Out: a request
+passes, or is refused without details. Comparisons take constant time; bcrypt runs in a
+thread of its own, one password at a time, and correct passwords are cached.
 
 Rules: prometheus/exporter-toolkit; RFC 7617 and RFC 6750.
 """
@@ -31,19 +30,19 @@ from receiver.server.tls import make_context
 from receiver.server.web_config import WebConfig, parse
 
 BCRYPT_BYTES = 72
-"""Of a password bcrypt looks at so many bytes; Go's compares these and passes over the rest."""
+"""bcrypt uses this many bytes of a password; Go's implementation ignores the rest too."""
 WAITING_MAX = 16
-"""Passwords that may wait to be checked; at 60 ms each, a second."""
+"""Passwords that may wait to be checked: about a second, at 60 ms a password."""
 REMEMBERED_MAX = 1000
 DUMMY_SALT = b"fsoi/x8GMMkE9G7JnVmIW."
-"""For hashes that are made for their time alone."""
+"""The salt of hashes that are computed only to spend time."""
 DEFAULT_COST = 10
 TOKEN_LIMIT = 16384
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is asked of a request, as of the files' last reading."""
+    """The access rules of the files as last read."""
 
     web: WebConfig = field(default_factory=WebConfig)
     context: ssl.SSLContext | None = None
@@ -51,12 +50,12 @@ class Rules:
 
     @property
     def ask_credentials(self) -> bool:
-        """Whether a request has to bring any."""
+        """Whether a request needs credentials."""
         return bool(self.web.users or self.token)
 
     @property
     def ask_nothing(self) -> bool:
-        """Whether anybody who reaches the listener may write and look."""
+        """Whether anyone who reaches the listener may write and read."""
         certificates = self.web.tls is not None and self.web.tls.client_auth == "required"
         return not self.ask_credentials and not certificates
 
@@ -67,16 +66,16 @@ class Rules:
 
     @property
     def challenge(self) -> str:
-        """What WWW-Authenticate says: how one could get in.
+        """The value of WWW-Authenticate: the accepted schemes.
 
-        A browser knows only the first: there the token is a password, with any user's name.
+        A browser supports only the first: there the token is a password, with any user's name.
         """
         ways = ['Basic realm="appinsights-receiver"'] + ["Bearer"] * bool(self.token)
         return ", ".join(ways)
 
 
 def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, list[Path]]:
-    """Read both files, and say which files count. Raises: SettingsError, without secrets."""
+    """Read both files, and return the paths of all files read. Raises: SettingsError, without secrets."""
     files = [place(path) for path in (web_config_file, bearer_token_file) if path]
     web, context, token = WebConfig(), None, b""
     if web_config_file:
@@ -88,19 +87,19 @@ def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, lis
     if bearer_token_file:
         token = _text(place(bearer_token_file)).strip().encode()
         if not token or len(token) > TOKEN_LIMIT:
-            raise SettingsError(f"{bearer_token_file}: the file holds no token")
+            raise SettingsError(f"{bearer_token_file}: the file contains no valid token")
     return Rules(web, context, token), files
 
 
 def exposure(listen: Address, rules: Rules) -> str:
-    """Say that anybody may write and look who reaches `listen`; empty where that is not so."""
+    """Warn that anyone who reaches `listen` may write and read; empty if not so."""
     if is_loopback(listen.host) or not rules.ask_nothing:
         return ""
-    return f"{listen} is reached from other machines, and nobody is asked for credentials: see docs/access.md"
+    return f"{listen} is reachable from other machines without credentials: see docs/access.md"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine alone."""
+    """Whether an address is reachable only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -108,24 +107,24 @@ def is_loopback(host: str) -> bool:
 
 
 def refuse_weaker(new: Rules, old: Rules) -> None:
-    """Refuse rules that ask senders for less than those in force.
+    """Refuse rules that are weaker than those in force.
 
-    A file that an editor, a full disk or `cp` has emptied or cut off reads as rules that ask
-    for less; somebody who means it can restart the receiver.
+    A file that an editor, a full disk or `cp` has truncated reads as weaker rules; to weaken
+    the rules on purpose, restart the receiver.
 
-    Raises: SettingsError, which says what would no longer be asked for.
+    Raises: SettingsError, which names the requirement that would be dropped.
     """
-    if lost := _asked_no_more(new, old):
+    if lost := _weakened(new, old):
         raise SettingsError(
-            f"asks for less than the rules in force: {lost}; if that is meant, restart the receiver"
+            f"the new rules are weaker than those in force: {lost}; if that is intended, restart the receiver"
         )
 
 
-def _asked_no_more(new: Rules, old: Rules) -> str:
+def _weakened(new: Rules, old: Rules) -> str:
     if old.ask_credentials and not new.ask_credentials:
         return "no users and no token"
     if old.token != new.token and new.token and old.token.startswith(new.token):
-        return "the token is a part of the one before"
+        return "the token is a prefix of the previous one"
     if old.web.tls is None:
         return ""
     if new.web.tls is None:
@@ -133,9 +132,9 @@ def _asked_no_more(new: Rules, old: Rules) -> str:
     before, after = old.web.tls, new.web.tls
     kinds = ("none", "optional", "required")
     if kinds.index(after.client_auth) < kinds.index(before.client_auth):
-        return "no client certificate" if after.client_auth == "none" else "client certificates are optional"  # fmt: skip
+        return "client certificates are not requested" if after.client_auth == "none" else "client certificates are optional"  # fmt: skip
     if before.client_allowed_sans and not after.client_allowed_sans:
-        return "any name in a client certificate"
+        return "a client certificate may have any name"
     if after.min_version < before.min_version:
         return f"TLS from {after.min_version} on"
     return ""
@@ -151,7 +150,7 @@ def _text(path: Path) -> str:
 
 
 class Access:
-    """Lets requests through, or not."""
+    """The check of every request's credentials."""
 
     def __init__(
         self, web_config_file: str, bearer_token_file: str, clock: Callable[[], float]
@@ -182,7 +181,7 @@ class Access:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def check(self, authorization: str, peer: Mapping[str, Any] | None) -> None:
-        """Let a request pass by its Authorization and its connection's client certificate.
+        """Check a request's Authorization, and its connection's client certificate.
 
         Raises: Unauthorized, Forbidden; Overloaded where too many passwords wait.
         """
@@ -210,7 +209,7 @@ class Access:
         if key in self._right:
             return True
         if self._waiting >= WAITING_MAX:
-            raise Overloaded(f"{self._waiting} passwords wait to be checked")
+            raise Overloaded(f"{self._waiting} passwords are waiting to be checked")
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
@@ -233,11 +232,11 @@ def matches(
     all_hashes: Iterable[str],
     checkpw: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
 ) -> bool:
-    """Say whether a password is that of a bcrypt hash, which is empty for an unknown user.
+    """Whether a password matches a bcrypt hash, which is empty for an unknown user.
 
-    A wrong one takes the same time for each user and for none: as long as the costliest hash of
-    all. bcrypt's cost is the logarithm of its time, so what a hash of cost c lacks of the highest
-    cost C is one dummy each of the costs c, c + 1, … C - 1: 2^c + 2^c + 2^(c+1) + … = 2^C.
+    A wrong password takes the same time for every user, known or not: that of the costliest
+    hash. bcrypt's cost is the logarithm of its time, so a hash of cost c is extended to the
+    highest cost C by one dummy hash of each cost c, c + 1, … C - 1: 2^c + 2^c + 2^(c+1) + … = 2^C.
     """
     highest = max(map(cost_of, all_hashes), default=DEFAULT_COST)
     password = password[:BCRYPT_BYTES]
@@ -250,7 +249,7 @@ def matches(
 
 
 def cost_of(hashed: str) -> int:
-    """Read the cost out of a bcrypt hash."""
+    """Return the cost of a bcrypt hash."""
     return int(hashed.split("$")[2])
 
 
@@ -273,4 +272,4 @@ def _user_and_password(credentials: str) -> tuple[str, bytes]:
 def _check_names(allowed: Sequence[str], peer: Mapping[str, Any]) -> None:
     names = {str(value) for _, value in peer.get("subjectAltName", ())}
     if not names.intersection(allowed):
-        raise Forbidden("the client's certificate bears none of the names that may connect")
+        raise Forbidden("the client's certificate has none of the allowed names")

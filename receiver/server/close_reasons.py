@@ -1,15 +1,15 @@
-"""Why the receiver closed a connection, and what to do about it. Pure values."""
+"""The reasons why the receiver closes a connection, with hints. Pure values."""
 
 from receiver.events import Kind
 
 CLOSED = Kind("connection", "connection closed")
 CLOSE_REASONS = {
-    "crowded_out": ("All connections were taken, and a newer one got its place.", "If senders reconnect for it, raise RECEIVER_CONNECTIONS_MAX."),
-    "no_place": ("All connections were taken by requests at work, so it was not let in.", "The sender comes again; if it lasts, raise RECEIVER_CONNECTIONS_MAX."),
-    "headers_late": ("Its request's headers did not come in time.", "Look at who connects and says nothing, or raise RECEIVER_HEADERS_TIMEOUT."),
-    "answer_late": ("A large answer was not read in time.", "Look at who asks for pages and does not read them, or raise RECEIVER_BODY_TIMEOUT."),
-    "idle": ("It sent nothing for long.", "Nothing: the sender connects again when it has something."),
-    "not_http": ("What came over it was no HTTP.", "Look at who connects: https where TLS is off, http where it is on, a scanner."),
-    "handshake_failed": ("Its TLS handshake failed or took too long.", "Does the sender speak TLS, trust the certificate and bring its own where asked?"),
+    "crowded_out": ("The limit of connections was reached, and a newer connection took its place.", "If senders have to reconnect because of it, raise RECEIVER_CONNECTIONS_MAX."),
+    "no_place": ("The limit of connections was reached, all with requests being processed, so it was not accepted.", "The sender retries; if it persists, raise RECEIVER_CONNECTIONS_MAX."),
+    "headers_late": ("The request's headers did not arrive in time.", "Find the client that connects and sends nothing, or raise RECEIVER_HEADERS_TIMEOUT."),
+    "answer_late": ("A large answer was not read in time.", "Find the client that requests pages and does not read them, or raise RECEIVER_BODY_TIMEOUT."),
+    "idle": ("It was idle for too long.", "Nothing to do: the sender reconnects when it has data."),
+    "not_http": ("It did not carry HTTP.", "Find the client: https while TLS is off, http while it is on, or a scanner."),
+    "handshake_failed": ("The TLS handshake failed or took too long.", "Check that the sender uses TLS, trusts the certificate, and sends its own where required."),
 }  # fmt: skip
-"""The closed set of `receiver_connections_closed_total`: each reason's meaning, and what to do."""
+"""The reasons of `receiver_connections_closed_total`: meaning, and hint."""

@@ -1,12 +1,12 @@
-"""One connection's clock: it is closed when a peer is slower than it may be.
+"""The timeouts of one connection.
 
-In: a connection, and what aiohttp's protocol and the application do with it. Out: its state,
-which the listener keeps, and its end when the time of that state is over.
+In: a connection, and the progress of its request. Out: its state, by which the listener
+indexes it, and the closing of the connection when that state lasts too long.
 
-Theory of operation: HEADERS until the headers of a request are here, BODY while its body comes
-(the application's own clock runs), WORK while it is decoded and committed, ANSWER while a large
-answer is read, IDLE between requests. Only WORK has no clock and is never given up for others.
-The first byte after IDLE begins HEADERS again.
+Theory of operation: HEADERS until a request's headers are complete, BODY while its body is
+read (with the application's own timeout), WORK while it is decoded and committed, ANSWER while
+a large answer is read, IDLE between requests. Only WORK has no timeout and is never closed to
+make place for others. The first byte after IDLE starts HEADERS again.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from enum import Enum
 from typing import Protocol
 
 WRITE_BUFFER_BYTES = 64 << 10
-"""Of an answer in this process' memory beside its body; TLS would keep half a MiB."""
+"""Write buffer of a connection, beside the answer's body; TLS would buffer half a MiB."""
 
 
 class State(Enum):
-    """What a connection is doing, in the order in which it is given up for others."""
+    """A connection's state, in the order in which connections are closed for newer ones."""
 
     HEADERS = "headers"
     IDLE = "idle"
@@ -30,7 +30,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections, and how long each may take. Times in seconds."""
+    """The limits on the number of connections and on the time in each state, in seconds."""
 
     connections: int = 512
     headers_seconds: float = 10.0
@@ -38,7 +38,7 @@ class ConnectionLimits:
     answer_seconds: float = 30.0
 
     def of(self, state: State) -> tuple[float, str] | None:
-        """Give how long a state may last, and the reason to close a connection after it."""
+        """Return a state's timeout, and the reason for closing after it."""
         if state is State.HEADERS:
             return self.headers_seconds, "headers_late"
         if state is State.IDLE:
@@ -49,23 +49,23 @@ class ConnectionLimits:
 
 
 class Register(Protocol):
-    """Who keeps the guards: the listener."""
+    """The listener's index of guards."""
 
     def note(self, reason: str, error: Exception | None = None) -> None:
-        """Take note of a connection that was closed."""
+        """Record a closed connection."""
 
     def entered(self, guard: "ConnectionGuard", transport: asyncio.BaseTransport) -> None:
-        """Take up a connection that is ready."""
+        """Add a connection that is ready."""
 
     def moved(self, guard: "ConnectionGuard", old: State | None, new: State | None) -> None:
-        """Keep the guards by state, longest there first."""
+        """Move a guard to another state; in each state the oldest is first."""
 
     def left(self, transport: asyncio.BaseTransport) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
 
 
 class ConnectionGuard(asyncio.Protocol):
-    """Stands between a connection and aiohttp's protocol, and watches the time."""
+    """A protocol between a connection and aiohttp's protocol, which enforces the timeouts."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ConnectionGuard(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; the headers shall come soon."""
+        """Start waiting for the headers."""
         assert isinstance(transport, asyncio.Transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self._transport = transport
@@ -93,49 +93,49 @@ class ConnectionGuard(asyncio.Protocol):
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what came; the first bytes of a request set its clock."""
+        """Pass data on; the first bytes of a request start its timeout."""
         if self._state is State.IDLE:
             self._enter(State.HEADERS)
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Hand on."""
+        """Pass on."""
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Hand on."""
+        """Pass on."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Hand on."""
+        """Pass on."""
         self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Remove the connection, and pass on."""
         self._leave()
         if self._transport:
             self._register.left(self._transport)
         self._inner.connection_lost(exc)
 
     def begin_body(self) -> None:
-        """The headers are here."""
+        """The headers are complete."""
         self._enter(State.BODY)
 
     def begin_work(self) -> None:
-        """The body is here; from now on the connection is not given up."""
+        """The body is complete; from now on the connection is not closed for others."""
         self._enter(State.WORK)
 
     def begin_answer(self) -> None:
-        """A large answer is made; its reader has so long to read it."""
+        """A large answer is ready; the timeout for reading it starts."""
         self._enter(State.ANSWER)
 
     def done(self) -> None:
-        """The request is answered; the next may come."""
+        """The request is answered; wait for the next."""
         if self._state:
             self._enter(State.IDLE)
 
     def abort(self, reason: str) -> None:
-        """Close at once."""
+        """Close the connection at once."""
         self._register.note(reason)
         self._leave()
         if self._transport:

@@ -1,9 +1,9 @@
-"""Connections in: how many, and which goes when there are too many.
+"""The listener: accepts connections, and closes the oldest waiting one at the limit.
 
-In: sockets. Out: a protocol of aiohttp's for each, behind a guard that watches its time. When
-all places are taken the newcomer gets the place of the connection that has waited longest for
-headers, else in its TLS handshake, else idle, else with an unread answer, else for its body: a
-crowd that waits cannot lock out those that write.
+In: sockets. Out: an aiohttp protocol for each, behind a guard with its timeouts. At the limit
+a new connection replaces the one that has waited longest for headers, else in its TLS
+handshake, else idle, else with an unread answer, else for its body: waiting connections
+cannot lock out those that write.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, 
 from receiver.server.file_descriptors import allow, room_for
 from receiver.server.listen import address_of, listen
 
-ACCEPT_RETRY_SECONDS = 0.1  # after an accept that failed, for want of file descriptors mostly
+ACCEPT_RETRY_SECONDS = 0.1  # after a failed accept, mostly for lack of file descriptors
 
 SEND_BUFFER_BYTES = 64 << 10
-"""Of an answer in the system's memory, which would grow to megabytes."""
+"""Send buffer of a socket in the kernel, which could grow to megabytes by default."""
 NOT_ACCEPTED = Kind("connection", "connections cannot be accepted")
 
 
 @dataclass(slots=True)
 class ConnectionCounts:
-    """What has become of connections since this process began."""
+    """Open connections, and those accepted since the process started."""
 
     connections: int = 0
     accepted: int = 0
 
 
 class Listener:
-    """Listens, and lets connections in."""
+    """Accepts connections at one address."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class Listener:
         counts: ConnectionCounts,
         events: Events,
     ) -> None:
-        """Prepare to serve each connection with a protocol of `serve`; `tls` is asked for each."""
+        """Prepare: `serve` makes the protocol of a connection, `tls` returns its context."""
         self._serve = serve
         self._tls = tls
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._coming: dict[asyncio.Task[None], None] = {}
+        self._handshakes: dict[asyncio.Task[None], None] = {}
         self._guards: dict[State, dict[ConnectionGuard, None]] = {state: {} for state in State}
         self._by_transport: dict[asyncio.BaseTransport, ConnectionGuard] = {}
         self._events = events
@@ -61,35 +61,35 @@ class Listener:
 
     @property
     def connections(self) -> int:
-        """How many there are, those in their TLS handshake included."""
-        return sum(map(len, self._guards.values())) + len(self._coming)
+        """The number of connections, including those in their TLS handshake."""
+        return sum(map(len, self._guards.values())) + len(self._handshakes)
 
     def listen(self, address: Address) -> Address:
-        """Begin to accept at `address`; returns where it really is.
+        """Start to accept at `address`; returns the bound address.
 
         Raises: SettingsError.
         """
         self._socket = listen(address)
-        # What is accepted inherits it; set there, a peer that has gone already could be an error.
+        # Accepted sockets inherit it; setting it there fails if the peer has already gone.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         allow(self._limits.connections)
-        self._socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        self._socket.setblocking(False)  # noqa: FBT003 - the socket's signature
         self._accepting = self._loop.create_task(self._accept(self._socket), name="accept")
         return address_of(self._socket)
 
     async def close(self) -> None:
-        """Stop accepting; connections that are there stay."""
+        """Stop accepting; open connections stay."""
         if self._accepting:
             self._accepting.cancel()
             with suppress(asyncio.CancelledError):
                 await self._accepting
         if self._socket:
             self._socket.close()
-        for task in list(self._coming):
+        for task in list(self._handshakes):
             task.cancel()
 
     def guard(self, transport: asyncio.BaseTransport | None) -> ConnectionGuard | None:
-        """Find the guard of a request's connection; None when it is gone."""
+        """Return the guard of a request's connection; None when it is closed."""
         return self._by_transport.get(transport) if transport else None
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -97,7 +97,7 @@ class Listener:
             try:
                 connection, _ = await self._loop.sock_accept(listener)
             except OSError as error:
-                hint = "Raise the limit on open files (ulimit -n); what waits is accepted then."
+                hint = "Raise the limit on open files (ulimit -n); waiting connections are accepted then."
                 self._events.happened(NOT_ACCEPTED, type(error).__name__, str(error), hint)
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
@@ -107,9 +107,9 @@ class Listener:
                 connection.close()
                 continue
             task = self._loop.create_task(self._admit(connection))
-            self._coming[task] = None
-            task.add_done_callback(lambda done: self._coming.pop(done, None))
-            await asyncio.sleep(0)  # an accept that need not wait gives nobody else a turn
+            self._handshakes[task] = None
+            task.add_done_callback(lambda done: self._handshakes.pop(done, None))
+            await asyncio.sleep(0)  # an accept that returns at once never yields to other tasks
 
     async def _admit(self, connection: socket.socket) -> None:
         context = self._tls()
@@ -130,8 +130,8 @@ class Listener:
             raise
 
     def _give_up_one(self) -> bool:
-        if not self._guards[State.HEADERS] and self._coming:
-            self._coming_goes(next(iter(self._coming)))
+        if not self._guards[State.HEADERS] and self._handshakes:
+            self._cancel_handshake(next(iter(self._handshakes)))
             return True
         for state in (State.HEADERS, State.IDLE, State.ANSWER, State.BODY):
             if oldest := next(iter(self._guards[state]), None):
@@ -139,14 +139,14 @@ class Listener:
                 return True
         return False
 
-    def _coming_goes(self, task: "asyncio.Task[None]") -> None:
-        """Give up a connection that is still in its handshake; its task closes the socket."""
-        self._coming.pop(task, None)
+    def _cancel_handshake(self, task: "asyncio.Task[None]") -> None:
+        """Close a connection that is still in its handshake; its task closes the socket."""
+        self._handshakes.pop(task, None)
         self.note("crowded_out")
         task.cancel()
 
     def note(self, reason: str, error: Exception | None = None) -> None:
-        """Take note of a connection that was closed; one that was idle is no error."""
+        """Record a closed connection; an idle one is only counted."""
         if reason == "idle":
             self._events.count(CLOSED, reason)
             return
@@ -157,18 +157,18 @@ class Listener:
         )
 
     def entered(self, guard: ConnectionGuard, transport: asyncio.BaseTransport) -> None:
-        """Take up a connection that is ready."""
+        """Add a connection that is ready."""
         self._by_transport[transport] = guard
         self.counts.connections = len(self._by_transport)
 
     def moved(self, guard: ConnectionGuard, old: State | None, new: State | None) -> None:
-        """Keep the guards by state, longest there first."""
+        """Move a guard to another state; in each state the oldest is first."""
         if old:
             self._guards[old].pop(guard, None)
         if new:
             self._guards[new][guard] = None
 
     def left(self, transport: asyncio.BaseTransport) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._by_transport.pop(transport, None)
         self.counts.connections = len(self._by_transport)

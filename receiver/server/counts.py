@@ -1,4 +1,4 @@
-"""What came in, as it is counted: requests, connections, requests in flight, known series."""
+"""The server's counts: requests, connections, requests in flight, known series."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from receiver.server.write_handler import WriteCounts
 
 @dataclass(frozen=True, slots=True)
 class ServerCounts:
-    """The counts of the server and of what it feeds, read at one moment."""
+    """The counts of the server and of the pipeline, read at one moment."""
 
     write_handler: WriteCounts
     door: ConnectionCounts

@@ -1,7 +1,7 @@
-"""File descriptors: connections leave some to the outbox, the way to Azure, the log and the rest.
+"""File descriptors: a reserve for the outbox, delivery and the log, the rest for connections.
 
-In: how many connections there shall be. Out: how many there may be, by what the system
-allows this process; the allowance is raised as far as that may be done.
+In: the configured number of connections. Out: the possible number, by the process' limit on
+open files, which is raised as far as permitted.
 """
 
 import resource
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 def allow(connections: int) -> None:
-    """Have the system allow so many connections and what is reserved, as far as it may."""
+    """Raise the limit on open files for these connections and the reserve, as far as permitted."""
     wanted = connections + RESERVED
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY or files >= wanted:
@@ -23,14 +23,14 @@ def allow(connections: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
     if allowed < wanted:
         log.warning(
-            "fewer connections than were set",
+            "fewer connections than configured",
             file_descriptors=allowed,
             hint="Raise the limit on open files (ulimit -n), or lower RECEIVER_CONNECTIONS_MAX.",
         )
 
 
 def room_for(connections: int) -> int:
-    """Say how many of so many connections there may be: fewer where descriptors are scarce."""
+    """Return the possible number of connections: fewer where descriptors are scarce."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return connections

@@ -1,7 +1,7 @@
-"""What aiohttp's server does where no request is: bad HTTP, and its own log.
+"""The handling of invalid HTTP, and of the log of aiohttp's server.
 
-In: its protocol's errors and log records. Out: an answer that says no more than that it is no
-HTTP, and events: of peers that speak no HTTP, and of what is left, which is a defect.
+In: protocol errors and log records of aiohttp. Out: an answer without details, and events:
+a closed connection for invalid HTTP, a defect for anything else.
 """
 
 import logging
@@ -14,25 +14,25 @@ from receiver.cross_origin import HEADERS
 from receiver.events import Events, Kind
 from receiver.server.close_reasons import CLOSE_REASONS, CLOSED
 
-BAD_REQUEST = "This is no HTTP/1.1 request that the receiver can read.\n"
+BAD_REQUEST = "This is not a valid HTTP/1.1 request.\n"
 SERVER_FAILED = Kind("server", "server failed")
 
 
-class Noise(logging.Filter):
-    """Takes what aiohttp's server logs: a traceback for each sender that speaks no HTTP.
+class ServerLog(logging.Filter):
+    """Turns the log records of aiohttp's server into events, without tracebacks.
 
-    Those are connections closed; what else there is is a defect.
+    Invalid HTTP is a closed connection; anything else is a defect.
     """
 
     def __init__(self, events: Events) -> None:
-        """Make a logger, for the server to log to."""
+        """Make the logger that the server logs to."""
         super().__init__()
         self._events = events
-        self.logger = logging.Logger("receiver.http")  # noqa: LOG001 - this server's alone
+        self.logger = logging.Logger("receiver.http")  # noqa: LOG001 - only for this server
         self.logger.addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let nothing through."""
+        """Record the event, and drop the record."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError | web.RequestPayloadError):
             meaning, hint = CLOSE_REASONS["not_http"]
@@ -45,7 +45,7 @@ class Noise(logging.Filter):
 
 
 class HttpProtocol(RequestHandler):
-    """aiohttp's protocol for one connection; what it says itself names no version and echoes nothing."""
+    """aiohttp's protocol for one connection; its own answers name no version and echo no input."""
 
     __slots__ = ()
 
@@ -56,7 +56,7 @@ class HttpProtocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what never became a request, and what failed."""
+        """Answer invalid and failed requests."""
         answer = super().handle_error(request, status, exc, message)
         if isinstance(answer, web.Response):
             answer.text = BAD_REQUEST if status < 500 else "internal error\n"

@@ -1,4 +1,4 @@
-"""The socket to listen on, as an operator has set it. Rules: socket(7), ip(7)."""
+"""The listening socket. Rules: socket(7), ip(7)."""
 
 import errno
 import socket
@@ -30,17 +30,17 @@ def _listen_everywhere(port: int) -> socket.socket:
         except OSError as error:
             if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
                 raise
-    return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - as asked for
+    return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - as configured
 
 
 def address_of(listener: socket.socket) -> Address:
-    """Say where a socket is, its port known."""
+    """Return a socket's bound address."""
     return Address(*listener.getsockname()[:2])
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    family, *_, place = found[0]
+    candidates = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    family, *_, place = candidates[0]
     return family, (str(place[0]), int(place[1]))
 
 

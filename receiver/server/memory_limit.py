@@ -1,11 +1,11 @@
-"""The memory that this process may take, and how much of it is left.
+"""The process' memory limits, and the memory that is left.
 
-In: the system's limits: RLIMIT_DATA and RLIMIT_AS (ulimit -d, -v), cgroups v1 and v2. Out: leave
-to do work of some size, or a refusal. Past such a limit malloc fails or the process is ended, and
-not every library survives that; so work is refused, 503, while there is still room to say so.
+In: RLIMIT_DATA and RLIMIT_AS (ulimit -d, -v), cgroups v1 and v2. Out: permission for work of
+some size, or a refusal. At such a limit malloc fails or the kernel kills the process, and not
+every library survives that; so work is refused with 503 while enough memory is left to answer.
 
 Rules: setrlimit(2), proc(5) statm, cgroups(7). RLIMIT_DATA counts private writable mappings,
-freed ones that malloc keeps too: those are asked for (mallinfo2(3)) when the room seems short.
+including freed memory that malloc keeps, which is read (mallinfo2(3)) when memory seems short.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from pathlib import Path
 from receiver.errors import MemoryShort
 
 RESERVE_BYTES = 16 << 20
-"""Left to what goes on anyway: the outbox, delivery, the log."""
+"""Reserved for the outbox, delivery and the log."""
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 _SIZE, _RESIDENT, _SHARED, _DATA = 0, 1, 2, 5
 """The columns of /proc/self/statm, in pages."""
@@ -28,7 +28,7 @@ UNLIMITED_BYTES = 1 << 50
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One limit: its name, its size, and how much of it is used."""
+    """One limit: its name, its size, and its use."""
 
     name: str
     size_bytes: int
@@ -36,26 +36,26 @@ class Limit:
 
 
 class MemoryLimit:
-    """Refuses work for which there may be no memory."""
+    """Refuses work that may not fit into memory."""
 
     def __init__(self, limits: Sequence[Limit], kept_bytes: Callable[[], int]) -> None:
-        """Watch these limits; `kept_bytes` says what the allocator has and nobody uses."""
+        """Set the limits; `kept_bytes` returns the freed memory that the allocator keeps."""
         self._limits = limits
         self._kept_bytes = kept_bytes
 
     def refuse_without(self, needed_bytes: int) -> None:
-        """Refuse work that may take so much beside the reserve. Raises: MemoryShort."""
+        """Refuse work that may need more than is left beside the reserve. Raises: MemoryShort."""
         for limit in self._limits:
             left = limit.size_bytes - limit.used_bytes() - RESERVE_BYTES
             if left < needed_bytes and (left := left + self._kept_bytes()) < needed_bytes:
                 raise MemoryShort(
                     f"{max(0, left) >> 20} MiB are left of the {limit.size_bytes >> 20} MiB that "
-                    f"{limit.name} allows; this may take {needed_bytes >> 20} MiB"
+                    f"{limit.name} allows; this request may need {needed_bytes >> 20} MiB"
                 )
 
 
 def memory_limit() -> MemoryLimit:
-    """Find the limits that are set for this process."""
+    """Return the limits of this process."""
     return MemoryLimit(tuple(_limits(Path("/"))), _kept_bytes)
 
 
@@ -72,7 +72,7 @@ def _limits(root: Path) -> Iterator[Limit]:
 
 
 def cgroup_limits(root: Path) -> Iterator[int]:
-    """Read the memory limits of this process' cgroup and of those above it."""
+    """Yield the memory limits of this process' cgroup and of its parents."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -100,8 +100,8 @@ def _number(path: Path) -> int | None:
 
 
 def _pages(columns: Sequence[int]) -> int:
-    """Give the first column's bytes, less those of the others."""
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - for each request
+    """Return the first column's bytes minus those of the others."""
+    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - called for every request
         pages = file.read().split()
     first, *others = (int(pages[column]) for column in columns)
     return (first - sum(others)) * PAGE_BYTES
@@ -118,7 +118,7 @@ class _MallInfo(ctypes.Structure):
 
 
 def _kept_bytes() -> int:
-    """Ask glibc how much it keeps that was freed; 0 where there is no glibc."""
+    """Return the freed memory that glibc keeps; 0 without glibc."""
     try:
         mallinfo2 = ctypes.CDLL(None).mallinfo2
     except (AttributeError, OSError):

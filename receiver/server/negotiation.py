@@ -1,7 +1,7 @@
-"""Which message is it? Content negotiation of remote-write, from the headers alone.
+"""Content negotiation of remote-write, from the headers alone.
 
-In: Content-Type and Content-Encoding. Out: the message that the body is to be
-decoded as. A missing header is what the oldest senders have: snappy, and 1.0.
+In: Content-Type and Content-Encoding. Out: the type of message in the body. A missing
+header means snappy and 1.0, as the oldest senders use.
 
 Rules: Remote-Write 2.0, "Content Negotiation"; RFC 9110, 5.6.6 and 8.3.1 for
 parameters, quotes and case.
@@ -15,15 +15,15 @@ from receiver.text import printable
 
 MEDIA_TYPE = "application/x-protobuf"
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's token, no secret
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's token, not a secret
 _PARAMETER = re.compile(rf'\s*;\s*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)"))?')
 _TYPE = re.compile(rf"\s*({_TOKEN}/{_TOKEN})")
 
 
 def negotiate(content_type: str, content_encoding: str) -> Message:
-    """Name the message that the headers declare.
+    """Return the type of message that the headers declare.
 
-    Raises: UnsupportedMedia, before anything of the body is read.
+    Raises: UnsupportedMedia, before the body is read.
     """
     content_type, content_encoding = printable(content_type), printable(content_encoding)
     encoding = content_encoding.strip().lower()
@@ -40,7 +40,7 @@ def negotiate(content_type: str, content_encoding: str) -> Message:
     for message_type in Message:
         if declared == message_type.value:
             return message_type
-    names = " or ".join(each.value for each in Message)
+    names = " or ".join(known.value for known in Message)
     raise UnsupportedMedia(f'proto is "{declared[:128]}", not {names}')
 
 
@@ -50,9 +50,9 @@ def _parse(content_type: str) -> tuple[str, dict[str, str]]:
         return "", {}
     parameters: dict[str, str] = {}
     place = start.end()
-    while found := _PARAMETER.match(content_type, place):
-        place = found.end()
-        name, plain, quoted = found.groups()
+    while parameter := _PARAMETER.match(content_type, place):
+        place = parameter.end()
+        name, plain, quoted = parameter.groups()
         if name:
             value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
             parameters.setdefault(name.lower(), value)

@@ -1,7 +1,7 @@
-"""The HTTP server of a receiver: its application, its listener, and what it counts.
+"""The HTTP server of a receiver: its application, listener and counts.
 
-In: settings, a write_handler, and the pages to show. Out: an address, the counts of what came
-in, and an end in two steps: new requests are refused first, connections are closed then.
+In: settings, a write handler, and the status pages. Out: an address and counts. It stops in
+two steps: first it refuses new requests, then it closes the connections.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from receiver.server.auth import Access, Rules, is_loopback
 from receiver.server.connection_guard import ConnectionLimits
 from receiver.server.connections import ConnectionCounts, Listener
 from receiver.server.counts import ServerCounts
-from receiver.server.http_protocol import HttpProtocol, Noise
+from receiver.server.http_protocol import HttpProtocol, ServerLog
 from receiver.server.memory_limit import memory_limit
 from receiver.server.write_handler import WriteHandler
 
 
 class Server:
-    """Takes requests."""
+    """The HTTP server."""
 
     def __init__(self, settings: Settings, write_handler: WriteHandler, events: Events) -> None:
-        """Prepare. Raises: SettingsError."""
+        """Prepare, without listening. Raises: SettingsError."""
         self._settings = settings
         self._write_handler = write_handler
         self._events = events
@@ -47,7 +47,7 @@ class Server:
 
     @property
     def access_rules(self) -> FollowedFile[Rules]:
-        """What is asked of requests, followed on disk."""
+        """The access rules, read again when their files change."""
         return self._access.file
 
     async def open(self, pages: Pages) -> str:
@@ -86,17 +86,17 @@ class Server:
         return f"http{'s' if self._access.tls() else ''}://{address}"
 
     def _protocols(self, runner: web.AppRunner) -> Callable[[], HttpProtocol]:
-        """Make what makes the HTTP protocol of each connection."""
+        """Return the factory of a connection's HTTP protocol."""
         server, loop = runner.server, asyncio.get_running_loop()
         assert server
-        noise = Noise(self._events)
+        server_log = ServerLog(self._events)
         return lambda: HttpProtocol(
             server,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # as AppRunner passes it on: none
+            access_log=None,  # type: ignore[arg-type]  # as AppRunner passes it on
             auto_decompress=False,
             keepalive_timeout=self._settings.idle_seconds,
-            logger=noise.logger,
+            logger=server_log.logger,
         )
 
     def arrivals(self) -> ServerCounts:
@@ -109,7 +109,7 @@ class Server:
         )
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new requests, and wait until those in flight are answered, at most so long."""
+        """Refuse new requests, and wait at most these seconds for those in flight."""
         if self._app:
             self._app.draining = True
             await self._app.drained(seconds)

@@ -1,4 +1,4 @@
-"""A TLS context of what the web configuration asks for.
+"""The TLS context of the web configuration.
 
 In: a `TlsConfig`. Out: an `ssl.SSLContext` for the server's side.
 """
@@ -21,9 +21,9 @@ _CLIENT_AUTH = {
 
 
 def make_context(config: TlsConfig, source: str) -> ssl.SSLContext:
-    """Make the context; `source` names the configuration in messages.
+    """Make the context; `source` is the configuration's name for messages.
 
-    Raises: SettingsError for files that cannot be read or do not fit together.
+    Raises: SettingsError for files that cannot be read or do not match.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
@@ -50,7 +50,7 @@ def _load(context: ssl.SSLContext, config: TlsConfig) -> None:
         key = stack.enter_context(_file(config.key))
         client_ca = stack.enter_context(_file(config.client_ca)) if config.client_ca else None
         for path in filter(None, (certificate, key, client_ca)):
-            read_plain(path)  # whose error, unlike ssl's, names the file; a pipe does not block it
+            read_plain(path)  # unlike ssl's, its error names the file, and a pipe does not block it
         context.load_cert_chain(certificate, key, password=_no_password)
         if client_ca:
             context.load_verify_locations(client_ca)
@@ -58,13 +58,13 @@ def _load(context: ssl.SSLContext, config: TlsConfig) -> None:
 
 
 def _no_password() -> str:
-    message = "the key is encrypted; the receiver asks nobody for a password"
+    message = "the key is encrypted, and the receiver has no password for it; store it unencrypted"
     raise ValueError(message)
 
 
 @contextmanager
 def _file(pem: Pem) -> Iterator[Path]:
-    """Give a path; ssl reads certificates from files alone, so a text goes through a private one."""
+    """Yield a path; ssl reads certificates only from files, so a text is put into a private one."""
     if pem.path:
         yield pem.path
         return

@@ -1,8 +1,8 @@
-"""One request, from its body to an answer that is true.
+"""The handler of one write request, from its body to its answer.
 
-In: a body and the message that its headers declare. Out: a `Reply`, when all that
-was selected is on disk. Runs the stages in their order and translates nothing to
-HTTP but the status: the sockets are `receiver.server.app`'s.
+In: a body and the type of message that its headers declare. Out: a `Reply`, once all
+selected samples are on disk. Runs the stages in order; of HTTP it knows only the status:
+sockets are in `receiver.server.app`.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
 
 TEXT_LIMIT = 1000
-"""Bytes of an answer's text: senders log at most 1,024."""
+"""Limit of an answer's text in bytes: senders log at most 1,024."""
 UNREADABLE = "The next replica that comes leads its cluster. Report it, please."
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to answer. The `written_*` counts are told to senders of 2.0 alone."""
+    """The answer. Only senders of 2.0 get the `written_*` counts."""
 
     status: int
     text: str = ""
@@ -40,7 +40,7 @@ class Reply:
 
 @dataclass(slots=True)
 class WriteCounts:
-    """What was received since this process began, beside what the ledger counts."""
+    """Counts of requests since the process started, beside those of the ledger."""
 
     replies: Counter[str] = field(default_factory=Counter)
     refused_series: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class WriteCounts:
 
 
 class WriteHandler:
-    """Takes requests. `pipeline` may be exchanged at any time, between two requests."""
+    """Handles requests. `pipeline` may be replaced between two requests."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class WriteHandler:
         committer: Committer,
         take_note: Callable[[Outcome, bytes, Message], None] = lambda *_: None,
     ) -> None:
-        """Wire the stages; `take_note` gets each request that was taken, once."""
+        """Wire the stages; `take_note` gets every request that was taken, once."""
         self.pipeline = pipeline
         self._committer = committer
         self._take_note = take_note
@@ -72,9 +72,9 @@ class WriteHandler:
     ) -> Reply:
         """Decode, select, render and commit one request.
 
-        `hold` is told how many bytes wait to be committed, when they are known.
+        `hold` is called with the number of bytes to commit, once it is known.
 
-        Raises: RequestRefused; then nothing of the request is kept.
+        Raises: RequestRefused; nothing of the request is kept then.
         """
         if self.pipeline.replicas is not None:
             await self.begin()
@@ -123,13 +123,13 @@ class WriteHandler:
 
 
 def digest(body: bytes, message: Message) -> bytes:
-    """Tell a request from every other: its body, and what it was declared to be.
+    """Return a request's identity: a hash of its body and its declared type of message.
 
-    SHA-256, since today's processors have instructions for it: half of BLAKE2b's time.
+    SHA-256, for which today's processors have instructions: half of BLAKE2b's time.
     """
-    told = hashlib.sha256(message.value.encode())
-    told.update(body)
-    return told.digest()[:16]
+    digester = hashlib.sha256(message.value.encode())
+    digester.update(body)
+    return digester.digest()[:16]
 
 
 def _totals(outcome: Outcome) -> Mapping[tuple[str, str], int]:
@@ -148,5 +148,5 @@ def _reply(outcome: Outcome) -> Reply:
     kinds = ", ".join(f"{reason}: {count}" for reason, count in sorted(outcome.refused.items()))
     examples = "; ".join(outcome.refused_examples)
     count = sum(outcome.refused.values())
-    text = f"{count} series refused ({kinds}): {examples}. The rest of the request was taken."
+    text = f"{count} series refused ({kinds}): {examples}. The rest of the request was accepted."
     return Reply(400, text[:TEXT_LIMIT], *written)

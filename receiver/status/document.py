@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from receiver import __version__
-from receiver.azure.envelope import spell_time
+from receiver.azure.envelope import format_time
 from receiver.azure.limits import METRIC_DIMENSIONS, METRIC_SERIES
 from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
@@ -284,7 +284,7 @@ def _read(text: str) -> Any:
 
 
 def _iso(time_ms: int) -> str:
-    return (spell_time(time_ms) or b"").decode()
+    return (format_time(time_ms) or b"").decode()
 
 
 def _verdict(diagnosis: "Diagnosis") -> dict[str, Any]:

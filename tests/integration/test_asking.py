@@ -108,7 +108,7 @@ async def test_what_is_no_receiver_is_a_sentence(capsys: pytest.CaptureFixture[s
             for command in ASKING:
                 code, said = await typed(capsys, *command, "--receiver", url)
                 assert (code, "Traceback" in said) == (1, False)
-                assert any(words in said for words in ("does not answer", "is no address", "answers with something else")), said  # fmt: skip
+                assert any(words in said for words in ("does not answer", "is not an address", "answers with something else")), said  # fmt: skip
             places = ["--prometheus-url", url, "--triton", url, "--triton-metrics", url]
             assert (await typed(capsys, "doctor", "--no-canary", *places))[0] == 1
             assert (await typed(capsys, "explain", "nv_a", *places))[0] == 1

@@ -73,7 +73,7 @@ YESTERDAY = datetime.now(UTC).replace(tzinfo=None) - DAY
 TLS = {
     "expired": (certified("127.0.0.1", ends=YESTERDAY), CA, "has expired", "clock"),
     "another name": (certified("elsewhere.example"), CA, "for another address", "IngestionEndpoint"),
-    "an unknown CA": (certified("127.0.0.1"), None, "not known here", "SSL_CERT_FILE"),
+    "an unknown CA": (certified("127.0.0.1"), None, "unknown CA", "SSL_CERT_FILE"),
 }  # fmt: skip
 
 
@@ -121,7 +121,7 @@ async def test_silence_is_told_by_where_it_is() -> None:
     """A handshake that is never answered is no slow service."""
     async with listening(None, None) as port:
         found, hint = await cause_of(f"https://127.0.0.1:{port}/")
-        assert "agreeing on TLS" in found
+        assert "negotiating TLS" in found
         assert "does not speak TLS" in hint
         found, hint = await cause_of(f"http://127.0.0.1:{port}/")
         assert "waiting for the answer" in found

@@ -151,9 +151,9 @@ async def test_a_proxy_is_sent_a_plain_request_itself() -> None:
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", 407, "407 Proxy Authentication"),
         (b"HTTP/1.0 503 \r\n\r\n", 503, "the proxy answered 503"),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 No\r\n\r\n", 403, "403 No"),
-        (b"\x05\x00 nonsense\r\n\r\n", 0, "what is no HTTP"),
+        (b"\x05\x00 nonsense\r\n\r\n", 0, "something that is not HTTP"),
         (b"HTTP/1.1 200 OK\r\n\r\nmore than the head", 200, "200 OK"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000, 0, "no end"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000, 0, "too long"),
         (b"", 0, "closed the connection"),
     ],
     ids=["407", "503", "100", "no HTTP", "too much", "no end", "closed"],
@@ -264,5 +264,5 @@ async def test_a_time_limit_names_the_stage() -> None:
             with pytest.raises(TimedOut, match=f"asking the proxy http://{address} for host.test"):
                 await us.post("https://host.test/", {}, b"body")
         async with client(1.0) as us:
-            with pytest.raises(TimedOut, match=r"agreeing on TLS with 127\.0\.0\.1"):
+            with pytest.raises(TimedOut, match=r"negotiating TLS with 127\.0\.0\.1"):
                 await us.post(f"https://{address}/", {}, b"body")

@@ -37,7 +37,9 @@ async def test_a_new_list_is_in_force_and_a_broken_one_is_not(tmp_path: Path) ->
 
         file.write_text("{")
         process.signal(signal.SIGHUP)
-        told = await process.event("metrics.json cannot be used, what was in force before is kept")
+        told = await process.event(
+            "metrics.json cannot be used; the previous version stays in force"
+        )
         assert "metrics.json:1:2" in told["error"]
         assert await in_force(["nv_cpu_utilization"])
         assert "receiver_config_last_reload_successful 0.0" in await metrics()

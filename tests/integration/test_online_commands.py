@@ -168,7 +168,11 @@ async def test_explain_follows_a_metric(tmp_path: Path, capsys: pytest.CaptureFi
     assert lost_code == 1
     assert lost["cause"]["what"] == "selection"
     assert "does not name it" in lost["cause"]["detail"]
-    assert never["cause"]["detail"] == told["cause"]["detail"] == "misspelt? nv_a is a metric"
+    assert (
+        never["cause"]["detail"]
+        == told["cause"]["detail"]
+        == "unknown name; the nearest metric is nv_a"
+    )
     assert told["findings"][-1]["detail"] == "it has never arrived: misspelt? nv_a arrives"
     assert told["findings"][-1]["fix"] == "Nearest: nv_a."
     selection = {each["what"]: each["detail"] for each in running["findings"]}["selection"]

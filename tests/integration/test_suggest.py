@@ -158,7 +158,7 @@ def test_a_file_that_exists_is_kept(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("arguments", "code", "said"),
     [
         (["--category", "gpus"], 2, "no category gpus"),
-        (["--category", "gpu"], 1, "shows nothing of Triton's"),
+        (["--category", "gpu"], 1, "has no metrics of Triton"),
     ],
 )
 def test_mistakes_are_named(

@@ -1,8 +1,8 @@
 """Whether a remote_write's address leads to this receiver. Pure.
 
-In: an address, and the receiver's port. Out: how the two fit. The receiver takes one path, so
-a prefix or a slash behind it is answered 404; the port may be another one where a Service, an
-Ingress or a container's port mapping stands between.
+In: an address, and the receiver's port. Out: how the two match. The receiver accepts one
+path, so a prefix or a trailing slash is answered 404; the port may differ where a Service,
+an Ingress or a container's port mapping is in between.
 """
 
 import re
@@ -17,13 +17,13 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Fit(IntEnum):
-    """How an address fits the receiver's, the best last."""
+    """How an address matches the receiver's, the best match last."""
 
     OTHER = 0
     PREFIXED = 1
-    """Another port, and more than the path: right only where a proxy takes the rest off."""
+    """Another port, and a prefix before the path: right only where a proxy strips the prefix."""
     MISSPELT = 2
-    """The receiver's port, and a path that it answers 404."""
+    """The receiver's port, but a path that it answers with 404."""
     PROXIED = 3
     """The right path at another port."""
     EXACT = 4
@@ -32,7 +32,7 @@ class Fit(IntEnum):
 
 
 def fit(url: str, port: int) -> Fit:
-    """Say how a remote_write's address fits a receiver at `port`."""
+    """Compare a remote_write's address with a receiver at `port`."""
     parts, url_port = _split(url)
     if parts is None:
         return Fit.OTHER
@@ -49,20 +49,20 @@ Entry = TypeVar("Entry")
 
 
 def best(entries: Iterable[tuple[str, Entry]], port: int) -> tuple[Fit, Sequence[Entry]]:
-    """Find the entries whose addresses fit best, and how well that is."""
+    """Return the best match, and the entries that reach it."""
     rated = [(fit(url, port), entry) for url, entry in entries]
     highest = max((fit for fit, _ in rated), default=Fit.OTHER)
     return highest, [entry for fit, entry in rated if fit is highest]
 
 
 def right(url: str) -> str:
-    """Spell an address with the path that the receiver takes, without its password."""
+    """Return an address with the receiver's path, without its password."""
     parts, _ = _split(masked(url))
     return urlunsplit(parts._replace(path=WRITE_PATH, query="", fragment="")) if parts else ""
 
 
 def masked(text: str) -> str:
-    """Take user and password out of all addresses in a text."""
+    """Mask user and password in all addresses of a text."""
     return re.sub(r"(\w+://)[^/@\s\"']*(?:@[^/@\s\"']*)*@", r"\1***@", text)
 
 

@@ -1,7 +1,7 @@
-"""Says whether a Prometheus configuration writes to us and makes the series asked for.
+"""Whether a Prometheus configuration writes to this receiver and records the selected series.
 
-In: the path of a prometheus.yml, the receiver's port, metrics.json's entries. Out: findings,
-the cause first. What Prometheus would judge by a running server is `doctor`'s.
+In: the path of a prometheus.yml, the receiver's port, the entries of metrics.json. Out:
+findings, the cause first. Checks of a running Prometheus are in `doctor`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +33,10 @@ def check_prometheus(
     try:
         config = ask_config(path) if is_address(path) else read_config(Path(path))
     except Unreadable as error:
-        return [Finding("file", Mark.FAIL, str(error), "promtool check config says more.")]
+        return [Finding("file", Mark.FAIL, str(error), "Run promtool check config for details.")]
     except NoAnswer as error:
         return [Finding("address", Mark.FAIL, str(error), "Give a prometheus.yml, or an address that answers from here.")]  # fmt: skip
-    names = [*(each.name for each in entries), *(per for each in entries for per in each.per)]
+    names = [*(entry.name for entry in entries), *(per for entry in entries for per in entry.per)]
     return [
         *([] if is_address(path) else [check_config(path, promtool)]),
         *_check_files(config),
@@ -49,9 +49,9 @@ def check_prometheus(
 
 def _check_files(config: PrometheusConfig) -> Iterator[Finding]:
     for problem in config.problems:
-        yield Finding("file", Mark.FAIL, problem, "promtool check rules says more.")
+        yield Finding("file", Mark.FAIL, problem, "Run promtool check rules for details.")
     if config.empty_patterns:
-        detail = f"no file fits {', '.join(config.empty_patterns)}"
+        detail = f"no file matches {', '.join(config.empty_patterns)}"
         yield Finding("file", Mark.WARN, detail, "Paths are relative to prometheus.yml.")
 
 
@@ -63,34 +63,34 @@ def _check_remote_write(config: PrometheusConfig, port: int, names: Sequence[str
         return
     url = str(ours[0].get("url", ""))
     yield Finding("remote_write", Mark.OK, address_is_fine(how, url, port))
-    misspelt = [each for each in urls if fit(each, port) is Fit.MISSPELT]
-    for each in misspelt:
-        yield Finding("remote_write", Mark.WARN, f"{masked(each)} is answered 404 as well", f"Take that entry out, or mend it: {right(each)}")  # fmt: skip
+    misspelt = [address for address in urls if fit(address, port) is Fit.MISSPELT]
+    for address in misspelt:
+        yield Finding("remote_write", Mark.WARN, f"{masked(address)} is answered 404 as well", f"Remove that entry, or correct it: {right(address)}")  # fmt: skip
     if sum(str(entry.get("url", "")) == url and not is_sharded(entry) for entry in ours) > 1:
-        yield Finding("remote_write", Mark.WARN, f"{masked(url)} is written to twice: every item comes double", "Take one entry out.")  # fmt: skip
+        yield Finding("remote_write", Mark.WARN, f"{masked(url)} appears twice: every item would be sent twice", "Remove one of the two entries.")  # fmt: skip
     kept_away = [name for name in names if not _is_glob(name) and not any(keeps_name(name, entry) for entry in ours)]  # fmt: skip
     if kept_away:
-        detail = f"write_relabel_configs keep {', '.join(kept_away)} from being written"
-        yield Finding("relabel", Mark.FAIL, detail, "appinsights-receiver relabel prints ones that fit metrics.json.")  # fmt: skip
+        detail = f"write_relabel_configs drop {', '.join(kept_away)}"
+        yield Finding("relabel", Mark.FAIL, detail, "appinsights-receiver relabel prints rules that match metrics.json.")  # fmt: skip
 
 
 def explain_address(how: Fit, urls: Sequence[str], port: int) -> Iterator[Finding]:
-    """Say why none of these addresses leads to the receiver, and which would."""
+    """Explain why none of these addresses leads to the receiver, and give the right one."""
     near = [url for url in urls if fit(url, port) is how]
     if how is Fit.MISSPELT:
-        yield Finding("remote_write", Mark.FAIL, f"{masked(near[0])} is answered 404: the receiver takes {WRITE_PATH}, with nothing before or behind it", f"url: {right(near[0])}")  # fmt: skip
+        yield Finding("remote_write", Mark.FAIL, f"{masked(near[0])} is answered 404: the receiver's path is exactly {WRITE_PATH}", f"url: {right(near[0])}")  # fmt: skip
     elif how is Fit.PREFIXED:
-        yield Finding("remote_write", Mark.WARN, f"it writes to {masked(near[0])}: right only where a proxy makes {WRITE_PATH} of its path", "Send a request through it: curl -si -X POST URL must not answer 404.")  # fmt: skip
+        yield Finding("remote_write", Mark.WARN, f"it writes to {masked(near[0])}: right only if a proxy rewrites its path to {WRITE_PATH}", "Try it: curl -si -X POST URL must not answer 404.")  # fmt: skip
     else:
-        said = f"only to {', '.join(map(masked, urls))}" if urls else "nowhere: there is no remote_write"  # fmt: skip
+        destinations = f"to other addresses: {', '.join(map(masked, urls))}" if urls else "nowhere: there is no remote_write"  # fmt: skip
         fix = f"Add under remote_write: - url: http://localhost:{port}{WRITE_PATH} (or this host's name, and https where TLS is on)."
-        yield Finding("remote_write", Mark.FAIL, f"it writes {said}", fix)
+        yield Finding("remote_write", Mark.FAIL, f"it writes {destinations}", fix)
 
 
 def address_is_fine(how: Fit, url: str, port: int) -> str:
-    """Say that an address is the receiver's, and what is supposed where it is not its own."""
+    """Confirm the address; where its port is not the receiver's, state the assumption."""
     if how is Fit.PROXIED:
-        return f"it writes to {masked(url)}: another port than the receiver's {port}, so through a Service, an Ingress or a port mapping"
+        return f"it writes to {masked(url)}: its port is not the receiver's {port}, which is right behind a Service, an Ingress or a port mapping"
     return f"it writes to {masked(url)}"
 
 
@@ -121,16 +121,16 @@ def _check_rules(config: PrometheusConfig, names: Sequence[str]) -> Iterator[Fin
         fix = f"With --agent Prometheus evaluates no rules: name the counters instead ({missing[0].removesuffix('_irate')}). Otherwise: {RULES_HINT}"
         yield Finding("rules", Mark.WARN, detail, fix)
     elif missing:
-        yield Finding("rules", Mark.FAIL, f"no rule makes {', '.join(missing)}", RULES_HINT)
+        yield Finding("rules", Mark.FAIL, f"no rule records {', '.join(missing)}", RULES_HINT)
     elif irates:
-        yield Finding("rules", Mark.OK, f"rules make all {len(irates)} _irate names asked for")
+        yield Finding("rules", Mark.OK, f"rules record all {len(irates)} selected _irate names")
     wanted = {name: config.recorded[name] for name in names if name in config.recorded}
     paces = {look: _paces(config, look) for looks in wanted.values() for look in looks}
     yield from judge_windows(wanted, paces)
 
 
 def _paces(config: PrometheusConfig, look: Look) -> list[Pace]:
-    """Say how often what an expression looks at gets a sample: its jobs, or the rule that makes it."""
+    """Return the sample intervals of a window's series: their jobs', or their rule's."""
     if look.name in config.evaluation_seconds:
         return [Pace(f"of the rule {look.name}", config.evaluation_seconds[look.name])]
     named = [job for job in config.jobs if job.name == look.job]

@@ -1,10 +1,10 @@
-"""The windows that an expression of PromQL looks back over, and what it looks at there.
+"""The windows of a PromQL expression, and the series that they select.
 
-In: an expression, or the tree that Prometheus 3 makes of it (/api/v1/parse_query). Out: for
-each `function(name{…}[window])` the name, its job and the window. Texts and comments are
-taken out before brackets are looked for: `{model=~"[abc]"}` is no window. Pure.
-Rules: Prometheus' lexer (promql/parser/lex.go) for texts and comments, its documentation for
-durations.
+In: an expression, or its tree as Prometheus 3 parses it (/api/v1/parse_query). Out: for
+each `function(name{…}[window])` the name, its job and the window. Strings and comments are
+removed before brackets are searched: `{model=~"[abc]"}` is not a window. Pure.
+Rules: Prometheus' lexer (promql/parser/lex.go) for strings and comments, its documentation
+for durations.
 """
 
 import re
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 TWO_SAMPLES = frozenset({"rate", "irate", "increase", "delta", "idelta", "deriv", "predict_linear"})
-"""Functions that have no value where fewer than two samples lie in their window."""
+"""Functions without a value where their window holds fewer than two samples."""
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*')
 _WINDOW = re.compile(
@@ -27,7 +27,7 @@ _DURATION = re.compile(r"(?:\d+y)?(?:\d+w)?(?:\d+d)?(?:\d+h)?(?:\d+m(?!s))?(?:\d
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A function that looks back: over `seconds`, at the series of `name`, of one `job` or any."""
+    """A function over a window of `seconds` on the series of `name`, of one `job` or any."""
 
     function: str
     name: str
@@ -36,31 +36,31 @@ class Look:
 
     @property
     def wants_two(self) -> bool:
-        """Whether it has no value without two samples."""
+        """Whether it needs two samples for a value."""
         return self.function in TWO_SAMPLES
 
 
 def looks(expression: str) -> list[Look]:
-    """Find what an expression looks back at."""
+    """Return the windows of an expression."""
     texts: list[str] = []
 
-    def put_aside(found: re.Match[str]) -> str:
-        if found[0].startswith("#"):
+    def put_aside(match: re.Match[str]) -> str:
+        if match[0].startswith("#"):
             return " "
-        texts.append(found[0][1:-1])
+        texts.append(match[0][1:-1])
         return f"\x00{len(texts) - 1}\x00"
 
     bare = _TEXT.sub(put_aside, expression)
     result = []
-    for found in _WINDOW.finditer(bare):
-        if window := seconds(found["window"].strip()):
-            job = _JOB.search(found["matchers"] or "")
-            result.append(Look(found["function"] or "", found["name"] or "", window, texts[int(job[1])] if job else ""))  # fmt: skip
+    for match in _WINDOW.finditer(bare):
+        if window := seconds(match["window"].strip()):
+            job = _JOB.search(match["matchers"] or "")
+            result.append(Look(match["function"] or "", match["name"] or "", window, texts[int(job[1])] if job else ""))  # fmt: skip
     return result
 
 
 def looks_in(tree: Any) -> list[Look]:
-    """Find the same in the tree that Prometheus makes of an expression."""
+    """Return the windows of an expression's tree."""
     return list(_walk(tree, ""))
 
 
@@ -72,7 +72,7 @@ def _walk(node: Any, function: str) -> Iterator[Look]:
         return
     match node.get("type"):
         case "matrixSelector":
-            matchers = {each["name"]: each["value"] for each in node.get("matchers", ()) if each["type"] == "="}  # fmt: skip
+            matchers = {matcher["name"]: matcher["value"] for matcher in node.get("matchers", ()) if matcher["type"] == "="}  # fmt: skip
             name = node.get("name") or matchers.get("__name__", "")
             yield Look(function, name, node["range"] / 1000, matchers.get("job", ""))
         case "call":
@@ -84,7 +84,7 @@ def _walk(node: Any, function: str) -> Iterator[Look]:
 
 
 def seconds(text: str) -> float:
-    """Read a duration of Prometheus', 1h30m or 90s; a bare number is seconds. 0 for none."""
+    """Read a Prometheus duration, 1h30m or 90s; a bare number is seconds. 0 for anything else."""
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     if not text or not _DURATION.fullmatch(text):

@@ -1,8 +1,8 @@
 """Whether a recording rule's window holds the two scrapes that a rate needs, per job. Pure.
 
-In: what the rules look back at, and how often each job is scraped. Out: findings. A rate over
-a window shorter than two scrape intervals has gaps or no value at all; over exactly two, one
-late scrape is a gap (Prometheus 3 leaves out a sample on the window's far edge).
+In: the rules' windows, and the scrape interval of each job. Out: findings. A rate over a
+window shorter than two scrape intervals has gaps or no value at all; over exactly two, one
+late scrape is a gap (Prometheus 3 excludes a sample on the window's far edge).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from receiver.cli.prometheus.promql import Look
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a job is scraped; `certain` where the series looked at are known to be its."""
+    """A job's scrape interval; `certain` where the series are known to come from that job."""
 
     job: str
     seconds: float
@@ -24,11 +24,11 @@ class Pace:
 def judge_windows(
     rules: Mapping[str, Sequence[Look]], paces: Mapping[Look, Sequence[Pace]]
 ) -> Iterator[Finding]:
-    """Judge the rules, by the name that each records; the worst of like findings stands for all."""
+    """Check the rules, keyed by recorded name; like findings are merged into the worst."""
     narrow: dict[tuple[float, str, float], list[str]] = {}
     certain: dict[tuple[float, str, float], bool] = {}
-    for name, found in rules.items():
-        for look in found:
+    for name, looks in rules.items():
+        for look in looks:
             worst = _worst(look, paces.get(look, ()))
             if worst:
                 key = (look.seconds, worst.job, worst.seconds)
@@ -57,10 +57,15 @@ def _say(
     fix = f"Scrape it every {window / 4:g} s or more often, or widen the window: [{round(4 * scraped)}s]."
     if window == 2 * scraped:
         return Finding(
-            "window", Mark.WARN, f"{what}: just two fit, so one late scrape is a gap", fix
+            "window",
+            Mark.WARN,
+            f"{what}: only two scrapes fit, so one late scrape leaves a gap",
+            fix,
         )
     if certain:
-        return Finding("window", Mark.FAIL, f"{what}: two must fit, or there is no value", fix)
+        return Finding(
+            "window", Mark.FAIL, f"{what}: two scrapes must fit, or there is no value", fix
+        )
     return Finding(
-        "window", Mark.WARN, f"{what}: two must fit, if {job} is what scrapes Triton", fix
+        "window", Mark.WARN, f"{what}: two scrapes must fit, if {job} scrapes Triton", fix
     )

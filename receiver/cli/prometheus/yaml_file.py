@@ -1,7 +1,7 @@
-"""Reads YAML that people write for Prometheus; its errors quote nothing of the file.
+"""A reader of Prometheus' YAML files whose errors quote nothing of the file.
 
-In: a path. Out: a mapping, or `Unreadable` with the place. Values may be secrets, and an
-error's own words would show them.
+In: a path. Out: a mapping, or `Unreadable` with the place. Values may be secrets, and a
+YAML error's own text would show them.
 """
 
 from pathlib import Path

@@ -91,7 +91,7 @@ def test_the_audience_is_kept() -> None:
         (f"InstrumentationKey={KEY};{KEY}x", 'part 2 is not "Key=value"'),
         (f"InstrumentationKey={KEY};InstrumentationKey={KEY}", "InstrumentationKey occurs twice"),
         (f"InstrumentationKey={KEY};instrumentationkey={KEY}", "occurs twice"),
-        (f"InstrumentationKey={KEY};Authorization=aad", 'Authorization is "aad"; only "ikey"'),
+        (f"InstrumentationKey={KEY};Authorization=aad", 'Authorization is "aad"; the only valid value is "ikey"'),
         (f"InstrumentationKey={KEY};IngestionEndpoint=westeurope", 'IngestionEndpoint is "westeurope", not an address'),
         (f"InstrumentationKey={KEY};IngestionEndpoint=ftp://a/", 'IngestionEndpoint is "ftp://a/"'),
         (f"InstrumentationKey={KEY};IngestionEndpoint=https://", "not an address"),

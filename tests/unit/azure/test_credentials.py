@@ -52,7 +52,9 @@ async def test_a_platform_that_is_silent_is_named_in_time(monkeypatch: pytest.Mo
     platform = Platform(silent=True)
     tokens = platform.tokens()
     for tries in (1, 2):
-        with pytest.raises(Unreachable, match=r"http://127.0.0.1:9/msi/token gave none in 0.05 s"):
+        with pytest.raises(
+            Unreachable, match=r"http://127.0.0.1:9/msi/token did not answer in 0.05 s"
+        ):
             await tokens.get()
         assert (platform.asked, platform.closed) == (tries, tries)
     platform.silent = False

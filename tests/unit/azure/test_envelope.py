@@ -19,11 +19,11 @@ from receiver.azure.envelope import (
     TimeTexts,
     common_start,
     fit,
+    format_time,
     line,
     make_template,
     order_labels,
     series_of,
-    spell_time,
 )
 
 KEY = "11111111-2222-3333-4444-555555555555"
@@ -247,7 +247,7 @@ def test_an_item_of_the_largest_name_and_roles_fits() -> None:
 )
 def test_times_are_spelt_to_the_millisecond(timestamp_ms: int, text: bytes | None) -> None:
     """In UTC; what no calendar has is nothing, not an error."""
-    assert spell_time(timestamp_ms) == text
+    assert format_time(timestamp_ms) == text
     assert TimeTexts().get(timestamp_ms) == text
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.azure.envelope import Identity, spell_time
+from receiver.azure.envelope import Identity, format_time
 from receiver.azure.folded_item import (
     FoldedItem,
     item_head,
@@ -21,7 +21,7 @@ NASTY = 'a","value":1,"count":2}]}}}\n"'
 
 def line(numbers: bytes, time_ms: int = 1_795_000_020_000, name: str = "us") -> bytes:
     """Write one, with a label and a name that try to look like its end."""
-    time_text = spell_time(time_ms)
+    time_text = format_time(time_ms)
     assert time_text
     head = item_head("triton", "h:8002", IDENTITY)
     return item_line(time_text, head, item_properties({"model": NASTY}), item_name(name), numbers)

@@ -319,7 +319,7 @@ def test_each_retryable_item_status_is_retried(status: int) -> None:
     ("codes", "wait", "fix"),
     [
         ((500,), Action.RETRY, "later"),
-        ((500, 429), Action.THROTTLE, "select less"),
+        ((500, 429), Action.THROTTLE, "select fewer"),
         ((429, 402), Action.QUOTA, "daily cap"),
         ((439, 401), Action.QUOTA, "daily cap"),
         ((401, 500), Action.BLOCKED, "Entra"),

@@ -79,7 +79,7 @@ def test_check_says_who_is_asked_for_credentials(
     main(["check", "--sandbox", "--outbox-dir", str(tmp_path), *flags])
     said = capsys.readouterr().out
     assert ("asks for a token" in said) == has_token
-    assert ("asks nobody for credentials" in said) != has_token
+    assert ("asks for no credentials" in said) != has_token
 
 
 def test_check_forecasts_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

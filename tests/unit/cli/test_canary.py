@@ -17,16 +17,16 @@ TOO_LONG = b'{"itemsReceived":1,"itemsAccepted":0,"errors":[{"index":0,"statusCo
     ("status", "body", "mark", "words"),
     [
         (200, TAKEN, Mark.OK, "accepted an item"),
-        (200, b"", Mark.WARN, "whether the item was accepted is not known"),
+        (200, b"", Mark.WARN, "unknown whether the item was accepted"),
         (200, b"OK", Mark.FAIL, "200 OK (from https://gate.example): it refuses"),
         (204, b"", Mark.FAIL, "it refuses"),
         (201, b'{"id":1}', Mark.FAIL, "it refuses"),
-        (206, LATER, Mark.FAIL, "the volume is used up"),
+        (206, LATER, Mark.FAIL, "the daily quota is used up"),
         (400, TOO_LONG, Mark.FAIL, "the item was rejected: 100: Field"),
         (400, b"", Mark.FAIL, "it refuses"),
         (413, b"<html>", Mark.FAIL, "it refuses"),
         (429, b"", Mark.WARN, "it asks to wait"),
-        (503, b"", Mark.WARN, "it has an error of its own"),
+        (503, b"", Mark.WARN, "it has a server error"),
     ],
 )
 def test_an_answer_is_a_finding(status: int, body: bytes, mark: Mark, words: str) -> None:

@@ -99,7 +99,7 @@ def test_the_running_receiver_is_asked_first(
     assert "of the directory" in capsys.readouterr().out
     with receiver(200, {"items": [{"x": 1}]}) as (listen, _):
         assert main(["dead-letters", "--receiver", f"http://{listen}"]) == 1
-    assert "but not with rejected items" in capsys.readouterr().err
+    assert "holds no valid rejected item" in capsys.readouterr().err
     assert main(["dead-letters", "--receiver", f"http://{NOBODY}"]) == 1
     assert "does not answer" in capsys.readouterr().err
 

@@ -25,11 +25,11 @@ def known(*names: str) -> Known:
     [
         ("nv_cpu_utilization", Mark.OK, "selects it by nv_cpu_utilization: every sample is an item"),
         ("nv_inference_queue_duration_us", Mark.OK, "mean over nv_inference_request_success of each minute"),
-        ("nv_inference_request_success", Mark.OK, "counts the events of nv_inference_*_duration_us by it"),
+        ("nv_inference_request_success", Mark.OK, "uses it to count the events of nv_inference_*_duration_us"),
         ("nv_gpu_utilization", Mark.FAIL, 'Add "nv_gpu_utilization" to customMetrics.'),
         ("mine", Mark.FAIL, 'Add "mine" to customMetrics.'),
-        ("nv_gpu_utilisation", Mark.FAIL, "Misspelt? nv_gpu_utilization is a metric."),
-        ("qwerty", Mark.FAIL, "No metric of this name was seen anywhere"),
+        ("nv_gpu_utilisation", Mark.FAIL, "The nearest metric is nv_gpu_utilization."),
+        ("qwerty", Mark.FAIL, "No metric of this name exists"),
     ],
 )  # fmt: skip
 def test_only_what_is_a_metric_is_advised_to_be_added(name: str, mark: Mark, words: str) -> None:
@@ -116,7 +116,7 @@ def test_two_sets_of_series_of_a_model_are_said(
 def test_a_misspelt_name_is_the_first_thing_that_is_said(name: str, meant: str) -> None:
     """Where nothing has it and something is near."""
     said = [each.detail for each in explain._misspelt(name, known("mine"))]
-    assert said == ([f"misspelt? {meant} is a metric"] if meant else [])
+    assert said == ([f"unknown name; the nearest metric is {meant}"] if meant else [])
 
 
 def test_an_agent_is_asked_for_nothing() -> None:

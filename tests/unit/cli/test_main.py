@@ -69,7 +69,7 @@ def test_check_without_a_destination_fails_as_run_does(
 ) -> None:
     """`run --sandbox` needs none, and `check --sandbox` says so."""
     assert main(["check"]) == 2
-    assert capsys.readouterr().out.startswith("FAIL: destination: there is nowhere to deliver to")
+    assert capsys.readouterr().out.startswith("FAIL: destination: no destination is set")
     assert main(["check", "--sandbox"]) == 0
     capsys.readouterr()
     assert main(["check", "--sandbox", "--json"]) == 0
@@ -129,9 +129,9 @@ def test_check_refuses_what_run_refuses(
     ("connection", "authentication", "said"),
     [
         (CONNECTION, "Authorization=AAD", ""),
-        ("", "Authorization=none", "has to say Authorization=AAD"),
-        ("no string", "Authorization=none", "has to say Authorization=AAD"),
-        (CONNECTION.replace("https:", "http:"), "Authorization=AAD", "is not https: a token is not sent there"),
+        ("", "Authorization=none", "must be Authorization=AAD"),
+        ("no string", "Authorization=none", "must be Authorization=AAD"),
+        (CONNECTION.replace("https:", "http:"), "Authorization=AAD", "is not https, so no token is sent there"),
     ],
 )  # fmt: skip
 def test_check_looks_at_the_way_to_sign_in(
@@ -205,8 +205,8 @@ def test_a_receiver_that_is_open_to_all_says_so(
     main(["check", *flags])
     main(["run", *flags])
     out, err = capsys.readouterr()
-    assert ("nobody is asked for credentials" in out) is warns
-    assert ("nobody is asked for credentials" in err) is warns
+    assert ("without credentials" in out) is warns
+    assert ("without credentials" in err) is warns
 
 
 def test_dead_letters_without_an_outbox_is_an_error(
@@ -253,7 +253,7 @@ def test_a_home_that_is_not_there_is_a_sentence(
 @pytest.mark.parametrize(
     ("name", "begins"),
     [
-        ("nv_cpu_utilization", "Share of the host's CPUs"),
+        ("nv_cpu_utilization", "Share of all the host's CPU cores"),
         ("nv_inference_request_success_irate", "The instant rate, once a minute [requests per second]."),
         ("nv_inference_queue_duration_us_irate", "The instant rate, once a minute [us per second]."),
         ("nv_inference_queue_summary_us_irate", "The mean of the requests between the last two scrapes [us]."),
@@ -298,7 +298,7 @@ def test_what_could_not_be_done_is_json_too(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("proxy", "words"),
     [
-        ("http://user:secret@proxy.example:3128", "through http://proxy.example:3128, by https_proxy"),
+        ("http://user:secret@proxy.example:3128", "http://proxy.example:3128, set by https_proxy"),
         ("socks5://proxy.example:1080", "https_proxy"),
     ],
 )  # fmt: skip

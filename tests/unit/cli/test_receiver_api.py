@@ -98,5 +98,5 @@ def test_a_password_in_the_command_line_is_warned_of(capsys: pytest.CaptureFixtu
     """It is not shown again; the environment is no command line."""
     assert main(["top", "--receiver", "http://a:hunter2@127.0.0.1:9"]) == 1
     err = capsys.readouterr().err
-    assert "a password in a command line can be read by others" in err
+    assert "other users can read a password in a command line" in err
     assert "hunter2" not in err

@@ -14,12 +14,12 @@ from receiver.config.settings import resolve
         (0o600, True, ""),
         (0o400, True, ""),
         (0o440, True, ""),
-        (0o644, True, "everybody on this machine can read it; chmod o-rwx"),
-        (0o602, True, "everybody on this machine can change it"),
-        (0o660, True, "its whole group can change it; chmod g-w"),
+        (0o644, True, "every user on this machine can read it; chmod o-rwx"),
+        (0o602, True, "every user on this machine can change it"),
+        (0o660, True, "every user of its group can change it; chmod g-w"),
         (0o644, False, ""),
-        (0o646, False, "everybody on this machine can change it; chmod o-w"),
-        (0o664, False, "its whole group can change it"),
+        (0o646, False, "every user on this machine can change it; chmod o-w"),
+        (0o664, False, "every user of its group can change it"),
     ],
 )
 def test_modes(tmp_path: Path, mode: int, *, secret: bool, says: str) -> None:

@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_used_is_told_once(reader: Reader) -> None:
         reader.file.write_text("two")
         watch.look_again()
     assert watch.state == ReloadState(succeeded_at=file.state.succeeded_at)
-    assert log[-1]["event"] == "a changed file is in force"
+    assert log[-1]["event"] == "changed file in force"
     assert len(events.latest()) == 1
 
 

@@ -195,7 +195,7 @@ def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:
         (b"  \n", {}, "the file is empty; INSTRUMENTATION_KEY_FILE names it"),
         (b"\xff", {}, "not UTF-8; INSTRUMENTATION_KEY_FILE names it"),
         (None, {}, "No such file or directory; INSTRUMENTATION_KEY_FILE names it"),
-        (b"a", {"INSTRUMENTATION_KEY": KEY}, "are both set: leave out one"),
+        (b"a", {"INSTRUMENTATION_KEY": KEY}, "are both set: remove one"),
         (b"a", {"RECEIVER_SENDERS": "many"}, "RECEIVER_SENDERS"),
     ],
 )
@@ -235,7 +235,7 @@ def test_the_connection_string_wins_over_the_key() -> None:
 
     assert found
     assert found.endpoint == "https://a"
-    assert warnings == ["INSTRUMENTATION_KEY is not used: the connection string wins"]
+    assert warnings == ["INSTRUMENTATION_KEY is ignored, since a connection string is set"]
 
 
 def test_the_key_alone_goes_to_the_global_endpoint_with_a_warning() -> None:

@@ -44,7 +44,7 @@ def test_what_alone_is_too_large_is_refused_for_good() -> None:
     gone: list[str] = []
     with room.enter(lambda: gone.append("other")) as other, room.enter(nothing) as alone:
         other.grow(10)
-        with pytest.raises(TooLargeInFlight, match="all in flight may hold 100"):
+        with pytest.raises(TooLargeInFlight, match="all requests in flight together may hold 100"):
             alone.grow(101)
     assert (gone, room.statistics().size_bytes) == ([], 0)
 

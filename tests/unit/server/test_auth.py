@@ -31,11 +31,11 @@ def rules(*, tls: TlsConfig | None = None, users: bool = False, token: bytes = b
         (rules(tls=tls(), users=True), rules(tls=tls()), "no users and no token"),
         (rules(tls=tls(), users=True), rules(users=True), "no TLS"),
         (rules(tls=tls("required")), rules(tls=tls("optional")), "certificates are optional"),
-        (rules(tls=tls("required")), rules(tls=tls()), "no client certificate"),
-        (rules(tls=tls("optional")), rules(tls=tls()), "no client certificate"),
+        (rules(tls=tls("required")), rules(tls=tls()), "client certificates are not requested"),
+        (rules(tls=tls("optional")), rules(tls=tls()), "client certificates are not requested"),
         (rules(tls=tls("required", sans=("a",))), rules(tls=tls("required")), "any name"),
         (rules(tls=tls(version="TLSv1_3")), rules(tls=tls()), "TLS from TLSv1_2"),
-        (rules(token=b"secret"), rules(token=b"sec"), "a part of the one before"),
+        (rules(token=b"secret"), rules(token=b"sec"), "a prefix of the previous one"),
     ],
 )  # fmt: skip
 def test_rules_that_ask_for_less_are_refused(old: Rules, new: Rules, lost: str) -> None:

@@ -89,7 +89,7 @@ async def test_a_handshake_goes_after_headers_and_before_the_idle() -> None:
     house = House()
     house.connect("idle").done()
     handshake = asyncio.create_task(asyncio.Event().wait())
-    house.listener._coming[handshake] = None  # type: ignore[index]
+    house.listener._handshakes[handshake] = None  # type: ignore[index]
     house.connect("headers")
     assert house.give_up() == "headers"
     house.listener._give_up_one()

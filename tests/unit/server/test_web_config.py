@@ -72,7 +72,7 @@ def test_an_empty_file_is_refused(text: str) -> None:
 def test_a_key_that_is_there_twice_is_refused() -> None:
     """The second would win, and might ask nobody for anything."""
     text = "basic_auth_users: {a: b}\nbasic_auth_users: {}\n"
-    with pytest.raises(SettingsError, match="line 2, column 1: not YAML: a key is there twice"):
+    with pytest.raises(SettingsError, match="line 2, column 1: not YAML: duplicate key"):
         parse(text, Path("web.yml"))
 
 

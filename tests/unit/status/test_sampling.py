@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.azure.envelope import Identity, spell_time
+from receiver.azure.envelope import Identity, format_time
 from receiver.azure.folded_item import (
     item_head,
     item_line,
@@ -227,7 +227,7 @@ class Windows:
 
     def flush(self, *items: tuple[str, str, float, bytes]) -> None:
         lines = [
-            item_line(spell_time(int(at * 1000)) or b"", HEAD, item_properties({"model": model}), item_name(name), numbers)
+            item_line(format_time(int(at * 1000)) or b"", HEAD, item_properties({"model": model}), item_name(name), numbers)
             for name, model, at, numbers in items
         ]  # fmt: skip
         self.flushed.put(cut(lines))

@@ -65,11 +65,11 @@ def test_our_own_configuration_is_right() -> None:
     [
         ("mixed", "ok", "node every 60 s, triton every 15 s"),
         ("scfiles", "ok", "jobs: triton every 15 s"),
-        ("ownp", "ok", "rules make all 1 _irate names"),
+        ("ownp", "ok", "rules record all 1 selected _irate names"),
         ("ingress", "ok", "a Service, an Ingress or a port mapping"),
         ("twoentries", "ok", "it writes to http://localhost:9201/api/v1/write"),
         ("agent", "warn", "With --agent Prometheus evaluates no rules"),
-        ("slow", "warn", "just two fit, so one late scrape is a gap"),
+        ("slow", "warn", "only two scrapes fit, so one late scrape leaves a gap"),
         ("slash", "fail", "http://localhost:9201/api/v1/write/ is answered 404"),
         ("secret", "ok", "http://***@localhost:9201/api/v1/write"),
     ],
@@ -105,28 +105,28 @@ def test_a_right_one_has_nothing_wrong(tmp_path: Path) -> None:
         (config(remote_write=[]), "remote_write", "nowhere"),
         (config(remote_write=[{"url": "http://r:9201/"}]), "remote_write", "http://r:9201/ is answered 404"),
         (config(remote_write=[{"url": "http://r:9201/x/api/v1/write"}]), "remote_write", "is answered 404"),
-        (config(remote_write=[{"url": "https://r/x/api/v1/write"}]), "remote_write", "right only where a proxy"),
-        (config(remote_write=[{"url": "http://m:9009/api/v1/push"}]), "remote_write", "only to http://m:9009"),
-        (config(remote_write=[{"url": URL, "name": "a"}, {"url": URL, "name": "b"}]), "remote_write", "comes double"),
+        (config(remote_write=[{"url": "https://r/x/api/v1/write"}]), "remote_write", "right only if a proxy"),
+        (config(remote_write=[{"url": "http://m:9009/api/v1/push"}]), "remote_write", "to other addresses: http://m:9009"),
+        (config(remote_write=[{"url": URL, "name": "a"}, {"url": URL, "name": "b"}]), "remote_write", "sent twice"),
         (keep("nv_inference_.*"), "relabel", "nv_cpu_utilization"),
         (keep("nv_cpu_.*", "drop"), "relabel", "nv_cpu_utilization"),
-        (config(rule_files=[]), "rules", "no rule makes nv_inference_count_irate"),
-        (config(remote_write=[{"url": "http://["}]), "remote_write", "only to"),
+        (config(rule_files=[]), "rules", "no rule records nv_inference_count_irate"),
+        (config(remote_write=[{"url": "http://["}]), "remote_write", "to other addresses"),
         (config(scrape_configs=[]), "scrape", "nothing"),
-        (config(**{"global": {"scrape_interval": "1m"}}), "window", "two must fit"),
+        (config(**{"global": {"scrape_interval": "1m"}}), "window", "two scrapes must fit"),
         (jobs(("triton", "45s")), "window", "45 s"),
-        (jobs(("triton", "30s")), "window", "just two fit"),
-        (jobs(("a", "45s"), ("b", "15s")), "window", "if a is what scrapes Triton"),
+        (jobs(("triton", "30s")), "window", "only two scrapes fit"),
+        (jobs(("a", "45s"), ("b", "15s")), "window", "if a scrapes Triton"),
         (jobs(("a", "45s"), ("b", "50s")), "window", "or there is no value"),
-        (config(**{"global": 5}), "file", "global is no mapping"),
-        (config(rule_files="rules.yml"), "file", "rule_files is no list"),
-        (config(rule_files=[5]), "file", "rule_files is no list"),
-        (config(scrape_config_files=[5]), "file", "scrape_config_files is no list"),
-        (config(scrape_config_files=["none/*.yml"]), "file", "no file fits none/*.yml"),
-        (config(scrape_config_files=["rules.yml", "prometheus.yml"]) | {"scrape_configs": "x"}, "file", "scrape_configs is no list"),
-        (config(remote_write=5), "file", "remote_write is no list"),
-        (config(remote_write={"url": URL}), "file", "remote_write is no list"),
-        (config(remote_write=["x"]), "file", "remote_write is no list"),
+        (config(**{"global": 5}), "file", "global is not a mapping"),
+        (config(rule_files="rules.yml"), "file", "rule_files is not a list"),
+        (config(rule_files=[5]), "file", "rule_files is not a list"),
+        (config(scrape_config_files=[5]), "file", "scrape_config_files is not a list"),
+        (config(scrape_config_files=["none/*.yml"]), "file", "no file matches none/*.yml"),
+        (config(scrape_config_files=["rules.yml", "prometheus.yml"]) | {"scrape_configs": "x"}, "file", "scrape_configs is not a list"),
+        (config(remote_write=5), "file", "remote_write is not a list"),
+        (config(remote_write={"url": URL}), "file", "remote_write is not a list"),
+        (config(remote_write=["x"]), "file", "remote_write is not a list"),
         (config(remote_write=[{"url": URL, "write_relabel_configs": ["x"]}]), "file", "write_relabel_configs"),
         (config(remote_write=[{"url": URL, "write_relabel_configs": [{"source_labels": 5}]}]), "file", "write_relabel_configs"),
         ("a: [", "file", "not YAML"),
@@ -175,8 +175,8 @@ def test_a_rule_file_of_another_shape(tmp_path: Path, rules: str) -> None:
     """It is a finding, and what it should have made is missing."""
     (tmp_path / "odd.yml").write_text(rules)
     found = look(tmp_path, config(rule_files=["odd.yml"]))
-    assert "groups is no list" in found["file"].detail
-    assert "no rule makes" in found["rules"].detail
+    assert "groups is not a list" in found["file"].detail
+    assert "no rule records" in found["rules"].detail
 
 
 def test_check_says_it_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
