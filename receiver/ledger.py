@@ -46,9 +46,14 @@ class Ledger:
     def adds_up(self) -> bool:
         """Whether every sample and every item has exactly one end; false means a defect."""
         samples = self.unselected + sum(self.dropped.values()) + self.committed
+        return self.received == samples and self.items_add_up
+
+    @property
+    def items_add_up(self) -> bool:
+        """Whether each item has exactly one end: the equation that holds for each route too."""
         ends = self.accepted + sum(self.rejected.values()) + self.expired + self.exported
         items = self.rendered + self.flushed + self.imported
-        return self.received == samples and items == ends + self.pending
+        return items == ends + self.pending
 
     def __sub__(self, before: "Ledger") -> "Ledger":
         """Return the counts since `before`; `pending` is the change, negative if fewer items wait."""

@@ -22,11 +22,12 @@ from receiver.azure.connection_string import Connection
 from receiver.azure.envelope import Identity
 from receiver.azure.limits import EXPIRY_MS
 from receiver.config.followed_file import FollowedFile, Watch
+from receiver.config.routes import Routes, load_routes
 from receiver.config.selection import selector
 from receiver.config.settings import Origin, Settings, load_allowlist, place
 from receiver.daemon_threads import DaemonThreads
-from receiver.delivery.sender import Delivery
-from receiver.delivery.setup import open_delivery
+from receiver.delivery.lanes import Changed, Deliveries
+from receiver.delivery.setup import check_way, open_deliveries
 from receiver.errors import NotCommitted, ReceiverError
 from receiver.events import Events, Kind
 from receiver.fold.folder import Folder
@@ -34,8 +35,10 @@ from receiver.fold.registry import Registry
 from receiver.intake.election import Change
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
+from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
 from receiver.intake.replicas import Replicas
+from receiver.intake.routes import Routing
 from receiver.outbox.committer import Committer
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.store import Outbox
@@ -81,7 +84,7 @@ class Receiver:
 
     url: str
     broken: "asyncio.Future[BaseException]"
-    delivery: Delivery
+    delivery: Deliveries
     observer: Observer
     watch: Watch
     monitor: Monitor
@@ -105,27 +108,26 @@ async def running(
     identity = Identity(
         key, settings.host, settings.cloud_role, settings.cloud_role_instance, settings.slim_items
     )
-    events, batches_changed = Events(clock), asyncio.Event()
+    events, batches_changed = Events(clock), Changed()
     loop, registry = asyncio.get_running_loop(), Registry(settings.fold_max_bytes)
     metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
     replicas = _replicas(settings, loop.time, clock, events)
     select = selector(settings, identity, metadata, registry, replicas)
 
-    def use(allowlist: Allowlist) -> None:
-        warn_of_suspicions(allowlist)
-        write_handler.pipeline = select(allowlist)
-        folder.want(allowlist)
-        committer.flush_soon()
-
     def forget_series() -> None:
         loop.call_soon_threadsafe(lambda: write_handler.pipeline.forget_series())  # noqa: PLW0108 - the one of then
 
-    metrics_json = _follow_metrics_json(settings, use, clock)
-    folder = Folder(metrics_json.value, identity, registry, forget_series)
+    in_force = _InForce(select)
+    metrics_json = _follow_metrics_json(settings, in_force.use_list, clock)
+    routes_json = FollowedFile("routes.json", lambda: load_routes(settings), clock, in_force.use_routes)  # fmt: skip
+    folder = Folder(
+        metrics_json.value, identity, registry, forget_series, routes_json.value.routing
+    )
     flushed = Flushed()
     outbox = Outbox(
         settings.outbox_dir, settings.outbox_max_bytes, key, EXPIRY_MS, clock, folder, flushed
     )
+    outbox.share_out(routes_json.value.shares)
     committer = Committer(outbox, events, batches_changed)
     committer.start()
     async with AsyncExitStack() as stack:
@@ -133,9 +135,8 @@ async def running(
         await asyncio.wait({committer.opened}, timeout=OPENING_SECONDS)
         if committer.opened.done():
             committer.opened.result()  # an outbox that cannot be opened is no start
-        delivery = open_delivery(
-            settings, connection, committer, stack, clock, events, batches_changed
-        )
+        delivery = open_deliveries(settings, connection, committer, clock, events, batches_changed)
+        delivery.use(routes_json.value.resources)
         told_apart = (settings.replica_label, settings.cluster_label) if replicas else ()
         observation = Sampling(
             clock,
@@ -144,9 +145,20 @@ async def running(
             lambda name: write_handler.pipeline.allowlist.wants(name),  # noqa: PLW0108 - the one of then
             lambda: folder.latest_times(WATCHED_MAX // 2),
         )
-        write_handler = WriteHandler(select(metrics_json.value), committer, observation.saw)
+        write_handler = WriteHandler(
+            select(metrics_json.value, routes_json.value.routing), committer, observation.saw
+        )
+        in_force.follow(
+            metrics_json.value,
+            routes_json.value,
+            write_handler,
+            folder,
+            committer,
+            outbox,
+            delivery,
+        )
         server = Server(settings, write_handler, events)
-        watch = Watch([metrics_json, server.access_rules], events)
+        watch = Watch([metrics_json, routes_json, server.access_rules], events)
         stack.push_async_callback(server.close)
         observer = Observer(
             committer,
@@ -186,6 +198,49 @@ async def running(
             await _stop(server, delivery, sending, committer, settings)
             await _say_what_is_left(committer, folder, settings, clock)
             monitor.keep()
+
+
+class _InForce:
+    """Which metrics.json and which routes are in force, and the parts that follow them."""
+
+    def __init__(self, select: Callable[[Allowlist, Routing], Pipeline]) -> None:
+        self._select = select
+
+    def follow(
+        self,
+        allowlist: Allowlist,
+        routes: Routes,
+        write_handler: WriteHandler,
+        folder: Folder,
+        committer: Committer,
+        outbox: Outbox,
+        delivery: Deliveries,
+    ) -> None:
+        """Have these follow each change of the list and the routes that they have begun with."""
+        self._allowlist, self._routes = allowlist, routes
+        self._write_handler, self._folder, self._committer = write_handler, folder, committer
+        self._outbox, self._delivery = outbox, delivery
+
+    def use_list(self, allowlist: Allowlist) -> None:
+        """Select by another list."""
+        warn_of_suspicions(allowlist)
+        self._allowlist = allowlist
+        self._take()
+
+    def use_routes(self, routes: Routes) -> None:
+        """Take other routes, or other keys for them. Raises: SettingsError, and changes nothing."""
+        for resource in routes.resources:
+            check_way(resource)
+        self._routes = routes
+        self._delivery.use(routes.resources)
+        self._outbox.share_out(routes.shares)
+        self._take()
+
+    def _take(self) -> None:
+        routing = self._routes.routing
+        self._write_handler.pipeline = self._select(self._allowlist, routing)
+        self._folder.want(self._allowlist, routing)
+        self._committer.flush_soon()
 
 
 async def _until_open(committer: Committer, write_handler: WriteHandler) -> None:
@@ -268,7 +323,7 @@ def warn_of_suspicions(allowlist: Allowlist) -> None:
 
 async def _stop(
     server: Server,
-    delivery: Delivery,
+    delivery: Deliveries,
     sending: "asyncio.Task[None]",
     committer: Committer,
     settings: Settings,

@@ -21,6 +21,7 @@ EXAMPLES = {
     "grafana": "deploy/grafana/receiver.json",
     "metrics": "receiver/config/default_metrics.json",
     "schema": "receiver/config/metrics.schema.json",
+    "routes-schema": "receiver/config/routes.schema.json",
 }
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 

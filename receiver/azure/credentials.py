@@ -53,8 +53,10 @@ class Authentication:
     client_id: str = ""
 
 
-def parse(text: str) -> Authentication | None:
+def parse(text: str, source: str = SOURCE) -> Authentication | None:
     """Read an authentication string, Authorization=AAD[;ClientId=…]; None for an empty one.
+
+    `source` names it in messages.
 
     Raises: SettingsError.
     """
@@ -62,16 +64,16 @@ def parse(text: str) -> Authentication | None:
     for part in filter(str.strip, text.split(";")):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
-            raise SettingsError(f'{SOURCE}: "{name[:40]}" is not Key=value')
+            raise SettingsError(f'{source}: "{name[:40]}" is not Key=value')
         fields[name.lower()] = value
     if not fields:
         return None
     if fields.get("authorization", "").upper() != "AAD":
         raise SettingsError(
-            f"{SOURCE} must be Authorization=AAD or Authorization=AAD;ClientId=<id>"
+            f"{source} must be Authorization=AAD or Authorization=AAD;ClientId=<id>"
         )
     if unknown := set(fields) - {"authorization", "clientid"}:
-        raise SettingsError(f"{SOURCE} has unknown keys: {', '.join(sorted(unknown))}")
+        raise SettingsError(f"{source} has unknown keys: {', '.join(sorted(unknown))}")
     return Authentication(fields.get("clientid", ""))
 
 

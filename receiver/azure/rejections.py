@@ -6,6 +6,8 @@ receiver_items_rejected_total, with its meaning and a hint.
 
 import re
 
+from receiver.outbox.batch import ROUTE_FULL
+
 TOO_OLD = "too_old"
 SAMPLED_OUT = "sampled_out"
 UNEXPLAINED = "unexplained"
@@ -22,6 +24,7 @@ REJECT_REASONS = {
     SAMPLED_OUT: ("The resource's ingestion sampling discarded it.", "Set ingestion sampling to 100 % under Usage and estimated costs."),
     UNEXPLAINED: ("The service accepted fewer items than were sent, without saying which.", "The service's answer names no item: open a support request with the time and the numbers that dead-letters shows."),
     DAMAGED: ("Damaged on the disk while it waited: the service refused it, and it cannot be read.", "Check the health and the logs of the outbox's disk."),
+    ROUTE_FULL: ("An item of a folded window whose route had no room: its share of the outbox was full.", "The route's resource takes less than arrives: repair that first, or set a larger outbox_max_bytes for the route in routes.json."),
     OTHER: ("Any other error.", "Read the service's message: appinsights-receiver dead-letters."),
 }  # fmt: skip
 """The reasons, each with its meaning and a hint."""

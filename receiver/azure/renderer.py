@@ -3,15 +3,16 @@
 In: rows of a series' template, a time and a value, in the order sent. Out: lines of JSON in
 chunks. A line is a head (its time, and the prefix common to all series of an identity), the
 series' template, the value, and an end. Each distinct time is formatted once, and all values
-of a request in one call.
+of a request in one call. Lines of different lanes, each with an identity of its own,
+are in different chunks.
 
 `receiver.kernel` collects the rows of a recognised request, `PlainRows` those of any other.
 """
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, chain, islice
 from typing import Protocol
 
 import orjson
@@ -25,11 +26,13 @@ from receiver.azure.envelope import (
     common_start,
     make_template,
 )
-from receiver.outbox.batch import Chunk, cut_points
+from receiver.outbox.batch import OWN, Chunk, Lane, cut_points
 
 Sample = tuple[int, float, int]
 """A time in milliseconds, a value, and the start timestamp: 0 or less for none."""
 
+NO_LANE = 0xFFFF
+"""The number of a series whose samples go nowhere, and are counted; also in the kernel."""
 RECORD = struct.Struct("<Iqd")
 """A sample for the fold: the series' number, the time in milliseconds, the value."""
 START_BITS = 0x7FF8535441525400
@@ -44,7 +47,7 @@ def record_of(number: int, time_ms: int, value: float, start_ms: int = 0) -> byt
 
 
 class Rows(Protocol):
-    """The samples of a request that are rendered or folded, in the order sent."""
+    """The samples of a request that are rendered or folded, lane by lane, each in the order sent."""
 
     def __len__(self) -> int:
         """Count the rows that are rendered."""
@@ -55,8 +58,17 @@ class Rows(Protocol):
     def not_finite(self) -> list[float]:
         """Return the values that are not finite, which are neither rendered nor folded."""
 
+    def unrouted(self) -> int:
+        """Count the samples of series that are in no lane: they have no end."""
+
     def times(self) -> list[int]:
-        """Return the rendered rows' distinct times, in milliseconds."""
+        """Return the time of each moment (a time of a lane) of rendered rows, in milliseconds."""
+
+    def lanes(self) -> list[int]:
+        """Return the lane of each moment."""
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """Return each lane that has rows, with its first row and the one behind its last."""
 
     def values(self) -> list[float]:
         """Return the rendered rows' values, in their order."""
@@ -64,7 +76,7 @@ class Rows(Protocol):
     def layout(self, heads: tuple[bytes, ...], texts: bytes, end: bytes, /) -> bytes:
         """Return the offset of each line's end, as 64-bit numbers.
 
-        `heads` has one entry for each of `times`; `texts` are the values, separated by commas.
+        `heads` has one entry for each moment; `texts` are the values, separated by commas.
         """
 
     def text(self, first: int, stop: int, /) -> bytes:
@@ -79,13 +91,14 @@ class PlainRows:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._rows: list[tuple[bytes, int, float]] = []
+        self._by_lane: dict[int, list[tuple[bytes, int, float]]] = {}
         self._records: list[bytes] = []
         self._only_folded = 0
+        self._unrouted = 0
         self._not_finite: list[float] = []
         self._lines: list[bytes] = []
 
-    def put(self, template: bytes, fold_number: int, samples: Sequence[Sample]) -> None:
+    def put(self, template: bytes, fold_number: int, lane: int, samples: Sequence[Sample]) -> None:
         """Add a series' samples; with an empty template they are not rendered, with number 0 not folded."""
         for time_ms, value, start_ms in samples:
             if not math.isfinite(value):
@@ -95,10 +108,19 @@ class PlainRows:
                 self._records.append(record_of(fold_number, time_ms, value, start_ms))
                 self._only_folded += not template
             if template:
-                self._rows.append((template, time_ms, value))
+                self._by_lane.setdefault(lane, []).append((template, time_ms, value))
+            else:
+                self._unrouted += lane == NO_LANE
+
+    def _rows(self) -> Iterator[tuple[bytes, int, float]]:
+        return chain.from_iterable(rows for _, rows in sorted(self._by_lane.items()))
+
+    def _moments(self) -> list[tuple[int, int]]:
+        by_lane = sorted(self._by_lane.items())
+        return list(dict.fromkeys((row[1], lane) for lane, rows in by_lane for row in rows))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(map(len, self._by_lane.values()))
 
     def folded(self) -> tuple[bytes, int]:
         """Return the records of folded samples, and how many samples are folded but not rendered."""
@@ -108,20 +130,35 @@ class PlainRows:
         """Return the values that are not finite, which are neither rendered nor folded."""
         return self._not_finite
 
+    def unrouted(self) -> int:
+        """Count the samples of series that are in no lane: they have no end."""
+        return self._unrouted
+
     def times(self) -> list[int]:
-        """Return the rendered rows' distinct times, in milliseconds."""
-        return list(dict.fromkeys(time_ms for _, time_ms, _ in self._rows))
+        """Return the time of each moment of rendered rows, in milliseconds."""
+        return [time_ms for time_ms, _ in self._moments()]
+
+    def lanes(self) -> list[int]:
+        """Return the lane of each moment."""
+        return [lane for _, lane in self._moments()]
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """Return each lane that has rows, with its first row and the one behind its last."""
+        lanes = sorted(self._by_lane)
+        ends = list(accumulate(len(self._by_lane[lane]) for lane in lanes))
+        return list(zip(lanes, [0, *ends], ends, strict=False))
 
     def values(self) -> list[float]:
         """Return the rendered rows' values, in their order."""
-        return [value for _, _, value in self._rows]
+        return [value for _, _, value in self._rows()]
 
     def layout(self, heads: tuple[bytes, ...], texts: bytes, end: bytes, /) -> bytes:
         """Return the offset of each line's end, as 64-bit numbers."""
-        head_of = dict(zip(self.times(), heads, strict=True))
+        head_of = dict(zip(self._moments(), heads, strict=True))
+        places = ((lane, row) for lane, rows in sorted(self._by_lane.items()) for row in rows)
         self._lines = [
-            b"".join((head_of[time_ms], template, text, end))
-            for (template, time_ms, _), text in zip(self._rows, texts.split(b","), strict=True)
+            b"".join((head_of[row[1], lane], row[0], text, end))
+            for (lane, row), text in zip(places, texts.split(b","), strict=True)
         ]
         ends = list(accumulate(map(len, self._lines)))
         return struct.pack(f"={len(ends)}Q", *ends)
@@ -132,35 +169,39 @@ class PlainRows:
 
     def sample(self, first: int, count: int, /) -> list[tuple[bytes, int, float]]:
         """Return `count` rendered rows, from `first` on, as template, time and value."""
-        return self._rows[first : first + count]
+        return list(islice(self._rows(), first, first + count))
 
 
 class Renderer:
-    """Renders for one identity. Its templates lack the common prefix."""
+    """Renders for the identity of each lane. Its templates lack the common prefix."""
 
-    def __init__(self, identity: Identity) -> None:
-        """Start with an empty cache of times."""
-        self._identity = identity
+    def __init__(self, *identities: Identity, lanes: Sequence[Lane] = (OWN,)) -> None:
+        """Start with an empty cache of times; there is an identity for each lane."""
+        self._identities = identities
+        self._lanes = lanes
         self._times = TimeTexts()
-        self.common = common_start(identity)
+        self._commons = [common_start(identity) for identity in identities]
+        self.common_bytes = max(map(len, self._commons))
 
-    def template_of(self, labels: Mapping[str, str]) -> Template:
+    def template_of(self, labels: Mapping[str, str], lane: int = 0) -> Template:
         """Return the template of a series; without `middle` it cannot be rendered."""
-        made = make_template(labels, self._identity)
-        return Template(made.middle.removeprefix(self.common), made.cut, made.left_out)
+        made = make_template(labels, self._identities[lane])
+        return Template(made.middle.removeprefix(self._commons[lane]), made.cut, made.left_out)
 
     def has_time(self, time_ms: int) -> bool:
         """Whether a time can be formatted: it is in the years 1 to 9999."""
         return self._times.get(time_ms) is not None
 
     def render(self, rows: Rows) -> list[Chunk]:
-        """Return all lines, in chunks. All times must pass `has_time`."""
+        """Return all lines, in chunks of one lane each. All times must pass `has_time`."""
         if not len(rows):
             return []
-        text_of, common = self._times.get, self.common
-        heads = tuple(
-            [b"".join((LINE_START, text_of(time) or b"", common)) for time in rows.times()]
-        )
+        spell, commons = self._times.get, self._commons
+        heads = tuple([b"".join((LINE_START, spell(time) or b"", commons[lane])) for time, lane in zip(rows.times(), rows.lanes(), strict=True)])  # fmt: skip
         texts = orjson.dumps(rows.values())[1:-1]
         ends = memoryview(rows.layout(heads, texts, LINE_END)).cast("Q")
-        return [Chunk(rows.text(first, stop), stop - first) for first, stop in cut_points(ends)]
+        return [
+            Chunk(rows.text(first, stop), stop - first, self._lanes[lane])
+            for lane, start, end in rows.spans()
+            for first, stop in cut_points(ends, start, end)
+        ]

@@ -9,6 +9,11 @@ import yaml
 from receiver import share
 from receiver.config.settings import Origin, Settings
 
+_PACKAGED = {
+    "metrics": "default_metrics.json",
+    "schema": "metrics.schema.json",
+    "routes-schema": "routes.schema.json",
+}
 KUBERNETES = ("configmap", "service", "statefulset", "scaling", "networkpolicy")
 
 
@@ -28,8 +33,8 @@ def read(kind: str) -> str:
     match kind:
         case "prometheus":
             return share.read("prometheus.yml")
-        case "metrics" | "schema":
-            name = {"metrics": "default_metrics.json", "schema": "metrics.schema.json"}[kind]
+        case "metrics" | "schema" | "routes-schema":
+            name = _PACKAGED[kind]
             return (resources.files("receiver.config") / name).read_text(encoding="utf-8")
         case "compose":
             return share.read("compose.yaml")

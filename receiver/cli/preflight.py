@@ -16,8 +16,10 @@ from receiver.cli.findings import Finding, Mark
 from receiver.config.contradictions import contradictions
 from receiver.config.disk_life import goes_with_the_pod, mounts
 from receiver.config.file_modes import file_warnings
+from receiver.config.routes import load_routes, route_warnings
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
 from receiver.delivery.proxy import proxy_of
+from receiver.delivery.setup import check_way
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
@@ -66,6 +68,7 @@ def preflight(settings: Settings, origins: Sequence[Origin], *, sandbox: bool = 
     _metrics_json(settings, report)
     if not sandbox:
         _destination(settings, report)
+    _routes(settings, report)
     _outbox(settings.outbox_dir, report)
     _access(settings, origins, report)
     return report
@@ -110,6 +113,25 @@ def _destination(settings: Settings, report: Preflight) -> None:
             report.well("sign-in", "with Microsoft Entra ID")
     except SettingsError as error:
         report.fail("sign-in", error)
+
+
+def _routes(settings: Settings, report: Preflight) -> None:
+    """Report where each route leads."""
+    if not settings.routes:
+        return
+    try:
+        routes, _ = load_routes(settings)
+        ways = [check_way(resource) for resource in routes.resources]
+    except SettingsError as error:
+        report.fail("routes.json", error)
+        return
+    for route, resource, proxy in zip(routes.routing.routes, routes.resources, ways, strict=True):
+        way = f" through {proxy.address}" if proxy else ""
+        report.well("route", f"{route.sentence()} to {resource.connection.track_url}{way}")
+    rest = "dropped" if routes.routing.drops_unmatched else "the receiver's own connection string"
+    report.well("route", f"all others: {rest}")
+    for warning in route_warnings(settings, routes, report.connection):
+        report.warn("routes.json", warning)
 
 
 def _proxy(connection: Connection, report: Preflight) -> None:

@@ -14,17 +14,19 @@ from typing import Any
 from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
 from receiver.cli.fetch import NoAnswer
+from receiver.intake.routes import lane_of, shown
 from receiver.outbox.schema import FILE_NAME
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedItem:
-    """One rejected item. `item` is the JSON that was sent."""
+    """One rejected item. `item` is the JSON that was sent, `route` whose it is (empty: no route's)."""
 
     rejected_at: float
     status: int
     message: str
     item: str
+    route: str = ""
 
     @property
     def reason(self) -> str:
@@ -54,6 +56,7 @@ class RejectedItem:
             "reason": self.reason,
             "message": self.message,
             "hint": self.hint,
+            "route": shown(self.route),
             "item": item,
         }
 
@@ -67,10 +70,8 @@ def read_dead_letters(directory: Path) -> list[RejectedItem]:
     path.stat()
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        rows = database.execute(
-            "SELECT rejected_at, status, message, item FROM dead_letters ORDER BY id DESC"
-        )
-        return [RejectedItem(*row) for row in rows]
+        rows = database.execute("SELECT * FROM dead_letters ORDER BY id DESC")
+        return [RejectedItem(*row[1:]) for row in rows]  # an outbox of before has no lanes
     finally:
         database.close()
 
@@ -84,6 +85,7 @@ def from_json(document: Mapping[str, Any]) -> RejectedItem:
             int(document["status"]),
             str(document["message"]),
             item if isinstance(item, str) else json.dumps(item, ensure_ascii=False),
+            lane_of(str(document.get("route", ""))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NoAnswer(f"the receiver's answer holds no valid rejected item: {error}") from error

@@ -261,13 +261,14 @@ VERBS = (
         "  prometheus  a prometheus.yml with comments on every choice\n"
         "  metrics     a metrics.json, the one used by default\n"
         "  schema      metrics.json's JSON Schema, for an editor\n"
+        "  routes-schema  routes.json's\n"
         "  compose     Triton, Prometheus and the receiver for docker compose\n"
         "  systemd     a unit for a machine without containers\n"
         "  kubernetes  the receiver in a cluster, for kubectl apply\n"
         "  grafana     a dashboard of the receiver's own metrics",
         "receiver.cli.example",
         (_JSON,),
-        (Operand("KIND", "one of the above", choices=("prometheus", "metrics", "schema", "compose", "systemd", "kubernetes", "grafana")),),
+        (Operand("KIND", "one of the above", choices=("prometheus", "metrics", "schema", "routes-schema", "compose", "systemd", "kubernetes", "grafana")),),
         settings=(),
         example="Example: appinsights-receiver example systemd",
     ),

@@ -1,6 +1,7 @@
 """The factory of pipelines.
 
-In: settings, and the identity of items. Out: a function from a metrics.json to its `Pipeline`.
+In: settings, and the identity of items. Out: a function from a metrics.json and the routes in
+force to its `Pipeline`.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.replicas import Replicas
+from receiver.intake.routes import Routing
 
 
 def selector(
@@ -23,7 +25,7 @@ def selector(
     metadata: MetadataBook,
     registry: Registry,
     replicas: Replicas | None = None,
-) -> Callable[[Allowlist], Pipeline]:
+) -> Callable[[Allowlist, Routing], Pipeline]:
     """Return a function that makes the pipeline of a metrics.json.
 
     All pipelines share `metadata`, which senders repeat rarely, the registry of folded series,
@@ -39,7 +41,7 @@ def selector(
     )
     series_limits = SeriesLimits(settings.metric_series_max, settings.total_series_max)
 
-    def select(wanted: Allowlist) -> Pipeline:
+    def select(wanted: Allowlist, routing: Routing) -> Pipeline:
         selection = Selection(wanted, registry)
         cache_bytes = settings.series_cache_bytes
         return Pipeline(
@@ -51,6 +53,7 @@ def selector(
             selection=selection,
             series_limits=series_limits,
             replicas=replicas,
+            routing=routing,
         )
 
     return select

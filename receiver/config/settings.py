@@ -205,6 +205,7 @@ class Settings:
     authentication_string: str = _setting("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "--authentication-string", "", str.strip, "Authorization=AAD or Authorization=AAD;ClientId=<id>: sign in with Microsoft Entra ID.")
     listen: Address = _setting("RECEIVER_LISTEN", "--listen", "127.0.0.1:9201", read_address, "Address for Prometheus' remote_write and for the receiver's pages.")
     metrics_json: str = _setting("RECEIVER_METRICS_JSON", "--metrics-json", "", str.strip, "File that names the metrics to send (default: the packaged three).")
+    routes: str = _setting("RECEIVER_ROUTES", "--routes", "", str.strip, "File (routes.json) that sends series to resources of their own, by their labels (default: none).")
     cloud_role: str = _setting("RECEIVER_CLOUD_ROLE", "--cloud-role", "", str.strip, "Role name of all items (cloud_RoleName); without it the series' job label.")
     cloud_role_instance: str = _setting("RECEIVER_CLOUD_ROLE_INSTANCE", "--cloud-role-instance", "", str.strip, "Role instance of all items (cloud_RoleInstance); without it the series' instance label, or this host's name if that is a loopback address.")
     outbox_dir: Path = _setting("RECEIVER_OUTBOX_DIR", "--outbox-dir", "", _read_text_for_now, "Directory of the outbox; without it appinsights-receiver under XDG_STATE_HOME.")

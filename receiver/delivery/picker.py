@@ -64,9 +64,10 @@ class Picked:
 class Picker:
     """Chooses. `ticks` is in seconds and never goes back; `line` is the back-off of what is set back."""
 
-    def __init__(self, ticks: Callable[[], float], line: Backoff) -> None:
-        """Start with nothing under way and nothing set back."""
+    def __init__(self, ticks: Callable[[], float], line: Backoff, lane: str = "") -> None:
+        """Start with nothing under way and nothing set back, for one lane of the outbox."""
         self._ticks = ticks
+        self._lane = lane
         self.line = line
         self._under_way: set[int] = set()
         self._set_back: dict[int, SetBack] = {}
@@ -77,6 +78,11 @@ class Picker:
     def under_way(self) -> int:
         """How many batches are."""
         return len(self._under_way)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, and nothing set back."""
+        return not self._under_way and not self._set_back
 
     @property
     def stubborn(self) -> Stubborn:
@@ -111,9 +117,9 @@ class Picker:
         smallest batch. The question is asked in the outbox's thread, so it takes along all
         that may change meanwhile.
         """
-        set_back = frozenset(self._set_back)
+        set_back, lane = frozenset(self._set_back), self._lane
         if action is Action.QUOTA:
-            return lambda outbox: Picked(tuple(outbox.smallest_batch()), set_back)
+            return lambda outbox: Picked(tuple(outbox.smallest_batch(lane)), set_back)
         busy = set_back | self._under_way
         turn = self._turn()
         comes_first = room > 1 or not self._last_was_set_back
@@ -122,9 +128,9 @@ class Picker:
             waiting = outbox.batch(turn) if turn is not None else None
             gone = None if waiting else turn
             if waiting and comes_first:
-                rest = outbox.next_batches(busy, self._fresh_from(outbox), room - 1)
+                rest = outbox.next_batches(busy, self._fresh_from(outbox), room - 1, lane)
                 return Picked((waiting, *rest), set_back)
-            batches = tuple(outbox.next_batches(busy, self._fresh_from(outbox), room))
+            batches = tuple(outbox.next_batches(busy, self._fresh_from(outbox), room, lane))
             if waiting and not batches:
                 batches = (waiting,)
             return Picked(batches, set_back, gone)

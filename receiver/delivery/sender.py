@@ -36,10 +36,29 @@ DISK_RETRY_SECONDS = 1.0
 _ABOUT_THE_RATE = (Action.THROTTLE, Action.QUOTA)
 """Refusals that speak of how much is sent, never of the batch."""
 
-FAILED = Kind("delivery", "delivery waits", apart_seconds=3600.0)
-SET_BACK = Kind("delivery", "a batch is refused while others are accepted", apart_seconds=600.0)
-UNCONFIRMED = Kind("delivery", "items unconfirmed", apart_seconds=600.0)
-REJECTED = Kind("rejected", "items rejected")
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """The events of one lane's delivery: those of another have their own counts and lines."""
+
+    failed: Kind
+    set_back: Kind
+    unconfirmed: Kind
+    rejected: Kind
+    goes_on: str
+
+    @classmethod
+    def of(cls, lane: str) -> "Kinds":
+        """Make them."""
+        where, of_route = (f"delivery {lane}", f" of route {lane}") if lane else ("delivery", "")
+        one = f"a batch{of_route} is refused while others are accepted"
+        return cls(
+            Kind(where, f"delivery{of_route} waits", apart_seconds=3600.0),
+            Kind(where, one, apart_seconds=600.0),
+            Kind(where, f"items{of_route} unconfirmed", apart_seconds=600.0),
+            Kind(f"rejected {lane}".strip(), f"items{of_route} rejected"),
+            f"delivery{of_route} goes on",
+        )
 
 
 @dataclass(slots=True)
@@ -51,6 +70,16 @@ class DeliveryCounts:
     seconds: float = 0.0
     sent_bytes: int = 0
     latency: Latency = field(default_factory=Latency)
+
+    def plus(self, other: "DeliveryCounts") -> "DeliveryCounts":
+        """Count what two have counted."""
+        return DeliveryCounts(
+            self.attempts + other.attempts,
+            self.unconfirmed_items + other.unconfirmed_items,
+            self.seconds + other.seconds,
+            self.sent_bytes + other.sent_bytes,
+            self.latency.plus(other.latency),
+        )
 
 
 class Delivery:
@@ -70,9 +99,12 @@ class Delivery:
         events: Events,
         changed: asyncio.Event,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        lane: str = "",
+        counts: DeliveryCounts | None = None,
     ) -> None:
         """Wire it up; `run` starts it. At most `senders` batches are under way at once.
 
+        It empties one `lane` of the outbox, and goes on with the `counts` of who did before.
         `changed` is set when there may be batches. `wall_clock` is in seconds since the epoch.
         """
         self._committer = committer
@@ -88,10 +120,13 @@ class Delivery:
         self._changed = changed
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
-        self._stopping = False
+        self._lane = lane
+        self._kinds = Kinds.of(lane)
+        self._stopping = self._ends_when_empty = False
         self._finish_at: float | None = None
-        self.counts = DeliveryCounts()
+        self.counts = counts or DeliveryCounts()
         self.last_rejection = ""
+        self._found_nothing = False
 
     @property
     def clock_ahead_seconds(self) -> float | None:
@@ -133,6 +168,11 @@ class Delivery:
         self._stopping = True
         self._changed.set()
 
+    def end_when_empty(self) -> None:
+        """End as soon as nothing waits, however long that takes: the route is gone."""
+        self._ends_when_empty = True
+        self._changed.set()
+
     def retry_now(self) -> None:
         """Try again at once: what was wrong has been set right."""
         self.gate.retry_now(self._loop.time())
@@ -142,12 +182,15 @@ class Delivery:
         """Wait until batches may go, and return them; none when stopping."""
         while not self._stopping:
             self._changed.clear()
+            self._found_nothing = False
             if self._room() and (batches := await self._choose()):
                 if batches := batches[: self._room()]:
                     for batch in batches:
                         self._picker.begin(batch)
                     return batches
                 continue  # the way has closed meanwhile
+            if self._ends_when_empty and self._found_nothing and self._picker.is_idle:
+                break
             now = self._loop.time()
             wait = self.gate.wait_seconds(now) or self._picker.wait_seconds(now)
             if self._is_finished(now, wait):
@@ -178,9 +221,11 @@ class Delivery:
             batches = self._picker.chosen(picked)
             if picked.gone is not None:
                 self._changed.set()  # another one's turn
-            idle = not batches and not self._picker.under_way
-            self._committer.delivery_busy = not idle
-            if idle:
+            self._found_nothing = not batches and picked.gone is None
+            if batches or self._picker.under_way:
+                self._committer.busy_lanes.add(self._lane)
+            else:
+                self._committer.busy_lanes.discard(self._lane)
                 while await self._committer.ask(lambda outbox: outbox.compact()):
                     pass  # step by step, so that requests get their turn
         except NotCommitted:  # the disk fails; the committer has said so
@@ -259,7 +304,11 @@ class Delivery:
         if verdict.action is Action.UNCONFIRMED:
             self.counts.unconfirmed_items += batch.items
             self._events.happened(
-                UNCONFIRMED, "unconfirmed", verdict.reason, verdict.hint, times=batch.items
+                self._kinds.unconfirmed,
+                "unconfirmed",
+                verdict.reason,
+                verdict.hint,
+                times=batch.items,
             )
         outcome = settlement(batch, verdict, divide=divide)
         await self._put_back(batch, outcome, first=divide)
@@ -291,19 +340,19 @@ class Delivery:
         if alone:
             self._picker.line.failed(action, now, started_at)
         if alone and action not in _ABOUT_THE_RATE:
-            self._events.happened(SET_BACK, action.value, reason, hint, defect=defect)
+            self._events.happened(self._kinds.set_back, action.value, reason, hint, defect=defect)
             return self._picker.refused(batch, reason, hint, alone=True)
         self._picker.refused(batch, reason, hint, alone=False)
         self.gate.failed(action, now, started_at, verdict.retry_after_seconds, reason, hint)
         seconds = round(self.gate.state.until - now, 1)
         self._events.happened(
-            FAILED, action.value, reason, hint, defect=defect, wait_seconds=seconds
+            self._kinds.failed, action.value, reason, hint, defect=defect, wait_seconds=seconds
         )
         return False
 
     def _goes_on(self, batch: Batch) -> None:
         if self.gate.succeeded():
-            self._events.is_over(FAILED, "delivery goes on")
+            self._events.is_over(self._kinds.failed, self._kinds.goes_on)
         if self._picker.is_set_back(batch):
             self._picker.line.succeeded()
 
@@ -324,7 +373,7 @@ class Delivery:
             for reason, items in outcome.rejected.items():
                 words = self.last_rejection or reason
                 hint = f"{REJECT_REASONS[reason][1]} appinsights-receiver dead-letters shows them."
-                self._events.happened(REJECTED, reason, words, hint, times=items)
+                self._events.happened(self._kinds.rejected, reason, words, hint, times=items)
         while True:
             try:
                 return await self._committer.settle(outcome)

@@ -1,13 +1,14 @@
 """Where batches go out: the connections, the tokens and the pace of delivery, wired.
 
-In: settings, and where to deliver to. Out: a `Delivery` that is ready to run.
+In: settings, and where to deliver to. Out: `Deliveries` that are ready to run: one for the
+receiver's own connection string, and others as routes lead to them.
 """
 
 import asyncio
 import math
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 from receiver import __version__
@@ -15,33 +16,45 @@ from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
 from receiver.azure.destination import Destination
 from receiver.azure.redirect import Route
+from receiver.config.routes import Resource
 from receiver.config.settings import Settings
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_client import Client
+from receiver.delivery.lanes import Changed, Deliveries
 from receiver.delivery.picker import Picker
-from receiver.delivery.proxy import proxy_of
+from receiver.delivery.proxy import Proxy, proxy_of
 from receiver.delivery.rate_limit import TokenBucket
-from receiver.delivery.sender import Delivery
+from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.delivery.service_clock import ServiceClock
 from receiver.delivery.transport import Send, Token, Transport
 from receiver.events import Events
 from receiver.outbox.committer import Committer
 
 
-def open_sender(timeout_seconds: float, stack: AsyncExitStack, suffix: str = "") -> Send:
-    """Make what POSTs, each within `timeout_seconds` (0: no limit); `stack` closes it."""
-    client = Client(f"appinsights-receiver/{__version__}{suffix}", timeout_seconds or None)
+def open_sender(
+    timeout_seconds: float,
+    stack: AsyncExitStack,
+    suffix: str = "",
+    environ: Mapping[str, str] | None = None,
+) -> Send:
+    """Make what POSTs, each within `timeout_seconds` (0: no limit); `stack` closes it.
+
+    `environ` says which proxy leads there, in place of the environment.
+    """
+    agent = f"appinsights-receiver/{__version__}{suffix}"
+    client = Client(agent, timeout_seconds or None, os.environ if environ is None else environ)
     stack.callback(client.close)
     return client.post
 
 
 def _tokens(
-    settings: Settings, connection: Connection, stack: AsyncExitStack, clock: Callable[[], float]
+    settings: Settings, resource: Resource, stack: AsyncExitStack, clock: Callable[[], float]
 ) -> Token | None:
     """Set up signing in with Microsoft Entra ID, where that is asked for. Raises: SettingsError."""
-    authentication = entra.parse(settings.authentication_string)
+    authentication = entra.parse(resource.authentication_string)
     if authentication is None:
         return None
+    connection = resource.connection
     make = entra.credential_maker(authentication, connection)
     seconds = min(entra.TOKEN_SECONDS, (settings.send_timeout_seconds or math.inf) / 2)
     tokens = entra.Tokens(make, entra.scope_of(connection), clock, seconds)
@@ -49,31 +62,61 @@ def _tokens(
     return tokens.get
 
 
-def open_delivery(
+def own_resource(settings: Settings, connection: Connection) -> Resource:
+    """Name the resource of all that no route takes."""
+    return Resource(
+        "",
+        connection,
+        settings.authentication_string,
+        settings.items_per_second,
+        settings.senders,
+    )
+
+
+def open_deliveries(
     settings: Settings,
     connection: Connection,
     committer: Committer,
-    stack: AsyncExitStack,
     clock: Callable[[], float],
     events: Events,
-    changed: asyncio.Event,
-) -> Delivery:
-    """Make what delivers; `stack` closes its connections. Raises: SettingsError."""
-    proxy_of(connection.track_url, os.environ)  # one that cannot be used is refused at start
-    send = open_sender(settings.send_timeout_seconds, stack)
-    tokens = _tokens(settings, connection, stack, clock)
+    changed: Changed,
+) -> Deliveries:
+    """Make what delivers. Raises: SettingsError."""
     ticks = asyncio.get_running_loop().time
     longest_seconds = settings.retry_max_seconds
-    return Delivery(
-        committer,
-        Transport(send, Route(connection.track_url, ticks), tokens),
-        Destination(connection.instrumentation_key, signed_in=tokens is not None),
-        Picker(ticks, Backoff(random.random, longest_seconds)),
-        Backoff(random.random, longest_seconds),
-        TokenBucket(settings.items_per_second, ticks),
-        settings.senders,
-        ServiceClock(ticks, clock),
-        clock,
-        events,
-        changed,
-    )
+
+    def open_delivery(
+        resource: Resource, stack: AsyncExitStack, signal: asyncio.Event, counts: DeliveryCounts
+    ) -> Delivery:
+        check_way(resource)
+        send = open_sender(settings.send_timeout_seconds, stack, environ=resource.environ)
+        tokens = _tokens(settings, resource, stack, clock)
+        url, key = resource.connection.track_url, resource.connection.instrumentation_key
+        return Delivery(
+            committer,
+            Transport(send, Route(url, ticks), tokens),
+            Destination(key, signed_in=tokens is not None),
+            Picker(ticks, Backoff(random.random, longest_seconds), resource.name),
+            Backoff(random.random, longest_seconds),
+            TokenBucket(resource.items_per_second, ticks),
+            resource.senders,
+            ServiceClock(ticks, clock),
+            clock,
+            events,
+            signal,
+            lane=resource.name,
+            counts=counts,
+        )
+
+    return Deliveries(own_resource(settings, connection), open_delivery, committer, changed)
+
+
+def check_way(resource: Resource) -> Proxy | None:
+    """Find the proxy that leads to a resource, if one does.
+
+    Raises: SettingsError for one that cannot be used, and where nobody can sign in.
+    """
+    if authentication := entra.parse(resource.authentication_string):
+        entra.credential_maker(authentication, resource.connection)
+    environ = os.environ if resource.environ is None else resource.environ
+    return proxy_of(resource.connection.track_url, environ)

@@ -18,6 +18,7 @@ from receiver.fold.plan import Plan
 from receiver.fold.state import NEVER
 from receiver.fold.windows import Window, Windows
 from receiver.intake.entries import As, Entry, First
+from receiver.intake.routes import NO_KEY, NO_ROUTES, Route, Routing
 
 VERSIONS = (1, 2)
 """The second has a column more: the series' start timestamps. It is written where there are any."""
@@ -34,8 +35,13 @@ class Unusable(Exception):
     """The bytes are no checkpoint of this version."""
 
 
-def encode(entries: Sequence[Entry], upto: int, windows: Windows) -> bytes:
-    """Write all down; `upto` is the highest number of a series, `entries` are the whole list's."""
+def encode(
+    entries: Sequence[Entry], upto: int, windows: Windows, routing: Routing = NO_ROUTES
+) -> bytes:
+    """Write all down; `upto` is the highest number of a series, `entries` are the whole list's.
+
+    Of the routes it has what decides which series take them, and no key.
+    """
     state = windows.state
     older = [
         [output, window.start_ms, window.total, window.count, window.least, window.most,
@@ -57,6 +63,7 @@ def encode(entries: Sequence[Entry], upto: int, windows: Windows) -> bytes:
         "since_ms": state.since_ms,
         "entries": [asdict(entry) for entry in entries],
         "upto": upto,
+        "routes": routing.matchers,
         "older": older,
         "columns": [[column.typecode, len(column)] for column in columns],
     }
@@ -93,6 +100,16 @@ def entries_of(document: Mapping[str, Any]) -> list[Entry]:
         )
         for fields in document["entries"]
     ]
+
+
+def routing_of(document: Mapping[str, Any], now: Routing) -> Routing:
+    """Read the routes under which it was written, each with the key that it has now."""
+    keys = {route.name: key for route, key in zip(now.routes, now.keys, strict=True)}
+    routes = tuple(
+        Route(name, tuple((label, tuple(globs)) for label, globs in match))
+        for name, match in document.get("routes", ())
+    )
+    return Routing(routes, tuple(keys.get(route.name, NO_KEY) for route in routes))
 
 
 def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: Windows) -> bool:

@@ -6,7 +6,7 @@ thrown away and read again at any time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -25,6 +25,8 @@ from receiver.fold.state import FORGOTTEN, NEVER, NONE, Kind
 from receiver.fold.windows import Closed, Windows
 from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
+from receiver.intake.routes import NO_ROUTES, Routing
+from receiver.outbox.batch import Lane
 
 OLDER_MAX = 100_000
 """Windows open behind the newest of their outputs; past it the oldest are closed before their time."""
@@ -32,29 +34,40 @@ OLDER_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Items in lines, with the span of their times (0, 0 for none)."""
+    """Items in lines, by lane, with the span of their times (0, 0 for none)."""
 
-    lines: Sequence[bytes]
+    by_lane: Mapping[Lane, Sequence[bytes]]
     oldest_ms: int
     newest_ms: int
 
+    @property
+    def lines(self) -> Sequence[bytes]:
+        """All of them, lane by lane."""
+        return [line for lines in self.by_lane.values() for line in lines]
+
     def __add__(self, other: "Items") -> "Items":
-        if not self.lines or not other.lines:
-            return self if self.lines else other
+        if not self.by_lane or not other.by_lane:
+            return self if self.by_lane else other
         oldest_ms = min(self.oldest_ms, other.oldest_ms)
         newest_ms = max(self.newest_ms, other.newest_ms)
-        return Items([*self.lines, *other.lines], oldest_ms, newest_ms)
+        lanes = dict.fromkeys((*self.by_lane, *other.by_lane))
+        joined = {lane: [*self.by_lane.get(lane, ()), *other.by_lane.get(lane, ())] for lane in lanes}  # fmt: skip
+        return Items(joined, oldest_ms, newest_ms)
 
 
 class Fold:
     """The series and windows of one metrics.json."""
 
-    def __init__(self, allowlist: Allowlist, identity: Identity) -> None:
-        """Begin without series."""
+    def __init__(
+        self, allowlist: Allowlist, identity: Identity, routing: Routing = NO_ROUTES
+    ) -> None:
+        """Begin without series; `identity` is that of the receiver's own route."""
         self.allowlist = allowlist
+        self.routing = routing
         self.upto = 0
         self._identity = identity
-        self.plan = Plan(allowlist, item_properties)
+        self._lanes = {lane.name: lane for lane in routing.lanes}
+        self.plan = Plan(allowlist, item_properties, routing)
         self.windows = Windows(self.plan.state, self.plan.entries)
         self._times = TimeTexts()
         self._heads: list[bytes] = []
@@ -89,18 +102,25 @@ class Fold:
 
     def encode(self) -> bytes:
         """Write the state down."""
-        return checkpoint.encode(self.entries, self.upto, self.windows)
+        return checkpoint.encode(self.entries, self.upto, self.windows, self.routing)
 
     @classmethod
     def decode(
-        cls, body: bytes, identity: Identity, series: Iterable[tuple[int, bytes]]
+        cls,
+        body: bytes,
+        identity: Identity,
+        series: Iterable[tuple[int, bytes]],
+        routing: Routing = NO_ROUTES,
     ) -> "tuple[Fold, bool]":
-        """Read it again, under its own entries; `series` are those that it knew. False: its windows are lost.
+        """Read it again, under its own entries and routes; `series` are those that it knew.
+
+        A route's key is that which `routing` has for its name. False: its windows are lost.
 
         Raises: checkpoint.Unusable.
         """
         document, raw = checkpoint.header(body)
-        fold = cls(Allowlist(checkpoint.entries_of(document)), identity)
+        routes = checkpoint.routing_of(document, routing)
+        fold = cls(Allowlist(checkpoint.entries_of(document)), identity, routes)
         for number, labels in series:
             if number <= document["upto"]:
                 fold.add_series(number, labels)
@@ -120,15 +140,19 @@ class Fold:
         }
 
     def changed_to(
-        self, allowlist: Allowlist, series: Iterable[tuple[int, bytes]], now_ms: int
+        self,
+        allowlist: Allowlist,
+        series: Iterable[tuple[int, bytes]],
+        now_ms: int,
+        routing: Routing | None = None,
     ) -> "tuple[Fold, Items]":
-        """Go on under another list; returns the new fold, and the items of what ends with the old one.
+        """Go on under another list, or with other routes; returns the new fold, and what ends with the old one.
 
-        `series` are those that stay. Each keeps its last value. A window whose entry is the same
-        goes on; of all others the items are made. Targets count as not yet watched, unless the
+        `series` are those that stay. Each keeps its last value. A window whose entry and route are
+        the same goes on; of all others the items are made. Targets count as not yet watched, unless the
         list is the same: series that were not selected before are not born now.
         """
-        new = Fold(allowlist, self._identity)
+        new = Fold(allowlist, self._identity, self.routing if routing is None else routing)
         for number, labels in series:
             new.add_series(number, labels)
         new.upto = max(new.upto, self.upto)
@@ -187,7 +211,7 @@ class Fold:
     def _render(self, closed: Sequence[Closed]) -> Items:
         self._render_texts()
         state, labels = self.plan.state.outputs, self.plan.labels.texts
-        lines = []
+        by_lane: dict[Lane, list[bytes]] = {}
         spans = []
         for each in closed:
             time_text = self._times.get(each.start_ms)
@@ -201,13 +225,17 @@ class Fold:
             head = self._heads[state.target[each.output]]
             properties = labels[state.labels[each.output]]
             name = self._names[state.name[each.output]]
-            lines.append(item_line(time_text, head, properties, name, numbers))
+            lane = self._lanes[self.plan.places[state.target[each.output]][2]]
+            line = item_line(time_text, head, properties, name, numbers)
+            by_lane.setdefault(lane, []).append(line)
             spans.append(each.start_ms)
-        return Items(lines, min(spans, default=0), max(spans, default=0))
+        return Items(by_lane, min(spans, default=0), max(spans, default=0))
 
     def _render_texts(self) -> None:
         """Render what is new among the parts that items share."""
-        for job, instance in self.plan.targets[len(self._heads) :]:
-            self._heads.append(item_head(job, instance, self._identity))
+        for job, instance, lane in self.plan.places[len(self._heads) :]:
+            key = self._lanes[lane].destination or self._identity.instrumentation_key
+            identity = replace(self._identity, instrumentation_key=key)
+            self._heads.append(item_head(job, instance, identity))
         for name in self.plan.names.texts[len(self._names) :]:
             self._names.append(item_name(name.decode()))

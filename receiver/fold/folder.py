@@ -16,6 +16,7 @@ from receiver.fold.fold import Fold, Items
 from receiver.fold.registry import Registry
 from receiver.fold.windows import WOULD_JOIN
 from receiver.intake.metrics_json import Allowlist
+from receiver.intake.routes import NO_ROUTES, Routing
 from receiver.outbox.batch import Append, cut
 from receiver.outbox.folding import Flush, LogRow, SeriesRow
 
@@ -44,10 +45,11 @@ class Folder:
         identity: Identity,
         registry: Registry,
         on_forget: Callable[[], None] = lambda: None,
+        routing: Routing = NO_ROUTES,
     ) -> None:
-        """Fold as `allowlist` says. `on_forget` is called when numbers are not valid any more."""
+        """Fold as `allowlist` says, to the lanes of `routing`. `on_forget` is called when numbers are not valid any more."""
         self.registry = registry
-        self._wanted = allowlist
+        self._wanted = allowlist, routing
         self._identity = identity
         self._on_forget = on_forget
         self._fold: Fold | None = None
@@ -56,9 +58,9 @@ class Folder:
         self._unused: set[int] = set()
         self._forgot_at_ms = 0
 
-    def want(self, allowlist: Allowlist) -> None:
-        """Fold as this list says, from the next flush on; no record is taken before that."""
-        self._wanted = allowlist
+    def want(self, allowlist: Allowlist, routing: Routing = NO_ROUTES) -> None:
+        """Fold as these say, from the next flush on; no record is taken before that."""
+        self._wanted = allowlist, routing
 
     @property
     def fold(self) -> Fold:
@@ -89,8 +91,10 @@ class Folder:
 
     @property
     def must_flush(self) -> bool:
-        """Whether the checkpoint on disk is not of the list that is wanted."""
-        return not self._has_state or self.fold.allowlist is not self._wanted
+        """Whether the checkpoint on disk is not of the list and the routes that are wanted."""
+        allowlist, routing = self._wanted
+        is_theirs = self._has_state and self.fold.allowlist is allowlist
+        return not is_theirs or self.fold.routing is not routing
 
     def restore(
         self, state: bytes | None, series: Iterable[SeriesRow], log_rows: Iterable[LogRow], now_ms: int
@@ -120,10 +124,11 @@ class Folder:
             self._on_forget()
 
     def _decode(self, state: bytes | None, rows: Sequence[SeriesRow]) -> tuple[Fold, bool]:
+        allowlist, routing = self._wanted
         if not state:
-            return Fold(self._wanted, self._identity), False
+            return Fold(allowlist, self._identity, routing), False
         try:
-            fold, is_whole = Fold.decode(state, self._identity, rows)
+            fold, is_whole = Fold.decode(state, self._identity, rows, routing)
             why = "" if is_whole else "it is of other outputs"
         except (
             Unusable,
@@ -132,7 +137,7 @@ class Folder:
             IndexError,
             TypeError,
         ) as error:  # of a newer receiver, or damaged
-            fold, why = Fold(self._wanted, self._identity), str(error)
+            fold, why = Fold(allowlist, self._identity, routing), str(error)
         if why:
             log.error("the fold's checkpoint cannot be used", error=why, hint=_ANEW)
         return fold, not why
@@ -187,19 +192,19 @@ class Folder:
     ) -> Flush | None:
         dead = self.fold.dead() | self._unused
         self._unused = set()
-        wanted = self._wanted
+        wanted, routing = self._wanted
         self._gone = [row for row in rows if row[0] in dead]
         stay = [row for row in rows if row[0] not in dead]
         if not rows and not self._has_state and not any(e.is_folded for e in wanted.entries):
             return None  # nothing was ever folded, and nothing will be
-        self._fold, ended = self.fold.changed_to(wanted, stay, now_ms)
+        self._fold, ended = self.fold.changed_to(wanted, stay, now_ms, routing)
         close = self.fold.close_all if is_last else self.fold.close
         return self._flush(ended + close(now_ms))
 
     def _flush(self, items: Items) -> Flush:
-        flushed = len(items.lines)
-        totals = {("flushed", ""): flushed}
-        append = Append(cut(items.lines), items.oldest_ms, items.newest_ms, totals)
+        chunks = [chunk for lane, lines in items.by_lane.items() for chunk in cut(lines, lane)]
+        totals = {("flushed", ""): sum(chunk.items for chunk in chunks)}
+        append = Append(chunks, items.oldest_ms, items.newest_ms, totals)
         return Flush(append, self.fold.encode(), [number for number, _ in self._gone])
 
     def flushed(self) -> None:

@@ -58,7 +58,10 @@ def merge(
     my_rows, their_rows = _alive(mine, my_series), _alive(theirs, their_series)
     if both := {labels for _, labels in my_rows} & {labels for _, labels in their_rows}:
         raise CannotMerge(f"{len(both)} folded series are in both outboxes, like {min(both).decode('utf-8', 'replace')}; import into an empty outbox, or let one of the two deliver first")  # fmt: skip
-    new = Fold(mine.allowlist, _NOBODY)
+    if mine.routing.matchers != theirs.routing.matchers:
+        message = "the two outboxes fold for different routes: give both receivers the same routes.json, run each for a moment, and begin again; or import into an empty outbox"
+        raise CannotMerge(message)
+    new = Fold(mine.allowlist, _NOBODY, mine.routing)
     last = max([mine.upto, *(number for number, _ in my_rows)])
     added = [(number, labels) for number, (_, labels) in enumerate(their_rows, last + 1)]
     for number, labels in (*my_rows, *added):

@@ -4,8 +4,9 @@ In: numbered series with their labels, one after the other. Out: columns of
 `receiver.fold.state` with their links. The same series in the same order make the same
 outputs, so nothing of this is written down.
 
-Series of one output have the same target (job, instance), the same item's name and, of the
-labels, the same after keep and drop. A mean's value and count meet by target and labels.
+Series of one output have the same place (target, which is job and instance, and route), the same
+item's name and, of the labels, the same after keep and drop. A mean's value and count meet by
+place and labels. An output's `target` is the number of its place, a series' that of its target.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from receiver.fold.state import NEVER, NONE, Kind, Part, State
 from receiver.intake.entries import TARGET_LABELS, As, Entry
 from receiver.intake.metrics_json import Allowlist
+from receiver.intake.routes import NO_ROUTES, Routing
 
 _KINDS = {
     As.LAST: Kind.LAST,
@@ -53,17 +55,22 @@ class _Names:
 class Plan:
     """The outputs of one metrics.json, and the series that feed them."""
 
-    def __init__(self, allowlist: Allowlist, properties: Properties) -> None:
+    def __init__(
+        self, allowlist: Allowlist, properties: Properties, routing: Routing = NO_ROUTES
+    ) -> None:
         """Begin without series."""
         self.entries: Sequence[Entry] = [e for e in allowlist.entries if e.is_folded]
         self.state = State()
         self.names = _Names()
         self.labels = _Names()
         self.targets: list[tuple[str, str]] = []
+        self.places: list[tuple[str, str, str]] = []
         self.refused = 0
         self._allowlist = allowlist
         self._properties = properties
+        self._routing = routing
         self._target_numbers: dict[tuple[str, str], int] = {}
+        self._place_numbers: dict[tuple[str, str, str], int] = {}
         self._joined: dict[tuple[int, int, int, int], int] = {}
         self._meetings: dict[tuple[int, int, int], _Meeting] = {}
         self._roles: dict[str, tuple[list[tuple[int, int]], list[int]]] = {}
@@ -72,16 +79,16 @@ class Plan:
         """Link a series to what it feeds; `labels` has the name under `__name__`."""
         series = self.state.series
         series.grow(number)
-        target = self._target(labels)
-        series.target[number] = target
+        series.target[number] = self._target(labels)
+        place = self._place(labels)
         as_values, as_counts = self._roles_of(labels["__name__"])
         rendered: dict[tuple[str, ...] | None, int] = {}  # entries often keep the same labels
         for entry, name in as_values:
             kept = self._kept(self.entries[entry], labels, rendered)
-            self._link_value(number, entry, target, name, kept)
+            self._link_value(number, entry, place, name, kept)
         for entry in as_counts:
             kept = self._kept(self.entries[entry], labels, rendered)
-            self._link_count(number, entry, target, kept)
+            self._link_count(number, entry, place, kept)
 
     def _target(self, labels: Mapping[str, str]) -> int:
         job, instance = (labels.get(label, "") for label in TARGET_LABELS)
@@ -90,6 +97,14 @@ class Plan:
             number = self._target_numbers[job, instance] = len(self.targets)
             self.targets.append((job, instance))
             self.state.targets.first_ms.append(NEVER)
+        return number
+
+    def _place(self, labels: Mapping[str, str]) -> int:
+        place = labels.get("job", ""), labels.get("instance", ""), self._routing.name_of(labels)
+        number = self._place_numbers.get(place)
+        if number is None:
+            number = self._place_numbers[place] = len(self.places)
+            self.places.append(place)
         return number
 
     def _roles_of(self, name: str) -> tuple[list[tuple[int, int]], list[int]]:
@@ -153,10 +168,10 @@ class Plan:
         self.state.links.add(self.state.series, number, self.state.outputs, output, part)
 
     def item(self, output: int) -> bytes:
-        """Tell an output's items from all others: by name, target and labels."""
+        """Tell an output's items from all others: by name, target, route and labels."""
         outputs = self.state.outputs
-        job, instance = self.targets[outputs.target[output]]
+        place = (part.encode() for part in self.places[outputs.target[output]])
         told = hashlib.blake2b(digest_size=8)
-        for text in (self.names.texts[outputs.name[output]], job.encode(), instance.encode(), self.labels.texts[outputs.labels[output]]):  # fmt: skip
+        for text in (self.names.texts[outputs.name[output]], *place, self.labels.texts[outputs.labels[output]]):  # fmt: skip
             told.update(b"%d:" % len(text) + text)
         return told.digest()

@@ -8,23 +8,20 @@ selects the series of exactly that name, as Prometheus shows it; `*` stands for 
 of characters and `?` for one. `receiver.intake.entry_reader` has the keys of an object.
 """
 
-import difflib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from receiver.errors import SettingsError
 from receiver.intake.ends import Ends
 from receiver.intake.entries import Entry, glob_pattern
 from receiver.intake.entry_reader import Mistake, kind, read_entry, short
+from receiver.intake.json_file import JsonFile, Pairs, fields_of, read_json
 from receiver.intake.name_mistakes import NAME_LIMIT, did_you_mean, impossible, suspicion
 
 __all__ = ["KEY", "NAME_LIMIT", "Allowlist", "Entry", "parse"]
 
 KEY = "customMetrics"
-SCHEMA_KEY = "$schema"
-"""Names the JSON Schema for an editor; it is not looked at."""
 REMEMBERED_BYTES = 256
 """A longer name is looked up anew each time: what is remembered is bounded in bytes too."""
 
@@ -99,57 +96,12 @@ def parse(text: str | bytes, source: str) -> Allowlist:
 
     Raises: SettingsError, which names the file, the place and the nearest right spelling.
     """
-    try:
-        lines = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        document = json.loads(lines, object_pairs_hook=_Pairs)
-    except json.JSONDecodeError as error:
-        message = f"{source}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
-        raise SettingsError(message) from error
-    except RecursionError as error:
-        raise SettingsError(
-            f"{source}: not JSON that anyone would write: nested too deep"
-        ) from error
-    except UnicodeDecodeError as error:
-        message = f"{source}: not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
-        raise SettingsError(message) from error
-    except ValueError as error:  # a number with thousands of digits
-        raise SettingsError(f"{source}: not JSON that anyone would write: {error}") from error
-    if not isinstance(document, _Pairs):
-        message = f'{source}: the file holds {kind(document)}, not an object like {{"{KEY}": ["name", …]}}'
-        raise SettingsError(message)
-    entries = _entries_of(document.pairs, source)
-    return Allowlist(list(_checked(entries, source, lines)))
+    file = read_json(text, source, KEY, f'{{"{KEY}": ["name", …]}}')
+    without = 'so nothing would be sent; name a metric, or "*" for all'
+    return Allowlist(list(_checked(file, file.entries("names", without))))
 
 
-class _Pairs:
-    """A JSON object whose repeated keys are still to be seen."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        self.pairs = pairs
-
-
-def _entries_of(pairs: Iterable[tuple[str, Any]], source: str) -> list[Any]:
-    entries: list[Any] | None = None
-    for key, value in pairs:
-        if key == SCHEMA_KEY and isinstance(value, str):
-            continue
-        if key != KEY:
-            near = difflib.get_close_matches(key.lower(), [KEY.lower()], cutoff=0.5)
-            hint = f'; did you mean "{KEY}"?' if near else f'; the one key is "{KEY}"'
-            raise SettingsError(f'{source}: unknown key "{short(key)}"{hint}')
-        if entries is not None:
-            raise SettingsError(f'{source}: the key "{KEY}" occurs twice; join its lists into one')
-        if not isinstance(value, list):
-            raise SettingsError(f'{source}: "{KEY}" is {kind(value)}, not a list of names')
-        entries = value
-    if not entries:
-        what = f'the key "{KEY}" is missing' if entries is None else f'"{KEY}" is empty'
-        message = f'{source}: {what}, so nothing would be sent; name a metric, or "*" for all'
-        raise SettingsError(message)
-    return entries
-
-
-def _checked(entries: Sequence[Any], source: str, text: str) -> Iterator[Entry]:
+def _checked(file: JsonFile, entries: Sequence[Any]) -> Iterator[Entry]:
     outlets: dict[tuple[str, str], int] = {}
     for index, value in enumerate(entries):
         try:
@@ -157,25 +109,16 @@ def _checked(entries: Sequence[Any], source: str, text: str) -> Iterator[Entry]:
                 if problem := impossible(value):
                     raise Mistake(f"{problem}{did_you_mean(value)}")
                 entry = Entry(value)
-            elif isinstance(value, _Pairs):
-                entry = read_entry(_fields(value), _impossible_with_hint)
+            elif isinstance(value, Pairs):
+                entry = read_entry(fields_of(value), _impossible_with_hint)
             else:
                 raise Mistake(f"is {kind(value)}, not a metric's name in quotes")
             if other := _clash(entry, outlets):
                 raise Mistake(other)
         except Mistake as mistake:
-            raise SettingsError(_spell(mistake, index, value, source, text)) from mistake
+            raise SettingsError(file.spell(mistake, index, value)) from mistake
         outlets[entry.name, entry.item_name(entry.name)] = index
         yield entry
-
-
-def _fields(pairs: _Pairs) -> Mapping[str, Any]:
-    fields: dict[str, Any] = {}
-    for key, value in pairs.pairs:
-        if key in fields:
-            raise Mistake("is there twice; say it once", key)
-        fields[key] = value
-    return fields
 
 
 def _clash(entry: Entry, outlets: Mapping[tuple[str, str], int]) -> str:
@@ -193,57 +136,6 @@ def _clash(entry: Entry, outlets: Mapping[tuple[str, str], int]) -> str:
     return ""
 
 
-def _spell(mistake: Mistake, index: int, value: Any, source: str, text: str) -> str:
-    """Spell a mistake with its file, line and place."""
-    line = _lines(text).get((index, *mistake.place)) or _lines(text).get((index,), 0)
-    place = f"{KEY}[{index}]"
-    for step in mistake.place:
-        place += f"[{step}]" if isinstance(step, int) else f".{short(step)}"
-    where = f"{source}:{line}: {place}" if line else f"{source}: {place}"
-    if isinstance(value, str):
-        return f'{where}, "{short(value)}": {mistake.problem}'
-    if mistake.place or mistake.problem.startswith(("is ", "has ")):
-        return f"{where} {mistake.problem}"
-    return f"{where}: {mistake.problem}"
-
-
 def _impossible_with_hint(name: str) -> str:
     problem = impossible(name)
     return f'"{short(name)}": {problem}{did_you_mean(name)}' if problem else ""
-
-
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
-
-
-def _lines(text: str) -> dict[tuple[str | int, ...], int]:
-    """Find the line of each entry, of each of its keys' values and of their elements.
-
-    The text is JSON already; this reads its tokens alone.
-    """
-    lines: dict[tuple[str | int, ...], int] = {}
-    path: list[str | int] = []  # keys and indices down to the value that comes next
-    opened: list[str] = []
-    line, place, expects_key, key = 1, 0, False, ""
-    for token in _TOKEN.finditer(text):
-        line += text.count("\n", place, token.start())
-        place = token.start()
-        sign = token[0]
-        if sign == ":":
-            path[-1] = key
-        elif sign == ",":
-            if opened[-1] == "[" and isinstance(path[-1], int):
-                path[-1] += 1
-            expects_key = opened[-1] == "{"
-        elif sign in "]}":
-            path.pop()
-            opened.pop()
-        elif expects_key:
-            key, expects_key = json.loads(sign), False
-        else:
-            if path[:1] == [KEY]:
-                lines.setdefault(tuple(path[1:]), line)
-            if sign in "[{":
-                path.append(0 if sign == "[" else "")
-                opened.append(sign)
-                expects_key = sign == "{"
-    return lines

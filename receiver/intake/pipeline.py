@@ -12,10 +12,10 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import PlainRows, Renderer, Rows, Sample
+from receiver.azure.renderer import NO_LANE, PlainRows, Renderer, Rows, Sample
 from receiver.errors import InvalidSeries, TooMuchToRender, Undecodable
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.decode import (
@@ -41,7 +41,8 @@ from receiver.intake.recogniser import (
     digest_of,
 )
 from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Account, Replicas, Taken
-from receiver.outbox.batch import Chunk, lines_of
+from receiver.intake.routes import UNROUTED, Routing
+from receiver.outbox.batch import ROUTE_FULL, Chunk, lines_of
 
 STALE = "stale"
 NAN = "nan"
@@ -54,6 +55,8 @@ DROP_REASONS = {
     STALE: "A staleness marker: Prometheus says that the series has ended.",
     NAN: "Not a number, which JSON and Application Insights do not have; idle quantiles and 0/0.",
     INFINITE: "Plus or minus infinity, which JSON and Application Insights do not have.",
+    UNROUTED: 'Of a series that no route of routes.json takes, where that says "unmatched": "drop".',
+    ROUTE_FULL: "Of a route whose share of the outbox is full: its resource takes less than arrives; the other routes go on.",
     BAD_TIMESTAMP: "A time outside the years 1 to 9999.",
     NAME_TOO_LONG: "The metric's name has more than 1,024 characters.",
     NATIVE_HISTOGRAM: "A native histogram; Application Insights has no shape for it.",
@@ -126,12 +129,15 @@ class Pipeline:
         selection: Selection | None = None,
         series_limits: SeriesLimits | None = None,
         replicas: Replicas | None = None,
+        routing: Routing | None = None,
         compiled: bool = IS_COMPILED,
     ) -> None:
         """Start with nothing known; `cache_bytes` bounds the known series.
 
         `selection` says what series are for; without it `allowlist` does. `series_limits` are
-        how many distinct ones there may be. `replicas` are told apart where they are given. Without `compiled` the full parser takes everything.
+        how many distinct ones there may be. `replicas` are told apart where they are given, and
+        `routing` says which resource each series goes to. Without `compiled` the full parser takes
+        everything.
         """
         self.allowlist = allowlist
         self._selection = allowlist if selection is None else selection
@@ -140,7 +146,9 @@ class Pipeline:
         self.identity = identity
         self._guard = Guard(series_limits or SeriesLimits())
         self.replicas = replicas
-        self._renderer = Renderer(identity)
+        self.routing = routing or Routing()
+        identities = [replace(identity, instrumentation_key=key) for key in self.routing.keys]
+        self._renderer = Renderer(identity, *identities, lanes=self.routing.lanes)
         self._recogniser = Recogniser(cache_bytes) if compiled else None
         self._series: KnownSeries = self._recogniser or PlainKnownSeries(cache_bytes)
 
@@ -176,7 +184,7 @@ class Pipeline:
                 outcome.written_samples += samples
                 continue
             if key and (learnt := self._learn(key, text[:labels_size], message, symbols, outcome)):
-                reading.put(place, learnt.template, learnt.fold_number, learnt.source)
+                reading.put(place, learnt.template, learnt.fold_number, learnt.source, learnt.lane)
                 outcome.received += 1
                 outcome.written_samples += 1
                 self._charge(bool(learnt.template), len(learnt.template), outcome)
@@ -185,8 +193,8 @@ class Pipeline:
             if taken := self._take_series(
                 decode_series(text, message, symbols, self.limits), outcome
             ):
-                template, fold_number, its_samples, source = taken
-                reading.put(place, template, fold_number, source, its_samples)
+                template, fold_number, lane, its_samples, source = taken
+                reading.put(place, template, fold_number, source, lane, its_samples)
         if not self.replicas:
             return self._finish(reading.rows(), outcome)
         rows = reading.rows(self.replicas.arrived(reading.sources()).tobytes())
@@ -207,8 +215,8 @@ class Pipeline:
         if self.replicas:
             taken, accounts = self.replicas.sift(list(taken))
             self._account(accounts, outcome)
-        for template, fold_number, samples, _ in taken:
-            rows.put(template, fold_number, samples)
+        for template, fold_number, lane, samples, _ in taken:
+            rows.put(template, fold_number, lane, samples)
         return self._finish(rows, outcome)
 
     def forget_series(self) -> None:
@@ -244,6 +252,8 @@ class Pipeline:
         """Render, and account for what the rows hold."""
         for value in rows.not_finite():
             outcome.dropped[_why_not_finite(value)] += 1
+        if unrouted := rows.unrouted():
+            outcome.dropped[UNROUTED] += unrouted
         if times := rows.times():
             outcome.oldest_ms, outcome.newest_ms = min(times), max(times)
         outcome.chunks = self._renderer.render(rows)
@@ -324,7 +334,7 @@ class Pipeline:
                 outcome.dropped[BAD_TIMESTAMP] += 1
             else:
                 samples.append((sample.timestamp, sample.value, series.start_of(sample)))
-        return known.template, known.fold_number, samples, known.source
+        return known.template, known.fold_number, known.lane, samples, known.source
 
     def _known(self, series: Series, outcome: Outcome) -> Known:
         pairs = series.label_pairs()
@@ -344,31 +354,34 @@ class Pipeline:
         if self.replicas:
             of = self.replicas.source_of(labels)
             if of is None:
-                return Known(b"", 0, REPLICA_LIMIT)
+                return Known(b"", 0, dropped=REPLICA_LIMIT)
             source, digest = of, hash(tuple(sorted(labels.items())))
         name = labels["__name__"].encode()
         if self._guard.refuses(name, digest):
-            return Known(b"", 0, CARDINALITY)
+            return Known(b"", 0, dropped=CARDINALITY)
         known = self._find_ends(labels, source, outcome)
         if not known.dropped:
             self._guard.admit(name, digest, labels)
         return known
 
     def _find_ends(self, labels: Mapping[str, str], source: int, outcome: Outcome) -> Known:
+        lane = self.routing.number_of(labels)
+        if lane == NO_LANE:
+            return Known(b"", 0, lane, source=source)
         ends = self._selection.ends_of(labels)
         if ends.rendered is None:
-            return Known(b"", ends.fold_number, ends.dropped, source)
-        template = self._renderer.template_of(ends.rendered)
+            return Known(b"", ends.fold_number, lane, ends.dropped, source)
+        template = self._renderer.template_of(ends.rendered, lane)
         outcome.labels_cut += template.cut
         outcome.labels_left_out += template.left_out
         dropped = ends.dropped
         if not template.middle and not ends.fold_number:
             dropped = NAME_TOO_LONG
-        return Known(template.middle, ends.fold_number, dropped, source)
+        return Known(template.middle, ends.fold_number, lane, dropped, source)
 
     def _charge(self, lines: int, template_bytes: int, outcome: Outcome) -> None:
         """Refuse the request where few bytes of it would become very many. Raises: TooMuchToRender."""
-        common = len(self._renderer.common)
+        common = self._renderer.common_bytes
         outcome.rendered_bytes += lines * (LINE_OVERHEAD_BYTES + common) + template_bytes
         limit = self.limits.rendered_bytes
         if outcome.rendered_bytes > limit:

@@ -39,11 +39,12 @@ _VERSIONS = {Message.V1: 1, Message.V2: 2}
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a series: its template without the common start, empty where it is not
-    rendered; its number in the fold, 0 where it is not folded; why it has no end, if it has none;
-    the number of its source, as `receiver.intake.replicas` counts them."""  # noqa: D205,D209 - one sentence
+    rendered; its number in the fold, 0 where it is not folded; its lane; why it has no end, if it has
+    none; the number of its source, as `receiver.intake.replicas` counts them."""  # noqa: D205,D209 - one sentence
 
     template: bytes
     fold_number: int
+    lane: int = 0
     dropped: str = ""
     source: int = 0
 
@@ -123,8 +124,8 @@ class Recogniser:
         known = self.series.get(its_key)
         if not known:
             return None
-        template, fold_number, source = known
-        return Known(template, fold_number, source=source)
+        template, fold_number, source, lane = known
+        return Known(template, fold_number, lane, source=source)
 
     def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
         """Keep a series by its label pairs, if there is room."""
@@ -132,7 +133,8 @@ class Recogniser:
 
     def put_by_key(self, its_key: bytes, known: Known) -> None:
         """Keep a series by the key that a reading gave, if there is room."""
-        self.series.put(its_key, known.template, known.fold_number, known.source)
+        entry = known.template, known.fold_number, known.source, known.lane
+        self.series.put(its_key, *entry)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -41,8 +41,8 @@ OFTEN_SECONDS = 600.0
 NOTE = "replicas/"
 """What a cluster's state is written down under, its name behind it."""
 
-Taken = tuple[bytes, int, "list[Sample]", int]
-"""A series of a request: its template, its fold number, its samples and its source."""
+Taken = tuple[bytes, int, int, "list[Sample]", int]
+"""A series of a request: its template, its fold number, its lane, its samples and its source."""
 Account = tuple[int, int, int, int]
 """A source, how many of its samples count, how many do not, and the latest time of the former."""
 
@@ -212,9 +212,9 @@ class Replicas:
         floors = self.arrived(sorted({source for *_, source in taken}))
         accounts: dict[int, list[int]] = {}
         rest: list[Taken] = []
-        for template, fold_number, samples, source in taken:
+        for template, fold_number, lane, samples, source in taken:
             kept = [sample for sample in samples if sample[0] > floors[source]]
-            rest.append((template, fold_number, kept, source))
+            rest.append((template, fold_number, lane, kept, source))
             if samples:
                 account = accounts.setdefault(source, [0, 0, NEVER_MS])
                 account[0] += len(kept)

@@ -103,20 +103,21 @@ static PyObject *table_get(PyObject *self, PyObject *arg)
     const Series *series = table_find(table, key, table_hash(table, key));
     if (!series)
         Py_RETURN_NONE;
-    return Py_BuildValue("(NII)", bytes_of(template_of(series)), series->fold_number,
-                         (unsigned int)series->source);
+    return Py_BuildValue("(NIHH)", bytes_of(template_of(series)), series->fold_number,
+                         series->source, series->lane);
 }
 
 static PyObject *table_keep(PyObject *self, PyObject *args)
 {
     PyObject *key_bytes, *template_bytes = NULL;
     unsigned int fold_number = 0;
-    unsigned short source = 0;
+    unsigned short source = 0, lane = 0;
     Span key, template_ = {NULL, NULL};
-    if (!PyArg_ParseTuple(args, "S|SIH", &key_bytes, &template_bytes, &fold_number, &source) ||
+    if (!PyArg_ParseTuple(args, "S|SIHH", &key_bytes, &template_bytes, &fold_number, &source,
+                          &lane) ||
         span_from(key_bytes, &key) || (template_bytes && span_from(template_bytes, &template_)))
         return NULL;
-    if (table_put(&((TableObject *)self)->table, key, template_, fold_number, source))
+    if (table_put(&((TableObject *)self)->table, key, template_, fold_number, source, lane))
         return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
@@ -135,9 +136,10 @@ static PyObject *table_statistics(PyObject *self, PyObject *Py_UNUSED(none))
 }
 
 static PyMethodDef table_methods[] = {
-    {"get", table_get, METH_O, "Return a series' template, fold number and source, or None."},
+    {"get", table_get, METH_O, "Return a series' template, fold number, source and lane, or None."},
     {"put", table_keep, METH_VARARGS,
-     "Keep a series by its key: its template, fold number and source; too large ones are not kept."},
+     "Keep a series by its key: its template, fold number, source and lane; too large ones are not "
+     "kept."},
     {"clear", table_forget, METH_NOARGS, "Forget everything."},
     {"statistics", table_statistics, METH_NOARGS,
      "Return entries, their bytes, the limit, and how often something was put in."},
@@ -285,16 +287,17 @@ static PyObject *reading_put(PyObject *self, PyObject *args)
     Py_ssize_t place;
     PyObject *template_bytes, *list = NULL;
     unsigned int fold_number;
-    unsigned short source = 0;
+    unsigned short source = 0, lane = 0;
     Span template_;
     Started *samples = NULL;
     size_t count = 0;
-    if (!PyArg_ParseTuple(args, "nSI|HO!", &place, &template_bytes, &fold_number, &source,
+    if (!PyArg_ParseTuple(args, "nSI|HHO!", &place, &template_bytes, &fold_number, &source, &lane,
                           &PyList_Type, &list) ||
         span_from(template_bytes, &template_) || (list && !(samples = samples_from(list, &count))))
         return NULL;
     Item *item = unrecognised_item(self, place);
-    Series *series = item ? series_new((Span){NULL, NULL}, template_, fold_number, source) : NULL;
+    Series *series =
+        item ? series_new((Span){NULL, NULL}, template_, fold_number, source, lane) : NULL;
     PyObject *result = NULL;
     if (!item)
         goto done;
@@ -393,8 +396,8 @@ static PyMethodDef reading_methods[] = {
      "key; empty and 0 where the shape is not the usual one."},
     {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected; returns how many samples it has."},
     {"put", reading_put, METH_VARARGS,
-     "Give an unrecognised series its template, fold number and source, and its samples (triples of "
-     "time, value and start timestamp, 0 for none) where the shape is not the usual one."},
+     "Give an unrecognised series its template, fold number, source and lane, and its samples (triples "
+     "of time, value and start timestamp, 0 for none) where the shape is not the usual one."},
     {"symbols", reading_symbols, METH_NOARGS, "Return the symbols of 2.0."},
     {"sources", reading_sources, METH_NOARGS, "Return the sources of all series that have their place."},
     {"rows", reading_rows, METH_VARARGS,
@@ -486,20 +489,57 @@ static PyObject *rows_accounts(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *rows_times(PyObject *self, PyObject *Py_UNUSED(none))
 {
     const Rows *rows = &((RowsObject *)self)->rows;
-    PyObject *list = PyList_New((Py_ssize_t)rows->time_count);
-    for (size_t i = 0; list && i < rows->time_count; i++) {
-        PyObject *number = PyLong_FromLongLong(rows->times[i]);
+    PyObject *list = PyList_New((Py_ssize_t)rows->moment_count);
+    for (size_t i = 0; list && i < rows->moment_count; i++) {
+        PyObject *number = PyLong_FromLongLong(rows->moments[i].time_ms);
         if (!number || PyList_SetItem(list, (Py_ssize_t)i, number))
             Py_CLEAR(list);
     }
     return list;
 }
 
+static PyObject *rows_lanes(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Rows *rows = &((RowsObject *)self)->rows;
+    PyObject *list = PyList_New((Py_ssize_t)rows->moment_count);
+    for (size_t i = 0; list && i < rows->moment_count; i++) {
+        PyObject *number = PyLong_FromSize_t(rows->moments[i].lane);
+        if (!number || PyList_SetItem(list, (Py_ssize_t)i, number))
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+/* Where each lane's rows begin and end: the rows are in the order of their lanes. */
+static PyObject *rows_spans(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    const Rows *rows = &((RowsObject *)self)->rows;
+    PyObject *list = PyList_New(0);
+    size_t first = 0;
+    while (list && first < rows->count) {
+        uint32_t lane = rows->moments[rows->rows[first].moment].lane;
+        size_t stop = rows->lanes > 1 ? first : rows->count;
+        while (stop < rows->count && rows->moments[rows->rows[stop].moment].lane == lane)
+            stop++;
+        PyObject *span = Py_BuildValue("(Inn)", lane, (Py_ssize_t)first, (Py_ssize_t)stop);
+        if (!span || PyList_Append(list, span))
+            Py_CLEAR(list);
+        Py_XDECREF(span);
+        first = stop;
+    }
+    return list;
+}
+
+static PyObject *rows_unrouted(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyLong_FromSize_t(((RowsObject *)self)->rows.unrouted);
+}
+
 /* The heads as spans, for the caller to free; NULL with an exception. */
 static Span *heads_of(PyObject *heads, size_t expected)
 {
     if ((size_t)PyTuple_Size(heads) != expected) {
-        PyErr_SetString(PyExc_ValueError, "a head for each time");
+        PyErr_SetString(PyExc_ValueError, "a head for each moment");
         return NULL;
     }
     Span *spans = malloc((expected + 1) * sizeof(Span));
@@ -523,7 +563,7 @@ static PyObject *rows_measure(PyObject *self, PyObject *args)
     Span texts_span, end_span, *spans;
     if (!PyArg_ParseTuple(args, "O!SS", &PyTuple_Type, &heads, &texts, &end) ||
         span_from(texts, &texts_span) || span_from(end, &end_span) ||
-        !(spans = heads_of(heads, rows->time_count)))
+        !(spans = heads_of(heads, rows->moment_count)))
         return NULL;
     PyObject *before[] = {object->heads, object->texts, object->end};
     object->heads = object->texts = object->end = NULL;
@@ -556,7 +596,7 @@ static PyObject *rows_text(PyObject *self, PyObject *args)
         return NULL;
     }
     if (span_from(object->texts, &texts) || span_from(object->end, &end) ||
-        !(spans = heads_of(object->heads, rows->time_count)))
+        !(spans = heads_of(object->heads, rows->moment_count)))
         return NULL;
     size_t size = rows_size(rows, (size_t)first, (size_t)stop);
     PyObject *text = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
@@ -578,7 +618,7 @@ static PyObject *rows_sample(PyObject *self, PyObject *args)
          list && count > 0 && i < rows->count; i++, count--) {
         const Row *row = &rows->rows[i];
         PyObject *made = Py_BuildValue("(NLd)", bytes_of(template_of(row->series)),
-                                       (long long)rows->times[row->time], row->value);
+                                       (long long)rows->moments[row->moment].time_ms, row->value);
         if (!made || PyList_Append(list, made))
             Py_CLEAR(list);
         Py_XDECREF(made);
@@ -592,10 +632,13 @@ static PyMethodDef rows_methods[] = {
     {"not_finite", rows_not_finite, METH_NOARGS, "Return the values that are not finite."},
     {"accounts", rows_accounts, METH_NOARGS,
      "Return for each source its samples that count, those that do not, and the former's latest time."},
-    {"times", rows_times, METH_NOARGS, "Return the rendered rows' distinct times in ms."},
+    {"times", rows_times, METH_NOARGS, "Return the time in ms of each moment of rendered rows."},
+    {"lanes", rows_lanes, METH_NOARGS, "Return the lane of each moment."},
+    {"spans", rows_spans, METH_NOARGS, "Return lanes, each with its first row and the one behind its last."},
+    {"unrouted", rows_unrouted, METH_NOARGS, "Count the samples of series that are in no lane."},
     {"values", rows_values, METH_NOARGS, "Return the rendered rows' values, in their order."},
     {"layout", rows_measure, METH_VARARGS,
-     "Measure the lines, of a head for each time, the values' texts and what ends a line; return "
+     "Measure the lines, of a head for each moment, the values' texts and what ends a line; return "
      "where each line ends (u64)."},
     {"text", rows_text, METH_VARARGS, "Write lines that were measured, from one up to another."},
     {"sample", rows_sample, METH_VARARGS,

@@ -9,7 +9,7 @@ void rows_free(Rows *rows)
     for (size_t i = 0; i < rows->count; i++)
         series_release(rows->rows[i].series);
     free(rows->rows);
-    free(rows->times);
+    free(rows->moments);
     free(rows->slots);
     free(rows->folded);
     free(rows->not_finite);
@@ -20,12 +20,15 @@ void rows_free(Rows *rows)
 
 /* ---- collecting ---- */
 
-static size_t slot_of(const Rows *rows, int64_t time_ms)
+static size_t slot_of(const Rows *rows, Moment moment)
 {
-    return (size_t)mix((uint64_t)time_ms ^ rows->seed[0], rows->seed[1]) & rows->slot_mask;
+    uint64_t time = (uint64_t)moment.time_ms ^ ((uint64_t)moment.lane << 48);
+    return (size_t)mix(time ^ rows->seed[0], rows->seed[1]) & rows->slot_mask;
 }
 
-/* Make the slots anew, with room for twice as many times. */
+static inline int is_same(Moment a, Moment b) { return a.time_ms == b.time_ms && a.lane == b.lane; }
+
+/* Make the slots anew, with room for twice as many moments. */
 static int more_slots(Rows *rows)
 {
     size_t slots = rows->slot_mask ? (rows->slot_mask + 1) * 2 : 64;
@@ -34,8 +37,8 @@ static int more_slots(Rows *rows)
     rows->slot_mask = rows->slots ? slots - 1 : 0;
     if (!rows->slots)
         return -1;
-    for (size_t i = 0; i < rows->time_count; i++) {
-        size_t place = slot_of(rows, rows->times[i]);
+    for (size_t i = 0; i < rows->moment_count; i++) {
+        size_t place = slot_of(rows, rows->moments[i]);
         while (rows->slots[place])
             place = (place + 1) & rows->slot_mask;
         rows->slots[place] = (uint32_t)i + 1;
@@ -43,23 +46,23 @@ static int more_slots(Rows *rows)
     return 0;
 }
 
-/* Say the number of a time; most are that of the row before. -1: no memory. */
-static int64_t number_of(Rows *rows, int64_t time_ms)
+/* Say the number of a moment; most are that of the row before. -1: no memory. */
+static int64_t number_of(Rows *rows, Moment moment)
 {
-    if (rows->count && rows->times[rows->rows[rows->count - 1].time] == time_ms)
-        return rows->rows[rows->count - 1].time;
-    if (rows->time_count * 2 >= rows->slot_mask && more_slots(rows))
+    if (rows->count && is_same(rows->moments[rows->rows[rows->count - 1].moment], moment))
+        return rows->rows[rows->count - 1].moment;
+    if (rows->moment_count * 2 >= rows->slot_mask && more_slots(rows))
         return -1;
-    size_t place = slot_of(rows, time_ms);
+    size_t place = slot_of(rows, moment);
     for (; rows->slots[place]; place = (place + 1) & rows->slot_mask)
-        if (rows->times[rows->slots[place] - 1] == time_ms)
+        if (is_same(rows->moments[rows->slots[place] - 1], moment))
             return rows->slots[place] - 1;
-    if (rows->time_count == UINT32_MAX - 1 ||
-        grow((void **)&rows->times, &rows->time_room, rows->time_count + 1, sizeof(int64_t)))
+    if (rows->moment_count == UINT32_MAX - 1 ||
+        grow((void **)&rows->moments, &rows->moment_room, rows->moment_count + 1, sizeof(Moment)))
         return -1;
-    rows->times[rows->time_count++] = time_ms;
-    rows->slots[place] = (uint32_t)rows->time_count;
-    return (int64_t)rows->time_count - 1;
+    rows->moments[rows->moment_count++] = moment;
+    rows->slots[place] = (uint32_t)rows->moment_count;
+    return (int64_t)rows->moment_count - 1;
 }
 
 /* Whether a sample counts, by its source's floor; keeps the account. */
@@ -109,12 +112,39 @@ static int add(Rows *rows, Series *series, Sample sample, int64_t start_ms)
         put_record(rows, series->fold_number, sample.time_ms, &sample.value);
         rows->folded_alone += !series->template_size;
     }
-    if (!series->template_size)
+    if (!series->template_size) {
+        rows->unrouted += series->lane == UNROUTED;
         return 0;
-    int64_t time = number_of(rows, sample.time_ms);
-    if (time < 0 || grow((void **)&rows->rows, &rows->room, rows->count + 1, sizeof(Row)))
+    }
+    int64_t moment = number_of(rows, (Moment){sample.time_ms, series->lane});
+    if (moment < 0 || grow((void **)&rows->rows, &rows->room, rows->count + 1, sizeof(Row)))
         return -1;
-    rows->rows[rows->count++] = (Row){series_retain(series), sample.value, (uint32_t)time, 0};
+    rows->rows[rows->count++] = (Row){series_retain(series), sample.value, (uint32_t)moment, 0};
+    if (series->lane >= rows->lanes)
+        rows->lanes = (uint32_t)series->lane + 1;
+    return 0;
+}
+
+/* Put the rows in the order of their lanes, each in the order sent: a counting sort. */
+static int sort_lanes(Rows *rows)
+{
+    Row *sorted = malloc(rows->count * sizeof(Row));
+    size_t *starts = calloc(rows->lanes + 1, sizeof *starts);
+    int failed = !sorted || !starts;
+    for (size_t i = 0; !failed && i < rows->count; i++)
+        starts[rows->moments[rows->rows[i].moment].lane + 1]++;
+    for (size_t lane = 0; !failed && lane < rows->lanes; lane++)
+        starts[lane + 1] += starts[lane];
+    for (size_t i = 0; !failed && i < rows->count; i++)
+        sorted[starts[rows->moments[rows->rows[i].moment].lane]++] = rows->rows[i];
+    free(starts);
+    if (failed) {
+        free(sorted);
+        return -1;
+    }
+    free(rows->rows);
+    rows->rows = sorted;
+    rows->room = rows->count;
     return 0;
 }
 
@@ -146,7 +176,7 @@ int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2], con
     free(rows->slots);
     rows->slots = NULL;
     rows->slot_mask = 0;
-    return 0;
+    return rows->lanes > 1 ? sort_lanes(rows) : 0;
 }
 
 /* ---- writing ---- */
@@ -170,7 +200,7 @@ int rows_layout(Rows *rows, const Span *heads, Span texts, Span end)
             return -2;
         row->text_at = (uint32_t)(rest.at - texts.at);
         rest.at = comma ? comma + 1 : rest.end;
-        size += left(heads[row->time]) + row->series->template_size + text_size + left(end);
+        size += left(heads[row->moment]) + row->series->template_size + text_size + left(end);
         rows->ends[i] = size;
     }
     return left(rest) ? -2 : 0;
@@ -198,7 +228,7 @@ void rows_write(const Rows *rows, const Span *heads, Span texts, Span end, size_
             for (size_t line = 0; line < TEMPLATE_LINES; line++)
                 __builtin_prefetch(template_of(rows->rows[i + AHEAD].series).at + 64 * line);
         size_t text_end = i + 1 < rows->count ? rows->rows[i + 1].text_at - 1 : rows->texts_size;
-        to = append(to, heads[row->time]);
+        to = append(to, heads[row->moment]);
         to = append(to, template_of(row->series));
         to = append(to, (Span){texts.at + row->text_at, texts.at + text_end});
         to = append(to, end);

@@ -1,9 +1,10 @@
 /* Rows (a series, a time, a value) become lines, and records for the fold.
 
-   In: a Reading whose items all have their place. Out: its Rows: what is rendered, in the order
-   sent, and the packed records (fold.h) of what is folded; values that are not finite are neither, and
-   listed. The texts of times and values are the caller's: a line is head, template, value, end,
-   and there is a head for each distinct time. A series may be rendered, folded, or both.
+   In: a Reading whose items all have their place. Out: its Rows: what is rendered, lane by lane,
+   each in the order sent, and the packed records (fold.h) of what is folded; values that are not
+   finite are neither, and listed. The texts of times and values are the caller's: a line is head,
+   template, value, end, and there is a head for each moment: a time of a lane. A series may be
+   rendered, folded, or both; samples of one that is UNROUTED are counted.
 
    Where several senders bring the same series, the caller says for each source up to which time
    its samples do not count: those have no row, and are counted.
@@ -14,10 +15,12 @@
 #include "fold.h"
 #include "recogniser.h"
 
+typedef struct { int64_t time_ms; uint32_t lane; } Moment;
+
 typedef struct {
     Series *series; /* a reference */
     double value;
-    uint32_t time;    /* number of its time in `times` */
+    uint32_t moment;  /* number of its time and lane in `moments` */
     uint32_t text_at; /* where the value's text begins, after rows_layout */
 } Row;
 
@@ -30,14 +33,16 @@ typedef struct {
 typedef struct {
     Row *rows;
     size_t count, room;
-    int64_t *times; /* distinct, in the order in which they came */
-    size_t time_count, time_room;
-    uint32_t *slots; /* of times, by hash: number + 1; while rows are collected */
+    Moment *moments; /* distinct, in the order in which they came */
+    size_t moment_count, moment_room;
+    uint32_t lanes; /* above the highest lane of a row */
+    uint32_t *slots; /* of moments, by hash: number + 1; while rows are collected */
     size_t slot_mask;
     uint64_t seed[2];
     uint8_t *folded;
     size_t folded_size, folded_room;
     size_t folded_alone; /* samples that are folded and not rendered */
+    size_t unrouted;     /* samples of series that have no end */
     double *not_finite;
     size_t not_finite_count, not_finite_room;
     Account *accounts; /* by source; NULL: all samples count */
@@ -52,7 +57,7 @@ int rows_collect(Rows *rows, const Reading *reading, const uint64_t seed[2], con
                  size_t sources);
 void rows_free(Rows *rows);
 
-/* Measure all lines: `heads` are as many as `times`, `texts` the values' texts with a comma between
+/* Measure all lines: `heads` are as many as `moments`, `texts` the values' texts with a comma between
    two, `end` what each line ends with. -1: no memory; -2: these are not the texts of the values. */
 int rows_layout(Rows *rows, const Span *heads, Span texts, Span end);
 /* Write the lines from `first` up to `stop`, after rows_layout with the same texts. */

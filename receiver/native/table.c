@@ -4,7 +4,7 @@
 #define OVERHEAD (sizeof(Series) + 76) /* malloc's own, and two slots */
 #define FIRST_SLOTS 256
 
-Series *series_new(Span key, Span template_, uint32_t fold_number, uint16_t source)
+Series *series_new(Span key, Span template_, uint32_t fold_number, uint16_t source, uint16_t lane)
 {
     size_t key_size = left(key), template_size = left(template_);
     if (key_size > UINT32_MAX || template_size > UINT32_MAX)
@@ -14,7 +14,7 @@ Series *series_new(Span key, Span template_, uint32_t fold_number, uint16_t sour
         return NULL;
     *series = (Series){.references = 1, .key_size = (uint32_t)key_size,
                        .template_size = (uint32_t)template_size, .fold_number = fold_number,
-                       .source = source};
+                       .source = source, .lane = lane};
     if (key_size)
         memcpy(series->bytes, key.at, key_size);
     if (template_size)
@@ -149,7 +149,8 @@ static int make_room(Table *table, size_t cost)
     return 0;
 }
 
-int table_put(Table *table, Span key, Span template_, uint32_t fold_number, uint16_t source)
+int table_put(Table *table, Span key, Span template_, uint32_t fold_number, uint16_t source,
+              uint16_t lane)
 {
     size_t cost = cost_of(left(key), left(template_));
     uint64_t hash = table_hash(table, key);
@@ -157,7 +158,7 @@ int table_put(Table *table, Span key, Span template_, uint32_t fold_number, uint
     if (left(key) > KEY_LIMIT || left(template_) > UINT32_MAX || cost > table->limit_bytes / 2 ||
         table_find(table, key, hash))
         return 0;
-    Series *series = series_new(key, template_, fold_number, source);
+    Series *series = series_new(key, template_, fold_number, source, lane);
     if (!series || make_room(table, cost)) {
         series_release(series);
         return -1;

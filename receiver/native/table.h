@@ -14,6 +14,7 @@ typedef struct {
     uint32_t references, key_size, template_size;
     uint32_t fold_number; /* 0: not folded */
     uint16_t source;      /* which sender's it is, where that matters; 0: anybody's */
+    uint16_t lane;        /* of its lines; UNROUTED: its samples have no end, and are counted */
     uint16_t used;        /* asked for since room was made last */
     uint8_t bytes[];      /* the key, then the template; without template it is not rendered */
 } Series;
@@ -26,10 +27,11 @@ typedef struct {
     uint64_t seed[2];
 } Table;
 
+#define UNROUTED 0xffff
 #define KEY_LIMIT 65536 /* bytes; what has a longer key is not kept */
 
 /* Make a series with one reference, which is the caller's. NULL: no memory, or too large. */
-Series *series_new(Span key, Span template_, uint32_t fold_number, uint16_t source);
+Series *series_new(Span key, Span template_, uint32_t fold_number, uint16_t source, uint16_t lane);
 void series_release(Series *series); /* NULL is fine */
 
 static inline Series *series_retain(Series *series)
@@ -50,6 +52,7 @@ uint64_t table_hash(const Table *table, Span key);
 /* Find a series; the reference is the table's. NULL: not known. */
 Series *table_find(const Table *table, Span key, uint64_t hash);
 /* Keep a series, unless the key is known or it would take half the room. -1: no memory. */
-int table_put(Table *table, Span key, Span template_, uint32_t fold_number, uint16_t source);
+int table_put(Table *table, Span key, Span template_, uint32_t fold_number, uint16_t source,
+              uint16_t lane);
 
 #endif

@@ -47,6 +47,13 @@ FAILING = Kind("outbox", "outbox cannot be written", 3600.0, "error")
 log = structlog.get_logger()
 
 
+class Signal(Protocol):
+    """What is told that batches may have come: an asyncio.Event, for one."""
+
+    def set(self) -> None:
+        """Take note."""
+
+
 class Store(Protocol):
     """What the thread writes to: an outbox."""
 
@@ -88,7 +95,7 @@ class Committer:
         self,
         outbox: Store,
         events: Events,
-        changed: asyncio.Event,
+        changed: Signal,
         flush_seconds: float = FLUSH_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
         window_seconds: float = WINDOW_SECONDS,
@@ -97,7 +104,8 @@ class Committer:
 
         Windows that are over are looked for every `window_seconds`.
 
-        `changed` is set when batches may have come. `opened` is done when the outbox is
+        `changed` is set when batches may have come; `busy_lanes` are those of which a batch is
+        under way to somewhere. `opened` is done when the outbox is
         open, or has the OutboxError that says why it cannot be.
         """
         self._outbox = outbox
@@ -119,7 +127,7 @@ class Committer:
         self._failing = False
         self._flush_failed = False
         self.error = ""
-        self.delivery_busy = False
+        self.busy_lanes: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     @property
@@ -232,7 +240,7 @@ class Committer:
                     lambda: self._jobs or self._stopping or self._wants_flush,
                     min(self._flush_seconds, self._window_seconds),
                 )
-                if self.delivery_busy and not self._stopping:
+                if self.busy_lanes and not self._stopping:
                     self._changed.wait_for(self._enough, self._linger_seconds)
                 jobs, self._jobs = self._jobs, []
                 loose, self._loose = self._loose, Counter()

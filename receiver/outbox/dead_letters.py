@@ -11,26 +11,33 @@ from receiver.outbox.batch import DeadLetter
 
 LATEST_BYTES = 1 << 20
 """Of the items that are read at once; the latest in any case."""
+LetterRow = tuple[float, int, str, str, str]
+"""When, status, the service's words, the item, its lane."""
 KEPT = 1000
 """How many of the latest rejected items are kept."""
 
 
-def bury(database: sqlite3.Connection, letters: Sequence[DeadLetter], now: float) -> None:
+def bury(
+    database: sqlite3.Connection, letters: Sequence[DeadLetter], now: float, lane: str
+) -> None:
     """Keep rejected items, in the caller's transaction; the oldest make room."""
     if letters:
         database.executemany(
-            "INSERT INTO dead_letters (rejected_at, status, message, item) VALUES (?, ?, ?, ?)",
-            [(now, letter.status, letter.message, letter.item) for letter in letters],
+            "INSERT INTO dead_letters (rejected_at, status, message, item, lane)"
+            " VALUES (?, ?, ?, ?, ?)",
+            [(now, letter.status, letter.message, letter.item, lane) for letter in letters],
         )
         database.execute(
             "DELETE FROM dead_letters WHERE id <= (SELECT MAX(id) FROM dead_letters) - ?", (KEPT,)
         )
 
 
-def latest(database: sqlite3.Connection, limit: int) -> list[tuple[float, int, str, str]]:
-    """Read the latest rejected items, the newest first: when, status, the service's words, the item."""
-    query = "SELECT rejected_at, status, message, item FROM dead_letters ORDER BY id DESC LIMIT ?"
-    letters: list[tuple[float, int, str, str]] = []
+def latest(database: sqlite3.Connection, limit: int) -> list[LetterRow]:
+    """Read the latest rejected items, the newest first."""
+    query = (
+        "SELECT rejected_at, status, message, item, lane FROM dead_letters ORDER BY id DESC LIMIT ?"
+    )
+    letters: list[LetterRow] = []
     size = 0
     for letter in database.execute(query, (limit,)):
         size += len(letter[3])

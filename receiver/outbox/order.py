@@ -2,6 +2,7 @@
 
 In: the outbox's database. Out: batches. Those that came in the last minute go before older
 ones, so that catching up does not make the present late; in each part the oldest goes first.
+Each lane has its own order.
 """
 
 import sqlite3
@@ -10,19 +11,20 @@ from collections.abc import Collection
 from receiver.outbox.batch import Batch
 
 _ID_LIMIT = 2**63 - 1
-_SELECT = "SELECT id, body, items, oldest_ms, newest_ms, destination FROM batches"
+_SELECT = "SELECT id, body, items, oldest_ms, newest_ms, destination, lane FROM batches"
 
 
 def next_batches(
-    database: sqlite3.Connection, busy: Collection[int], fresh_from_id: int, most: int
+    database: sqlite3.Connection, busy: Collection[int], fresh_from_id: int, most: int, lane: str
 ) -> list[Batch]:
-    """Fetch at most so many batches, none of `busy`; those from `fresh_from_id` on go first."""
+    """Fetch at most so many batches of a lane, none of `busy`; those from `fresh_from_id` on go first."""
     skip = ",".join(map(str, busy))
     found: list[Batch] = []
     for first, last in ((fresh_from_id, _ID_LIMIT), (0, fresh_from_id - 1)):
         rows = database.execute(
-            f"{_SELECT} WHERE id BETWEEN ? AND ? AND id NOT IN ({skip}) ORDER BY id LIMIT ?",
-            (first, last, most - len(found)),
+            f"{_SELECT} WHERE lane = ? AND id BETWEEN ? AND ? AND id NOT IN ({skip})"
+            " ORDER BY id LIMIT ?",
+            (lane, first, last, most - len(found)),
         )
         found += (Batch(*row) for row in rows)
         if len(found) == most:
@@ -36,11 +38,12 @@ def batch(database: sqlite3.Connection, number: int) -> Batch | None:
     return Batch(*row) if row else None
 
 
-def smallest_batch(database: sqlite3.Connection) -> list[Batch]:
-    """Fetch the batch with the fewest bytes, if there is one."""
-    smallest = "SELECT id FROM batches INDEXED BY batches_by_newest ORDER BY size_bytes LIMIT 1"
+def smallest_batch(database: sqlite3.Connection, lane: str) -> list[Batch]:
+    """Fetch the batch of a lane with the fewest bytes, if there is one."""
+    index = "batches INDEXED BY batches_by_newest"
+    smallest = f"SELECT id FROM {index} WHERE lane = ? ORDER BY size_bytes LIMIT 1"
     query = f"{_SELECT} WHERE id = ({smallest})"  # no body is read but the one
-    return [Batch(*row) for row in database.execute(query)]
+    return [Batch(*row) for row in database.execute(query, (lane,))]
 
 
 def newest_id(database: sqlite3.Connection) -> int:

@@ -80,7 +80,22 @@ INSERT OR IGNORE INTO totals SELECT 'rendered', '', SUM(samples) FROM totals
 """What `receiver.outbox.fold_log` keeps; items were all rendered before there was a fold."""
 _VERSION_4 = "CREATE TABLE notes (name TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;"
 """Small states that others want written with their items: `Append.notes`."""
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = """
+ALTER TABLE batches ADD COLUMN lane TEXT NOT NULL DEFAULT '';
+CREATE INDEX batches_by_lane ON batches (lane);
+DROP INDEX batches_by_newest;
+CREATE INDEX batches_by_newest ON batches (newest_ms, size_bytes, lane);
+ALTER TABLE dead_letters ADD COLUMN lane TEXT NOT NULL DEFAULT '';
+CREATE TABLE lane_totals (
+    lane TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (lane, outcome, reason)
+) WITHOUT ROWID;
+"""
+"""What `receiver.outbox.lanes` counts; all that waited before is in the outbox's own lane."""
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """Statements that lead from version N to N + 1; a file's version is its `user_version`."""
 
 

@@ -18,7 +18,7 @@ One thread at a time may call; `receiver.outbox.committer` has the one that does
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,8 +28,10 @@ from receiver.errors import Damaged, OutboxError, OutboxFull
 from receiver.outbox import order as turn
 from receiver.outbox import schema
 from receiver.outbox.batch import (
+    ROUTE_FULL,
     Append,
     Batch,
+    Lane,
     PackedBatch,
     Settlement,
     Statistics,
@@ -37,12 +39,13 @@ from receiver.outbox.batch import (
     pack,
     seal,
 )
-from receiver.outbox.dead_letters import bury, latest
+from receiver.outbox.dead_letters import LetterRow, bury, latest
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.fold_log import FoldLog
-from receiver.outbox.folding import Folding
+from receiver.outbox.folding import Flush, Folding
+from receiver.outbox.lanes import BATCHES, SIZE_BYTES, Lanes, lanes_of
 
 EXPIRE_BATCHES = 64
 """Batches that one transaction gives up for their age: more would keep requests waiting."""
@@ -89,6 +92,14 @@ class Outbox:
         self._pending = self._lock.items_left or 0
         self._fold = FoldLog(folding) if folding else None
         self._flushed = flushed
+        self._lanes = Lanes()
+
+    def share_out(self, shares: Mapping[str, int]) -> None:
+        """Bound what may wait in each lane, in bytes; from any thread. None: the outbox alone has a bound.
+
+        What a lane has no room for is dropped, with its reason, and holds no other lane up.
+        """
+        self._lanes.shares = shares
 
     @property
     def _database(self) -> sqlite3.Connection:
@@ -149,6 +160,7 @@ class Outbox:
         self._batches, self._size_bytes = database.execute("SELECT * FROM waiting").fetchone()
         row = database.execute("SELECT samples FROM totals WHERE outcome = 'pending'").fetchone()
         self._pending = row[0] if row else 0
+        self._lanes.read(database)
         if self._fold:
             self._fold.forget()
             self._fold.read(database, self._now_ms())
@@ -238,10 +250,7 @@ class Outbox:
         try:
             self._sync(wait=True)
             with self._transaction() as totals:
-                totals.update(flush.items.totals)
-                totals["pending", ""] += flush.items.items
-                for parcel in pack([seal(flush.items)]):
-                    self._insert(parcel, self._destination)
+                self._take_flushed(flush, totals)
                 self._fold.write_flush(self._database, flush)
         except BaseException:
             self._fold.forget()
@@ -250,6 +259,18 @@ class Outbox:
         if self._flushed:
             self._flushed.put(flush.items.chunks)
         return bool(flush.items.items)
+
+    def _take_flushed(self, flush: Flush, totals: Counter[tuple[str, str]]) -> None:
+        """Insert the items of a flush; those of a full lane are rejected: a window cannot wait for one."""
+        items = seal(flush.items)
+        totals.update(items.totals)
+        for piece in items.pieces:
+            self._lanes.count(piece.lane.name, "flushed", piece.items)
+        items, gone = self._lanes.without(items, self._full_lanes([items]))
+        for lane, count in gone.items():
+            totals["rejected", ROUTE_FULL] += count
+            self._lanes.count(lane, "rejected", count, ROUTE_FULL)
+        self._insert_all([items], totals)
 
     @property
     def wants_flush(self) -> bool:
@@ -287,14 +308,17 @@ class Outbox:
             waiting = self._batches, self._size_bytes
             if waiting != before[:2]:
                 self._database.execute("UPDATE waiting SET batches = ?, size_bytes = ?", waiting)
+            self._lanes.write(self._database)
             self._pending += totals["pending", ""]
             self._database.execute("COMMIT")
         except BaseException as error:
             self._batches, self._size_bytes, self._pending = before
+            self._lanes.rolled_back()
             if self._fold:
                 self._fold.rolled_back()
             self._undo(error)
             raise
+        self._lanes.committed()
         self._lock.note(self._pending)
 
     def _undo(self, error: BaseException) -> None:
@@ -309,6 +333,7 @@ class Outbox:
         taken: list[Append] = []
         full = self._why_full() if any(each.pieces or each.folded for each in submissions) else ""
         cannot_fold = full or (NOT_FLUSHED if self._fold and self._fold.must_flush else "")
+        full_lanes = self._full_lanes(submissions)
         for submission in submissions:
             result: bytes | OutboxFull | None
             result = self._repeats.answer(self._database, submission.digest)
@@ -317,14 +342,18 @@ class Outbox:
             elif result is None and submission.pieces and full:
                 result = OutboxFull(full)
             if result is None:
-                taken.append(submission)
                 totals.update(submission.totals)
-                totals["rendered", ""] += submission.items
-                totals["pending", ""] += submission.items
+                kept, gone = self._lanes.without(submission, full_lanes)
+                for lane, count in gone.items():
+                    totals["dropped", ROUTE_FULL] += count
+                    self._lanes.count(lane, "dropped", count, ROUTE_FULL)
+                for piece in kept.pieces:
+                    self._lanes.count(piece.lane.name, "rendered", piece.items)
+                totals["rendered", ""] += kept.items
+                taken.append(kept)
                 self._repeats.remember(self._database, submission)
             results.append(result)
-        for parcel in pack(taken):
-            self._insert(parcel, self._destination)
+        self._insert_all(taken, totals)
         self._write_notes(taken)
         if self._fold and (records := b"".join(each.folded for each in taken)):
             self._fold.write(self._database, records, self._now_ms())
@@ -349,42 +378,70 @@ class Outbox:
             return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
         return schema.short_of_space(self._directory)
 
-    def _insert(self, parcel: PackedBatch, destination: str) -> int:
+    def _full_lanes(self, submissions: Sequence[Append]) -> set[str]:
+        """Name the lanes of these that take nothing more."""
+        return self._lanes.full(lanes_of(submissions), self._size_bytes)
+
+    def _insert_all(self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]) -> None:
+        for parcel in pack(submissions):
+            totals["pending", ""] += parcel.items
+            self._lanes.count(parcel.lane.name, "pending", parcel.items)
+            self._insert(parcel)
+
+    def _insert(self, parcel: PackedBatch) -> int:
+        lane, destination = parcel.lane
         added = self._database.execute(
-            "INSERT INTO batches (items, oldest_ms, newest_ms, destination, size_bytes, body)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO batches (items, oldest_ms, newest_ms, destination, size_bytes, body, lane)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 parcel.items,
                 parcel.oldest_ms,
                 parcel.newest_ms,
-                destination,
+                destination or self._destination,
                 len(parcel.body),
                 parcel.body,
+                lane,
             ),
         )
         number = added.lastrowid or 0
         self._last_id = max(self._last_id, number)
         self._batches += 1
         self._size_bytes += len(parcel.body)
+        self._lanes.count(lane, BATCHES, 1)
+        self._lanes.count(lane, SIZE_BYTES, len(parcel.body))
         return number
+
+    def _delete(self, number: int, size_bytes: int, lane: str) -> bool:
+        """Take a batch out; says whether it was there."""
+        if not self._database.execute("DELETE FROM batches WHERE id = ?", (number,)).rowcount:
+            return False
+        self._batches -= 1
+        self._size_bytes -= size_bytes
+        self._lanes.count(lane, BATCHES, -1)
+        self._lanes.count(lane, SIZE_BYTES, -size_bytes)
+        return True
 
     def _settle(self, settlement: Settlement, totals: Counter[tuple[str, str]]) -> Sequence[int]:
         batch = settlement.batch
-        gone = self._database.execute("DELETE FROM batches WHERE id = ?", (batch.id,)).rowcount
-        if not gone:
+        if not self._delete(batch.id, len(batch.body), batch.lane):
             return ()  # settled before; its totals are counted
-        self._batches -= 1
-        self._size_bytes -= len(batch.body)
-        totals["pending", ""] -= batch.items - sum(map(len, settlement.again))
-        totals["accepted", ""] += settlement.accepted
-        totals["expired", ""] += settlement.expired
+        ends = Counter({
+            ("pending", ""): sum(map(len, settlement.again)) - batch.items,
+            ("accepted", ""): settlement.accepted,
+            ("expired", ""): settlement.expired,
+        })  # fmt: skip
         for reason, items in settlement.rejected.items():
-            totals["rejected", reason] += items
+            ends["rejected", reason] += items
+        totals.update(ends)
+        for (outcome, reason), items in ends.items():
+            self._lanes.count(batch.lane, outcome, items, reason)
+        lane = Lane(batch.lane, batch.destination)
         put_back = []
         for lines in settlement.again:
-            parcel = PackedBatch(compress(lines), len(lines), batch.oldest_ms, batch.newest_ms)
-            put_back.append(self._insert(parcel, batch.destination))
-        bury(self._database, settlement.dead_letters, self._clock())
+            body = compress(lines)
+            parcel = PackedBatch(body, len(lines), batch.oldest_ms, batch.newest_ms, lane)
+            put_back.append(self._insert(parcel))
+        bury(self._database, settlement.dead_letters, self._clock(), batch.lane)
         return put_back
 
     def _expire_when_full(
@@ -398,19 +455,44 @@ class Outbox:
         newest_ms = max(
             (each.newest_ms for each in submissions if each.pieces or each.folded), default=0
         )
-        if not newest_ms or not self._why_full():
+        full_lanes = self._full_lanes(submissions)
+        if not newest_ms or not (full_lanes or self._why_full()):
             return
-        cutoff_ms = min(newest_ms, round(self._clock() * 1000)) - self._lifetime_ms
+        cutoff_ms = min(newest_ms, self._now_ms()) - self._lifetime_ms
+        for lane in sorted(full_lanes) or (None,):
+            self._expire(cutoff_ms, lane, totals)
+
+    def _expire(self, cutoff_ms: int, lane: str | None, totals: Counter[tuple[str, str]]) -> bool:
+        """Give up some batches that are older, of a lane or of all; says whether there may be more."""
         expired = self._database.execute(
-            "SELECT id, items, size_bytes FROM batches WHERE newest_ms < ? ORDER BY newest_ms LIMIT ?",
-            (cutoff_ms, EXPIRE_BATCHES),
+            "SELECT id, items, size_bytes, lane FROM batches"
+            " WHERE newest_ms < ? AND lane = IFNULL(?, lane) ORDER BY newest_ms LIMIT ?",
+            (cutoff_ms, lane, EXPIRE_BATCHES),
         ).fetchall()
-        for batch_id, items, size_bytes in expired:
-            self._database.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
-            self._batches -= 1
-            self._size_bytes -= size_bytes
+        for batch_id, items, size_bytes, its_lane in expired:
+            self._delete(batch_id, size_bytes, its_lane)
             totals["pending", ""] -= items
             totals["expired", ""] += items
+            self._lanes.count(its_lane, "pending", -items)
+            self._lanes.count(its_lane, "expired", items)
+        return len(expired) == EXPIRE_BATCHES
+
+    def expire_held(self, served: Collection[str]) -> None:
+        """Give up what is too old in lanes that nobody delivers, all but those served. Raises: OutboxError."""
+        for lane in self._lanes.statistics(self._database, {}, 0, 0):
+            if lane not in served:
+                self._expire_lane(lane)
+
+    def _expire_lane(self, lane: str) -> None:
+        cutoff_ms = self._now_ms() - self._lifetime_ms
+        query = "SELECT 1 FROM batches WHERE lane = ? AND newest_ms < ? LIMIT 1"
+        if not self._database.execute(query, (lane, cutoff_ms)).fetchone():
+            return
+        self._sync(wait=False)
+        more = True
+        while more:
+            with self._transaction() as totals:
+                more = self._expire(cutoff_ms, lane, totals)
 
     def probe(self) -> None:
         """Write to the disk and sync it, and change nothing."""
@@ -418,23 +500,25 @@ class Outbox:
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         self._database.execute(f"PRAGMA user_version={version}")
 
-    def next_batches(self, busy: Collection[int], fresh_from_id: int, most: int) -> list[Batch]:
-        """Fetch the batches to send next, as `receiver.outbox.order` says.
+    def next_batches(
+        self, busy: Collection[int], fresh_from_id: int, most: int, lane: str = ""
+    ) -> list[Batch]:
+        """Fetch the batches of a lane to send next, as `receiver.outbox.order` says.
 
         Raises: OutboxError where another receiver has the directory: it sends them.
         """
         self._lock.check()
-        return turn.next_batches(self._database, busy, fresh_from_id, most)
+        return turn.next_batches(self._database, busy, fresh_from_id, most, lane)
 
     def batch(self, number: int) -> Batch | None:
         """Fetch one batch, if it is still there. Raises: as above."""
         self._lock.check()
         return turn.batch(self._database, number)
 
-    def smallest_batch(self) -> list[Batch]:
-        """Fetch the batch with the fewest bytes, if there is one: a cheap probe. Raises: as above."""
+    def smallest_batch(self, lane: str = "") -> list[Batch]:
+        """Fetch the batch of a lane with the fewest bytes, if there is one: a cheap probe. Raises: as above."""
         self._lock.check()
-        return turn.smallest_batch(self._database)
+        return turn.smallest_batch(self._database, lane)
 
     def newest_id(self) -> int:
         """Return the highest number that a batch ever had; 0 before the first."""
@@ -449,17 +533,19 @@ class Outbox:
         """Measure what waits."""
         query = "SELECT oldest_ms FROM batches ORDER BY id LIMIT 1"
         (oldest_ms,) = self._database.execute(query).fetchone() or (0,)
+        totals = self.totals()
         return Statistics(
-            items=self.totals().get(("pending", ""), 0),
+            items=totals.get(("pending", ""), 0),
             batches=self._batches,
             size_bytes=self._size_bytes,
             max_bytes=self._max_bytes,
             oldest_ms=oldest_ms,
             set_aside=self._set_aside,
             full=self._why_full(),
+            lanes=self._lanes.statistics(self._database, totals, self._batches, self._size_bytes),
         )
 
-    def dead_letters(self, limit: int) -> list[tuple[float, int, str, str]]:
+    def dead_letters(self, limit: int) -> list[LetterRow]:
         """Read the latest rejected items, as `receiver.outbox.dead_letters` has them."""
         return latest(self._database, limit)
 

@@ -27,6 +27,7 @@ from receiver.errors import OutboxError
 from receiver.outbox import schema
 from receiver.outbox.directory import DirectoryLock
 from receiver.outbox.folding import LogRow, SeriesRow
+from receiver.outbox.lanes import recount
 from receiver.outbox.transfer_file import Header, Reader, Row, Writer, complete, partial_of
 from receiver.text import moment
 
@@ -34,7 +35,7 @@ MOVED = ("batches", "fold_series", "fold_state", "fold_log")
 """Tables whose rows are in one outbox alone."""
 COPIED = ("requests", "notes")
 """Tables of which both sides may have a row: a request that comes again is known on both."""
-KEPT = ("dead_letters", "totals", "waiting", "transfers")
+KEPT = ("dead_letters", "totals", "lane_totals", "waiting", "transfers")
 """Tables that stay: what became of items stays in the ledger where it became of them."""
 _ORDER = {"requests": "committed_at", "fold_series": "number", "notes": "name"}
 TRANSFERS = """
@@ -260,6 +261,7 @@ def _take_out(database: sqlite3.Connection, identifier: str, items: int) -> None
         database.execute(COUNT_WAITING)
         database.execute(ADD, ("exported", items))
         database.execute(ADD, ("pending", -items))
+        recount(database, "exported", -1)
         database.execute("UPDATE transfers SET state = ? WHERE id = ?", (MOVED_OUT, identifier))
         database.execute("COMMIT")
     except BaseException:
@@ -346,6 +348,7 @@ def _take_in(database: sqlite3.Connection, reader: Reader, merge: Merge) -> None
     database.execute(COUNT_WAITING)
     database.execute(ADD, ("imported", items))
     database.execute(ADD, ("pending", items))
+    recount(database, "imported", 1)
     row = (header.id, "import", time.time(), str(reader.path.absolute()), items, COMPLETE)
     database.execute("INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?)", row)
 

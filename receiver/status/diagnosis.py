@@ -10,14 +10,18 @@ first finding is the verdict, the others are `also`. How bad it is says the wors
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from receiver.azure.limits import EXPIRY_MS
 from receiver.azure.policy import Action
 from receiver.azure.rejections import TOO_OLD
 from receiver.errors import FINAL_REASONS
 from receiver.events import RecentError
 from receiver.intake.guard import CARDINALITY
 from receiver.intake.replicas import REPLICA
+from receiver.intake.routes import UNROUTED
+from receiver.ledger import Ledger
+from receiver.outbox.batch import ROUTE_FULL
 from receiver.status import outlook
 from receiver.status.cost import Overrun
 from receiver.status.history import Flow
@@ -25,6 +29,7 @@ from receiver.status.missing_metric import MissingMetric
 from receiver.status.outlook import Bounds
 from receiver.status.pairs import Pair
 from receiver.status.patience import INTERVALS, PATIENCE, Patience
+from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
 from receiver.status.verdicts import MEANINGS, Severity, State, anchor
 from receiver.text import moment, size, span
@@ -37,7 +42,7 @@ SAME_TIME_SECONDS = 3 * 86400.0
 """A time that is so near to now once its unit is another was written in that unit."""
 STEADY_REFUSALS = 2
 """Refused requests in a window that are more than an accident."""
-HARMLESS_DROPS = frozenset({"stale", "nan", REPLICA})
+HARMLESS_DROPS = frozenset({"stale", "nan", REPLICA, UNROUTED})
 WORDS_LIMIT = 300
 EXPLODES = (
     "Take the label off at its source, or at Prometheus (labeldrop; a recording rule that sums without it, "
@@ -216,6 +221,68 @@ def _full(facts: Facts) -> Iterator[Finding]:
         yield Finding(State.FULL, _with(detail, outlook.loss(facts.snapshot, facts.flow)), hint)
 
 
+Finder = Callable[[Facts], Iterator[Finding]]
+
+
+def _each_route(find: Finder) -> Finder:
+    """Make a finder that looks at each route by itself, and names it; at all where there are none."""
+
+    def find_all(facts: Facts) -> Iterator[Finding]:
+        if not facts.snapshot.routes:
+            yield from find(facts)
+        for route in (each for each in facts.snapshot.routes if each.is_served):
+            for finding in find(_facts_of(route, facts)):
+                yield replace(finding, detail=f"route {route.name}: {finding.detail}")
+
+    return find_all
+
+
+def _facts_of(route: RouteView, facts: Facts) -> Facts:
+    """Show one route as if it were alone."""
+    snapshot, waiting = facts.snapshot, route.outbox
+    outbox = replace(
+        snapshot.outbox,
+        items=route.ledger.pending,
+        batches=waiting.batches,
+        size_bytes=waiting.size_bytes,
+        max_bytes=waiting.max_bytes or snapshot.outbox.max_bytes,
+        oldest_ms=waiting.oldest_ms,
+    )
+    alone = replace(
+        snapshot,
+        ledger=route.ledger,
+        outbox=outbox,
+        gate=route.gate,
+        gate_wait_seconds=route.gate_wait_seconds,
+        stubborn=route.stubborn,
+        routes=(),
+    )
+    flow = facts.flow.routes.get(route.name, Flow(facts.flow.seconds, Ledger()))
+    return replace(facts, snapshot=alone, flow=flow)
+
+
+def _route_full(facts: Facts) -> Iterator[Finding]:
+    for route in facts.snapshot.routes:
+        flow = facts.flow.routes.get(route.name, Flow(0.0, Ledger()))
+        dropped, rejected = flow.ledger.dropped.get(ROUTE_FULL, 0), flow.ledger.rejected.get(ROUTE_FULL, 0)  # fmt: skip
+        if not (dropped or rejected or route.outbox.is_full):
+            continue
+        detail = f"route {route.name} holds {size(route.outbox.size_bytes)} of {size(route.outbox.max_bytes)}"
+        if dropped or rejected:
+            detail += f"; {dropped} samples and {_items(rejected)} of windows dropped in {span(facts.flow.seconds)}"
+        hint = "Its resource takes less than arrives: mend that first, or give it more with outbox_max_bytes in routes.json."
+        yield Finding(State.ROUTE_FULL, detail, hint)
+
+
+def _route_held(facts: Facts) -> Iterator[Finding]:
+    for route in facts.snapshot.routes:
+        if not route.is_served and route.ledger.pending:
+            detail = f"{_items(route.ledger.pending)} of route {route.name}, which routes.json does not have"
+            oldest = EXPIRY_MS / 1000 - route.oldest_seconds(facts.snapshot.now)
+            detail = _with(detail, f"the oldest expires in {span(max(0.0, oldest))}")
+            yield Finding(State.ROUTE_HELD, detail, "Write the route back into routes.json, under the same name: what waits is delivered to its resource, and to no other.")  # fmt: skip
+
+
 def _receiving(facts: Facts) -> Iterator[Finding]:
     snapshot, flow = facts.snapshot, facts.flow
     last_at, up = snapshot.write_handler.last_request_at, snapshot.now - snapshot.started_at
@@ -296,7 +363,8 @@ def _selecting(facts: Facts) -> Iterator[Finding]:
 
 def _rejecting(facts: Facts) -> Iterator[Finding]:
     ledger, seconds = facts.flow.ledger, facts.flow.seconds
-    rejected = {reason: n for reason, n in ledger.rejected.items() if reason != "too_new"}
+    elsewhere = ("too_new", ROUTE_FULL)
+    rejected = {reason: n for reason, n in ledger.rejected.items() if reason not in elsewhere}
     if count := sum(rejected.values()):
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(rejected.items()))
         words = f": {facts.last_rejection[:WORDS_LIMIT]}" if facts.last_rejection else ""
@@ -309,8 +377,9 @@ def _rejecting(facts: Facts) -> Iterator[Finding]:
 
 def _dropping(facts: Facts) -> Iterator[Finding]:
     ledger, seconds = facts.flow.ledger, facts.flow.seconds
-    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(ledger.dropped.items()))
-    if any(reason not in HARMLESS_DROPS for reason in ledger.dropped):
+    dropped = {reason: n for reason, n in ledger.dropped.items() if reason != ROUTE_FULL}
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(dropped.items()))
+    if any(reason not in HARMLESS_DROPS for reason in dropped):
         hint = "docs/metrics.md explains each reason."
         if "bad_timestamp" in ledger.dropped:
             hint = "Remote-write's times are milliseconds since 1970: a sender that writes micro- or nanoseconds ends here."
@@ -319,7 +388,9 @@ def _dropping(facts: Facts) -> Iterator[Finding]:
             hint = EXPLODES
         detail = f"samples without a way to be sent in {span(seconds)}: {reasons}"
         yield Finding(State.DROPPING, _with(detail, explosion.words if explosion else ""), hint)
-    elif ledger.dropped.keys() - {REPLICA} and not ledger.committed:
+    elif UNROUTED in dropped and not ledger.committed:
+        yield Finding(State.DROPPING, f"none of the selected samples takes a route: {reasons}", 'routes.json says "unmatched": "drop"; explain METRIC says which route a series takes.')  # fmt: skip
+    elif dropped.keys() - {REPLICA} and not ledger.committed:
         yield Finding(State.DROPPING, f"none of the selected samples is a number: {reasons}", "Quantiles are not numbers while no request comes: send Triton traffic, or select more.")  # fmt: skip
 
 
@@ -415,9 +486,10 @@ def _fine(facts: Facts) -> Iterator[Finding]:
     yield Finding(State.OK, detail)
 
 
-_FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
-    _disk, _clock, _service, _full, _receiving, _selecting, _rejecting, _dropping,
-    _unconfirmed, _set_back, _behind, _configured, _within_budget, _replicated, _complete, _fine,
+_FINDERS: tuple[Finder, ...] = (
+    _disk, _clock, _each_route(_service), _full, _route_full, _receiving, _selecting, _rejecting,
+    _dropping, _unconfirmed, _route_held, _each_route(_set_back), _each_route(_behind), _configured,
+    _within_budget, _replicated, _complete, _fine,
 )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from receiver.azure.rejections import REJECT_REASONS, reason_of
 from receiver.intake.election import NEVER_MS
 from receiver.intake.guard import CARDINALITY
 from receiver.intake.recogniser import IS_COMPILED
+from receiver.intake.routes import shown
+from receiver.outbox.batch import ROUTE_FULL
 from receiver.text import moment
 from receiver.triton import METRICS, Category, series_names
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from receiver.intake.entries import Entry
     from receiver.intake.metadata import Metadata
     from receiver.intake.replicas import ClusterView
+    from receiver.outbox.dead_letters import LetterRow
     from receiver.pack.forecast import Comparison, Forecast, Line
     from receiver.status.about import About
     from receiver.status.census import Counted
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from receiver.status.history import Flow
     from receiver.status.missing_metric import MissingMetric
     from receiver.status.monitor import View
+    from receiver.status.routes import RouteView
     from receiver.status.sampling import MetricSeen, Sampling, SeriesSeen, Tapped
     from receiver.status.snapshot import Snapshot
 
@@ -259,7 +263,7 @@ def settings(about: "About") -> Any:
     }
 
 
-def dead_letters(rows: Iterable[tuple[float, int, str, str]]) -> Any:
+def dead_letters(rows: Iterable["LetterRow"]) -> Any:
     """Spell the body of GET /api/v1/dead-letters, the newest first."""
     return {
         "items": [
@@ -269,9 +273,10 @@ def dead_letters(rows: Iterable[tuple[float, int, str, str]]) -> Any:
                 "reason": reason_of(message),
                 "message": message,
                 "hint": REJECT_REASONS[reason_of(message)][1],
+                "route": shown(lane),
                 "item": _read(mask_item(text)),
             }
-            for at, status_code, message, text in rows
+            for at, status_code, message, text, lane in rows
         ]
     }
 
@@ -356,6 +361,44 @@ def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
             "closed": dict(snapshot.closed),
         },
         "metrics_json": {"file": snapshot.metrics_json, "names": snapshot.metric_names},
+        "routes": [_route(route, snapshot.now) for route in snapshot.routes],
+    }
+
+
+def _route(route: "RouteView", now: float) -> dict[str, Any]:
+    ledger, outbox = route.ledger, route.outbox
+    return {
+        "name": route.name,
+        "takes": route.takes,
+        "state": route.state,
+        "in_force": route.is_in_force,
+        "endpoint": route.endpoint,
+        "rendered": ledger.rendered,
+        "flushed": ledger.flushed,
+        "accepted": ledger.accepted,
+        "rejected": ledger.rejected,
+        "expired": ledger.expired,
+        "imported": ledger.imported,
+        "exported": ledger.exported,
+        "pending": ledger.pending,
+        "route_full": ledger.dropped.get(ROUTE_FULL, 0),
+        "adds_up": ledger.items_add_up,
+        "outbox": {
+            "batches": outbox.batches,
+            "bytes": outbox.size_bytes,
+            "max_bytes": outbox.max_bytes,
+            "oldest_seconds": round(route.oldest_seconds(now), 1),
+            "full": outbox.is_full,
+        },
+        "delivery": {
+            "wait_seconds": round(route.gate_wait_seconds, 1),
+            "failures": route.gate.failures,
+            "reason": route.gate.reason,
+            "hint": route.gate.hint,
+            "attempts": dict(route.delivery.attempts),
+            "unconfirmed": route.delivery.unconfirmed_items,
+            "set_back": route.stubborn.batches,
+        },
     }
 
 

@@ -31,6 +31,8 @@ class Point:
     delivery_seconds: float = 0.0
     posts: int = 0
     unconfirmed: int = 0
+    routes: Mapping[str, tuple[Ledger, int]] = field(default_factory=dict)
+    """Each route's ledger, and its bytes in the outbox."""
 
 
 def point_of(snapshot: Snapshot) -> Point:
@@ -47,6 +49,7 @@ def point_of(snapshot: Snapshot) -> Point:
         delivery_seconds=snapshot.delivery.seconds,
         posts=sum(snapshot.delivery.attempts.values()),
         unconfirmed=snapshot.delivery.unconfirmed_items,
+        routes={each.name: (each.ledger, each.outbox.size_bytes) for each in snapshot.routes},
     )
 
 
@@ -70,6 +73,8 @@ class Flow:
     posts: int = 0
     unconfirmed: int = 0
     pace_seconds: float = 0.0
+    routes: Mapping[str, "Flow"] = field(default_factory=dict)
+    """Of each route; it has the items, and the samples that were rendered or dropped as route_full."""
 
     def a_minute(self, count: float) -> float:
         """Turn a count into a pace; 0 where no time has gone by."""
@@ -80,6 +85,13 @@ class Flow:
 def flow_between(before: Point, after: Point) -> Flow:
     """Say what went on between two moments."""
     seconds = max(0.0, after.at - before.at)
+    routes = {
+        name: Flow(
+            seconds, ledger - before.routes[name][0], outbox_bytes=size - before.routes[name][1]
+        )
+        for name, (ledger, size) in after.routes.items()
+        if name in before.routes
+    }
     between = after.arrived_at - before.arrived_at if before.arrived_at else 0.0
     return Flow(
         seconds=seconds,
@@ -92,6 +104,7 @@ def flow_between(before: Point, after: Point) -> Flow:
         delivery_seconds=after.delivery_seconds - before.delivery_seconds,
         posts=after.posts - before.posts,
         unconfirmed=after.unconfirmed - before.unconfirmed,
+        routes=routes,
     )
 
 

@@ -23,7 +23,9 @@ from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import ReplicaView
 from receiver.latency import Latency
+from receiver.outbox.batch import ROUTE_FULL
 from receiver.server.close_reasons import CLOSE_REASONS
+from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
 
 Values = float | Mapping[str, float] | Mapping[tuple[str, ...], float] | Latency
@@ -49,6 +51,10 @@ def _replicas(
 ) -> dict[tuple[str, ...], float]:
     clusters = found.replicas
     return {(each.cluster, one.replica): read(one) for each in clusters for one in each.replicas}
+
+
+def _by_route(read: Callable[[RouteView], float]) -> Callable[[Snapshot], dict[str, float]]:
+    return lambda found: {route.name: float(read(route)) for route in found.routes}
 
 
 METRICS = (
@@ -114,6 +120,21 @@ METRICS = (
     SelfMetric("receiver_series_cache_bytes", "gauge", "Memory held for them.", lambda s: s.cache.size_bytes),
     SelfMetric("receiver_series_cache_max_bytes", "gauge", "Memory that may be held for them.", lambda s: s.cache.limit_bytes),
     SelfMetric("receiver_series_cache_misses_total", "counter", "Series that had to be learnt, for the first time or again.", lambda s: s.cache.misses),
+    SelfMetric("receiver_route_samples_rendered_total", "counter", "Samples that became an item each, by route. These and all of routes are there where routes.json is.", _by_route(lambda r: r.ledger.rendered), "route"),
+    SelfMetric("receiver_route_samples_dropped_total", "counter", "Samples dropped as route_full: the route's share of the outbox was full.", _by_route(lambda r: r.ledger.dropped.get(ROUTE_FULL, 0)), "route"),
+    SelfMetric("receiver_route_items_flushed_total", "counter", "Items that windows became, by route.", _by_route(lambda r: r.ledger.flushed), "route"),
+    SelfMetric("receiver_route_items_accepted_total", "counter", "Items that a route's resource accepted.", _by_route(lambda r: r.ledger.accepted), "route"),
+    SelfMetric("receiver_route_items_rejected_total", "counter", "Items that were rejected for good, by route; items of windows that its share had no room for among them.", _by_route(lambda r: sum(r.ledger.rejected.values())), "route"),
+    SelfMetric("receiver_route_items_expired_total", "counter", "Items that grew too old, by route.", _by_route(lambda r: r.ledger.expired), "route"),
+    SelfMetric("receiver_route_items_pending", "gauge", "Items that wait in the outbox, by route.", _by_route(lambda r: r.ledger.pending), "route"),
+    SelfMetric("receiver_route_adds_up", "gauge", "1 while the route's items add up, as those of receiver_ledger_adds_up; 0 is a defect.", _by_route(lambda r: r.ledger.items_add_up), "route"),
+    SelfMetric("receiver_route_outbox_bytes", "gauge", "Compressed bytes that wait in the outbox, by route.", _by_route(lambda r: r.outbox.size_bytes), "route"),
+    SelfMetric("receiver_route_outbox_max_bytes", "gauge", "The route's share of the outbox; 0 where it has none: its route is gone.", _by_route(lambda r: r.outbox.max_bytes), "route"),
+    SelfMetric("receiver_route_full", "gauge", "1 while the route's share of the outbox is full, and its samples are dropped.", _by_route(lambda r: r.outbox.is_full), "route"),
+    SelfMetric("receiver_route_oldest_seconds", "gauge", "Age of the oldest sample that waits, by route; 0 when none does.", lambda s: {r.name: r.oldest_seconds(s.now) for r in s.routes}, "route"),
+    SelfMetric("receiver_route_delivery_failures", "gauge", "Failures in a row, by route; 0 while delivery goes well.", _by_route(lambda r: r.gate.failures), "route"),
+    SelfMetric("receiver_route_delivery_wait_seconds", "gauge", "How long nothing will be sent for a route, for the failures' sake.", _by_route(lambda r: r.gate_wait_seconds), "route"),
+    SelfMetric("receiver_route_held", "gauge", "1 while nobody delivers what waits for a route: it is not in routes.json any more.", _by_route(lambda r: not r.is_served), "route"),
 )  # fmt: skip
 """Every metric at /metrics, in the order shown."""
 

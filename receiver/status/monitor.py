@@ -18,6 +18,7 @@ import structlog
 from receiver.errors import NotCommitted
 from receiver.events import RecentError
 from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.routes import lane_of
 from receiver.pack.forecast import SCRAPE_SECONDS, compare
 from receiver.server.app import REFUSED
 from receiver.status import document, kept_history
@@ -177,7 +178,7 @@ class Monitor:
         selected_interval = self.history.interval(selected=True)
         window = max(self._patience.window, INTERVALS * max(interval, selected_interval))
         flow = self.history.flow(now, min(window, HOUR_SECONDS))
-        delivery = self._observer.delivery
+        delivery = self._observer.delivery.own
         facts = Facts(
             snapshot=found,
             flow=flow,
@@ -408,8 +409,10 @@ class Monitor:
         rows = await self._observer.committer.ask(lambda outbox: outbox.dead_letters(limit))
         return document.dead_letters(rows)
 
-    def retry_now(self) -> bool:
-        """Try delivery at once; returns whether it was waiting."""
-        waits = self._observer.delivery.gate.state.failures > 0
-        self._observer.delivery.retry_now()
-        return waits
+    def retry_now(self, route: str = "") -> bool | None:
+        """Try delivery at once, of one route or all; returns whether it was waiting, None for no such route."""
+        deliveries = self._observer.delivery
+        lane = lane_of(route) if route else None
+        if lane is not None and lane not in deliveries.by_lane:
+            return None
+        return deliveries.retry_now(lane)

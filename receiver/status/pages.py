@@ -79,14 +79,22 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
 
     tried_at = -math.inf
 
-    async def retry(_: web.Request) -> web.Response:
-        """Try delivery at once, after a fix; once in a second, however often it is asked for."""
+    async def retry(request: web.Request) -> web.Response:
+        """Try delivery at once, after a fix; once in a second, however often it is asked for.
+
+        `route` names one of the routes; without it all are tried.
+        """
         nonlocal tried_at
         now = asyncio.get_running_loop().time()
         if now - tried_at < RETRY_PAUSE_SECONDS:
             return web.Response(text="Delivery was tried a moment ago.\n")
+        route = request.query.get("route", "")
+        was_waiting = monitor.retry_now(route)
+        if was_waiting is None:
+            shown = printable(route[:80])
+            return web.Response(status=404, text=f"There is no route {shown}; /api/v1/status lists them.\n")  # fmt: skip
         tried_at = now
-        if monitor.retry_now():
+        if was_waiting:
             return web.Response(text="Delivery is tried again now.\n")
         return web.Response(text="Delivery was not waiting.\n")
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from receiver.config.followed_file import ReloadState, Watch
 from receiver.delivery.backoff import State
+from receiver.delivery.lanes import Deliveries
 from receiver.delivery.picker import Stubborn
-from receiver.delivery.sender import Delivery, DeliveryCounts
+from receiver.delivery.sender import DeliveryCounts
 from receiver.events import Events
 from receiver.fold.folder import FoldCounts
 from receiver.intake.cache import CacheStatistics
@@ -25,11 +26,16 @@ from receiver.server.close_reasons import CLOSED
 from receiver.server.connections import ConnectionCounts
 from receiver.server.counts import ServerCounts
 from receiver.server.write_handler import WriteCounts, WriteHandler
+from receiver.status.routes import RouteView, view_routes
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything, at one moment; `gate_wait_seconds` is how long nothing will be sent."""
+    """Everything, at one moment; `gate_wait_seconds` is how long nothing will be sent.
+
+    Gate and stubborn batches are those of the receiver's own route, `routes` has all, and none
+    where there is no other.
+    """
 
     ledger: Ledger
     outbox: Statistics
@@ -55,6 +61,7 @@ class Snapshot:
     explosion: Explosion | None = None
     replicas: tuple[ClusterView, ...] = ()
     distinct: Distinct = field(default_factory=Distinct)
+    routes: tuple[RouteView, ...] = ()
 
     @property
     def oldest_seconds(self) -> float:
@@ -68,7 +75,7 @@ class Observer:
 
     committer: Committer
     write_handler: WriteHandler
-    delivery: Delivery
+    delivery: Deliveries
     metrics_json: str
     endpoint: str
     started_at: float
@@ -84,14 +91,15 @@ class Observer:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
         arrivals = self.arrivals()
         totals, outbox = await self.committer.read(Outbox.statistics)
-        gate = self.delivery.gate
+        own = self.delivery.own
+        gate, routing = own.gate, self.write_handler.pipeline.routing
         return Snapshot(
             ledger=read_ledger(totals),
             outbox=outbox,
             outbox_failing=self.committer.failing,
             write_handler=arrivals.write_handler,
             delivery=self.delivery.counts,
-            stubborn=self.delivery.stubborn,
+            stubborn=own.stubborn,
             gate=gate.state,
             gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
             cache=arrivals.cache,
@@ -110,4 +118,5 @@ class Observer:
             explosion=self.write_handler.pipeline.explosion(),
             replicas=self.replicas.views() if self.replicas else (),
             distinct=self.write_handler.pipeline.distinct(),
+            routes=view_routes(self.delivery, routing, outbox.lanes, self.loop_clock()),
         )

@@ -17,6 +17,7 @@ class State(StrEnum):
     UNREACHABLE = "UNREACHABLE"
     FAILING = "FAILING"
     FULL = "FULL"
+    ROUTE_FULL = "ROUTE FULL"
     REFUSING = "REFUSING"
     REFUSING_PART = "REFUSING PART"
     NOT_RECEIVING = "NOT RECEIVING"
@@ -24,6 +25,7 @@ class State(StrEnum):
     REJECTED = "REJECTED"
     DROPPING = "DROPPING"
     UNCONFIRMED = "UNCONFIRMED"
+    ROUTE_HELD = "ROUTE HELD"
     SET_BACK = "SET BACK"
     BEHIND = "BEHIND"
     CONFIG = "CONFIG"
@@ -51,6 +53,7 @@ MEANINGS = {
     State.UNREACHABLE: (Severity.BAD, "There is no way to the service; everything is kept."),
     State.FAILING: (Severity.WARN, "The service answers with an error of its own; everything is kept."),
     State.FULL: (Severity.BAD, "The outbox holds all that it may; Prometheus is answered 503 and keeps its data."),
+    State.ROUTE_FULL: (Severity.BAD, "A route's share of the outbox is full: its samples are dropped, and the other routes go on."),
     State.REFUSING: (Severity.BAD, "Requests arrive, and each of them is refused."),
     State.REFUSING_PART: (Severity.BAD, "Some requests are refused for good: their samples are lost."),
     State.NOT_RECEIVING: (Severity.BAD, "No write request arrives."),
@@ -58,9 +61,10 @@ MEANINGS = {
     State.REJECTED: (Severity.BAD, "Application Insights rejects items for good."),
     State.DROPPING: (Severity.BAD, "Selected samples cannot be sent."),
     State.UNCONFIRMED: (Severity.WARN, "Items count as accepted by a 200 alone: the service's body, which says so, did not come."),
+    State.ROUTE_HELD: (Severity.WARN, "Items wait for a route that is not in routes.json any more; they are kept until they are too old."),
     State.SET_BACK: (Severity.WARN, "Some batches are refused while others are accepted; they are kept, and tried again now and then."),
     State.BEHIND: (Severity.WARN, "Delivery goes on, but is late."),
-    State.CONFIG: (Severity.WARN, "A changed metrics.json, web.config.file, token or certificate cannot be used; what was in force before stays."),
+    State.CONFIG: (Severity.WARN, "A changed metrics.json, routes.json, web.config.file, token or certificate cannot be used; what was in force before stays."),
     State.OVER_BUDGET: (Severity.WARN, "A month at the last hour's pace would be above RECEIVER_BUDGET_GB; nothing is dropped for it."),
     State.REPLICAS: (Severity.WARN, "Replicas of one Prometheus write, and are not told apart; or the leader among them changes all the time."),
     State.INCOMPLETE: (Severity.WARN, "Some metrics of metrics.json have never been seen."),

@@ -38,18 +38,19 @@ static void decide(Reading *reading, Item *item, unsigned choice)
     Span key = item_key(reading, item), name = item_name(reading, item);
     Span template_ = span_of(bytes, choice & 8 ? choice % sizeof bytes : 0);
     uint32_t fold_number = choice & 16 ? choice : 0;
+    uint16_t lane = choice & 32 ? choice % 7 : choice & 64 ? UNROUTED * !left(template_) : 0;
     assert(item->labels_size <= item->size && left(item_text(item)) == item->size);
     if (left(name) && (choice & 7) == 0) {
-        assert(!table_put(&unwanted, name, span_of(NULL, 0), 0, 0));
+        assert(!table_put(&unwanted, name, span_of(NULL, 0), 0, 0, 0));
         item_drop(reading, item);
     } else if (left(key) && (choice & 7) < 5) {
-        Series *series = series_new(key, template_, fold_number, choice % SOURCES);
-        assert(series && !table_put(&known, key, template_, fold_number, choice % SOURCES));
+        Series *series = series_new(key, template_, fold_number, choice % SOURCES, lane);
+        assert(series && !table_put(&known, key, template_, fold_number, choice % SOURCES, lane));
         item_give(item, series);
     } else if ((choice & 7) < 7) {
         const Started samples[3] = {{{(int64_t)choice - 40, choice}, 0},
                                     {{INT64_MIN, NAN}, 1}, {{1, 0.5}, (int64_t)choice - 99}};
-        Series *series = series_new(span_of(NULL, 0), template_, fold_number, choice % SOURCES);
+        Series *series = series_new(span_of(NULL, 0), template_, fold_number, choice % SOURCES, lane);
         assert(series && !item_give_samples(reading, item, series, samples, choice % 4));
     } /* else it stays without an end, as a refused series does */
 }
@@ -59,7 +60,7 @@ static void render(Rows *rows, unsigned choice)
 {
     size_t texts_size = 0, count = rows->count;
     uint8_t *texts = malloc(count * 8 + 1);
-    Span *heads = malloc((rows->time_count + 1) * sizeof(Span));
+    Span *heads = malloc((rows->moment_count + 1) * sizeof(Span));
     static const uint8_t head[HEAD_SIZE + 3] = "headhead";
     assert(texts && heads);
     for (size_t i = 0; i < count; i++) {
@@ -68,7 +69,7 @@ static void render(Rows *rows, unsigned choice)
         for (size_t k = 0; k <= (choice + i) % 5; k++)
             texts[texts_size++] = '1';
     }
-    for (size_t i = 0; i < rows->time_count; i++)
+    for (size_t i = 0; i < rows->moment_count; i++)
         heads[i] = span_of(head, HEAD_SIZE);
     Span all = span_of(texts, texts_size), end = span_of("\n", 1);
     if (choice & 128 && texts_size) { /* one value's text is missing: refused, and nothing is written */
@@ -87,7 +88,10 @@ static void render(Rows *rows, unsigned choice)
     for (size_t i = 0; i < count; i++) {
         assert(rows->ends[i] <= size && text[rows->ends[i] - 1] == '\n');
         assert(rows->rows[i].series->template_size && isfinite(rows->rows[i].value));
-        assert(rows->rows[i].time < rows->time_count);
+        assert(rows->rows[i].moment < rows->moment_count);
+        uint32_t lane = rows->moments[rows->rows[i].moment].lane;
+        assert(lane == rows->rows[i].series->lane && lane < rows->lanes);
+        assert(!i || rows->moments[rows->rows[i - 1].moment].lane <= lane);
     }
     free(text);
     free(heads);

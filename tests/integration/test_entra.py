@@ -121,7 +121,7 @@ async def until_sent(receiver: service.Receiver, attempts: int) -> None:
         while sum(receiver.delivery.counts.attempts.values()) < attempts:
             await asyncio.sleep(0.01)
         while (await receiver.observer.snapshot()).ledger.pending and attempts:
-            if receiver.delivery.gate.state.failures:
+            if receiver.delivery.own.gate.state.failures:
                 return
             await asyncio.sleep(0.01)
 

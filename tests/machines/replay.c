@@ -29,22 +29,22 @@ static void learn(Reading *reading, Item *item, uint32_t number)
         return; /* it stays without an end */
     Span template_ = span_of(text, number % 5 ? sizeof text - 1 : 0);
     uint32_t fold_number = number % 3 || number % 5 == 0 ? number * 2654435761u | 1 : 0;
-    Series *series = series_new(key, template_, fold_number);
-    assert(series && !table_put(&known, key, template_, fold_number));
+    Series *series = series_new(key, template_, fold_number, 0, 0);
+    assert(series && !table_put(&known, key, template_, fold_number, 0, 0));
     item_give(item, series);
 }
 
 static void print(Rows *rows)
 {
     uint8_t *texts = malloc(rows->count * 32 + 1);
-    Span *heads = malloc((rows->time_count + 1) * sizeof(Span));
-    char (*spelt)[32] = malloc((rows->time_count + 1) * 32);
+    Span *heads = malloc((rows->moment_count + 1) * sizeof(Span));
+    char (*spelt)[32] = malloc((rows->moment_count + 1) * 32);
     size_t size = 0;
     assert(texts && heads && spelt);
     for (size_t i = 0; i < rows->count; i++)
         size += (size_t)sprintf((char *)texts + size, i ? ",%.17g" : "%.17g", rows->rows[i].value);
-    for (size_t i = 0; i < rows->time_count; i++)
-        heads[i] = span_of((uint8_t *)spelt[i], (size_t)sprintf(spelt[i], "%" PRId64 " ", rows->times[i]));
+    for (size_t i = 0; i < rows->moment_count; i++)
+        heads[i] = span_of((uint8_t *)spelt[i], (size_t)sprintf(spelt[i], "%" PRId64 " ", rows->moments[i].time_ms));
     Span all = span_of(texts, size), end = span_of((const uint8_t *)"\n", 1);
     assert(!rows_layout(rows, heads, all, end));
     size_t total = rows_size(rows, 0, rows->count);
@@ -65,7 +65,7 @@ int main(int count, char **files)
 {
     static uint8_t bytes[1 << 20];
     assert(!table_init(&unwanted, 1 << 14, seed) && !table_init(&known, 1 << 22, seed));
-    assert(!table_put(&unwanted, span_of((const uint8_t *)"up", 2), span_of(NULL, 0), 0));
+    assert(!table_put(&unwanted, span_of((const uint8_t *)"up", 2), span_of(NULL, 0), 0, 0, 0));
     for (int file = 1; file < 2 * count - 1; file++) {
         FILE *opened = fopen(files[(file - 1) / 2 + 1], "rb");
         assert(opened);
@@ -84,7 +84,7 @@ int main(int count, char **files)
                 learn(&reading, &reading.items[i], (uint32_t)i + 1);
         Rows rows;
         if (taken) {
-            assert(!rows_collect(&rows, &reading, seed));
+            assert(!rows_collect(&rows, &reading, seed, NULL, 0));
             print(&rows);
             rows_free(&rows);
         }

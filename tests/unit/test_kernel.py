@@ -48,7 +48,7 @@ def test_a_table_keeps_what_is_used_within_its_bytes() -> None:
     for number in range(5000):
         key = b"%d-" % number + bytes(chance.randrange(40))
         source = chance.randrange(1 << 16)
-        kept[key] = chance.randbytes(chance.randrange(100)), chance.randrange(1 << 32), source
+        kept[key] = chance.randbytes(chance.randrange(100)), chance.randrange(1 << 32), source, 3
         table.put(key, *kept[key])
         assert table.get(b"0-") in (None, kept.get(b"0-"))
         entries, size_bytes, limit_bytes, misses = table.statistics()
@@ -70,7 +70,7 @@ def test_what_is_used_all_the_time_stays() -> None:
     table.put(b"always", b"here", 7)
     for number in range(20_000):
         table.put(b"once %d" % number, b"x" * 50)
-        assert table.get(b"always") == (b"here", 7, 0)
+        assert table.get(b"always") == (b"here", 7, 0, 0)
 
 
 @needs_kernel
@@ -80,7 +80,7 @@ def test_keys_of_all_sizes_are_told_apart(size: int) -> None:
     table = kernel.Table(1 << 20)
     key = bytes(range(256)) * 257
     table.put(key[:size], b"this")
-    assert table.get(key[:size]) == (b"this", 0, 0)
+    assert table.get(key[:size]) == (b"this", 0, 0, 0)
     assert table.get(key[: size + 1]) is None
     for place in {0, size // 2, size - 1} & set(range(size)):
         other = bytearray(key[:size])
@@ -142,6 +142,26 @@ def test_distinct_times_are_numbered_once() -> None:
 
 
 @needs_kernel
+def test_rows_are_in_the_order_of_their_lanes() -> None:
+    """Each lane's in the order sent, with a head for each time of a lane; a series in none is counted."""
+    known = kernel.Table(1 << 16)
+    names = [NAME[:-1] + b"%d" % number for number in range(4)]
+    for name, lane in zip(names, (2, 0, 2, 0xFFFF), strict=True):
+        known.put(name, b"" if lane == 0xFFFF else b"template%d" % lane, 0, 0, lane)
+    raw = b"".join(series(float(n), name=name) for name in names for n in (1, 2))
+    reading = kernel.read(raw, 1, kernel.Table(1 << 16), known, 100)
+    assert reading is not None
+    rows = reading.rows()
+    assert rows.unrouted() == 2
+    assert rows.spans() == [(0, 0, 2), (2, 2, 6)]
+    assert rows.lanes() == [2, 0]
+    assert rows.times() == [TIME_MS, TIME_MS]
+    assert rows.values() == [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]
+    rows.layout((b"two ", b"zero "), b"1,2,3,4,5,6", b">")
+    assert rows.text(0, 3) == b"zero template01>zero template02>two template23>"
+
+
+@needs_kernel
 def test_a_folded_series_becomes_records() -> None:
     """Of 20 bytes each; one that is rendered too is a line and a record."""
     raw = series(1.5) + series(float("inf")) + series(2.5)
@@ -169,7 +189,7 @@ def test_texts_that_are_not_those_of_the_values_are_refused(texts: bytes) -> Non
 @pytest.mark.parametrize("heads", [(), (b"one", b"more")])
 def test_a_head_for_each_time(heads: tuple[bytes, ...]) -> None:
     """No line is written with a time that is not its own."""
-    with pytest.raises(ValueError, match="a head for each time"):
+    with pytest.raises(ValueError, match="a head for each moment"):
         opened(series()).rows().layout(heads, b"1.5", b">")
 
 
@@ -197,9 +217,9 @@ def test_places_that_are_none_are_refused() -> None:
     with pytest.raises(IndexError):
         reading.drop(1)
     with pytest.raises(IndexError):
-        reading.put(1, b"x", 0)
+        reading.put(1, b"x", 0, 0)
     with pytest.raises(IndexError):
-        reading.put(1, b"x", 0, 0, [])
+        reading.put(1, b"x", 0, 0, 0, [])
     assert reading.counts() == (2, 1, 1, 1, 1, len(b"template"))
 
 
@@ -208,9 +228,9 @@ def test_samples_up_to_the_floor_of_their_source_have_no_row() -> None:
     """They are counted, by source; those that count too, with the latest time of a number."""
     reading = opened(series() + b"\x0a\x02\x12\x00" * 3)
     nan = float("nan")
-    reading.put(1, b"x", 9, 3, [(5, 1.0, 0), (6, 2.0, 0), (7, nan, 0)])
-    reading.put(2, b"x", 0, 2, [(1 << 62, 1.0, 0)])
-    reading.put(3, b"x", 0, 4, [])
+    reading.put(1, b"x", 9, 3, 0, [(5, 1.0, 0), (6, 2.0, 0), (7, nan, 0)])
+    reading.put(2, b"x", 0, 2, 0, [(1 << 62, 1.0, 0)])
+    reading.put(3, b"x", 0, 4, 0, [])
     assert reading.sources() == [0, 2, 3, 4]
     with pytest.raises(ValueError, match="floor"):
         reading.rows(struct.pack("<3q", -(1 << 63), 0, 0))
@@ -228,7 +248,7 @@ def test_what_was_collected_is_final() -> None:
     reading = opened(series() + series(name=NAME[:-1] + b"x"))
     assert len(reading.rows()) == 1
     with pytest.raises(IndexError):
-        reading.put(1, b"x", 0)
+        reading.put(1, b"x", 0, 0)
 
 
 @needs_kernel
@@ -240,10 +260,10 @@ def test_a_series_of_another_shape_brings_its_samples() -> None:
         reading.put(1, b"x", 0)
     for samples in ([1.5], [(1.5, 1, 0)], [(1, "x", 0)], [(1 << 70, 1.0, 0)], [()], [(1, 1.0)]):
         with pytest.raises((TypeError, OverflowError)):
-            reading.put(1, b"x", 0, 0, samples)  # type: ignore[arg-type]
+            reading.put(1, b"x", 0, 0, 0, samples)  # type: ignore[arg-type]
     several = [(TIME_MS, 5.0, TIME_MS - 1), (-1, 6.0, 0), (TIME_MS, float("nan"), 1)]
-    reading.put(1, b"x", 9, 0, several)
-    reading.put(2, b"x", 0, 0, [])
+    reading.put(1, b"x", 9, 0, 0, several)
+    reading.put(2, b"x", 0, 0, 0, [])
     rows = reading.rows()
     assert rows.values() == [1.5, 5.0, 6.0]
     assert rows.times() == [TIME_MS, -1]
@@ -312,7 +332,7 @@ def test_it_can_be_imported_more_than_once() -> None:
         first.put(b"k", b"v", 3)
         del kernel, again
         gc.collect()
-        assert first.get(b"k") == (b"v", 3, 0)
+        assert first.get(b"k") == (b"v", 3, 0, 0)
         """
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -59,11 +59,15 @@ class FakeOutbox:
         self.batches[self.last] = batch
         return self.last
 
-    def next_batches(self, busy: Collection[int], fresh_from: int, most: int) -> list[Batch]:
+    def next_batches(
+        self, busy: Collection[int], fresh_from: int, most: int, lane: str
+    ) -> list[Batch]:
+        assert not lane
         free = [batch for batch in self.batches.values() if batch.id not in busy]
         return sorted(free, key=lambda batch: (batch.id < fresh_from, batch.id))[:most]
 
-    def smallest_batch(self) -> list[Batch]:
+    def smallest_batch(self, lane: str) -> list[Batch]:
+        assert not lane
         return sorted(self.batches.values(), key=lambda batch: len(batch.body))[:1]
 
     def batch(self, number: int) -> Batch | None:
@@ -106,7 +110,7 @@ class Bench:
         self.url = "https://service.example/v2.1/track"
         self.forgotten = 0
         self.taken: list[int] = []
-        self.delivery_busy = False
+        self.busy_lanes: set[str] = set()
         self.clock_offset = 0.0
         self.events = Events(self.clock, self.loop.time)
         self.changed = asyncio.Event()

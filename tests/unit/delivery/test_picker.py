@@ -204,9 +204,11 @@ class Asked(FakeOutbox):
         self.fresh_from: list[int] = []
         self.looks = 0
 
-    def next_batches(self, busy: Collection[int], fresh_from: int, most: int) -> list[Batch]:
+    def next_batches(
+        self, busy: Collection[int], fresh_from: int, most: int, lane: str
+    ) -> list[Batch]:
         self.fresh_from.append(fresh_from)
-        return super().next_batches(busy, fresh_from, most)
+        return super().next_batches(busy, fresh_from, most, lane)
 
     def newest_id(self) -> int:
         self.looks += 1

@@ -402,7 +402,7 @@ def test_a_full_batch_does_not_linger_for_company(tmp_path: Path) -> None:
     """While delivery is busy the thread waits for more, but not when a thousand items wait."""
 
     async def test(bench: Bench) -> None:
-        bench.committer.delivery_busy = True
+        bench.committer.busy_lanes.add("")
         await bench.committer.submit(submission(items("a", 1000)))
         waiting = [
             asyncio.create_task(bench.committer.submit(submission(items(f"{n}-", 250))))

@@ -167,7 +167,7 @@ async def test_a_defect_is_told_with_its_traceback() -> None:
 async def test_a_request_that_comes_alone_lingers_shortly() -> None:
     """While delivery is busy; else not at all."""
     async with Desk(linger_seconds=0.01) as desk:
-        desk.committer.delivery_busy = True
+        desk.committer.busy_lanes.add("")
         await desk.committer.submit(request())
     async with Desk() as desk:
         await desk.committer.submit(request())
@@ -178,7 +178,7 @@ async def test_a_request_that_comes_alone_lingers_shortly() -> None:
 async def test_company_is_waited_for_up_to_a_batch() -> None:
     """Three requests, the third of which fills it: one transaction; then it begins anew."""
     async with Desk() as desk:
-        desk.committer.delivery_busy = True
+        desk.committer.busy_lanes.add("")
         for _ in range(2):
             tasks = [asyncio.create_task(desk.committer.submit(request(400))) for _ in range(2)]
             await asyncio.sleep(0.02)  # the thread could have taken them
@@ -191,7 +191,7 @@ async def test_a_stop_ends_the_waiting_for_company() -> None:
     """What waits is written."""
     desk = Desk()
     await desk.__aenter__()
-    desk.committer.delivery_busy = True
+    desk.committer.busy_lanes.add("")
     task = asyncio.create_task(desk.committer.submit(request()))
     await asyncio.sleep(0)
     await desk.committer.stop()

@@ -63,6 +63,7 @@ def test_a_letter_as_json() -> None:
         "reason": "too_old",
         "message": TOO_OLD,
         "hint": REJECT_REASONS["too_old"][1],
+        "route": "default",
         "item": {"name": "a"},
     }
     assert RejectedItem(0, 400, "x", '{"cut').to_json()["item"] == '{"cut'
@@ -81,5 +82,5 @@ def test_letters_for_one_answer_are_bounded_in_bytes(tmp_path: Path) -> None:
     """The newest, as many as fit; one in any case."""
     item = "x" * 400_000
     outbox = fill(tmp_path, *(DeadLetter(400, f"{number}", item) for number in range(10)))
-    assert [message for _, _, message, _ in outbox.dead_letters(1000)] == ["9", "8"]
+    assert [message for _, _, message, _, _ in outbox.dead_letters(1000)] == ["9", "8"]
     outbox.close()

@@ -79,6 +79,7 @@ def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]
         write_handler=WriteCounts(),
         refused={},
         delivery=SimpleNamespace(seconds=0.0, attempts={}, unconfirmed_items=0),
+        routes=(),
     )
     return made, snapshot
 

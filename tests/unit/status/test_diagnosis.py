@@ -15,7 +15,7 @@ from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
 from receiver.intake.replicas import ClusterView, ReplicaView
 from receiver.ledger import WORDS, Ledger
-from receiver.outbox.batch import Statistics
+from receiver.outbox.batch import LaneStatistics, Statistics
 from receiver.outbox.schema import GONE
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
@@ -26,6 +26,7 @@ from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
 from receiver.status.outlook import Bounds
 from receiver.status.pairs import Pair
+from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
 from receiver.status.verdicts import MEANINGS, Severity, State, anchor
 from receiver.text import size, span
@@ -87,7 +88,49 @@ CLUSTER = ClusterView("east", "a", NOW - 60, 2.0, 3, 0, (ReplicaView("a", True, 
 NOTHING_SELECTED = {"unselected": 420, "rendered": 0, "accepted": 0}
 NO_REQUEST: dict[str, Any] = {"write_handler": WriteCounts()}
 
+OWN_ROUTE = RouteView("default", ledger=SNAPSHOT.ledger)
+
+
+def routed(flow: Ledger | None = None, **changes: Any) -> Facts:
+    """Make the facts of a receiver with a route beside its own, some of it changed."""
+    made = facts(routes=(OWN_ROUTE, RouteView("team-a", **changes)))
+    flows = {"team-a": Flow(130.0, flow or Ledger())}
+    return replace(made, flow=replace(made.flow, routes=flows))
+
+
+WAITS_IN_A: dict[str, Any] = {
+    "ledger": Ledger(rendered=900, pending=900),
+    "outbox": LaneStatistics(3, 41_000_000, 500_000_000, int((NOW - 540) * 1000)),
+}
+
 CASES: dict[str, tuple[Facts, str]] = {
+    "a route is blocked": (
+        routed(**WAITS_IN_A, gate=gate(Action.BLOCKED, "403 Forbidden", "Look.")["gate"]),
+        "BLOCKED: route team-a: 403 Forbidden; 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; the oldest expires in 48 h",
+    ),
+    "a route is full": (
+        routed(
+            Ledger(dropped={"route_full": 70}, rejected={"route_full": 1}),
+            outbox=LaneStatistics(3, 41_000_000, 41_000_000, int((NOW - 40) * 1000)),
+        ),
+        "ROUTE FULL: route team-a holds 41.0 MB of 41.0 MB; 70 samples and 1 item of windows dropped in 2 min",
+    ),
+    "a route is late": (
+        routed(**WAITS_IN_A),
+        "BEHIND: route team-a: 41.0 MB wait",
+    ),
+    "a route is gone": (
+        routed(**WAITS_IN_A | {"is_served": False, "outbox": LaneStatistics(3, 5, 0, int((NOW - 40) * 1000))}),
+        "ROUTE HELD: 900 items of route team-a, which routes.json does not have; the oldest expires in 48 h",
+    ),
+    "a batch of a route is set back": (
+        routed(stubborn=Stubborn(1, 5, "400 no", "Look.")),
+        "SET BACK: route team-a: 1 batch (5 items) refused while others are accepted: 400 no",
+    ),
+    "no series takes a route": (
+        facts(flow={"dropped": {"unrouted": 120}, "rendered": 0, "accepted": 0}),
+        "DROPPING: none of the selected samples takes a route: 120 unrouted",
+    ),
     "fine": (facts(), "OK: 55 items a minute delivered, 0 waiting, last request 4 s ago"),
     "fine at the start": (
         facts(flow={"seconds": 4.0, "accepted": 1}),

@@ -18,11 +18,12 @@ from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.replicas import ClusterView, ReplicaView
 from receiver.latency import Latency
 from receiver.ledger import Ledger
-from receiver.outbox.batch import Statistics
+from receiver.outbox.batch import LaneStatistics, Statistics
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts
 from receiver.status.metrics import METRICS, SelfMetric, to_text
+from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
 
 NOW = 1_800_000_000.0
@@ -64,9 +65,39 @@ SNAPSHOT = Snapshot(
     closed={"idle": 2},
     stubborn=Stubborn(5, 50),
     replicas=(
-        ClusterView("east", "a", NOW - 60, 2.0, 3, 0, (ReplicaView("a", True, 2.0, 7, 0), ReplicaView("b", False, 4.0, 0, 8))),  # noqa: FBT003 - who leads
+        ClusterView(
+            "east",
+            "a",
+            NOW - 60,
+            2.0,
+            3,
+            0,
+            (
+                ReplicaView("a", leads=True, seen_seconds_ago=2.0, kept=7, dropped=0),
+                ReplicaView("b", leads=False, seen_seconds_ago=4.0, kept=0, dropped=8),
+            ),
+        ),
     ),
-)  # fmt: skip
+    routes=(
+        RouteView("default", ledger=Ledger(rendered=30, accepted=30)),
+        RouteView(
+            "team-a",
+            is_served=False,
+            ledger=Ledger(
+                rendered=20,
+                flushed=5,
+                accepted=4,
+                rejected={"other": 1, "route_full": 4},
+                expired=5,
+                pending=11,
+                dropped={"route_full": 2},
+            ),
+            outbox=LaneStatistics(2, 500, 400, round(NOW * 1000) - 60_000),
+            gate=State(Action.BLOCKED, 50.0, 40.0, 3),
+            gate_wait_seconds=7.5,
+        ),
+    ),
+)
 
 
 def samples(**changes: Any) -> dict[tuple[str, str], float]:
@@ -100,6 +131,22 @@ def test_a_histogram_counts_what_took_at_most_so_long() -> None:
     assert found[f"{name}_bucket", "30.0"] == 2
     assert found[f"{name}_bucket", "+Inf"] == found[f"{name}_count", ""] == 3
     assert found[f"{name}_sum", ""] == 400.011
+
+
+def test_each_route_has_its_own() -> None:
+    """Under its name, the receiver's own as default; none where there are no routes."""
+    found = samples()
+    names = [metric.name for metric in METRICS if metric.name.startswith("receiver_route_")]
+    assert len(names) == 15
+    values = {name.removeprefix("receiver_route_"): found[name, "team-a"] for name in names}
+    assert values == {
+        "samples_rendered_total": 20, "samples_dropped_total": 2, "items_flushed_total": 5,
+        "items_accepted_total": 4, "items_rejected_total": 5, "items_expired_total": 5,
+        "items_pending": 11, "adds_up": 1, "outbox_bytes": 500, "outbox_max_bytes": 400, "full": 1,
+        "oldest_seconds": 60, "delivery_failures": 3, "delivery_wait_seconds": 7.5, "held": 1,
+    }  # fmt: skip
+    assert all((name, "default") in found for name in names)
+    assert not any(name.startswith("receiver_route_") for name, _ in samples(routes=()))
 
 
 def test_every_metric_is_there() -> None:

@@ -1,0 +1,139 @@
+"""routes.json with its secrets: which resource each route leads to.
+
+In: settings. Out: `Routes`, and the files that it was made of, to be followed; warnings of files
+that others can read. The connection strings are read here and nowhere else, and no message
+repeats one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from receiver.azure import connection_string
+from receiver.azure import credentials as entra
+from receiver.azure.connection_string import Connection
+from receiver.config.file_modes import loose
+from receiver.config.plain_file import read_plain
+from receiver.config.settings import Settings, place
+from receiver.errors import SettingsError
+from receiver.intake import routes as routes_json
+from receiver.intake.routes import NO_ROUTES, Route, Routing
+from receiver.outbox.lanes import shares_of
+from receiver.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Where a route's items go, and how: its own values, or the receiver's where it has none."""
+
+    name: str
+    connection: Connection
+    authentication_string: str
+    items_per_second: int
+    senders: int
+    proxy: str | None = field(default=None, repr=False)
+
+    @property
+    def environ(self) -> Mapping[str, str] | None:
+        """Stand in for the environment where the route says which proxy it takes."""
+        if self.proxy is None:
+            return None
+        return {"all_proxy": self.proxy} if self.proxy else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """What routes.json says: which series take which route, where each leads, and its share."""
+
+    routing: Routing = NO_ROUTES
+    resources: tuple[Resource, ...] = ()
+    shares: Mapping[str, int] = field(default_factory=dict)
+
+
+def load_routes(settings: Settings) -> tuple[Routes, list[Path]]:
+    """Read routes.json and the files of its connection strings; nothing where none is set.
+
+    Raises: SettingsError.
+    """
+    if not settings.routes:
+        return Routes(), []
+    path = place(settings.routes)
+    text = _read(path, f"{printable(settings.routes)}", "RECEIVER_ROUTES or --routes names it")
+    routing = routes_json.parse(text, settings.routes)
+    files = [path]
+    resources = []
+    for number, route in enumerate(routing.routes):
+        where = f"{printable(settings.routes)}: {routes_json.KEY}[{number}], {route.name}"
+        if file := _file_of(path, route):
+            files.append(file)
+        resources.append(_resource(settings, route, file, where))
+    routing = replace(
+        routing, keys=tuple(each.connection.instrumentation_key for each in resources)
+    )
+    wanted = {"": 0, **{route.name: route.outbox_max_bytes for route in routing.routes}}
+    if sum(wanted.values()) >= settings.outbox_max_bytes:
+        total = sum(wanted.values())
+        raise SettingsError(f"{printable(settings.routes)}: the routes' outbox_max_bytes are {total} together, and RECEIVER_OUTBOX_MAX_BYTES is {settings.outbox_max_bytes}: what is left is for the receiver's own route; raise the one, or lower the others")  # fmt: skip
+    shares = shares_of(wanted, settings.outbox_max_bytes)
+    return Routes(routing, tuple(resources), shares), files
+
+
+def _file_of(routes_file: Path, route: Route) -> Path | None:
+    """Find a route's secret; a relative path begins at the folder of routes.json."""
+    if not route.connection_string_file:
+        return None
+    return routes_file.parent / place(route.connection_string_file)
+
+
+def _read(path: Path, shown: str, names_it: str) -> bytes:
+    try:
+        return read_plain(path)
+    except OSError as error:
+        raise SettingsError(f"{shown}: {error.strerror}; {names_it}") from error
+
+
+def _resource(settings: Settings, route: Route, file: Path | None, where: str) -> Resource:
+    text, source = route.connection_string, f"{where}: connection_string"
+    if file:
+        source = printable(str(file))
+        raw = _read(file, source, f"connection_string_file of {where} names it")
+        try:
+            text = raw.decode().strip()
+        except UnicodeDecodeError:
+            raise SettingsError(f"{source}: not UTF-8; {where} names it") from None
+        if not text:
+            raise SettingsError(f"{source}: the file is empty; {where} names it")
+    authentication = settings.authentication_string
+    if route.authentication_string is not None:
+        authentication = route.authentication_string
+        entra.parse(authentication, f"{where}: authentication_string")
+    return Resource(
+        route.name,
+        connection_string.parse(text, source),
+        authentication,
+        route.items_per_second or settings.items_per_second,
+        route.senders or settings.senders,
+        route.proxy,
+    )
+
+
+def route_warnings(settings: Settings, routes: Routes, own: Connection | None) -> Sequence[str]:
+    """Warn of files that others can use, of resources that have two routes, and of http."""
+    if not settings.routes:
+        return ()
+    path = place(settings.routes)
+    inline = any(route.connection_string for route in routes.routing.routes)
+    warnings = [loose(path, secret=inline)]
+    seen = {own.instrumentation_key: routes_json.OWN_ROUTE} if own else {}
+    for route, resource in zip(routes.routing.routes, routes.resources, strict=True):
+        if file := _file_of(path, route):
+            warnings.append(loose(file, secret=True))
+        connection = resource.connection
+        if other := seen.get(connection.instrumentation_key):
+            warnings.append(f"the routes {other} and {route.name} lead to the same resource: each has its own pace, so that together they may be above the resource's")  # fmt: skip
+        seen.setdefault(connection.instrumentation_key, route.name)
+        if connection.unknown:
+            warnings.append(f"the connection string of route {route.name} has keys that nobody knows: {', '.join(connection.unknown)}")  # fmt: skip
+        if connection.is_plain:
+            warnings.append(f"route {route.name}: {connection.endpoint} is not https: items and keys cross the network in clear")  # fmt: skip
+    return [warning for warning in warnings if warning]

@@ -1,0 +1,172 @@
+"""One delivery for each lane of the outbox: none waits for another.
+
+In: the resources that routes lead to, as they change. Out: for each a `Delivery` that runs, with
+connections, token, pace, back-off and clock of its own.
+
+Theory of operation: a lane has one delivery at a time, since two would send a batch twice. Where
+its resource changes, the one before ends first, with what it has under way; its counts go on. A
+lane whose route is gone is delivered to the end, where it led last. One that nobody has a resource for
+(its route was gone before the start) waits: its items are that route's, and no other resource's;
+what grows too old there expires.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import reduce
+
+from receiver.config.routes import Resource
+from receiver.delivery.sender import Delivery, DeliveryCounts
+from receiver.errors import NotCommitted
+from receiver.outbox.committer import Committer, Signal
+
+HELD_SECONDS = 60.0
+"""How often what waits for no one is looked at."""
+Open = Callable[[Resource, AsyncExitStack, asyncio.Event, DeliveryCounts], Delivery]
+"""Makes a delivery; the stack closes its connections, the event says that batches may have come."""
+
+
+class Changed:
+    """Tells all deliveries that batches may have come."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.signals: set[Signal] = set()
+
+    def set(self) -> None:
+        """Take note."""
+        for signal in self.signals:
+            signal.set()
+
+
+class Deliveries:
+    """The deliveries by lane; that of the receiver's own route is always there, under no name."""
+
+    def __init__(
+        self, own: Resource, open_delivery: Open, committer: Committer, changed: Changed
+    ) -> None:
+        """Run nothing yet. `own` is the resource of the receiver's own route."""
+        self._open = open_delivery
+        self._committer = committer
+        self._changed = changed
+        self._wanted: dict[str, Resource] = {}
+        self._stopping = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._lanes: dict[str, _Lane] = {}
+        self._looked = asyncio.Event()
+        self._ended: DeliveryCounts | None = None
+        self.use([own])
+        self.own = self._lanes[""].delivery
+
+    @property
+    def counts(self) -> DeliveryCounts:
+        """Count for all lanes together, those that have ended among them."""
+        others = [lane.delivery.counts for name, lane in self._lanes.items() if name]
+        if not others and self._ended is None:
+            return self.own.counts
+        return reduce(DeliveryCounts.plus, others, (self._ended or DeliveryCounts()).plus(self.own.counts))  # fmt: skip
+
+    @property
+    def by_lane(self) -> Mapping[str, Delivery]:
+        """Give the deliveries by lane, those that end among them."""
+        return {name: lane.delivery for name, lane in self._lanes.items()}
+
+    @property
+    def resources(self) -> Mapping[str, Resource]:
+        """Give the resources by lane, those of routes that are gone among them."""
+        return {name: lane.resource for name, lane in self._lanes.items()}
+
+    def is_wanted(self, lane: str) -> bool:
+        """Whether a lane's route is in force."""
+        return lane in self._wanted
+
+    def use(self, resources: Sequence[Resource]) -> None:
+        """Deliver to these from now on; the receiver's own stays where none of them is it."""
+        own = {name: each for name, each in self._wanted.items() if not name}
+        self._wanted = own | {each.name: each for each in resources}
+        for name, resource in self._wanted.items():
+            lane = self._lanes.get(name)
+            if lane is None:
+                self._begin(name, resource, DeliveryCounts())
+            elif lane.resource != resource or lane.is_ending:
+                lane.delivery.stop()  # the next one begins when what is under way has ended
+        for name, lane in self._lanes.items():
+            if name not in self._wanted:
+                lane.is_ending = True
+                lane.delivery.end_when_empty()
+
+    def _begin(self, name: str, resource: Resource, counts: DeliveryCounts) -> None:
+        stack, signal = AsyncExitStack(), asyncio.Event()
+        lane = _Lane(resource, self._open(resource, stack, signal, counts), stack, signal)
+        self._lanes[name] = lane
+        self._changed.signals.add(signal)
+        if self._tasks:
+            self._tasks.create_task(self._run(name, lane), name=f"delivery {name}".strip())
+
+    async def _run(self, name: str, lane: "_Lane") -> None:
+        async with lane.stack:
+            await lane.delivery.run()
+        self._changed.signals.discard(lane.signal)
+        self._committer.busy_lanes.discard(name)
+        if self._stopping:
+            return
+        del self._lanes[name]
+        counts = lane.delivery.counts
+        if resource := self._wanted.get(name):
+            self._begin(name, resource, counts)
+        else:
+            self._ended = counts.plus(self._ended or DeliveryCounts())
+
+    async def run(self) -> None:
+        """Send until `stop` is called; then return when what is under way has its outcome."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for name, lane in self._lanes.items():
+                tasks.create_task(self._run(name, lane), name=f"delivery {name}".strip())
+            tasks.create_task(self._expire_held(), name="held lanes")
+
+    async def _expire_held(self) -> None:
+        """Give up what grows too old in lanes that nobody delivers, until `stop`."""
+        while not self._stopping:
+            try:
+                async with asyncio.timeout(HELD_SECONDS):
+                    await self._looked.wait()
+            except TimeoutError:
+                served = set(self._lanes)
+                try:
+                    await self._committer.ask(lambda outbox: outbox.expire_held(served))  # noqa: B023 - awaited here
+                except NotCommitted:
+                    continue  # the committer has said so
+
+    def finish(self, within_seconds: float) -> None:
+        """Send what waits for at most so long; each ends as soon as nothing more can go in that time."""
+        self._stopping = True
+        self._looked.set()
+        for lane in self._lanes.values():
+            lane.delivery.finish(within_seconds)
+
+    def stop(self) -> None:
+        """Begin no further batch."""
+        self._stopping = True
+        self._looked.set()
+        for lane in self._lanes.values():
+            lane.delivery.stop()
+
+    def retry_now(self, lane: str | None = None) -> bool:
+        """Try again at once, one lane or all; returns whether any of them was waiting."""
+        deliveries = [each for name, each in self.by_lane.items() if lane is None or name == lane]
+        waits = any(each.gate.state.failures for each in deliveries)
+        for each in deliveries:
+            each.retry_now()
+        return waits
+
+
+class _Lane:
+    def __init__(
+        self, resource: Resource, delivery: Delivery, stack: AsyncExitStack, signal: asyncio.Event
+    ) -> None:
+        self.resource = resource
+        self.delivery = delivery
+        self.stack = stack
+        self.signal = signal
+        self.is_ending = False

@@ -1,0 +1,153 @@
+"""What waits in each lane, and how much may: no lane takes another's room.
+
+In: what is put into lanes other than the outbox's own, and taken out of them, within the
+outbox's transactions. Out: each lane's counts, after a restart too, and whether its share of the
+outbox is used up. Knows a lane's name alone.
+
+The counts of the outbox's own lane are those of the whole outbox less these, so that an
+outbox without other lanes writes nothing here.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from receiver.outbox.batch import Append, DeflatedChunk, LaneStatistics
+
+BATCHES, SIZE_BYTES = "batches", "size_bytes"
+"""Counted beside the words of the ledger."""
+Key = tuple[str, str, str]
+"""A lane, an outcome, a reason."""
+
+
+class Lanes:
+    """The counts. Without `shares` any lane takes what the outbox has room for."""
+
+    def __init__(self) -> None:
+        """Know no lane; `read` does."""
+        self.shares: Mapping[str, int] = {}
+        self._counts: Counter[Key] = Counter()
+        self._change: Counter[Key] = Counter()
+
+    def read(self, database: sqlite3.Connection) -> None:
+        """Know what the disk knows."""
+        query = "SELECT lane, outcome, reason, count FROM lane_totals"
+        self._counts = Counter({(lane, outcome, reason): count for lane, outcome, reason, count in database.execute(query)})  # fmt: skip
+        self._change.clear()
+
+    def count(self, lane: str, outcome: str, count: int, reason: str = "") -> None:
+        """Count, as part of the transaction that is open; the outbox's own lane is not counted here."""
+        if lane and count:
+            self._change[lane, outcome, reason] += count
+
+    def write(self, database: sqlite3.Connection) -> None:
+        """Write what the transaction has counted."""
+        if self._change:
+            database.executemany(
+                "INSERT INTO lane_totals VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+                [(*key, count) for key, count in self._change.items()],
+            )
+
+    def committed(self) -> None:
+        """Take note that the transaction is on disk."""
+        self._counts.update(self._change)
+        self._change.clear()
+
+    def rolled_back(self) -> None:
+        """Forget what a transaction counted that failed."""
+        self._change.clear()
+
+    def size_bytes(self, lane: str, all_bytes: int) -> int:
+        """Say how many bytes wait in a lane, of `all_bytes` in the outbox."""
+        if lane:
+            key = lane, SIZE_BYTES, ""
+            return self._counts[key] + self._change[key]
+        others = sum(self.size_bytes(name, 0) for name in self._names())
+        return all_bytes - others
+
+    def full(self, lanes: Iterator[str], all_bytes: int) -> set[str]:
+        """Name those of `lanes` whose share is used up; one without a share has no bound."""
+        if not self.shares:
+            return set()
+        return {
+            lane
+            for lane in set(lanes)
+            if lane in self.shares and self.size_bytes(lane, all_bytes) >= self.shares[lane]
+        }
+
+    def without(self, submission: Append, full: set[str]) -> tuple[Append, Counter[str]]:
+        """Take the pieces of full lanes out of a sealed submission; returns their items by lane."""
+        kept: list[DeflatedChunk] = []
+        gone: Counter[str] = Counter()
+        for piece in submission.pieces:
+            if piece.lane.name in full:
+                gone[piece.lane.name] += piece.items
+            else:
+                kept.append(piece)
+        return (replace(submission, pieces=tuple(kept)) if gone else submission), gone
+
+    def _names(self) -> set[str]:
+        return {lane for lane, _, _ in (*self._counts, *self._change)}
+
+    def statistics(
+        self, database: sqlite3.Connection, totals: Mapping[tuple[str, str], int],
+        batches: int, all_bytes: int,
+    ) -> dict[str, LaneStatistics]:  # fmt: skip
+        """Measure all lanes; `totals`, `batches` and `all_bytes` are the whole outbox's. None: no lanes."""
+        names = self._names() | set(self.shares) - {""}
+        if not names:
+            return {}
+        own = Counter(totals)
+        measured: dict[str, LaneStatistics] = {}
+        for name in sorted(names):
+            mine = {(outcome, reason): count for (lane, outcome, reason), count in self._counts.items() if lane == name}  # fmt: skip
+            waiting, size_bytes = mine.pop((BATCHES, ""), 0), mine.pop((SIZE_BYTES, ""), 0)
+            share, oldest_ms = self.shares.get(name, 0), _oldest_ms(database, name)
+            measured[name] = LaneStatistics(waiting, size_bytes, share, oldest_ms, mine)
+            own.subtract(mine)
+            batches -= waiting
+            all_bytes -= size_bytes
+        share, oldest_ms = self.shares.get("", 0), _oldest_ms(database, "")
+        return {"": LaneStatistics(batches, all_bytes, share, oldest_ms, dict(own)), **measured}
+
+
+def recount(database: sqlite3.Connection, word: str, sign: int) -> None:
+    """Count anew what waits in each lane, after batches were moved in or out; part of a transaction.
+
+    The items that are more, or with a `sign` of -1 less, than before are counted as `word`.
+    """
+    query = "SELECT lane, COUNT(*), SUM(items), SUM(size_bytes) FROM batches WHERE lane != '' GROUP BY lane"
+    now = {lane: counts for lane, *counts in database.execute(query)}
+    query = "SELECT lane, count FROM lane_totals WHERE outcome = 'pending'"
+    before: dict[str, int] = dict(database.execute(query).fetchall())
+    for lane in sorted({*now, *before}):
+        batches, items, size_bytes = now.get(lane, (0, 0, 0))
+        moved = sign * (items - before.get(lane, 0))
+        put = "INSERT OR REPLACE INTO lane_totals VALUES (?, ?, '', ?)"
+        for outcome, count in ((BATCHES, batches), ("pending", items), (SIZE_BYTES, size_bytes)):
+            database.execute(put, (lane, outcome, count))
+        add = "INSERT INTO lane_totals VALUES (?, ?, '', ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
+        database.execute(add, (lane, word, moved))
+
+
+def _oldest_ms(database: sqlite3.Connection, lane: str) -> int:
+    query = "SELECT oldest_ms FROM batches WHERE lane = ? ORDER BY id LIMIT 1"
+    (oldest_ms,) = database.execute(query, (lane,)).fetchone() or (0,)
+    return int(oldest_ms)
+
+
+def shares_of(wanted: Mapping[str, int], max_bytes: int) -> dict[str, int]:
+    """Share an outbox out among lanes: as much as each wants (0: as the others), in bytes.
+
+    What the wishes leave is shared equally among the lanes without one, and each has a byte.
+    """
+    rest = max_bytes - sum(wanted.values())
+    without = sum(not share for share in wanted.values()) or 1
+    return {lane: share or max(1, rest // without) for lane, share in wanted.items()}
+
+
+def lanes_of(submissions: Sequence[Append]) -> Iterator[str]:
+    """Name the lanes of sealed submissions' pieces."""
+    return (piece.lane.name for submission in submissions for piece in submission.pieces)

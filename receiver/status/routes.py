@@ -1,0 +1,101 @@
+"""Each route as an operator sees it: its ledger, what waits, what holds it back.
+
+In: the deliveries by lane, the routes in force and the outbox's counts by lane. Out: a
+`RouteView` a route, the receiver's own first; none where all goes one way.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from receiver.delivery.backoff import State
+from receiver.delivery.lanes import Deliveries
+from receiver.delivery.picker import Stubborn
+from receiver.delivery.sender import DeliveryCounts
+from receiver.intake.routes import OWN_ROUTE, Routing
+from receiver.ledger import Ledger, read_ledger
+from receiver.outbox.batch import LaneStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """A route at one moment. `is_served`: somebody delivers it; `is_in_force`: series take it.
+
+    `takes` says which series do. Of the ledger the samples are those that were rendered or
+    dropped as route_full: what was received is counted for all routes together.
+    """
+
+    name: str
+    takes: str = ""
+    endpoint: str = ""
+    is_in_force: bool = True
+    is_served: bool = True
+    ledger: Ledger = field(default_factory=Ledger)
+    outbox: LaneStatistics = field(default_factory=LaneStatistics)
+    gate: State = field(default_factory=State)
+    gate_wait_seconds: float = 0.0
+    stubborn: Stubborn = field(default_factory=Stubborn)
+    delivery: DeliveryCounts = field(default_factory=DeliveryCounts)
+    last_rejection: str = ""
+    clock_ahead_seconds: float | None = None
+
+    @property
+    def state(self) -> str:
+        """Say in a word how it is: open, full, held, or what its delivery waits for."""
+        if not self.is_served:
+            return "held"
+        if self.gate.action:
+            return self.gate.action.value
+        return "full" if self.outbox.is_full else "open"
+
+    def oldest_seconds(self, now: float) -> float:
+        """Say how old the oldest sample is that waits; 0 when none does."""
+        return max(0.0, now - self.outbox.oldest_ms / 1000) if self.outbox.oldest_ms else 0.0
+
+
+def view_routes(
+    deliveries: Deliveries,
+    routing: Routing,
+    lanes: Mapping[str, LaneStatistics],
+    ticks: float,
+) -> tuple[RouteView, ...]:
+    """Look at all routes; `ticks` is the time of their gates."""
+    by_name = {route.name: route for route in routing.routes}
+    names = list(dict.fromkeys(("", *by_name, *lanes, *deliveries.by_lane)))
+    if names == [""]:
+        return ()
+    return tuple(_view(name, deliveries, routing, lanes, ticks) for name in names)
+
+
+def _view(
+    name: str,
+    deliveries: Deliveries,
+    routing: Routing,
+    lanes: Mapping[str, LaneStatistics],
+    ticks: float,
+) -> RouteView:
+    outbox = lanes.get(name, LaneStatistics())
+    route = next((route for route in routing.routes if route.name == name), None)
+    takes = route.sentence().removeprefix(f"{name}: ") if route else ""
+    if not name:
+        takes = "nothing" if routing.drops_unmatched else "all others"
+    delivery = deliveries.by_lane.get(name)
+    view = RouteView(
+        name or OWN_ROUTE,
+        takes,
+        is_in_force=not name or route is not None,
+        is_served=delivery is not None,
+        ledger=read_ledger(outbox.totals),
+        outbox=outbox,
+    )
+    if delivery is None:
+        return view
+    return replace(
+        view,
+        endpoint=deliveries.resources[name].connection.track_url,
+        gate=delivery.gate.state,
+        gate_wait_seconds=delivery.gate.wait_seconds(ticks),
+        stubborn=delivery.stubborn,
+        delivery=delivery.counts,
+        last_rejection=delivery.last_rejection,
+        clock_ahead_seconds=delivery.clock_ahead_seconds,
+    )
