@@ -190,6 +190,23 @@ def test_the_follower_takes_over_with_what_is_newer(*, compiled: bool) -> None:
 
 
 @BOTH
+def test_what_a_clock_ahead_has_kept_fakes_no_reset(*, compiled: bool) -> None:
+    """Its times are later than those of the same moments by the leader's clock, its counters lower."""
+    world = World(compiled=compiled)
+    world.take(scrape("a", START_MS + 10_000, 1_000.0))
+    world.now = 60.0
+    ahead_ms = 20_000
+    labels = {"__name__": "folded", "replica": "b"}
+    kept = [(900.0 + 10 * n, START_MS + ahead_ms + 1_000 * n) for n in range(50)]
+
+    outcome = world.take(request((labels, kept)))
+
+    values = [value for _, _, value in RECORD.iter_unpack(outcome.folded)]
+    assert len(values) == 29
+    assert min(values) > 1_000.0, "what was scraped before the leader's last sample does not count"
+
+
+@BOTH
 def test_a_request_may_mix_replicas(*, compiled: bool) -> None:
     """As one through a proxy may: each series is its own replica's."""
     world = World(compiled=compiled)
