@@ -87,7 +87,10 @@ class Minute:
 
     def add(self, value: float) -> None:
         """Take a value."""
-        self.low, self.high = min(self.low, value), max(self.high, value)
+        if value < self.low:  # noqa: PLR1730 - a third of the time of min()
+            self.low = value
+        if value > self.high:  # noqa: PLR1730 - the same
+            self.high = value
 
 
 @dataclass(slots=True)
@@ -115,10 +118,12 @@ class SeriesSeen:
             self.gap_seconds = now - self.seen_at
         self.seen_at = now
         if self.minutes is not None:
-            number = _plotted_at(time_ms, now, item)
+            number = _window_minute(time_ms, now) if item else int(now // 60)
+            point = number, value if item else self.value
             if self.minutes and self.minutes[-1][0] == number:
-                self.minutes.pop()
-            self.minutes.append((number, value if item else self.value))
+                self.minutes[-1] = point
+            else:
+                self.minutes.append(point)
 
     def is_gone(self, now: float) -> bool:
         """Whether it has not come for long, by its own interval."""
@@ -151,12 +156,17 @@ class MetricSeen:
         """Take one sample, or the item of a window."""
         series.add(value, time_ms, now, item)
         self.seen_at, self.last = now, series
-        number = int(now // 60)
-        self._minute(number).count += 1
-        self._minute(_plotted_at(time_ms, now, item)).add(value)
+        minute = self._minute(int(now // 60))
+        minute.count += 1
+        if item:
+            minute = self._minute(_window_minute(time_ms, now))
+        minute.add(value)
 
     def _minute(self, number: int) -> Minute:
-        minute = self.minutes.setdefault(number, Minute())
+        minute = self.minutes.get(number)
+        if minute is not None:
+            return minute
+        minute = self.minutes[number] = Minute()
         while len(self.minutes) > MINUTES + FOLDED_LATE:
             oldest = min(self.minutes)
             del self.minutes[oldest]
@@ -198,10 +208,9 @@ def text_bytes(labels: Mapping[str, str]) -> int:
     return sum(len(name) + len(value) for name, value in labels.items())
 
 
-def _plotted_at(time_ms: int, now: float, item: FoldedItem | None) -> int:
-    """Say which minute a value belongs to: that of its coming, or the first of its window."""
-    present = int(now // 60)
-    return min(time_ms // MINUTE_MS, present) if item else present
+def _window_minute(time_ms: int, now: float) -> int:
+    """Say which minute the item of a window belongs to: the first of its window."""
+    return min(time_ms // MINUTE_MS, int(now // 60))
 
 
 def _by_minute(known: Mapping[int, float], now: float) -> list[float | None]:
