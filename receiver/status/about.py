@@ -1,4 +1,4 @@
-"""Which receiver is it: host, role, version, since when, where it delivers, how it is set."""
+"""The receiver's identity and settings, for the status page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from receiver.config.settings import Origin
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What does not change while a receiver runs. `origins` are the settings in effect, each with its source."""
+    """Constant facts of a running receiver. `origins` are the settings in effect, with their sources."""
 
     host: str
     role: str

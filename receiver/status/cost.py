@@ -1,7 +1,7 @@
-"""What a selection costs: items and gigabytes an hour, a day and a month. Pure.
+"""The cost of a selection: items and gigabytes an hour, a day and a month. Pure.
 
-Application Insights bills stored columns, not what crosses the network:
-`receiver.azure.billing` has the estimate, `RECEIVER_BILLED_FACTOR` calibrates it.
+Application Insights bills stored columns, not network traffic: `receiver.azure.billing`
+estimates them, `RECEIVER_BILLED_FACTOR` calibrates the estimate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +12,16 @@ from receiver.azure.billing import billed_of_json
 HOURS = {"hour": 1, "day": 24, "month": 730}
 """A month is a twelfth of a year."""
 DEAREST = 3
-"""Entries that an overrun lists."""
+"""Number of entries that an overrun lists."""
 LINE_BYTES = 450.0
-"""An item of Triton's in JSON, measured, for estimates before any was seen."""
+"""Measured JSON size of an item, for estimates before any item was seen."""
 FOLDED_LINE_BYTES = 360.0
-"""A folded item, as the folded example's are on average: 234 billed bytes (docs/cost.md)."""
+"""Average size of a folded item of the example: 234 billed bytes (docs/cost.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a GB costs, 0 where that is not known; what a bill says of the estimate; GB that a month may have, 0: any."""
+    """The price of a GB (0: unknown), the calibration factor, and the monthly budget in GB (0: none)."""
 
     per_gb: float = 0.0
     factor: float = 1.0
@@ -30,7 +30,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one span costs. `money` is None without a price."""
+    """The cost of one span of time. `money` is None without a price."""
 
     span: str
     items: int
@@ -41,9 +41,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """A month that would be above the budget, and what has the most of it, the dearest first.
+    """A month above the budget, with its most expensive entries.
 
-    `dearest` are (entry, GB a month), by their bytes.
+    `dearest` are (entry, GB a month), the largest first.
     """
 
     month_gb: float
@@ -53,7 +53,7 @@ class Overrun:
 
     @property
     def words(self) -> str:
-        """Say it in a sentence."""
+        """The overrun in a sentence."""
         text = f"{gigabytes(self.month_gb)} a month at the last hour's pace"
         if self.money is not None:
             text += f" (it costs {self.money:.2f})"
@@ -65,7 +65,7 @@ class Overrun:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The budget, the month at the last hour's pace (None before there is one), and the overrun."""
+    """The budget, the month at the last hour's rate (None before it is known), and the overrun."""
 
     budget_gb: float
     month_gb: float | None
@@ -75,10 +75,10 @@ class Budget:
 def overrun(
     costs: Sequence[Cost], sizes: Callable[[], Mapping[str, float]], price: Price
 ) -> Overrun | None:
-    """Compare a month with the budget; None without one, or below it.
+    """Compare a month with the budget; None without a budget, or below it.
 
-    `sizes` gives bytes a second by entry, and is called where they are needed only. They say how
-    the month is shared among the entries.
+    `sizes` returns bytes a second by entry, for the entries' shares of the month; it is called
+    only when needed.
     """
     month = next((cost for cost in costs if cost.span == "month"), None)
     if month is None or not price.budget_gb or month.billed_gb <= price.budget_gb:
@@ -91,12 +91,12 @@ def overrun(
 
 
 def gigabytes(gb: float) -> str:
-    """Spell GB for people: two digits that count, and no more."""
+    """Format GB with two significant digits."""
     return f"{gb:.1f} GB" if gb >= 1 else f"{gb:.2g} GB"
 
 
 def estimate(items_per_second: float, bytes_per_item: float, price: Price) -> list[Cost]:
-    """Extrapolate a pace to an hour, a day and a month; GB are 10^9 bytes, a price of 0 is none."""
+    """Extrapolate a rate to an hour, a day and a month; GB are 10^9 bytes, a price of 0 means none."""
     costs = []
     for span, hours in HOURS.items():
         items = items_per_second * 3600 * hours

@@ -1,12 +1,11 @@
-"""One line that says how the receiver is, the cause of what is wrong first.
+"""The verdict: the receiver's state in one line, root cause first.
 
-In: `Facts`, what is known at one moment. Out: a `Diagnosis`: findings, each a state, a
-sentence, and what to do. Pure: the page's first line, /api/v1/status, readiness and the
-log all say this.
+In: `Facts` of one moment. Out: a `Diagnosis`: findings, each with a state, a sentence, and a
+hint. Pure: the page's first line, /api/v1/status, readiness and the log are made from it.
 
-Theory of operation: `_FINDERS` are asked in the order of cause and effect. A disk that
-cannot be written makes requests fail, a service that refuses makes the outbox grow: the
-first finding is the verdict, the others are `also`. How bad it is says the worst of all.
+Theory of operation: `_FINDERS` run in the order of cause and effect. An unwritable disk makes
+requests fail, a refusing service makes the outbox grow: the first finding is the verdict, the
+others are `also`. The severity is that of the worst finding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,13 +34,13 @@ from receiver.status.verdicts import MEANINGS, Severity, State, anchor
 from receiver.text import moment, size, span
 
 CLOCK_SECONDS = 600.0
-"""The service takes two hours ahead and 48 behind; ten minutes off already puts charts wrong."""
+"""The service accepts 2 hours ahead and 48 behind, but ten minutes already distort charts."""
 OLD_SAMPLES_SECONDS = 3 * 3600.0
-"""Prometheus keeps some two hours to send again: what is older has a wrong time."""
+"""Prometheus resends about two hours: older samples have a wrong time."""
 SAME_TIME_SECONDS = 3 * 86400.0
-"""A time that is so near to now once its unit is another was written in that unit."""
+"""A time this close to now in another unit was written in that unit."""
 STEADY_REFUSALS = 2
-"""Refused requests in a window that are more than an accident."""
+"""Number of refused requests in a window that is reported."""
 HARMLESS_DROPS = frozenset({"stale", "nan", REPLICA, UNROUTED})
 WORDS_LIMIT = 300
 EXPLODES = (
@@ -52,14 +51,13 @@ EXPLODES = (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a diagnosis is made from. `flow` covers the window of `patience`, or longer.
+    """The input of a diagnosis. `flow` covers the window of `patience`, or longer.
 
-    `clock_ahead_seconds` is how far our clock is ahead of the service's, None while
-    unknown; `newest_sample_at` is the time of the latest sample that came, 0 before the
-    first; `first_received_at` when this process got its first sample, 0 before it.
-    `interval` and `selected_interval` are how far apart samples come, 0 while unknown;
-    `refusals` are the recent errors of requests by reason, `first_seen` says since when a
-    state lasts.
+    `clock_ahead_seconds`: this machine's clock minus the service's, None while unknown;
+    `newest_sample_at`: the time of the latest sample, 0 before the first;
+    `first_received_at`: the time of this process' first sample, 0 before it; `interval` and
+    `selected_interval`: the observed intervals of samples, 0 while unknown; `refusals`: the
+    recent errors of requests by reason; `first_seen`: the start of each current state.
     """
 
     snapshot: Snapshot
@@ -84,7 +82,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or that all is well: a sentence, and what to do."""
+    """One problem, or that there is none: a state, a sentence, and a hint."""
 
     state: State
     detail: str
@@ -92,23 +90,23 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """The one line, the state's word in front."""
+        """The line: the state, then the sentence."""
         return f"{self.state.value}: {self.detail}"
 
     @property
     def severity(self) -> Severity:
-        """How bad it is."""
+        """The severity of the state."""
         return MEANINGS[self.state][0]
 
     @property
     def runbook(self) -> str:
-        """Where the runbook speaks of it: an address at the receiver itself."""
+        """The path of its section in the runbook, served by the receiver."""
         return f"/runbook#{anchor(self.state)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The verdict: the first of the findings is the cause, `severity` is that of the worst."""
+    """The verdict: the first finding is the cause, `severity` is that of the worst."""
 
     findings: tuple[Finding, ...]
 
@@ -124,35 +122,37 @@ class Diagnosis:
 
     @property
     def line(self) -> str:
-        """What people read first."""
+        """The first line of the status page."""
         return self.first.line
 
     @property
     def also(self) -> tuple[str, ...]:
-        """The lines of what else is wrong."""
+        """The lines of the other findings."""
         return tuple(finding.line for finding in self.findings[1:])
 
     @property
     def severity(self) -> Severity:
-        """How bad the worst of all is."""
+        """The severity of the worst finding."""
         return max((finding.severity for finding in self.findings), key=list(Severity).index)
 
 
 def diagnose(facts: Facts) -> Diagnosis:
-    """Find what is wrong, the cause first. Raises: nothing."""
+    """Return the findings, the cause first. Raises: nothing."""
     first, *rest = [finding for finder in _FINDERS for finding in finder(facts)]
-    return Diagnosis((first, *(each for each in rest if each.severity is not Severity.GOOD)))
+    return Diagnosis(
+        (first, *(finding for finding in rest if finding.severity is not Severity.GOOD))
+    )
 
 
 def _disk(facts: Facts) -> Iterator[Finding]:
     snapshot = facts.snapshot
     words = facts.outbox_error if snapshot.outbox_failing else ""
     if not words and snapshot.outbox.size_bytes < snapshot.outbox.max_bytes:
-        words = snapshot.outbox.full  # not for its own size
+        words = snapshot.outbox.full  # full for another reason than its size
     if snapshot.outbox_failing or words:
-        hint = "Make room, or make RECEIVER_OUTBOX_DIR writable; the receiver goes on by itself."
+        hint = "Free disk space, or make RECEIVER_OUTBOX_DIR writable; the receiver then continues by itself."
         if "restart" in words:
-            hint = "And leave the files in RECEIVER_OUTBOX_DIR to the receiver while it runs."
+            hint = "Do not touch the files in RECEIVER_OUTBOX_DIR while the receiver runs."
         detail = _with(words or "the outbox cannot be written", _since(facts, State.DISK))
         yield Finding(State.DISK, _with(detail, outlook.loss(snapshot, facts.flow)), hint)
 
@@ -162,15 +162,15 @@ def _clock(facts: Facts) -> Iterator[Finding]:
     if ahead is not None and abs(ahead) > CLOCK_SECONDS:
         side = "ahead of" if ahead > 0 else "behind"
         detail = f"this machine's clock is {span(abs(ahead))} {side} Application Insights'"
-        yield Finding(State.CLOCK, detail, "Set the clock (chronyc makestep, timedatectl); look at the host's of a container.")  # fmt: skip
+        yield Finding(State.CLOCK, detail, "Set the clock (chronyc makestep, timedatectl); a container uses its host's.")  # fmt: skip
         return
-    hint = "Set the clock of the machine that Prometheus runs on: a sample's time is its."
+    hint = "Set the clock of the machine that Prometheus runs on, which gives samples their times."
     if count := facts.flow.ledger.rejected.get("too_new"):
         yield Finding(State.CLOCK, f"{_items(count)} rejected: more than 2 hours in the future by Application Insights' clock", hint)  # fmt: skip
     elif facts.newest_sample_at and facts.flow.ledger.committed:
         if unit := wrong_unit(facts.newest_sample_at, now):
-            detail = f"the samples' times are in {unit}, and remote-write's are in milliseconds"
-            yield Finding(State.CLOCK, detail, "The sender writes the wrong unit; no clock is wrong. Multiply or divide its timestamps.")  # fmt: skip
+            detail = f"the samples' times are in {unit}, but remote-write requires milliseconds"
+            yield Finding(State.CLOCK, detail, "The sender uses the wrong unit, no clock is wrong: convert its timestamps.")  # fmt: skip
             return
         age = now - facts.newest_sample_at
         if age > OLD_SAMPLES_SECONDS or age < -CLOCK_SECONDS:
@@ -180,7 +180,7 @@ def _clock(facts: Facts) -> Iterator[Finding]:
 
 
 def wrong_unit(sample_at: float, now: float) -> str:
-    """Name the unit that a sample's time was written in by mistake; empty for milliseconds."""
+    """Return the wrong unit of a sample's time; empty for milliseconds."""
     for unit, factor in (("seconds", 1e3), ("microseconds", 1e-3), ("nanoseconds", 1e-6)):
         if abs(sample_at * factor - now) < SAME_TIME_SECONDS:
             return unit
@@ -202,10 +202,10 @@ def _service(facts: Facts) -> Iterator[Finding]:
             hint = hint or "Raise the daily cap, or send fewer metrics."
             yield Finding(State.QUOTA, _with(f"{words}; tried again at {until}", waits), hint)
         case Action.THROTTLE:
-            hint = hint or "Send fewer metrics, or raise the resource's limits if this lasts."
+            hint = hint or "Send fewer metrics, or raise the resource's limits if this persists."
             yield Finding(State.THROTTLED, _with(f"until {until}: {words}", waits), hint)
         case _ if words[:1].isdigit():
-            hint = hint or "It is the service's own trouble: see Azure's status page if it lasts."
+            hint = hint or "A fault of the service: see Azure's status page if it persists."
             yield Finding(State.FAILING, _with(f"{words}, {gate.failures} in a row", waits), hint)
         case _:
             detail = _with(f"{words}, {gate.failures} in a row", waits)
@@ -217,7 +217,7 @@ def _full(facts: Facts) -> Iterator[Finding]:
     if outbox.full and outbox.size_bytes >= outbox.max_bytes:
         detail = f"the outbox holds {size(outbox.size_bytes)} of {size(outbox.max_bytes)}, and every request is answered 503"
         detail = _with(detail, _since(facts, State.FULL))
-        hint = "Application Insights takes less than arrives: mend that first, or raise RECEIVER_OUTBOX_MAX_BYTES."
+        hint = "Application Insights accepts fewer items than arrive: correct that first, or raise RECEIVER_OUTBOX_MAX_BYTES."
         yield Finding(State.FULL, _with(detail, outlook.loss(facts.snapshot, facts.flow)), hint)
 
 
@@ -287,7 +287,7 @@ def _receiving(facts: Facts) -> Iterator[Finding]:
     snapshot, flow = facts.snapshot, facts.flow
     last_at, up = snapshot.write_handler.last_request_at, snapshot.now - snapshot.started_at
     patience = facts.patience
-    hint = "Does prometheus.yml name this receiver under remote_write, and does it run? Ask: appinsights-receiver doctor."
+    hint = "Check that Prometheus runs and that its remote_write names this receiver; appinsights-receiver doctor checks both."
     misled = _misled(facts)
     if misled and flow.requests <= sum(flow.refused.values()):
         yield Finding(State.NOT_RECEIVING, misled.words, misled.hint)
@@ -313,20 +313,20 @@ def _receiving(facts: Facts) -> Iterator[Finding]:
 
 
 def _misled(facts: Facts) -> RecentError | None:
-    """Find the sender that writes to another path, where requests of this window did."""
+    """Return the error of a sender with a wrong path or method in this window, if any."""
     misled = facts.flow.refused.keys() & {"wrong_address", "wrong_method"}
     return next((facts.refusals[reason] for reason in misled if reason in facts.refusals), None)
 
 
 def _silence(facts: Facts) -> float:
-    """Say how long it may be silent: as the senders' own interval has it."""
+    """Return the time without requests that is reported, by the senders' interval."""
     if not facts.interval:
         return max(facts.patience.silent, facts.patience.silent_unknown)
     return max(facts.patience.silent, INTERVALS * facts.interval)
 
 
 def _refused(state: State, facts: Facts, refused: Mapping[str, int], detail: str) -> Finding:
-    """Say which requests are refused, why, whose, and how much is lost with them."""
+    """Describe the refused requests: reasons, sender, and lost bytes."""
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(refused.items()))
     detail = f"{detail}: {reasons}"
     if facts.flow.lost_bytes:
@@ -334,7 +334,7 @@ def _refused(state: State, facts: Facts, refused: Mapping[str, int], detail: str
     worst = max(refused, key=lambda reason: (refused[reason], reason))
     error = facts.refusals.get(worst)
     if error is None:
-        return Finding(state, detail, "The answers' text, in the sender's log, says why.")
+        return Finding(state, detail, "See the answer in the sender's log for the reason.")
     if sender := error.fields.get("sender"):
         detail += f"; sender {sender}"
     return Finding(state, f"{detail}. {error.words[:WORDS_LIMIT]}", error.hint)
@@ -348,7 +348,7 @@ def _selecting(facts: Facts) -> Iterator[Finding]:
     only_irates = all(name.endswith("_irate") for name in names)
     grace = facts.patience.first_irates if only_irates else facts.patience.first_values
     if not facts.first_received_at or snapshot.now - facts.first_received_at < grace:
-        detail = "samples arrive; none of those that metrics.json selects has come yet"
+        detail = "samples arrive, but no selected one yet"
         yield Finding(State.WAITING, detail)
         return
     arriving = f" of {facts.names_seen} metrics that arrive" if facts.names_seen else ""
@@ -372,7 +372,7 @@ def _rejecting(facts: Facts) -> Iterator[Finding]:
         yield Finding(State.REJECTED, detail, "appinsights-receiver dead-letters shows them.")
     if ledger.expired:
         detail = f"{_items(ledger.expired)} expired ({TOO_OLD}): older than the 48 hours that Application Insights takes"
-        yield Finding(State.DROPPING, detail, "After an outage of two days this is its end; otherwise look at Prometheus' clock.")  # fmt: skip
+        yield Finding(State.DROPPING, detail, "Expected after an outage of more than two days; otherwise check Prometheus' clock.")  # fmt: skip
 
 
 def _dropping(facts: Facts) -> Iterator[Finding]:
@@ -380,24 +380,24 @@ def _dropping(facts: Facts) -> Iterator[Finding]:
     dropped = {reason: n for reason, n in ledger.dropped.items() if reason != ROUTE_FULL}
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(dropped.items()))
     if any(reason not in HARMLESS_DROPS for reason in dropped):
-        hint = "docs/metrics.md explains each reason."
+        hint = "docs/metrics.md explains the reasons."
         if "bad_timestamp" in ledger.dropped:
-            hint = "Remote-write's times are milliseconds since 1970: a sender that writes micro- or nanoseconds ends here."
+            hint = "Timestamps in remote-write are milliseconds since 1970; this sender probably uses micro- or nanoseconds."
         explosion = facts.snapshot.explosion if CARDINALITY in ledger.dropped else None
         if explosion:
             hint = EXPLODES
-        detail = f"samples without a way to be sent in {span(seconds)}: {reasons}"
+        detail = f"samples that cannot be sent in {span(seconds)}: {reasons}"
         yield Finding(State.DROPPING, _with(detail, explosion.words if explosion else ""), hint)
     elif UNROUTED in dropped and not ledger.committed:
         yield Finding(State.DROPPING, f"none of the selected samples takes a route: {reasons}", 'routes.json says "unmatched": "drop"; explain METRIC says which route a series takes.')  # fmt: skip
     elif dropped.keys() - {REPLICA} and not ledger.committed:
-        yield Finding(State.DROPPING, f"none of the selected samples is a number: {reasons}", "Quantiles are not numbers while no request comes: send Triton traffic, or select more.")  # fmt: skip
+        yield Finding(State.DROPPING, f"no selected sample is a number: {reasons}", "Quantiles are not numbers without requests: send traffic to Triton, or select other metrics.")  # fmt: skip
 
 
 def _unconfirmed(facts: Facts) -> Iterator[Finding]:
     if count := facts.flow.unconfirmed:
-        detail = f"{_items(count)} in {span(facts.flow.seconds)}: answered 200 without the service's body, and counted as accepted"
-        yield Finding(State.UNCONFIRMED, detail, "Does a proxy or a load balancer answer in the service's place? Look whether the items are in Application Insights.")  # fmt: skip
+        detail = f"{_items(count)} in {span(facts.flow.seconds)}: answered 200 without the service's body, counted as accepted"
+        yield Finding(State.UNCONFIRMED, detail, "A proxy or load balancer may answer instead of the service: check that the items are in Application Insights.")  # fmt: skip
 
 
 def _set_back(facts: Facts) -> Iterator[Finding]:
@@ -419,13 +419,13 @@ def _behind(facts: Facts) -> Iterator[Finding]:
 
 def _configured(facts: Facts) -> Iterator[Finding]:
     if facts.config_error:
-        detail = f"what was in force before stays: {facts.config_error}"
-        yield Finding(State.CONFIG, detail, "Mend the file; it is read again when it changes.")
+        detail = f"the previous version stays in force: {facts.config_error}"
+        yield Finding(State.CONFIG, detail, "Correct the file; it is read again when it changes.")
 
 
 def _within_budget(facts: Facts) -> Iterator[Finding]:
     if facts.overrun:
-        hint = "Fold them (docs/folding.md), select less, or raise RECEIVER_BUDGET_GB; appinsights-receiver cost says what a selection costs."
+        hint = "Fold metrics (docs/folding.md), select fewer, or raise RECEIVER_BUDGET_GB; appinsights-receiver cost estimates the cost of a selection."
         yield Finding(State.OVER_BUDGET, facts.overrun.words, hint)
 
 
@@ -435,7 +435,7 @@ def _replicated(facts: Facts) -> Iterator[Finding]:
     for cluster in facts.snapshot.replicas:
         if cluster.changes_often:
             of = f" of cluster {cluster.cluster}" if cluster.cluster else ""
-            names = ", ".join(each.replica for each in cluster.replicas)
+            names = ", ".join(replica.replica for replica in cluster.replicas)
             detail = f"the leader{of} changed three times within ten minutes: {names}"
             hint = "RECEIVER_REPLICA_TIMEOUT has to be longer than the scrape interval: two and a half intervals. If it is, the leader's requests do not arrive: look at its log."
             yield Finding(State.REPLICAS, detail, hint)
@@ -443,7 +443,7 @@ def _replicated(facts: Facts) -> Iterator[Finding]:
 
 
 def _unnoticed(pair: Pair) -> Finding:
-    """Say that two senders bring the same series, and each counts."""
+    """Describe two senders of the same series, which are both counted."""
     if pair.label:
         detail = f"{len(pair.values)} senders bring the same series and differ in {pair.label} alone ({', '.join(pair.values)}): every item exists {len(pair.values)} times"
         hint = f"Set RECEIVER_REPLICA_LABEL={pair.label}: one of them counts, and another takes over when it is silent (docs/replicas.md)."
@@ -461,11 +461,12 @@ def _complete(facts: Facts) -> Iterator[Finding]:
     waited = snapshot.now - facts.first_received_at
     interval = INTERVALS * max(facts.interval, facts.selected_interval)
     late = [
-        each
-        for each in facts.absences
+        missing
+        for missing in facts.absences
         if waited
         >= max(
-            patience.first_irates if each.name.endswith("_irate") else patience.starting, interval
+            patience.first_irates if missing.name.endswith("_irate") else patience.starting,
+            interval,
         )
     ]
     if late:
@@ -477,7 +478,7 @@ def _complete(facts: Facts) -> Iterator[Finding]:
 def _fine(facts: Facts) -> Iterator[Finding]:
     snapshot, flow = facts.snapshot, facts.flow
     accepted = flow.ledger.accepted
-    if flow.seconds < facts.patience.starting:  # too short to speak of a pace
+    if flow.seconds < facts.patience.starting:  # too short for a rate
         delivered = f"{_items(accepted)} delivered since the start"
     else:
         delivered = f"{flow.a_minute(accepted):.0f} items a minute delivered"

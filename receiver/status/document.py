@@ -1,6 +1,6 @@
-"""The JSON of the HTTP API, all of it: what docs/http-api.md describes is made here.
+"""The JSON documents of the HTTP API, as described in docs/http-api.md.
 
-In: a `View` and what else is known at one moment. Out: plain dictionaries. Pure.
+In: a `View` and other state of one moment. Out: plain dictionaries. Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from receiver.status.snapshot import Snapshot
 
 
-_CATEGORIES = {name: each.category.value for each in METRICS for name in series_names(each)}
+_CATEGORIES = {name: metric.category.value for metric in METRICS for name in series_names(metric)}
 CATEGORIES = tuple(Category)
 ROWS_BYTES = 1 << 20
-"""Of labels in one answer."""
+"""Limit of labels in one answer."""
 
 
 def status(
@@ -55,7 +55,7 @@ def status(
     budget: "Budget",
     about: "About",
 ) -> Any:
-    """Spell the body of GET /api/v1/status."""
+    """Return the body of GET /api/v1/status."""
     return {
         "verdict": _verdict(view.diagnosis),
         "at": moment(view.snapshot.now),
@@ -78,7 +78,7 @@ def status(
 
 
 def _cluster(cluster: "ClusterView") -> dict[str, Any]:
-    """Spell one cluster of replicas."""
+    """Return one cluster of replicas."""
     floor_ms = cluster.floor_ms
     return {
         "cluster": cluster.cluster,
@@ -101,7 +101,7 @@ def _cluster(cluster: "ClusterView") -> dict[str, Any]:
 
 
 def category(name: str) -> str:
-    """Name the group in which users look for a metric."""
+    """Return a metric's category."""
     return _CATEGORIES.get(name, Category.OTHER.value)
 
 
@@ -115,11 +115,11 @@ def metrics(
     all_names: int,
     sampling: "Sampling",
 ) -> Any:
-    """Spell the body of GET /api/v1/metrics; `unselected` are names with their share."""
+    """Return the body of GET /api/v1/metrics; `unselected` are names with their share."""
 
     def series_of(names: Iterable[str]) -> int:
         seen = (sampling.metrics.get(name) for name in names)
-        return sum(len(each.series) for each in seen if each)
+        return sum(len(metric_seen.series) for metric_seen in seen if metric_seen)
 
     shares = [{"name": name, "share": round(share, 6)} for name, share in unselected[:names_limit]]
     return {
@@ -151,9 +151,9 @@ def metric(
     per_minute: float,
     now: float,
 ) -> dict[str, Any]:
-    """Spell one selected metric: the span of its series' last values, and of each minute's.
+    """Return one selected metric: the range of its series' last values, and of every minute's.
 
-    `entry` is None where the series called `source` make no items: they count for others.
+    `entry` is None where the series named `source` are not sent, but only count for others.
     """
     span = seen.span()
     low, high = seen.hour(now)
@@ -182,11 +182,11 @@ def metric(
     }
 
 
-_COUNTS = "No items of its own: the means of other metrics count by it."
+_COUNTS = "Not sent by itself: means of other metrics use it to count events."
 
 
 def _events(item: "FoldedItem | None") -> dict[str, Any]:
-    """Spell what an item of a window stands for; nulls where that is one value."""
+    """Return the count and mean of a window's item; nulls for a single value."""
     return {
         "last_count": item.count if item else None,
         "last_mean": item.mean if item else None,
@@ -194,7 +194,7 @@ def _events(item: "FoldedItem | None") -> dict[str, Any]:
 
 
 def _drawn_through(values: Sequence[float | None], minutes: int) -> list[float | None]:
-    """Let the value of a window's first minute stand in the others; a window may last many."""
+    """Repeat the value of a window's first minute in its other minutes."""
     drawn = list(values)
     for place, value in enumerate(values):
         for later in range(place + 1, min(place + minutes, len(drawn)) if value is not None else 0):
@@ -204,38 +204,38 @@ def _drawn_through(values: Sequence[float | None], minutes: int) -> list[float |
 
 
 def series(seen: "MetricSeen", now: float, limit: int) -> dict[str, Any]:
-    """Spell the body of GET /api/v1/series: a metric's series, by their labels."""
-    ordered = sorted(seen.series.values(), key=lambda each: sorted(each.labels.items()))
+    """Return the body of GET /api/v1/series: a metric's series, by their labels."""
+    ordered = sorted(seen.series.values(), key=lambda row: sorted(row.labels.items()))
     return {
         "name": seen.name,
         "series": len(ordered),
         "rows": [
             {
-                "labels": each.labels,
-                "value": each.item.value if each.item else each.value,
-                "time": _iso(each.time_ms),
-                "count": each.item.count if each.item else None,
-                "mean": each.item.mean if each.item else None,
-                "seen_seconds_ago": round(now - each.seen_at, 1),
-                "hour": each.hour(now),
+                "labels": row.labels,
+                "value": row.item.value if row.item else row.value,
+                "time": _iso(row.time_ms),
+                "count": row.item.count if row.item else None,
+                "mean": row.item.mean if row.item else None,
+                "seen_seconds_ago": round(now - row.seen_at, 1),
+                "hour": row.hour(now),
             }
-            for each in _within(ordered[:limit], ROWS_BYTES)
+            for row in _within(ordered[:limit], ROWS_BYTES)
         ],
     }
 
 
 def _within(series: "Sequence[SeriesSeen]", limit_bytes: int) -> "Iterator[SeriesSeen]":
-    """Give series as long as their labels fit; the first in any case."""
+    """Yield series while their labels fit into the limit, at least one."""
     size = 0
-    for place, each in enumerate(series):
-        size += sum(len(name) + len(value) for name, value in each.labels.items())
+    for place, row in enumerate(series):
+        size += sum(len(name) + len(value) for name, value in row.labels.items())
         if place and size > limit_bytes:
             return
-        yield each
+        yield row
 
 
 def tapped(item: "Tapped") -> dict[str, Any]:
-    """Spell one item that went by."""
+    """Return one tapped item."""
     return {
         "time": _iso(item.time_ms),
         "name": item.name,
@@ -248,7 +248,7 @@ def tapped(item: "Tapped") -> dict[str, Any]:
 
 
 def settings(about: "About") -> Any:
-    """Spell the body of GET /api/v1/settings: those in effect and where each comes from."""
+    """Return the body of GET /api/v1/settings: those in effect and where each comes from."""
     return {
         "settings": [
             {
@@ -264,7 +264,7 @@ def settings(about: "About") -> Any:
 
 
 def dead_letters(rows: Iterable["LetterRow"]) -> Any:
-    """Spell the body of GET /api/v1/dead-letters, the newest first."""
+    """Return the body of GET /api/v1/dead-letters, the newest first."""
     return {
         "items": [
             {
@@ -405,7 +405,7 @@ def _route(route: "RouteView", now: float) -> dict[str, Any]:
 def _explosion(view: "View") -> dict[str, Any] | None:
     explosion = view.snapshot.explosion
     if explosion is None or CARDINALITY not in view.flow.ledger.dropped:
-        return None  # there was none, or it is over
+        return None  # there is none, or it has ended
     return {**asdict(explosion), "words": explosion.words}
 
 
@@ -457,7 +457,7 @@ def cost_by_entry(
     known: int,
     stored: tuple[int, int],
 ) -> Any:
-    """Spell the body of GET /api/v1/cost: a month by entry, in all, and in other forms.
+    """Return the body of GET /api/v1/cost: a month by entry, in all, and in other forms.
 
     `seen` of the `known` selected series are counted; `stored` are series and dimensions of items.
     """

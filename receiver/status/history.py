@@ -1,4 +1,4 @@
-"""The last hour, in points ten seconds apart, and what went on between two of them.
+"""The last hour in points ten seconds apart, and the flow between two points.
 
 In: snapshots. Out: a `Flow`, whose numbers add up, and columns for plots.
 """
@@ -13,7 +13,7 @@ from receiver.ledger import Ledger, more
 from receiver.status.snapshot import Snapshot
 
 POINTS = 361
-"""An hour of them."""
+"""Points of an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Point:
 
 
 def point_of(snapshot: Snapshot) -> Point:
-    """Take from a snapshot what the hour keeps."""
+    """Return the point of a snapshot."""
     return Point(
         at=snapshot.now,
         ledger=snapshot.ledger,
@@ -55,12 +55,12 @@ def point_of(snapshot: Snapshot) -> Point:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What went on in `seconds`: the ledger's difference, and requests.
+    """The flow in `seconds`: the ledger's difference, and requests.
 
-    `ledger.pending` is what more waits, below 0 while more is delivered than arrives;
-    `outbox_bytes` likewise. `lost_bytes` are those of requests refused for good.
-    `pace_seconds` is the time between the last request and the one before the window: what
-    comes by scrapes comes in whole ones, so that a pace by any other time goes up and down.
+    `ledger.pending` and `outbox_bytes` are changes, negative while more is delivered than
+    arrives. `lost_bytes` are those of permanently refused requests. `pace_seconds` is the time
+    between the last request and the last one before the window: samples arrive in whole
+    scrapes, so a rate over any other time would fluctuate.
     """
 
     seconds: float
@@ -77,13 +77,13 @@ class Flow:
     """Of each route; it has the items, and the samples that were rendered or dropped as route_full."""
 
     def a_minute(self, count: float) -> float:
-        """Turn a count into a pace; 0 where no time has gone by."""
+        """Return a count's rate a minute; 0 where no time has passed."""
         seconds = self.pace_seconds or self.seconds
         return 60 * count / seconds if seconds else 0.0
 
 
 def flow_between(before: Point, after: Point) -> Flow:
-    """Say what went on between two moments."""
+    """Return the flow between two points."""
     seconds = max(0.0, after.at - before.at)
     routes = {
         name: Flow(
@@ -112,32 +112,32 @@ class History:
     """The points of the last hour."""
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Start empty."""
         self._points: deque[Point] = deque(maxlen=POINTS)
         self._received_before: int | None = None
         self.first_received_at = 0.0
 
     def begin_with(self, points: Iterable[Point]) -> None:
-        """Take points of an earlier process, whose ledger goes on in this one."""
+        """Add points of an earlier process with the same ledger."""
         self._points.extend(points)
 
     def points(self) -> list[Point]:
-        """Give all points, the oldest first."""
+        """Return all points, the oldest first."""
         return list(self._points)
 
     def add(self, point: Point) -> None:
-        """Take the next point."""
+        """Add the next point."""
         received = point.ledger.received
         if self._received_before is None:
             self._received_before = received
         elif not self.first_received_at and received > self._received_before:
             self.first_received_at = point.at
         if self._points and received < self._points[-1].ledger.received:
-            self._points.clear()  # the outbox was made anew, and its ledger with it
+            self._points.clear()  # the outbox was created again, with a new ledger
         self._points.append(point)
 
     def flow(self, now: Point, seconds: float) -> Flow:
-        """Say what went on in the last `seconds`, or since the first point if that is later."""
+        """Return the flow of the last `seconds`, or since the first point if that is later."""
         before = now
         for point in reversed(self._points):
             if point.ledger.received > now.ledger.received:
@@ -148,9 +148,9 @@ class History:
         return flow_between(before, now)
 
     def interval(self, *, selected: bool) -> float:
-        """Observe how far apart samples come, all or the selected alone; 0 while it is not known.
+        """Return the observed interval of all or of the selected samples; 0 while unknown.
 
-        It is the median of the times between two points at which the count had grown.
+        It is the median time between points at which the count had increased.
         """
         times: list[float] = []
         last = None
@@ -163,7 +163,7 @@ class History:
         return median(gaps) if gaps else 0.0
 
     def columns(self, after: float) -> dict[str, list[float]]:
-        """Give the points later than `after`, a time that was given as `at`; column by column."""
+        """Return the points later than `after`, in columns."""
         points = [point for point in self._points if round(point.at, 1) > after]
         words = [point.ledger.columns() for point in points]
         return {

@@ -1,7 +1,7 @@
-"""The hour of the page's plots outlives a restart: a small file beside the outbox.
+"""The history file, with which the page's plots survive a restart.
 
 In: a history. Out: `history.json` in the outbox's directory, written once a minute and at the
-end, read at the start. Losing it loses plots and nothing else: no failure here is an error.
+end, read at the start. It is used only for plots, so failures are ignored.
 """
 
 import os
@@ -20,7 +20,7 @@ EVERY_SECONDS = 60.0
 
 
 def write(history: History, directory: Path) -> None:
-    """Write the points, whole or not at all."""
+    """Write the points atomically."""
     rows = [
         [point.at, point.ledger.document(), point.outbox_bytes, point.oldest_seconds]
         for point in history.points()
@@ -33,7 +33,7 @@ def write(history: History, directory: Path) -> None:
 
 
 def read(history: History, directory: Path, now: float, received: int) -> None:
-    """Take the points of the last hour that this ledger can have come from; requests count anew."""
+    """Read the points of the last hour that fit this ledger; requests are counted anew."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         points = [
             Point(float(at), _ledger(ledger), size, oldest)
@@ -47,5 +47,5 @@ def read(history: History, directory: Path, now: float, received: int) -> None:
 
 
 def _ledger(document: Mapping[str, Any]) -> Ledger:
-    """Read a ledger; one that an older receiver wrote lacks words."""
+    """Read a ledger; one from an older receiver may lack words."""
     return Ledger(**{word: document[word] for word in WORDS if word in document})

@@ -1,7 +1,7 @@
 """The receiver's own metrics, for Prometheus: GET /metrics.
 
-In: a `Snapshot`. Out: the text format. `METRICS` is the one list of names and
-meanings; docs/metrics.md follows it, and a test holds the two together.
+In: a `Snapshot`. Out: the text format. `METRICS` is the only list of names and meanings, from
+which docs/metrics.md is generated.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ Values = float | Mapping[str, float] | Mapping[tuple[str, ...], float] | Latency
 
 @dataclass(frozen=True, slots=True)
 class SelfMetric:
-    """One metric: its name, its label (several with commas between, or none), what it means, how it is read."""
+    """One metric: its name, kind and meaning, how it is read, and its labels, separated by commas."""
 
     name: str
     kind: str
@@ -42,15 +42,19 @@ class SelfMetric:
     label: str = ""
 
 
-def _dropped(found: Snapshot) -> dict[str, float]:
-    return {reason: found.ledger.dropped.get(reason, 0) for reason in DROP_REASONS}
+def _dropped(snapshot: Snapshot) -> dict[str, float]:
+    return {reason: snapshot.ledger.dropped.get(reason, 0) for reason in DROP_REASONS}
 
 
 def _replicas(
-    found: Snapshot, read: Callable[[ReplicaView], float]
+    snapshot: Snapshot, read: Callable[[ReplicaView], float]
 ) -> dict[tuple[str, ...], float]:
-    clusters = found.replicas
-    return {(each.cluster, one.replica): read(one) for each in clusters for one in each.replicas}
+    clusters = snapshot.replicas
+    return {
+        (cluster.cluster, replica.replica): read(replica)
+        for cluster in clusters
+        for replica in cluster.replicas
+    }
 
 
 def _by_route(read: Callable[[RouteView], float]) -> Callable[[Snapshot], dict[str, float]]:
@@ -59,67 +63,67 @@ def _by_route(read: Callable[[RouteView], float]) -> Callable[[Snapshot], dict[s
 
 METRICS = (
     SelfMetric("receiver_build_info", "gauge", "Always 1; the version is the label.", lambda _: {__version__: 1}, "version"),
-    SelfMetric("receiver_loops_compiled", "gauge", "1 where requests are recognised and rendered by the compiled kernel; 0 where the full parser takes everything, at some twenty times the CPU.", lambda _: float(IS_COMPILED)),
-    SelfMetric("receiver_start_time_seconds", "gauge", "When this process began, in seconds since the epoch.", lambda s: s.started_at),
-    SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while what is in force is what is on disk (metrics.json, web.config.file, token, certificates); 0 after a change that cannot be used.", lambda s: float(s.reload.successful)),
-    SelfMetric("receiver_config_last_reload_success_timestamp_seconds", "gauge", "When the metrics.json in force was read, in seconds since the epoch.", lambda s: s.reload.succeeded_at),
-    SelfMetric("receiver_requests_total", "counter", "Write requests answered, by HTTP status, since this process began.", lambda s: s.write_handler.replies, "code"),
-    SelfMetric("receiver_request_duration_seconds", "histogram", "How long write requests took, from their headers to their answer.", lambda s: s.write_handler.latency),
+    SelfMetric("receiver_loops_compiled", "gauge", "1 with the compiled kernel; 0 where the full parser handles all requests, at about twenty times the CPU.", lambda _: float(IS_COMPILED)),
+    SelfMetric("receiver_start_time_seconds", "gauge", "Start time of this process, in seconds since the epoch.", lambda s: s.started_at),
+    SelfMetric("receiver_config_last_reload_successful", "gauge", "1 while the files on disk are in force (metrics.json, web.config.file, token, certificates); 0 after an invalid change.", lambda s: float(s.reload.successful)),
+    SelfMetric("receiver_config_last_reload_success_timestamp_seconds", "gauge", "Time at which the metrics.json in force was read, in seconds since the epoch.", lambda s: s.reload.succeeded_at),
+    SelfMetric("receiver_requests_total", "counter", "Write requests answered since the process started, by HTTP status.", lambda s: s.write_handler.replies, "code"),
+    SelfMetric("receiver_request_duration_seconds", "histogram", "Duration of write requests, from the headers to the answer.", lambda s: s.write_handler.latency),
     SelfMetric("receiver_requests_refused_total", "counter", "Write requests refused as a whole, by reason.", lambda s: s.refused, "reason"),
-    SelfMetric("receiver_requests_lost_bytes_total", "counter", "Compressed bytes of write requests that were refused for good; their samples are lost.", lambda s: s.write_handler.lost_bytes),
-    SelfMetric("receiver_requests_repeated_total", "counter", "Write requests that had been committed before and were answered again.", lambda s: s.write_handler.repeated),
-    SelfMetric("receiver_series_refused_total", "counter", "Series refused while the rest of their request was taken, by reason.", lambda s: s.write_handler.refused_series, "reason"),
-    SelfMetric("receiver_labels_cut_total", "counter", "Labels shortened to the service's limits, once for each series learnt.", lambda s: s.write_handler.labels_cut),
-    SelfMetric("receiver_labels_left_out_total", "counter", "Labels left out to keep items under 64 KiB, once for each series learnt.", lambda s: s.write_handler.labels_left_out),
-    SelfMetric("receiver_requests_in_flight", "gauge", "Write requests under way, by state: reading the body, or working on it.", lambda s: {"reading": s.admission.reading, "working": s.admission.working}, "state"),
-    SelfMetric("receiver_in_flight_bytes", "gauge", "Bytes that they hold.", lambda s: s.admission.size_bytes),
-    SelfMetric("receiver_connections", "gauge", "Connections open.", lambda s: s.door.connections),
-    SelfMetric("receiver_connections_accepted_total", "counter", "Connections that came, since this process began.", lambda s: s.door.accepted),
-    SelfMetric("receiver_connections_closed_total", "counter", "Connections that the receiver closed, by reason.", lambda s: {reason: s.closed.get(reason, 0) for reason in CLOSE_REASONS}, "reason"),
-    SelfMetric("receiver_metadata_families", "gauge", "Metric families of which a sender has told type, help or unit.", lambda s: s.metadata_families),
-    SelfMetric("receiver_samples_received_total", "counter", "Samples received, since the outbox was made.", lambda s: s.ledger.received),
+    SelfMetric("receiver_requests_lost_bytes_total", "counter", "Compressed bytes of write requests that were refused permanently; their samples are lost.", lambda s: s.write_handler.lost_bytes),
+    SelfMetric("receiver_requests_repeated_total", "counter", "Repeated write requests, committed before and answered again.", lambda s: s.write_handler.repeated),
+    SelfMetric("receiver_series_refused_total", "counter", "Series refused while the rest of their request was accepted, by reason.", lambda s: s.write_handler.refused_series, "reason"),
+    SelfMetric("receiver_labels_cut_total", "counter", "Labels shortened to the service's limits, once for each new series.", lambda s: s.write_handler.labels_cut),
+    SelfMetric("receiver_labels_left_out_total", "counter", "Labels omitted to keep items under 64 KiB, once for each new series.", lambda s: s.write_handler.labels_left_out),
+    SelfMetric("receiver_requests_in_flight", "gauge", "Write requests in flight, by state: reading the body, or processing it.", lambda s: {"reading": s.admission.reading, "working": s.admission.working}, "state"),
+    SelfMetric("receiver_in_flight_bytes", "gauge", "Bytes held by write requests in flight.", lambda s: s.admission.size_bytes),
+    SelfMetric("receiver_connections", "gauge", "Open connections.", lambda s: s.door.connections),
+    SelfMetric("receiver_connections_accepted_total", "counter", "Connections accepted since the process started.", lambda s: s.door.accepted),
+    SelfMetric("receiver_connections_closed_total", "counter", "Connections closed by the receiver, by reason.", lambda s: {reason: s.closed.get(reason, 0) for reason in CLOSE_REASONS}, "reason"),
+    SelfMetric("receiver_metadata_families", "gauge", "Metric families with known type, help or unit.", lambda s: s.metadata_families),
+    SelfMetric("receiver_samples_received_total", "counter", "Samples received since the outbox was created.", lambda s: s.ledger.received),
     SelfMetric("receiver_samples_unselected_total", "counter", "Samples of series that metrics.json does not name.", lambda s: s.ledger.unselected),
     SelfMetric("receiver_samples_dropped_total", "counter", "Selected samples that cannot be sent, by reason.", _dropped, "reason"),
-    SelfMetric("receiver_samples_folded_total", "counter", "Samples that went into a window.", lambda s: s.ledger.folded),
-    SelfMetric("receiver_samples_rendered_total", "counter", "Samples that became an item each.", lambda s: s.ledger.rendered),
-    SelfMetric("receiver_items_flushed_total", "counter", "Items that windows became.", lambda s: s.ledger.flushed),
+    SelfMetric("receiver_samples_folded_total", "counter", "Samples added to a window.", lambda s: s.ledger.folded),
+    SelfMetric("receiver_samples_rendered_total", "counter", "Samples sent as items of their own.", lambda s: s.ledger.rendered),
+    SelfMetric("receiver_items_flushed_total", "counter", "Items made from windows.", lambda s: s.ledger.flushed),
     SelfMetric("receiver_items_imported_total", "counter", "Items that `outbox import` brought from another outbox.", lambda s: s.ledger.imported),
-    SelfMetric("receiver_items_accepted_total", "counter", "Items that Application Insights accepted.", lambda s: s.ledger.accepted),
-    SelfMetric("receiver_items_rejected_total", "counter", "Items that Application Insights rejected for good, by reason.", lambda s: s.ledger.rejected, "reason"),
-    SelfMetric("receiver_items_expired_total", "counter", "Items that grew older than the 48 hours that Application Insights takes.", lambda s: s.ledger.expired),
+    SelfMetric("receiver_items_accepted_total", "counter", "Items accepted by Application Insights.", lambda s: s.ledger.accepted),
+    SelfMetric("receiver_items_rejected_total", "counter", "Items rejected permanently by Application Insights, by reason.", lambda s: s.ledger.rejected, "reason"),
+    SelfMetric("receiver_items_expired_total", "counter", "Items that became older than 48 hours, the limit of Application Insights.", lambda s: s.ledger.expired),
     SelfMetric("receiver_items_exported_total", "counter", "Items that `outbox export` took to another outbox.", lambda s: s.ledger.exported),
-    SelfMetric("receiver_items_unconfirmed_total", "counter", "Items answered 200 without the service's body: counted as accepted, on the status's word alone.", lambda s: s.delivery.unconfirmed_items),
-    SelfMetric("receiver_items_pending", "gauge", "Items that wait in the outbox.", lambda s: s.ledger.pending),
+    SelfMetric("receiver_items_unconfirmed_total", "counter", "Items answered 200 without the service's body: counted as accepted by the status alone.", lambda s: s.delivery.unconfirmed_items),
+    SelfMetric("receiver_items_pending", "gauge", "Items waiting in the outbox.", lambda s: s.ledger.pending),
     SelfMetric("receiver_ledger_adds_up", "gauge", "1 while received = unselected + dropped + folded + rendered, and rendered + flushed + imported = accepted + rejected + expired + exported + pending; 0 is a defect.", lambda s: float(s.ledger.adds_up)),
-    SelfMetric("receiver_outbox_bytes", "gauge", "Compressed bytes that wait in the outbox.", lambda s: s.outbox.size_bytes),
-    SelfMetric("receiver_outbox_max_bytes", "gauge", "Compressed bytes that may wait in the outbox.", lambda s: s.outbox.max_bytes),
-    SelfMetric("receiver_outbox_full", "gauge", "1 while the outbox takes nothing more: it holds what it may, or its disk is nearly full.", lambda s: float(bool(s.outbox.full))),
-    SelfMetric("receiver_outbox_batches", "gauge", "Batches that wait in the outbox.", lambda s: s.outbox.batches),
-    SelfMetric("receiver_outbox_oldest_seconds", "gauge", "Age of the oldest sample that waits in the outbox; 0 when none does.", lambda s: s.oldest_seconds),
+    SelfMetric("receiver_outbox_bytes", "gauge", "Compressed bytes waiting in the outbox.", lambda s: s.outbox.size_bytes),
+    SelfMetric("receiver_outbox_max_bytes", "gauge", "Limit of compressed bytes in the outbox.", lambda s: s.outbox.max_bytes),
+    SelfMetric("receiver_outbox_full", "gauge", "1 while the outbox accepts no more data: it is at its limit, or its disk is nearly full.", lambda s: float(bool(s.outbox.full))),
+    SelfMetric("receiver_outbox_batches", "gauge", "Batches waiting in the outbox.", lambda s: s.outbox.batches),
+    SelfMetric("receiver_outbox_oldest_seconds", "gauge", "Age of the oldest sample in the outbox; 0 when it is empty.", lambda s: s.oldest_seconds),
     SelfMetric("receiver_outbox_failing", "gauge", "1 while the outbox cannot be written or read.", lambda s: float(s.outbox_failing)),
-    SelfMetric("receiver_outbox_set_aside_total", "counter", "Damaged databases set aside since this process began.", lambda s: s.outbox.set_aside),
+    SelfMetric("receiver_outbox_set_aside_total", "counter", "Damaged databases set aside since the process started.", lambda s: s.outbox.set_aside),
     SelfMetric("receiver_delivery_attempts_total", "counter", "POSTs of a batch, by the service's HTTP status, or unreachable.", lambda s: s.delivery.attempts, "code"),
-    SelfMetric("receiver_delivery_duration_seconds", "histogram", "How long a batch was under way to Application Insights, until its outcome was written down.", lambda s: s.delivery.latency),
-    SelfMetric("receiver_delivery_seconds_total", "counter", "Time that batches were under way, all together.", lambda s: s.delivery.seconds),
+    SelfMetric("receiver_delivery_duration_seconds", "histogram", "Duration of a batch's delivery, until its outcome was committed.", lambda s: s.delivery.latency),
+    SelfMetric("receiver_delivery_seconds_total", "counter", "Total time that batches were in flight.", lambda s: s.delivery.seconds),
     SelfMetric("receiver_delivery_bytes_total", "counter", "Compressed bytes POSTed.", lambda s: s.delivery.sent_bytes),
-    SelfMetric("receiver_delivery_state", "gauge", "1 for what holds delivery back now: retry, throttle, quota or blocked; 0 while it does not.", lambda s: {action.value: float(s.gate.action is action) for action in WAITS}, "state"),
-    SelfMetric("receiver_batches_set_back", "gauge", "Batches that are refused while others are accepted: kept, and tried again now and then.", lambda s: s.stubborn.batches),
-    SelfMetric("receiver_delivery_failures", "gauge", "Failures in a row; 0 while delivery goes well.", lambda s: s.gate.failures),
-    SelfMetric("receiver_delivery_wait_seconds", "gauge", "How long nothing will be sent, for the failures' sake.", lambda s: s.gate_wait_seconds),
-    SelfMetric("receiver_fold_series", "gauge", "Folded series that are known.", lambda s: s.fold.series),
-    SelfMetric("receiver_fold_bytes", "gauge", "Memory held for them.", lambda s: s.fold.size_bytes),
-    SelfMetric("receiver_fold_max_bytes", "gauge", "Memory that may be held for them; past it new ones are dropped as fold_full.", lambda s: s.fold.max_bytes),
-    SelfMetric("receiver_fold_windows_behind", "gauge", "Windows that are open behind the newest of their series: a sender is catching up.", lambda s: s.fold.windows_behind),
-    SelfMetric("receiver_fold_events_total", "counter", "What happened to samples and items in the fold, by event, since this process began.", lambda s: {event: s.fold.events.get(event, 0) for event in EVENTS}, "event"),
-    SelfMetric("receiver_replica_leader", "gauge", "1 for the replica that leads its cluster, 0 for the others; those that were heard of within the hour. None without RECEIVER_REPLICA_LABEL.", lambda s: _replicas(s, lambda replica: float(replica.leads)), "cluster,replica"),
-    SelfMetric("receiver_replica_seen_seconds", "gauge", "How long ago a request of this replica came.", lambda s: _replicas(s, lambda replica: replica.seen_seconds_ago), "cluster,replica"),
-    SelfMetric("receiver_replica_samples_total", "counter", "Selected samples of this replica that count, since this process began.", lambda s: _replicas(s, lambda replica: replica.kept), "cluster,replica"),
-    SelfMetric("receiver_replica_samples_dropped_total", "counter", "Selected samples of this replica that were dropped as replica, since this process began.", lambda s: _replicas(s, lambda replica: replica.dropped), "cluster,replica"),
-    SelfMetric("receiver_replica_changes_total", "counter", "Changes of the leader of a cluster, since the outbox was made.", lambda s: {each.cluster: each.changes for each in s.replicas}, "cluster"),
-    SelfMetric("receiver_series_cache_entries", "gauge", "Series of which the receiver knows how to render them.", lambda s: s.cache.entries),
-    SelfMetric("receiver_series_cache_bytes", "gauge", "Memory held for them.", lambda s: s.cache.size_bytes),
-    SelfMetric("receiver_series_cache_max_bytes", "gauge", "Memory that may be held for them.", lambda s: s.cache.limit_bytes),
-    SelfMetric("receiver_series_cache_misses_total", "counter", "Series that had to be learnt, for the first time or again.", lambda s: s.cache.misses),
+    SelfMetric("receiver_delivery_state", "gauge", "1 for the current reason of the back-off: retry, throttle, quota or blocked; else 0.", lambda s: {action.value: float(s.gate.action is action) for action in WAITS}, "state"),
+    SelfMetric("receiver_batches_set_back", "gauge", "Batches that are refused while others are accepted: kept, and retried now and then.", lambda s: s.stubborn.batches),
+    SelfMetric("receiver_delivery_failures", "gauge", "Consecutive failures; 0 while delivery succeeds.", lambda s: s.gate.failures),
+    SelfMetric("receiver_delivery_wait_seconds", "gauge", "Seconds until the next delivery attempt (back-off after failures).", lambda s: s.gate_wait_seconds),
+    SelfMetric("receiver_fold_series", "gauge", "Known folded series.", lambda s: s.fold.series),
+    SelfMetric("receiver_fold_bytes", "gauge", "Memory of the state of folded series.", lambda s: s.fold.size_bytes),
+    SelfMetric("receiver_fold_max_bytes", "gauge", "Limit of the memory of folded series; above it new series are dropped as fold_full.", lambda s: s.fold.max_bytes),
+    SelfMetric("receiver_fold_windows_behind", "gauge", "Open windows behind the newest one of their series: a sender is catching up.", lambda s: s.fold.windows_behind),
+    SelfMetric("receiver_fold_events_total", "counter", "Events of samples and items in the fold since the process started, by event.", lambda s: {event: s.fold.events.get(event, 0) for event in EVENTS}, "event"),
+    SelfMetric("receiver_replica_leader", "gauge", "1 for the leader of its cluster, 0 for other replicas seen within the hour. Absent without RECEIVER_REPLICA_LABEL.", lambda s: _replicas(s, lambda replica: float(replica.leads)), "cluster,replica"),
+    SelfMetric("receiver_replica_seen_seconds", "gauge", "Seconds since the last request of this replica.", lambda s: _replicas(s, lambda replica: replica.seen_seconds_ago), "cluster,replica"),
+    SelfMetric("receiver_replica_samples_total", "counter", "Accepted selected samples of this replica since the process started.", lambda s: _replicas(s, lambda replica: replica.kept), "cluster,replica"),
+    SelfMetric("receiver_replica_samples_dropped_total", "counter", "Selected samples of this replica dropped as replica since the process started.", lambda s: _replicas(s, lambda replica: replica.dropped), "cluster,replica"),
+    SelfMetric("receiver_replica_changes_total", "counter", "Changes of a cluster's leader since the outbox was created.", lambda s: {cluster.cluster: cluster.changes for cluster in s.replicas}, "cluster"),
+    SelfMetric("receiver_series_cache_entries", "gauge", "Series with a cached template.", lambda s: s.cache.entries),
+    SelfMetric("receiver_series_cache_bytes", "gauge", "Memory of the cache of series.", lambda s: s.cache.size_bytes),
+    SelfMetric("receiver_series_cache_max_bytes", "gauge", "Limit of the memory of the cache of series.", lambda s: s.cache.limit_bytes),
+    SelfMetric("receiver_series_cache_misses_total", "counter", "Series added to the cache, for the first time or again.", lambda s: s.cache.misses),
     SelfMetric("receiver_route_samples_rendered_total", "counter", "Samples that became an item each, by route. These and all of routes are there where routes.json is.", _by_route(lambda r: r.ledger.rendered), "route"),
     SelfMetric("receiver_route_samples_dropped_total", "counter", "Samples dropped as route_full: the route's share of the outbox was full.", _by_route(lambda r: r.ledger.dropped.get(ROUTE_FULL, 0)), "route"),
     SelfMetric("receiver_route_items_flushed_total", "counter", "Items that windows became, by route.", _by_route(lambda r: r.ledger.flushed), "route"),
@@ -136,16 +140,16 @@ METRICS = (
     SelfMetric("receiver_route_delivery_wait_seconds", "gauge", "How long nothing will be sent for a route, for the failures' sake.", _by_route(lambda r: r.gate_wait_seconds), "route"),
     SelfMetric("receiver_route_held", "gauge", "1 while nobody delivers what waits for a route: it is not in routes.json any more.", _by_route(lambda r: not r.is_served), "route"),
 )  # fmt: skip
-"""Every metric at /metrics, in the order shown."""
+"""All metrics at /metrics, in their order."""
 
 
 class _Collector(Collector):
-    def __init__(self, found: Snapshot) -> None:
-        self._found = found
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
         for metric in METRICS:
-            yield _family(metric, metric.read(self._found))
+            yield _family(metric, metric.read(self._snapshot))
 
 
 def _family(metric: SelfMetric, values: Values) -> Metric:
@@ -173,8 +177,8 @@ def _labelled(
     return sorted(rows)
 
 
-def to_text(found: Snapshot) -> bytes:
-    """Spell a snapshot in Prometheus' text format."""
+def to_text(snapshot: Snapshot) -> bytes:
+    """Return a snapshot in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Collector(found))
+    registry.register(_Collector(snapshot))
     return generate_latest(registry)

@@ -1,7 +1,7 @@
-"""Why a metric that is asked for does not come, and which names are near it.
+"""Why a selected metric does not arrive, and the nearest names.
 
-In: a name of metrics.json and the names that arrive. Out: a sentence. Pure. What
-Triton shows, and under which of its flags, is from its metrics documentation.
+In: a name of metrics.json and the arriving names. Out: a sentence. Pure. Triton's metrics and
+the flags that enable them are from its metrics documentation.
 """
 
 import difflib
@@ -13,12 +13,12 @@ from receiver.triton import METRIC_NAMES
 _NEAR_CUTOFF = 0.75
 _CANDIDATES = 40
 NOT_SENT = "Prometheus does not send it"
-"""What is left when nothing is known of a name."""
+"""The reason for an unknown name."""
 
 
 @dataclass(frozen=True, slots=True)
 class MissingMetric:
-    """A listed name that was never seen; `nearest` arrive."""
+    """A selected name that never arrived; `nearest` are arriving names."""
 
     name: str
     why: str
@@ -26,14 +26,14 @@ class MissingMetric:
 
 
 def explain_missing(name: str, seen: Collection[str]) -> MissingMetric:
-    """Say why `name` is not among the names `seen`, the likeliest reason first."""
+    """Explain why `name` is not among the names `seen`, by the likeliest reason."""
     near = nearest(name, seen)
     return MissingMetric(name, _why(name, seen, near), near)
 
 
 def _why(name: str, seen: Collection[str], near: tuple[str, ...]) -> str:
     if "*" in name or "?" in name:
-        return "no name that arrives fits this pattern"
+        return "no arriving name matches this pattern"
     if not seen:
         return "nothing has arrived yet"
     if name in METRIC_NAMES:
@@ -43,12 +43,12 @@ def _why(name: str, seen: Collection[str], near: tuple[str, ...]) -> str:
     if near:
         return f"misspelt? {near[0]} arrives"
     if name.endswith("_irate"):
-        return "no recording rule makes it: prometheus/rules/triton_irate.yml makes Triton's"
-    return f"{NOT_SENT}: is it scraped, and not dropped by write_relabel_configs?"
+        return "no recording rule records it: prometheus/rules/triton_irate.yml records Triton's"
+    return f"{NOT_SENT}: check that it is scraped, and that no write_relabel_configs drops it"
 
 
 def _why_not_shown(name: str, seen: Collection[str]) -> str:
-    """Say why a metric that Triton has is not there."""
+    """Explain why a known metric of Triton does not arrive."""
     if name.endswith("_irate"):
         base = name.removesuffix("_irate")
         if base in seen or f"{base}_sum" in seen:
@@ -57,12 +57,12 @@ def _why_not_shown(name: str, seen: Collection[str]) -> str:
                 "rule_files; the first value comes after two scrapes and one evaluation"
             )
         name = base
-    if not any(each.startswith("nv_") for each in seen):
-        return "nothing of Triton arrives: is its port 8002 scraped?"
+    if not any(other.startswith("nv_") for other in seen):
+        return "no metric of Triton arrives: check that its port 8002 is scraped"
     for part, reason in _REASONS:
         if part in name:
             return reason
-    return "this Triton does not show it, or write_relabel_configs drops it"
+    return "Triton does not export it, or write_relabel_configs drops it"
 
 
 _REASONS = (
@@ -80,9 +80,9 @@ _REASONS = (
 def nearest(
     name: str, names: Iterable[str], *, cutoff: float = _NEAR_CUTOFF, limit: int = 3
 ) -> tuple[str, ...]:
-    """Name those of `names` that are spelt most like `name`, the nearest first.
+    """Return those of `names` that are most similar to `name`, the nearest first.
 
-    Of very many only those that begin or end alike are compared in full.
+    Only the candidates with the longest common prefix and suffix are compared in full.
     """
     ranked = sorted(names, key=lambda other: -_alike(name, other))[:_CANDIDATES]
     return tuple(difflib.get_close_matches(name, ranked, n=limit, cutoff=cutoff))

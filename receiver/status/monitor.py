@@ -1,8 +1,8 @@
-"""What an operator sees: the parts' counts, the last hour, what flows, and one verdict.
+"""The monitor of one receiver: counts, the last hour, sampled items, and the verdict.
 
-In: a running receiver's parts. Out: a `View`, and the rows of the metrics table. One
-task, `run`, looks ten times a second at what flows and every ten seconds at everything; it
-logs the verdict when that changes, and nothing otherwise.
+In: a running receiver's parts. Out: a `View`, and the rows of the metrics table. One task,
+`run`, digests samples ten times a second and takes a snapshot every ten seconds; it logs the
+verdict only when that changes.
 """
 
 import asyncio
@@ -43,11 +43,11 @@ from receiver.status.verdicts import Severity, State
 
 NAMES_SECONDS = 2.0
 COST_SECONDS = 60.0
-"""No pace is extrapolated before so much of it was seen."""
+"""Shortest observed time from which a rate is extrapolated."""
 COST_EARLY_SECONDS = 5.0
-"""A forecast is made anew so often while series are still getting known."""
+"""Interval of new forecasts while the set of series is still growing."""
 BUDGET_SECONDS = 900.0
-"""And a budget is not exceeded by a Prometheus that makes up for a restart in the first minutes."""
+"""The same for the budget: longer, since Prometheus catches up in the first minutes after a restart."""
 HOUR_SECONDS = 3600.0
 SHOWN_ABSENCES = 100
 SHOWN_NAMES = 500
@@ -57,7 +57,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything at one moment; `flow` is that of the window that the diagnosis is made from."""
+    """The state at one moment; `flow` covers the window of the diagnosis."""
 
     snapshot: Snapshot
     flow: Flow
@@ -66,7 +66,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a row is of: the series called `source`, and the entry that makes their items, if one does."""
+    """The source of a row: the series named `source`, and the entry that sends them, if any."""
 
     source: str
     entry: Entry | None
@@ -74,9 +74,9 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which metrics to list: names that `fits`, at most `limit`, in all or of each category.
+    """The metrics to list: names that pass `fits`, at most `limit`, in total or per category.
 
-    Rows of the categories in `without` are left out; they are counted.
+    Categories in `without` are counted, but not listed.
     """
 
     fits: Callable[[str], bool]
@@ -85,7 +85,7 @@ class Wanted:
     without: frozenset[str] = frozenset()
 
     def rows(self, by_category: Mapping[str, list[str]]) -> list[str]:
-        """Choose the names that get a row."""
+        """Return the names to list."""
         shown = [names for category, names in by_category.items() if category not in self.without]
         if self.each_category:
             return [name for names in shown for name in names[: self.limit]]
@@ -93,7 +93,7 @@ class Wanted:
 
 
 class Monitor:
-    """Looks at one receiver."""
+    """Monitors one receiver."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Monitor:
         bounds: Bounds,
         patience: Patience = PATIENCE,
     ) -> None:
-        """Take the parts; `patience` says how soon a state is a verdict."""
+        """Keep the parts; `patience` has the times after which a state becomes a verdict."""
         self._observer = observer
         self._price = price
         self._directory = directory
@@ -128,7 +128,7 @@ class Monitor:
         self.history = History()
 
     async def begin(self) -> None:
-        """Take the first point, before anything can arrive: all that comes is more than that."""
+        """Take the first point, before any request can arrive."""
         with suppress(NotCommitted):
             snapshot = await self._snapshot()
             received = snapshot.ledger.received
@@ -136,7 +136,7 @@ class Monitor:
         await self._step()
 
     async def run(self) -> None:
-        """Look, until cancelled."""
+        """Monitor until cancelled."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self._patience.step
         keep_at = loop.time() + kept_history.EVERY_SECONDS
@@ -157,7 +157,7 @@ class Monitor:
     async def _step(self) -> None:
         try:
             view = await self.view()
-        except NotCommitted:  # the disk fails; the next look says more
+        except NotCommitted:  # the disk fails; the next check reports it
             return
         self.history.add(point_of(view.snapshot))
         self._observer.write_handler.pipeline.look(view.snapshot.now)
@@ -171,16 +171,16 @@ class Monitor:
         say("verdict", verdict=first.line, hint=first.hint, runbook=first.runbook, **more)
 
     async def view(self) -> View:
-        """Read everything. Raises: NotCommitted where the outbox cannot be read."""
-        found = self._last = await self._snapshot()
-        now = point_of(found)
+        """Return the current view. Raises: NotCommitted where the outbox cannot be read."""
+        snapshot = self._last = await self._snapshot()
+        now = point_of(snapshot)
         interval = self.history.interval(selected=False)
         selected_interval = self.history.interval(selected=True)
         window = max(self._patience.window, INTERVALS * max(interval, selected_interval))
         flow = self.history.flow(now, min(window, HOUR_SECONDS))
         delivery = self._observer.delivery.own
         facts = Facts(
-            snapshot=found,
+            snapshot=snapshot,
             flow=flow,
             names_seen=len(self.names_seen()),
             absences=self.absences(),
@@ -189,11 +189,11 @@ class Monitor:
             first_received_at=self._selected_since(),
             outbox_error=self._observer.committer.error,
             last_rejection=delivery.last_rejection,
-            config_error=found.reload.error,
+            config_error=snapshot.reload.error,
             interval=interval,
             selected_interval=selected_interval,
             refusals=self._refusals(),
-            overrun=self._overrun(found),
+            overrun=self._overrun(snapshot),
             pair=self.observation.pairs.pair(),
             first_seen=self._first_seen,
             bounds=self._bounds,
@@ -201,16 +201,16 @@ class Monitor:
         )
         diagnosis = diagnose(facts)
         states = {finding.state for finding in diagnosis.findings}
-        self._first_seen = {state: self._first_seen.get(state, found.now) for state in states}
-        return View(found, flow, diagnosis)
+        self._first_seen = {state: self._first_seen.get(state, snapshot.now) for state in states}
+        return View(snapshot, flow, diagnosis)
 
     def _refusals(self) -> dict[str, RecentError]:
-        """Give the latest error of a request by reason."""
-        errors = [each for each in self.events.latest() if each.where == REFUSED.where]
+        """Return the latest error of a request by reason."""
+        errors = [error for error in self.events.latest() if error.where == REFUSED.where]
         return {error.reason: error for error in reversed(errors)}
 
     async def _snapshot(self) -> Snapshot:
-        """Read everything; while the outbox cannot be read, what it said last."""
+        """Return a snapshot; while the outbox cannot be read, the last one."""
         try:
             return await self._observer.snapshot()
         except NotCommitted:
@@ -223,11 +223,11 @@ class Monitor:
         return self._observer.write_handler.pipeline.allowlist
 
     def _is_counted(self, name: bytes) -> bool:
-        """Say whether a forecast needs the series of a name: selected ones, and Triton's to compare."""
+        """Whether a forecast needs a name's series: selected ones, and Triton's for comparison."""
         return name.startswith(b"nv_") or self._allowlist.wants(name)
 
     def names_seen(self) -> dict[str, bool]:
-        """Give the names that arrived so far, and whether each is selected; some seconds old."""
+        """Return the names that have arrived, and whether they are selected; up to some seconds old."""
         now, allowlist = self._observer.clock(), self._allowlist
         is_old = not self._names or abs(now - self._names_at) > NAMES_SECONDS
         if is_old or allowlist is not self._names_of:
@@ -241,12 +241,12 @@ class Monitor:
         return self._names
 
     def _selected_since(self) -> float:
-        """Say since when samples arrive under the selection in force; 0 before the first."""
+        """Return the time of the first sample under the current selection; 0 before it."""
         first = self.history.first_received_at
         return max(first, self._selected_at) if first else 0.0
 
     def absences(self) -> list[MissingMetric]:
-        """Say of each entry that no name fitted yet why that may be."""
+        """Explain the entries that have matched no name yet."""
         seen = self.names_seen()
         if not seen:
             return []
@@ -265,16 +265,16 @@ class Monitor:
         return known[1]
 
     def cost(self, view: View) -> list[Cost]:
-        """Extrapolate the pace of the last hour; nothing before there is a minute of it."""
+        """Extrapolate the rate of the last hour; empty before the first minute."""
         return self._cost(self.history.flow(point_of(view.snapshot), HOUR_SECONDS))
 
     def budget(self, view: View) -> Budget:
-        """Say how the last hour's pace stands to the budget."""
+        """Compare the last hour's rate with the budget."""
         month = next((cost.billed_gb for cost in self.cost(view) if cost.span == "month"), None)
         return Budget(self._price.budget_gb, month, self._overrun(view.snapshot))
 
     async def cost_by_entry(self) -> Any:
-        """Forecast what each entry costs a month, and the same metrics folded and raw; a minute old at most."""
+        """Forecast the monthly cost by entry, and of the same metrics folded and raw; at most a minute old."""
         self.observation.watch()
         async with self._forecast_lock:
             now, allowlist = self._observer.clock(), self._allowlist
@@ -287,11 +287,11 @@ class Monitor:
         return self._forecast
 
     async def _make_forecast(self, allowlist: Allowlist) -> Any:
-        """Count on the series that come, at their observed intervals."""
+        """Make a forecast from the arriving series, at their observed intervals."""
         pipeline = self._observer.write_handler.pipeline
         counted = self.observation.census.counted(self._observer.clock())
         known = pipeline.statistics().entries
-        seen = sum(allowlist.wants(each.name.encode()) for each in counted.series)
+        seen = sum(allowlist.wants(series.name.encode()) for series in counted.series)
         comparison = await asyncio.to_thread(
             compare,
             allowlist,
@@ -300,7 +300,7 @@ class Monitor:
             self.history.interval(selected=True) or SCRAPE_SECONDS,
             self._price.factor,
         )
-        is_part = counted.is_full or pipeline.explosion() is not None  # of which some are refused
+        is_part = counted.is_full or pipeline.explosion() is not None  # some series are refused
         factor = known / seen if is_part and seen else 1.0
         is_complete = counted.is_full or (seen >= known and 0.0 not in counted.intervals)
         self._forecast_for = COST_SECONDS if is_complete else COST_EARLY_SECONDS
@@ -313,18 +313,18 @@ class Monitor:
             stored=self.observation.in_metrics_store(),
         )
 
-    def _overrun(self, found: Snapshot) -> Overrun | None:
-        """Hold the pace of the last hour against the budget, if there is one."""
+    def _overrun(self, snapshot: Snapshot) -> Overrun | None:
+        """Compare the last hour's rate with the budget, if there is one."""
         if not self._price.budget_gb:
             return None
-        flow = self.history.flow(point_of(found), HOUR_SECONDS)
+        flow = self.history.flow(point_of(snapshot), HOUR_SECONDS)
         if flow.seconds < BUDGET_SECONDS:
             return None
 
         return overrun(self._cost(flow), lambda: self._sizes(flow), self._price)
 
     def _sizes(self, flow: Flow) -> dict[str, float]:
-        """Share the hour's items among the entries as those of the last ten minutes are: bytes a second."""
+        """Return bytes a second by entry: the hour's items, split as those of the last ten minutes."""
         entries = {
             name: listed.entry
             for source, is_wanted in self.names_seen().items()
@@ -355,17 +355,17 @@ class Monitor:
         return estimate((raw + folded) / flow.seconds, size, self._price)
 
     def metrics(self, wanted: Wanted) -> Any:
-        """List the metrics that are selected, those that are missing, and those not selected."""
+        """List selected, missing and unselected metrics."""
         self.observation.watch()
         seen, shares = self.names_seen(), self.observation.names()
         listed: dict[str, Listed] = {}
         for source in filter(seen.__getitem__, sorted(seen)):
-            for name, each in self._outlets(source).items():
-                listed.setdefault(name, each)
+            for name, row in self._outlets(source).items():
+                listed.setdefault(name, row)
         by_category: dict[str, list[str]] = {category: [] for category in document.CATEGORIES}
-        for name, each in sorted(listed.items()):
-            if wanted.fits(name) or wanted.fits(each.source):
-                by_category[document.category(each.source)].append(name)
+        for name, row in sorted(listed.items()):
+            if wanted.fits(name) or wanted.fits(row.source):
+                by_category[document.category(row.source)].append(name)
         fitting = [name for name in seen if not seen[name] and wanted.fits(name)]
         fitting.sort(key=lambda name: (-shares.get(name, 0.0), name))
         return document.metrics(
@@ -379,7 +379,7 @@ class Monitor:
         )
 
     def _outlets(self, source: str) -> dict[str, Listed]:
-        """Find the items' names of the series called `source`; its own where it merely counts for others."""
+        """Return the item names of the series named `source`; its own name if it only counts for others."""
         known = self._listed.get(source)
         if known is None:
             entries = self._allowlist.matches(source)
@@ -399,7 +399,7 @@ class Monitor:
         )
 
     def series(self, name: str, limit: int) -> Any:
-        """List a metric's series, the latest values first by labels."""
+        """List a metric's series by their labels, with their latest values."""
         self.observation.watch()
         metric = self.observation.metrics.get(name) or MetricSeen(name)
         return document.series(metric, self._observer.clock(), limit)

@@ -1,8 +1,8 @@
-"""What waits: since when, at what pace, what holds it back, and when something is lost.
+"""The outlook of waiting items: since when, at what rate, what limits it, and when data is lost.
 
-In: a snapshot, what flowed lately, and the settings that bound delivery. Out: sentences.
-Pure. Three things end the waiting badly: the outbox is full, the oldest items grow older
-than the service takes, and, once the receiver answers 503, Prometheus' own two hours.
+In: a snapshot, the recent flow, and the settings that limit delivery. Out: sentences. Pure.
+Data is lost when the oldest items expire, or when the outbox is full and Prometheus' own
+two hours are over.
 """
 
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from receiver.status.snapshot import Snapshot
 from receiver.text import moment, size, span
 
 PROMETHEUS_KEEPS_SECONDS = 2 * 3600.0
-"""What Prometheus' write-ahead log holds for a remote that does not take it."""
+"""Time for which Prometheus' write-ahead log keeps refused data."""
 PACE_SECONDS = 60.0
-"""No pace is extrapolated from less."""
+"""Shortest time from which a rate is extrapolated."""
 NEARLY = 0.85
-"""A bound that is used to this share is what holds delivery back."""
+"""Use of a limit, as a share, from which it counts as the bottleneck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The settings that bound delivery."""
+    """The settings that limit delivery."""
 
     items_per_second: int = 0
     senders: int = 0
 
 
 def waiting(snapshot: Snapshot) -> str:
-    """Say how much waits and since when; empty where nothing does."""
+    """Describe the size and age of the waiting items; empty where none wait."""
     if not snapshot.ledger.pending:
         return ""
     since = moment(snapshot.now - snapshot.oldest_seconds)
@@ -37,11 +37,11 @@ def waiting(snapshot: Snapshot) -> str:
 
 
 def loss(snapshot: Snapshot, flow: Flow) -> str:
-    """Say how long until something is lost, the soonest first; empty where nothing waits."""
+    """Describe when data will be lost, the soonest first; empty where no items wait."""
     ends: list[tuple[float, str]] = []
     outbox = snapshot.outbox
     if outbox.full or snapshot.outbox_failing:
-        ends.append((PROMETHEUS_KEEPS_SECONDS, "Prometheus keeps what is refused for about 2 h"))
+        ends.append((PROMETHEUS_KEEPS_SECONDS, "Prometheus keeps refused data for about 2 h"))
     elif flow.outbox_bytes > 0 and flow.seconds >= PACE_SECONDS:
         left = (outbox.max_bytes - outbox.size_bytes) * flow.seconds / flow.outbox_bytes
         ends.append((left, f"full at this pace in {span(max(0.0, left))}"))
@@ -52,7 +52,7 @@ def loss(snapshot: Snapshot, flow: Flow) -> str:
 
 
 def pace(snapshot: Snapshot, flow: Flow, bounds: Bounds) -> tuple[str, str]:
-    """Say what comes in and goes out, and, as a hint, what holds delivery back."""
+    """Describe the rates in and out; and, as a hint, the bottleneck of delivery."""
     came = flow.ledger.rendered + flow.ledger.flushed + flow.ledger.imported
     went = came - flow.ledger.pending - flow.ledger.exported
     grows = flow.a_minute(flow.ledger.pending)
@@ -67,7 +67,7 @@ def pace(snapshot: Snapshot, flow: Flow, bounds: Bounds) -> tuple[str, str]:
 def _bound(flow: Flow, went: int, bounds: Bounds, *, grows: bool) -> str:
     if bounds.items_per_second and flow.a_minute(went) >= NEARLY * 60 * bounds.items_per_second:
         return (
-            f"RECEIVER_ITEMS_PER_SECOND={bounds.items_per_second} holds it back: raise it, "
+            f"RECEIVER_ITEMS_PER_SECOND={bounds.items_per_second} limits it: raise it, "
             "or select fewer metrics."
         )
     busy = flow.delivery_seconds / flow.seconds if flow.seconds else 0.0
@@ -78,5 +78,5 @@ def _bound(flow: Flow, went: int, bounds: Bounds, *, grows: bool) -> str:
             "raise RECEIVER_SENDERS."
         )
     if grows:
-        return "Less goes out than comes in, by no bound of the receiver's: look at the errors and at the time of a POST."
-    return "It catches up by itself, new samples first."
+        return "Fewer items are delivered than arrive, and no limit of the receiver is the cause: check the errors and the duration of a POST."
+    return "It catches up by itself, with new samples first."

@@ -1,8 +1,7 @@
-"""What the receiver shows of itself, over HTTP: the status page and its JSON.
+"""The status page and the JSON API.
 
-In: an `Monitor`. Out: aiohttp routes, for `receiver.server.app` to serve. Whoever may see the
-page may see all of this, and have metrics.json read again; nothing else can be changed.
-Described in docs/http-api.md.
+In: a `Monitor`. Out: aiohttp routes for `receiver.server.app`. They are read-only except for
+reloading the files and retrying delivery. Described in docs/http-api.md.
 """
 
 import asyncio
@@ -32,14 +31,14 @@ from receiver.text import printable
 DEFAULT_LIMIT, LARGEST_LIMIT = 200, 5_000
 TAP_LIMIT = 500
 MATCH_LIMIT = 256
-"""A pattern of thousands of stars takes a third of a second to compile."""
+"""Longest pattern: one with thousands of stars would take a third of a second to compile."""
 RETRY_PAUSE_SECONDS = 1.0
 TAP_BYTES = 1 << 20
-"""Of the items in one answer; `after` in it says where the next goes on."""
+"""Limit of the items in one answer; its `after` is the start of the next."""
 
 
 def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
-    """Make all that the receiver shows of itself."""
+    """Return the status, metrics and readiness functions, and the page's routes."""
 
     async def status() -> bytes:
         view = await monitor.view()
@@ -51,13 +50,13 @@ def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
         return to_text((await monitor.view()).snapshot)
 
     async def ready() -> str:
-        """Say why no request can be taken now; nothing when one can. Azure's state is no reason."""
+        """Return why no request can be accepted now, else an empty text. Azure's state does not matter."""
         try:
             view = await monitor.view()
         except NotCommitted as error:
             return str(error)
-        found = view.snapshot
-        if found.outbox_failing or found.outbox.full:
+        snapshot = view.snapshot
+        if snapshot.outbox_failing or snapshot.outbox.full:
             lines = (view.diagnosis.line, *view.diagnosis.also)
             return ". ".join((*lines, view.diagnosis.first.hint))
         return ""
@@ -66,16 +65,16 @@ def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
 
 
 def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.RouteDef]:
-    """Make the routes of the page."""
+    """Return the routes of the page."""
     shown = _Shown(monitor, about)
 
     async def reload(_: web.Request) -> web.Response:
-        """Read what has changed of the followed files, at once."""
+        """Reload the changed files at once."""
         state = await watch.asked()
         if state.error:
-            text = printable(f"{state.error}. What was in force before is kept.")
+            text = printable(f"{state.error}. The previous version stays in force.")
             return web.Response(status=422, text=f"{text}\n")
-        return web.Response(text="What is in force is what is on disk.\n")
+        return web.Response(text="The files on disk are in force.\n")
 
     tried_at = -math.inf
 
@@ -87,7 +86,7 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
         nonlocal tried_at
         now = asyncio.get_running_loop().time()
         if now - tried_at < RETRY_PAUSE_SECONDS:
-            return web.Response(text="Delivery was tried a moment ago.\n")
+            return web.Response(text="Delivery was just retried.\n")
         route = request.query.get("route", "")
         was_waiting = monitor.retry_now(route)
         if was_waiting is None:
@@ -95,7 +94,7 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
             return web.Response(status=404, text=f"There is no route {shown}; /api/v1/status lists them.\n")  # fmt: skip
         tried_at = now
         if was_waiting:
-            return web.Response(text="Delivery is tried again now.\n")
+            return web.Response(text="Delivery is retried now.\n")
         return web.Response(text="Delivery was not waiting.\n")
 
     return [
@@ -151,27 +150,27 @@ class _Shown:
         return _json(await self._instrument.cost_by_entry())
 
     async def history(self, request: web.Request) -> web.Response:
-        """Give the points of the last hour, or those `after` a time."""
+        """Return the points of the last hour, or those `after` a time."""
         return _json(self._instrument.history.columns(_number(request, "after", 0)))
 
     async def tap(self, request: web.Request) -> web.Response:
-        """Give the items that went by since number `after`, of names that fit `match`."""
+        """Return the items tapped since number `after` whose names match `match`."""
         fits = matcher(request.query.get("match", ""))
         after = int(_number(request, "after", 0))
         items: list[dict[str, Any]] = []
         last, size = after, 0
-        for each in self._instrument.observation.tapped(after):
-            size += each.size_bytes
+        for tapped in self._instrument.observation.tapped(after):
+            size += tapped.size_bytes
             if len(items) == TAP_LIMIT or (items and size > TAP_BYTES):
                 break
-            last = each.number
-            if fits(each.name):
-                items.append(document.tapped(each))
+            last = tapped.number
+            if fits(tapped.name):
+                items.append(document.tapped(tapped))
         return _json({"after": last, "items": items})
 
 
 def matcher(text: str) -> Callable[[str], bool]:
-    """Make a test of names: a glob, or words that all must occur in the name."""
+    """Return a test of names: by a glob, or by words that must all occur in the name."""
     text = text.strip().lower()
     if len(text) > MATCH_LIMIT:
         raise web.HTTPBadRequest(text=f"match has more than {MATCH_LIMIT} characters\n")
@@ -244,6 +243,6 @@ def _packaged_page() -> tuple[bytes, str]:
 
 
 def _hash_of(page: bytes, tag: bytes) -> str:
-    found = re.search(b"<%s>(.*?)</%s>" % (tag, tag), page, re.DOTALL)
-    assert found, tag
-    return f"sha256-{base64.b64encode(hashlib.sha256(found[1]).digest()).decode()}"
+    element = re.search(b"<%s>(.*?)</%s>" % (tag, tag), page, re.DOTALL)
+    assert element, tag
+    return f"sha256-{base64.b64encode(hashlib.sha256(element[1]).digest()).decode()}"

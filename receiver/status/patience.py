@@ -1,4 +1,4 @@
-"""How long a state may last before it is a verdict. Pure values; tests shorten them."""
+"""The times after which a state becomes a verdict. Pure values; tests shorten them."""
 
 from dataclasses import dataclass, fields
 
@@ -7,30 +7,29 @@ from dataclasses import dataclass, fields
 class Patience:
     """Times in seconds.
 
-    The intervals at which data arrive are observed; where they are longer than these
-    times allow for, the times grow with them.
+    They are extended where the observed interval of requests is longer than they allow for.
     """
 
     window: float = 130.0
-    """What counts as now: longer than a minute, in which an _irate comes once, and its delay."""
+    """The current window: longer than a minute, the interval of an _irate, plus its delay."""
     starting: float = 60.0
     first_values: float = 20.0
     first_irates: float = 150.0
-    """An _irate takes two scrapes and an evaluation each minute."""
+    """An _irate needs two scrapes and an evaluation, once a minute."""
     silent: float = 120.0
-    """Prometheus comes at least each scrape interval, 15 s to a minute in most places."""
+    """Prometheus sends at least every scrape interval, usually 15 s to a minute."""
     silent_unknown: float = 330.0
-    """The same before the interval is known: five minutes is the longest that Prometheus bears."""
+    """The same before the interval is known: five minutes is Prometheus' longest useful interval."""
     behind: float = 120.0
     step: float = 10.0
-    """How often all is looked at."""
+    """Interval of the monitor's checks."""
 
     def scaled(self, factor: float) -> "Patience":
-        """Make all times so many times as long."""
-        return Patience(*(getattr(self, each.name) * factor for each in fields(self)))
+        """Multiply all times by a factor."""
+        return Patience(*(getattr(self, time.name) * factor for time in fields(self)))
 
 
 INTERVALS = 2.5
-"""How many observed intervals may go by without anything: one may come late, and one be missed."""
+"""Number of observed intervals without data before a verdict: one may be late, one missing."""
 
 PATIENCE = Patience()

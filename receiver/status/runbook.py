@@ -1,8 +1,8 @@
-"""docs/runbook.md as a page: what the verdict and the alerts link to, served by the receiver itself.
+"""docs/runbook.md as an HTML page, to which the verdict and the alerts link.
 
-In: Markdown as our runbook has it: headings, paragraphs, tables, lists, fenced code, comments,
-links, code and emphasis in a line. Out: HTML with each heading's anchor. Pure; other
-Markdown comes out as plain text. Every text is escaped.
+In: the Markdown used in the runbook: headings, paragraphs, tables, lists, fenced code, comments,
+links, inline code and emphasis. Out: HTML with an anchor for every heading. Pure; other
+Markdown stays plain text. All text is escaped.
 """
 
 import re
@@ -13,13 +13,13 @@ _INLINE = (
     (re.compile(r"\*\*([^*]+)\*\*"), r"<strong>\1</strong>"),
     (re.compile(r"(?<![\w*])\*([^*]+)\*"), r"<em>\1</em>"),
     (re.compile(r"\[([^\]]+)\]\((#[\w-]+)\)"), r'<a href="\2">\1</a>'),
-    (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),  # another file of docs/, which is not here
+    (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),  # another file of docs/, which is not served
 )
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 
 
 def anchor(heading: str) -> str:
-    """Spell a heading as its anchor, as GitHub does."""
+    """Return a heading's anchor, as on GitHub."""
     return re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-")
 
 
@@ -30,7 +30,7 @@ def to_html(markdown: str) -> str:
 
 
 def _whole_code(blocks: list[str]) -> list[str]:
-    """Join what empty lines within fenced code have parted."""
+    """Join fenced code that was split at empty lines."""
     joined: list[str] = []
     for block in blocks:
         if joined and joined[-1].count("```") % 2:
@@ -45,15 +45,15 @@ def _block(block: str) -> str:
     if lines[0].startswith("```"):
         code = "\n".join(lines[1:-1])
         return f"<pre>{escape(code)}</pre>"
-    if found := re.match(r"(#+) (.*)", lines[0]):
-        level, text = len(found[1]), found[2]
+    if heading := re.match(r"(#+) (.*)", lines[0]):
+        level, text = len(heading[1]), heading[2]
         head = f'<h{level} id="{anchor(text)}">{_line(text)}</h{level}>'
         return head + (_block("\n".join(lines[1:])) if lines[1:] else "")
     if lines[0].startswith("|"):
         return _table(lines)
     if re.match(r"[-*] |\d+\. ", lines[0]):
         items = re.split(r"\n(?=[-*] |\d+\. )", block)
-        return "<ul>" + "".join(f"<li>{_line(re.sub(r'^([-*]|[0-9]+[.]) ', '', each))}</li>" for each in items) + "</ul>"  # fmt: skip
+        return "<ul>" + "".join(f"<li>{_line(re.sub(r'^([-*]|[0-9]+[.]) ', '', item))}</li>" for item in items) + "</ul>"  # fmt: skip
     return f"<p>{_line(block)}</p>"
 
 

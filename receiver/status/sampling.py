@@ -1,14 +1,14 @@
-"""What flows through, seen in samples: the latest value of each series, and names that are not selected.
+"""Sampling of the flow: the latest values of series, and the names that are not selected.
 
-In: each request's `Outcome`, once, after its commit; the items of each flush of folded windows. Out: per metric its series, with the
-last value, its time and the values of the last hour by minute; per name that arrives an
-estimate of its samples.
+In: every request's `Outcome`, once, after its commit; the items of every flush of folded
+windows. Out: for each metric its series, with the last value, its time and the last hour's
+values by minute; for each arriving name an estimate of its samples.
 
-Theory of operation: `saw` keeps references and counts, nothing else, so a request
-pays for it once and a sample never. `digest`, called every `LOOK_SECONDS`, opens some
-`ROWS_AT_ONCE` of the kept rows, and one request in `BODY_SECONDS`, any one of those that came. Up to that pace
-the account is complete; past it, it is a sample, and says so. All is bounded. An item of a window
-is counted when it is flushed, and plotted at the time of its window: as its mean where it has one.
+Theory of operation: `saw` only keeps references and counts, so its cost is per request, not
+per sample. `digest`, called every `LOOK_SECONDS`, opens up to `ROWS_AT_ONCE` of the kept rows,
+and one random request every `BODY_SECONDS`. Up to that rate the numbers are complete; above it
+they are a sample, and marked as such. All memory is bounded. A window's item is counted when it
+is flushed, and plotted at the window's time: as its mean where it has one.
 """
 
 import math
@@ -35,58 +35,58 @@ if TYPE_CHECKING:
     from receiver.azure.renderer import Rows
 
 LOOK_SECONDS = 0.1
-"""How often `digest` is to be called: a little each time, so that no request waits for it."""
+"""Interval of `digest`, short, so that each call is short and delays no request."""
 ROWS_AT_ONCE = 500
 ROWS_PER_SECOND = 5_000
-"""Rows that are opened at once (a millisecond), and in a second: a hundredth of a core or so."""
+"""Rows opened by one call (a millisecond), and in a second: about a hundredth of a core."""
 WAITING_ROWS = ROWS_PER_SECOND
 ITEMS_AT_ONCE = 200
-"""Items of windows that are opened at once; they come in a heap, once a minute."""
+"""Items of windows opened by one call; they arrive all together, once a minute."""
 BODY_SECONDS = 10.0
 BODY_WATCHED_SECONDS = 1.0
-"""How often a request's names are counted: always, and while somebody looks."""
+"""Interval at which a request's names are counted: normally, and while the page is open."""
 BODY_BYTES = 4 << 20
 BODY_SERIES = 2_000
 PAIRS_SECONDS = 5.0
-"""How often a request is looked at for senders that bring the same series."""
+"""Interval at which a request is checked for several senders of the same series."""
 PAIRS_TURN_SECONDS = 1200.0
-"""After this a series whose times are watched, and that has ended, makes room for another."""
+"""Time after which a watched series that has ended is replaced by another."""
 COUNTED_AT_ONCE = 500
-"""Series of it that are opened whole."""
+"""Series of a request that are decoded completely."""
 WATCHED_SECONDS = 15.0
 SERIES_LIMIT = 50_000
 LABELS_BYTES = 32 << 20
 SHORT_BYTES = 4 << 10
-"""Of labels that are kept, all together; and of one series where those are used up."""
+"""Limit of kept labels in total; and of one series' labels once the total is reached."""
 MEASURED_SERIES = 50
 PLOTTED_LIMIT = 5_000
-"""Series of which the hour is kept: half a kilobyte each."""
+"""Series with a kept hour of values: half a kilobyte each."""
 METRICS_LIMIT = 5_000
 NAMES_LIMIT = 20_000
 GONE_SECONDS = 900.0
-"""A series that was not seen for so long is not counted any more; longer where it comes less often."""
+"""Time after which an unseen series is forgotten; longer for a series with a longer interval."""
 FOLDED_GONE_SECONDS = 3 * 3600.0
-"""The same for a folded series, whose windows last an hour at most, as does its silence."""
+"""The same for a folded series, whose windows and quiet times last at most an hour."""
 FUTURE_MS = 60_000
-"""A sample's time may be so far ahead of our clock; one further ahead is never `last` for long."""
+"""Allowed lead of a sample's time over this machine's clock; one further ahead is soon replaced."""
 MINUTES = 60
 MINUTE_MS = 60_000
 FOLDED_LATE = 10
-"""Minutes that are kept besides: a window's item comes after its minute."""
+"""Additional minutes kept, since a window's item arrives after its minute."""
 TAP_ITEMS = 2_000
 TAP_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
 class Minute:
-    """One minute of a metric: the lowest and the highest of it, and how many came in it."""
+    """One minute of a metric: lowest value, highest value, and number of samples."""
 
     low: float = math.inf
     high: float = -math.inf
     count: int = 0
 
     def add(self, value: float) -> None:
-        """Take a value."""
+        """Add a value."""
         if value < self.low:  # noqa: PLR1730 - a third of the time of min()
             self.low = value
         if value > self.high:  # noqa: PLR1730 - the same
@@ -95,10 +95,10 @@ class Minute:
 
 @dataclass(slots=True)
 class SeriesSeen:
-    """One series: its labels, its last sample, and the last value of each minute of an hour.
+    """One series: its labels, its last sample, and the last value of every minute of an hour.
 
-    `seen_at` is in seconds since the epoch, `time_ms` the sample's own time. A folded one has
-    its last `item`, and as `value` that item's mean, or its value where it has no mean.
+    `seen_at` is in seconds since the epoch, `time_ms` the sample's time. A folded series has
+    its last `item`, and as `value` that item's mean, or its value if it has no mean.
     """
 
     labels: Mapping[str, str]
@@ -110,7 +110,7 @@ class SeriesSeen:
     item: FoldedItem | None = None
 
     def add(self, value: float, time_ms: int, now: float, item: FoldedItem | None = None) -> None:
-        """Take one sample. What came before the last one is not the last value."""
+        """Add a sample. An older one than the last does not replace the last value."""
         latest = now * 1000 + FUTURE_MS
         if time_ms >= self.time_ms or self.time_ms > latest:
             self.value, self.time_ms, self.item = value, time_ms, item
@@ -126,18 +126,18 @@ class SeriesSeen:
                 self.minutes.append(point)
 
     def is_gone(self, now: float) -> bool:
-        """Whether it has not come for long, by its own interval."""
+        """Whether it has not arrived for long, relative to its interval."""
         least = FOLDED_GONE_SECONDS if self.item else GONE_SECONDS
         return now - self.seen_at > max(least, 3 * self.gap_seconds)
 
     def hour(self, now: float) -> list[float | None]:
-        """Give the last value of each minute, from the first of the last 60 to the present."""
+        """Return the last value of every minute, from the first of the last 60 to the present."""
         return _by_minute(dict(self.minutes or ()), now)
 
 
 @dataclass(slots=True)
 class MetricSeen:
-    """One metric, as its rows were seen. `seen_at` in seconds since the epoch."""
+    """One metric of the sampled rows. `seen_at` in seconds since the epoch."""
 
     name: str
     series: dict[int, SeriesSeen] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class MetricSeen:
         now: float,
         item: FoldedItem | None = None,
     ) -> None:
-        """Take one sample, or the item of a window."""
+        """Add a sample, or a window's item."""
         series.add(value, time_ms, now, item)
         self.seen_at, self.last = now, series
         minute = self._minute(int(now // 60))
@@ -173,38 +173,40 @@ class MetricSeen:
         return minute
 
     def span(self) -> tuple[float, float] | None:
-        """Give the lowest and the highest of its series' last values; None before the first."""
+        """Return the lowest and highest of its series' last values; None before the first."""
         values = [series.value for series in self.series.values()]
         return (min(values), max(values)) if values else None
 
     def hour(self, now: float) -> tuple[list[float | None], list[float | None]]:
-        """Give the lowest and the highest of each minute, from the first of the last 60 on."""
+        """Return the lowest and highest values of every minute, from the first of the last 60 on."""
         return (
             _by_minute(
-                {at: each.low for at, each in self.minutes.items() if each.low < math.inf}, now
+                {at: minute.low for at, minute in self.minutes.items() if minute.low < math.inf},
+                now,
             ),
             _by_minute(
-                {at: each.high for at, each in self.minutes.items() if each.low < math.inf}, now
+                {at: minute.high for at, minute in self.minutes.items() if minute.low < math.inf},
+                now,
             ),
         )
 
     def billed_bytes(self) -> float:
-        """Estimate what an item of it is billed for, on average over some of its series."""
+        """Estimate the billed bytes of an item, on average over some of its series."""
         some = list(islice(self.series.values(), MEASURED_SERIES))
         sizes = [
-            billed_of_series(self.name, each.labels, has_many_values=bool(each.item and each.item.count))
-            for each in some
+            billed_of_series(self.name, series.labels, has_many_values=bool(series.item and series.item.count))
+            for series in some
         ]  # fmt: skip
         return sum(sizes) / len(sizes) if sizes else FIXED_BYTES
 
     def lately(self, now: float) -> int:
-        """Count the samples seen in the last ten whole minutes and the present one."""
+        """Count the samples of the last ten whole minutes and the present one."""
         first = int(now // 60) - 10
-        return sum(each.count for at, each in self.minutes.items() if at >= first)
+        return sum(minute.count for at, minute in self.minutes.items() if at >= first)
 
 
 def text_bytes(labels: Mapping[str, str]) -> int:
-    """Say how long labels are, in characters."""
+    """Return the length of labels in characters."""
     return sum(len(name) + len(value) for name, value in labels.items())
 
 
@@ -221,7 +223,7 @@ def _by_minute(known: Mapping[int, float], now: float) -> list[float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Tapped:
-    """One item that went by; `number` counts those that were tapped."""
+    """One tapped item; `number` counts them."""
 
     number: int
     name: str
@@ -232,12 +234,12 @@ class Tapped:
 
     @property
     def size_bytes(self) -> int:
-        """Say roughly how long it is in JSON."""
+        """The approximate length of its JSON."""
         return 100 + len(self.name) + text_bytes(self.labels)
 
 
 class Sampling:
-    """Sees every request, looks into some. `clock` is in seconds since the epoch."""
+    """Counts every request, and opens some. `clock` is in seconds since the epoch."""
 
     def __init__(
         self,
@@ -248,11 +250,11 @@ class Sampling:
         fold_times: Callable[[], Mapping[int, int]] = dict,
         choose: Callable[[int], int] | None = None,
     ) -> None:
-        """Start with nothing seen. `flushed` has the items of folded windows.
+        """Start empty. `flushed` has the items of folded windows.
 
-        `pairs` gets what shows two senders of the same series: of names that `wants` wants, and the
-        latest times of some folded series. `choose` gives a number below the one that it is given;
-        without it by chance.
+        `pairs` gets the samples that reveal two senders of the same series: of selected names, as
+        tested by `wants`, and the latest times of some folded series. `choose` returns a number
+        below its argument, by default at random.
         """
         self.pairs = pairs or Pairs()
         self._wants = wants
@@ -287,7 +289,7 @@ class Sampling:
         self.newest_ms = 0
 
     def saw(self, outcome: Outcome, raw: bytes, message: Message) -> None:
-        """Take note of a request that was committed: references only, whatever its size."""
+        """Keep references to a committed request."""
         if outcome.chunks:
             self.newest_ms = outcome.newest_ms
             self._items += outcome.rendered
@@ -299,19 +301,21 @@ class Sampling:
                 self.rows_skipped += len(outcome.rows)
         if self._picked is None and (outcome.chunks or outcome.folded):
             self._skip -= 1
-            if self._skip < 0 and len(raw) <= BODY_BYTES:  # by turns, so that each sender is picked
+            if (
+                self._skip < 0 and len(raw) <= BODY_BYTES
+            ):  # in turns, so that every sender is picked
                 self._picked = (raw, message)
         if outcome.received and len(raw) <= BODY_BYTES:
-            self._bodies += 1  # each of them has the same chance to be the one that is opened
+            self._bodies += 1  # each has the same chance to be opened
             if not self._choose(self._bodies):
                 self._body = (raw, message)
 
     def watch(self) -> None:
-        """Say that somebody looks: names are counted more often for a while."""
+        """Note that the page is open: names are counted more often for a while."""
         self._watched_at = self._clock()
 
     def digest(self) -> None:
-        """Look into some of what is kept. Bounded work: call it every `LOOK_SECONDS`."""
+        """Open some of the kept rows. Bounded work: call it every `LOOK_SECONDS`."""
         now = self._clock()
         budget = ROWS_AT_ONCE
         tapping = now - self._tapped_at < WATCHED_SECONDS
@@ -342,10 +346,10 @@ class Sampling:
     ) -> None:
         self.rows_seen += 1
         digest = hash(template)
-        found = self._by_series.get(digest) or self._learn(digest, *series_of(template))
-        if found is None:
+        known = self._by_series.get(digest) or self._learn(digest, *series_of(template))
+        if known is None:
             return
-        metric, series = found
+        metric, series = known
         metric.add(series, value, time_ms, now)
         if self.pairs.wants_times(digest):
             self.pairs.saw(digest, metric.name, time_ms)
@@ -353,7 +357,7 @@ class Sampling:
             self._keep_tapped(metric, series, time_ms, value)
 
     def _open_flushed(self, now: float, *, tapping: bool) -> None:
-        """Look into items of windows, some at once; a chunk is cut into lines when it is its turn."""
+        """Open some items of windows; a chunk is split into lines when its turn comes."""
         for _ in range(ITEMS_AT_ONCE):
             if not self._lines:
                 chunk = self._flushed.take()
@@ -364,10 +368,10 @@ class Sampling:
             self.rows_seen += 1
             item = read_item(line)
             digest = item.series
-            found = self._by_series.get(digest) or self._learn(digest, *read_series(line))
-            if found is None:
+            known = self._by_series.get(digest) or self._learn(digest, *read_series(line))
+            if known is None:
                 continue
-            metric, series = found
+            metric, series = known
             value = item.value if item.mean is None else item.mean
             metric.add(series, value, item.time_ms, now, item)
             if tapping:
@@ -389,7 +393,7 @@ class Sampling:
     def _learn(
         self, digest: int, name: str, labels: Mapping[str, str]
     ) -> tuple[MetricSeen, SeriesSeen] | None:
-        """Make room for a series; past the limits it is counted with its metric alone."""
+        """Add a series; above the limits it is counted only with its metric."""
         metric = self.metrics.get(name)
         if metric is None:
             if len(self.metrics) >= METRICS_LIMIT:
@@ -419,7 +423,7 @@ class Sampling:
             self._names_before, self._names, self._turned_at = self._names, Counter(), now
         try:
             some = list(islice(decode(raw, message), BODY_SERIES))
-        except ReceiverError:  # it was refused, and said so
+        except ReceiverError:  # it was refused, and reported
             return
         names = (series.name for series in some)
         self._names.update(name for name in names if 0 < len(name) <= REMEMBERED_BYTES)
@@ -428,7 +432,7 @@ class Sampling:
             self.census.saw(series, now)
 
     def _look_for_pairs(self, now: float) -> None:
-        """Look whether two senders bring the same series."""
+        """Check whether two senders send the same series."""
         for number, time_ms in self._fold_times().items():
             self.pairs.saw(("fold", number), "", time_ms)
         if now - self._pairs_turned_at >= PAIRS_TURN_SECONDS:
@@ -439,7 +443,7 @@ class Sampling:
         (raw, message), self._picked, self._picked_at = self._picked, None, now
         self._skip = next(self._skips)
         try:
-            wanted = (each for each in decode(raw, message) if self._wants(each.name))
+            wanted = (series for series in decode(raw, message) if self._wants(series.name))
             self.pairs.look(
                 [
                     Picked(
@@ -449,7 +453,7 @@ class Sampling:
                     for series in islice(wanted, PICKED_MAX)
                 ]
             )
-        except ReceiverError:  # it was refused, and said so
+        except ReceiverError:  # it was refused, and reported
             return
 
     def _prune(self, now: float) -> None:
@@ -464,23 +468,23 @@ class Sampling:
 
     @property
     def share_seen(self) -> float:
-        """Which share of all rows was looked at, 0 to 1."""
+        """Share of all rows that were opened, 0 to 1."""
         total = self.rows_seen + self.rows_skipped + self._flushed.counts.skipped
         return self.rows_seen / total if total else 1.0
 
     @property
     def raw_bytes_per_item(self) -> float:
-        """How long an item of one sample is in JSON, on average; 0 while there was none."""
+        """Average JSON length of an item of one sample; 0 before the first."""
         return self._item_bytes / self._items if self._items else 0.0
 
     @property
     def folded_bytes_per_item(self) -> float:
-        """How long an item of a window is in JSON, on average; 0 while there was none."""
+        """Average JSON length of a window's item; 0 before the first."""
         flushed = self._flushed.counts
         return flushed.size_bytes / flushed.items if flushed.items else 0.0
 
     def in_metrics_store(self) -> tuple[int, int]:
-        """Count the items' series that are known, and the most dimensions that one has."""
+        """Return the number of known series, and the largest number of dimensions."""
         columns = set(CLOUD_LABELS)
         firsts = (next(iter(metric.series.values())) for metric in self.metrics.values() if metric.series)  # fmt: skip
         dimensions = max((len(series.labels.keys() - columns) for series in firsts), default=0)
@@ -493,12 +497,12 @@ class Sampling:
         return metric.lately(now) / max(minutes, 1.0) / max(self.share_seen, 1e-9)
 
     def names(self) -> dict[str, float]:
-        """Give each name that arrives, selected or not, with its share of the samples."""
+        """Return the arriving names, selected or not, with their shares of the samples."""
         both = self._names + self._names_before
         total = both.total()
         return {name.decode("utf-8", "replace"): n / total for name, n in both.items()}
 
     def tapped(self, after: int) -> Iterator[Tapped]:
-        """Give what went by since number `after`; asking keeps the tap open for a while."""
+        """Return the items tapped since number `after`; the call keeps the tap open for a while."""
         self._tapped_at = self._clock()
-        return (each for each in tuple(self._tap) if each.number > after)
+        return (tapped for tapped in tuple(self._tap) if tapped.number > after)

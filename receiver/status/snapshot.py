@@ -1,6 +1,6 @@
-"""The state of one receiver, read at one moment: what status page and metrics show.
+"""The state of one receiver at one moment, for the status page and the metrics.
 
-In: the parts that count. Out: a frozen `Snapshot`.
+In: the parts with counts. Out: a frozen `Snapshot`.
 """
 
 from collections.abc import Callable, Mapping

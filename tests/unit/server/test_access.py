@@ -198,7 +198,7 @@ async def test_passwords_that_wait_are_bounded(tmp_path: Path) -> None:
             asyncio.create_task(gate.lets(basic("prom", f"wrong {n}"))) for n in range(WAITING_MAX)
         ]
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="16 passwords wait to be checked"):
+        with pytest.raises(Overloaded, match="16 passwords are waiting to be checked"):
             await gate.access.check(basic("prom", PASSWORD), None)
         gate.thread.go.set()
         assert not any(await asyncio.gather(*waiting))
@@ -243,7 +243,7 @@ def test_what_is_asked_for(rules: Rules, *, credentials: bool, nothing: bool) ->
     """A certificate that may be left out is nothing that is asked for."""
     assert (rules.ask_credentials, rules.ask_nothing) == (credentials, nothing)
     said = exposure(Address("0.0.0.0", 9201), rules)  # noqa: S104 - it listens nowhere
-    assert said.startswith("0.0.0.0:9201 is reached from other machines") is nothing
+    assert said.startswith("0.0.0.0:9201 is reachable from other machines") is nothing
     assert nothing or said == ""
     assert exposure(Address("127.0.0.1", 9201), rules) == ""
 
@@ -269,7 +269,7 @@ def test_loopback(host: str, *, loopback: bool) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "holds no token"), (b" \n", "holds no token"), (b"x" * (TOKEN_LIMIT + 1), "holds no token"), (b"\xff", "not UTF-8"), (None, "No such file")],
+    [(b"", "contains no valid token"), (b" \n", "contains no valid token"), (b"x" * (TOKEN_LIMIT + 1), "contains no valid token"), (b"\xff", "not UTF-8"), (None, "No such file")],
 )  # fmt: skip
 def test_a_token_s_file_that_holds_none_is_refused(
     tmp_path: Path, content: bytes | None, words: str

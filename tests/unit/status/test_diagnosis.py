@@ -204,7 +204,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     "service error": (facts(**gate(Action.RETRY, "503 Busy")), "FAILING: 503 Busy, 3 in a row"),
     "full": (
         facts(outbox=Statistics(9, 1, 10**9, 10**9, 0, 0, "1 GB waits"), facts={"first_seen": {State.FULL: NOW - 600}}),
-        "FULL: the outbox holds 1.0 GB of 1.0 GB, and every request is answered 503; since 2026-11-18T10:56:40Z; Prometheus keeps what is refused for about 2 h",
+        "FULL: the outbox holds 1.0 GB of 1.0 GB, and every request is answered 503; since 2026-11-18T10:56:40Z; Prometheus keeps refused data for about 2 h",
     ),
     "just started": (facts(**NO_REQUEST, started_at=NOW - 12), "WAITING: started 12 s ago, no request yet"),
     "never received": (facts(**NO_REQUEST), "NOT RECEIVING: no request since the start 67 min ago"),
@@ -264,11 +264,11 @@ CASES: dict[str, tuple[Facts, str]] = {
     "expired": (facts(flow={"expired": 1}), "DROPPING: 1 item expired"),
     "dropping": (
         facts(flow={"dropped": {"infinite": 4}}),
-        "DROPPING: samples without a way to be sent in 2 min: 4 infinite",
+        "DROPPING: samples that cannot be sent in 2 min: 4 infinite",
     ),
     "a label that explodes": (
         facts(flow={"dropped": {"cardinality": 7}}, explosion=Explosion("nv_a", 20, 20, False, "id", 5, 7)),  # noqa: FBT003 - of a metric
-        ("DROPPING: samples without a way to be sent in 2 min: 7 cardinality; 20 series of nv_a are known "
+        ("DROPPING: samples that cannot be sent in 2 min: 7 cardinality; 20 series of nv_a are known "
         "(RECEIVER_METRIC_SERIES_MAX), new ones of nv_a are dropped; its label id explodes: 5 values or more"),
     ),
     "over budget": (
@@ -277,12 +277,12 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "only not-numbers": (
         facts(flow={"dropped": {"nan": 120}, "rendered": 0}),
-        "DROPPING: none of the selected samples is a number: 120 nan",
+        "DROPPING: no selected sample is a number: 120 nan",
     ),
     "some not-numbers are usual": (facts(flow={"dropped": {"nan": 4, "stale": 1}}), "OK:"),
     "times in seconds": (
         facts(facts={"newest_sample_at": NOW / 1000}),
-        "CLOCK: the samples' times are in seconds, and remote-write's are in milliseconds",
+        "CLOCK: the samples' times are in seconds, but remote-write requires milliseconds",
     ),
     "held back by its pace": (
         facts(
@@ -307,7 +307,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     "behind": (facts(**PENDING), "BEHIND: 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; 55 items a minute in, 55 out; the oldest expires in 48 h"),
     "broken metrics.json": (
         facts(facts={"config_error": "metrics.json:3: not JSON"}),
-        "CONFIG: what was in force before stays: metrics.json:3: not JSON",
+        "CONFIG: the previous version stays in force: metrics.json:3: not JSON",
     ),
     "a pair that nobody named": (
         facts(facts={"pair": Pair("prometheus_replica", ("a", "b"), 9)}),
@@ -402,7 +402,7 @@ def test_how_bad_it_is_says_the_worst() -> None:
 
 def test_what_holds_delivery_back_is_named() -> None:
     """By its setting, with its value; where nothing does, it catches up by itself."""
-    assert "RECEIVER_ITEMS_PER_SECOND=1 holds it back" in diagnose(CASES["held back by its pace"][0]).first.hint  # fmt: skip
+    assert "RECEIVER_ITEMS_PER_SECOND=1 limits it" in diagnose(CASES["held back by its pace"][0]).first.hint  # fmt: skip
     assert "All 4 senders are busy, a POST takes 5.0 s" in diagnose(CASES["held back by its senders"][0]).first.hint  # fmt: skip
     assert "catches up by itself" in diagnose(CASES["catching up"][0]).first.hint
 
@@ -435,11 +435,11 @@ def test_size(count: float, text: str) -> None:
 
 
 def test_a_hint_does_not_contradict_the_line() -> None:
-    """A disk mends itself when there is room; a file that was taken away does not."""
+    """A full disk recovers when there is room; a removed file does not."""
     full = diagnose(facts(outbox_failing=True, facts={"outbox_error": "database or disk is full"}))
     gone = diagnose(facts(outbox_failing=True, facts={"outbox_error": GONE}))
-    assert "goes on by itself" in full.first.hint
-    assert "goes on by itself" not in gone.first.hint
+    assert "continues by itself" in full.first.hint
+    assert "continues by itself" not in gone.first.hint
 
 
 def test_a_label_that_exploded_before_the_window_is_no_cause_of_other_drops() -> None:
@@ -449,4 +449,4 @@ def test_a_label_that_exploded_before_the_window_is_no_cause_of_other_drops() ->
     later = diagnose(facts(flow={"dropped": {"infinite": 4}}, explosion=exploded))
 
     assert "labeldrop" in now.first.hint
-    assert later.line == "DROPPING: samples without a way to be sent in 2 min: 4 infinite"
+    assert later.line == "DROPPING: samples that cannot be sent in 2 min: 4 infinite"

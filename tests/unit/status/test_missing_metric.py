@@ -23,8 +23,8 @@ CASES = {
     "nv_cpu_utilization": "--allow-cpu-metrics=false",
     "nv_inference_first_response_histogram_ms_count": "histogram_latencies=true",
     "my_rule_irate": "no recording rule",
-    "zzz": "is it scraped",
-    "nv_gpu_*": "no name that arrives fits this pattern",
+    "zzz": "check that it is scraped",
+    "nv_gpu_*": "no arriving name matches this pattern",
 }  # fmt: skip
 
 
