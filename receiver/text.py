@@ -20,11 +20,6 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def clock_time(at: float) -> str:
-    """Format a time as the time of day in UTC."""
-    return f"{int(at) // 3600 % 24:02}:{int(at) // 60 % 60:02} UTC"
-
-
 def moment(at: float) -> str:
     """Format a time in UTC, to the second: 2026-11-27T15:02:08Z."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

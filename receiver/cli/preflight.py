@@ -13,7 +13,6 @@ from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
 from receiver.cli.entry_text import describe
 from receiver.cli.findings import Finding, Mark
-from receiver.config.contradictions import contradictions
 from receiver.config.disk_life import goes_with_the_pod, mounts
 from receiver.config.file_modes import file_warnings
 from receiver.config.routes import load_routes, route_warnings
@@ -63,8 +62,6 @@ def preflight(settings: Settings, origins: Sequence[Origin], *, sandbox: bool = 
     report = Preflight()
     if not IS_COMPILED:
         report.warn("kernel", WITHOUT_KERNEL)
-    for contradiction in contradictions(settings):
-        report.fail("settings", contradiction)
     _metrics_json(settings, report)
     if not sandbox:
         _destination(settings, report)

@@ -319,6 +319,10 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     if all_bodies and body > all_bodies:
         text = f"RECEIVER_IN_FLIGHT_MAX_BYTES ({all_bodies}) is less than RECEIVER_BODY_MAX_BYTES"
         return [f"{text} ({body}): a body between the two would always be refused; set both"]
+    for name in ("headers_seconds", "body_seconds"):
+        if values.get(name) == 0:
+            variable = next(each.environment for each in SETTINGS if each.name == name)
+            return [f"{variable} is 0, so every request would time out; set some seconds"]
     return []
 
 

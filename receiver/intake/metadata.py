@@ -68,10 +68,6 @@ class MetadataBook:
                 found = self._known.get(series_name.removesuffix(suffix))
         return found
 
-    def knows(self, metadata: Metadata) -> bool:
-        """Whether this is what was said last of its family."""
-        return self._known.get(metadata.family) == metadata
-
     def __len__(self) -> int:
         """Count the families."""
         return len(self._known)

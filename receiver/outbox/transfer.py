@@ -37,6 +37,12 @@ COPIED = ("requests", "notes")
 """Tables of which both sides may have a row: a request that comes again is known on both."""
 KEPT = ("dead_letters", "totals", "lane_totals", "waiting", "transfers")
 """Tables that stay: what became of items stays in the ledger where it became of them."""
+_ON_BOTH = {
+    "requests": "ON CONFLICT (digest) DO UPDATE SET committed_at = excluded.committed_at, "
+    "answer = excluded.answer WHERE excluded.committed_at > committed_at",
+    "notes": "ON CONFLICT (name) DO NOTHING",
+}
+"""Which of two rows counts: the request that came last; the note of the receiver that goes on."""
 _ORDER = {"requests": "committed_at", "fold_series": "number", "notes": "name"}
 TRANSFERS = """
 CREATE TABLE IF NOT EXISTS transfers (
@@ -357,8 +363,8 @@ def _insert(database: sqlite3.Connection, table: str, names: Sequence[str]) -> s
     """Make the statement that writes a row; only tables and columns that this version knows."""
     if table not in (*MOVED, *COPIED) or not {*names} <= {*_columns(database, table)}:
         raise OutboxError(f"the file has a table {table} that this receiver does not know: import it with the one that wrote it")  # fmt: skip
-    how = "INSERT OR IGNORE" if table in COPIED else "INSERT"
-    return f"{how} INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    on_both = _ON_BOTH.get(table, "")
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) {on_both}"  # fmt: skip
 
 
 def _fold_parts(database: sqlite3.Connection) -> FoldParts:

@@ -7,6 +7,7 @@ two steps: first it refuses new requests, then it closes the connections.
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -14,16 +15,26 @@ from receiver.config.followed_file import FollowedFile
 from receiver.config.settings import Settings
 from receiver.errors import SettingsError
 from receiver.events import Events
-from receiver.server.admission import Admission
+from receiver.intake.cache import CacheStatistics
+from receiver.server.admission import Admission, AdmissionStatistics
 from receiver.server.answers import Answers
 from receiver.server.app import App, BodyLimits, Bounds, Pages
 from receiver.server.auth import Access, Rules, is_loopback
 from receiver.server.connection_guard import ConnectionLimits
 from receiver.server.connections import ConnectionCounts, Listener
-from receiver.server.counts import ServerCounts
 from receiver.server.http_protocol import HttpProtocol, ServerLog
 from receiver.server.memory_limit import memory_limit
-from receiver.server.write_handler import WriteHandler
+from receiver.server.write_handler import WriteCounts, WriteHandler
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCounts:
+    """What came in, and what it feeds, read at one moment: requests, connections, known series."""
+
+    write_handler: WriteCounts
+    door: ConnectionCounts
+    admission: AdmissionStatistics
+    cache: CacheStatistics
 
 
 class Server:

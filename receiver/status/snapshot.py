@@ -24,7 +24,7 @@ from receiver.server.admission import AdmissionStatistics
 from receiver.server.app import REFUSED
 from receiver.server.close_reasons import CLOSED
 from receiver.server.connections import ConnectionCounts
-from receiver.server.counts import ServerCounts
+from receiver.server.server import ServerCounts
 from receiver.server.write_handler import WriteCounts, WriteHandler
 from receiver.status.routes import RouteView, view_routes
 

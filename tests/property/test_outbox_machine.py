@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter, deque
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,6 +18,7 @@ from hypothesis.stateful import (
 from receiver.azure.limits import EXPIRY_MS
 from receiver.errors import OutboxFull
 from receiver.ledger import read_ledger
+from receiver.outbox import transfer
 from receiver.outbox.batch import Append, Batch, Settlement, cut, seal, unpack
 from receiver.outbox.dedup import REMEMBER_SECONDS
 from receiver.outbox.store import Outbox
@@ -36,7 +38,10 @@ class OutboxMachine(RuleBasedStateMachine):
         self.now = NOW_MS / 1000
         self.serial = 0
         self.waiting: Counter[bytes] = Counter()
-        self.totals: Counter[str] = Counter()
+        self.places = [Path(self.directory.name) / name for name in ("old", "new")]
+        self.counted: list[Counter[str]] = [Counter(), Counter()]
+        self.totals = self.counted[0]
+        self.moves = 0
         self.sent: deque[Append] = deque(maxlen=20)
         self.lines: dict[bytes, list[bytes]] = {}
         self.committed_at: dict[bytes, float] = {}
@@ -50,7 +55,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def opened(self) -> Outbox:
         """Open it."""
-        return Outbox(Path(self.directory.name), self.max_bytes, "key", EXPIRY_MS, lambda: self.now)
+        return Outbox(self.places[0], self.max_bytes, "key", EXPIRY_MS, lambda: self.now)
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -182,6 +187,20 @@ class OutboxMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         """The service starts again; what was under way is to be sent again."""
         self.outbox.close()
+        self.outbox = self.opened()
+        self.under_way.clear()
+
+    @rule()
+    def move(self) -> None:
+        """The outbox moves to another machine, or back: what waits there is what waited here."""
+        self.outbox.close()
+        self.moves += 1
+        file = Path(self.directory.name) / f"{self.moves}.export"
+        transfer.export(self.places[0], file)
+        self.places.reverse()
+        self.counted.reverse()
+        self.totals = self.counted[0]
+        transfer.import_(self.places[0], file, lambda *_: pytest.fail("nothing is folded"))
         self.outbox = self.opened()
         self.under_way.clear()
 

@@ -13,6 +13,7 @@ MOUNTS = f"""\
 3 1 8:16 / /var/lib/claimed rw,relatime - ext4 /dev/sdb rw
 4 2 8:32 / /var/lib/receiver/claimed rw,relatime - ext4 /dev/sdc rw
 5 1 8:1 {POD}/kubernetes.io~empty-dir/odd /a\\040b rw,relatime - ext4 /dev/sda1 rw
+6 1 8:1 / /var/lib rw,relatime - ext4 /dev/sda1 rw
 short line
 """
 

@@ -1,6 +1,7 @@
 """Flag over environment over default; what cannot be used is said, and secrets are not."""
 
 import dataclasses
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,22 @@ def test_a_value_that_cannot_be_used_names_its_variable(setting: Setting) -> Non
         settings(**{setting.environment: "no such thing"})
 
     assert str(refused.value).startswith(f'{setting.environment} is "no such thing": not ')
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RECEIVER_IN_FLIGHT_MAX_BYTES": "1MiB"}, "RECEIVER_IN_FLIGHT_MAX_BYTES (1048576) is less than RECEIVER_BODY_MAX_BYTES"),
+        ({"RECEIVER_HEADERS_TIMEOUT": "0"}, "RECEIVER_HEADERS_TIMEOUT is 0, so every request would time out"),
+        ({"RECEIVER_BODY_TIMEOUT": "0s"}, "RECEIVER_BODY_TIMEOUT is 0"),
+    ],
+)  # fmt: skip
+def test_settings_that_let_nothing_through_are_refused(
+    environment: dict[str, str], message: str
+) -> None:
+    """Each can be read; together, or at that value, no request would ever get in."""
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        resolve({}, environment)
 
 
 def test_secrets_are_not_shown() -> None:

@@ -75,14 +75,16 @@ def test_a_target_that_was_watched_is_watched() -> None:
 
 def test_a_window_that_has_its_item_stays_closed() -> None:
     """What comes late for it counts in the next, and it has no second item."""
-    mine, theirs = Player(DELTA), Player(DELTA)
-    mine.send(1, "c", 1, instance="a:1")
-    theirs.send(1, "c", 10, instance="b:1")
-    theirs.send(61, "c", 11, instance="b:1")
-    assert [item["at"] for item in theirs.close(61)] == [0]
+    mine, theirs = Player(KEPT), Player(KEPT)
+    for player, target in ((mine, "a:1"), (theirs, "b:1")):
+        for second, gpu in ((1, "0"), (1, "1"), (61, "0")):
+            player.send(second, "c", second, instance=target, gpu=gpu)
+        assert [item["at"] for item in player.close(175)] == []
+        assert [item["at"] for item in player.close(190)] == [0]
     both = merged(mine, theirs)
-    both.send(62, "c", 15, instance="b:1")
-    assert [row for row in said(both, 400) if row[0] == "b:1"] == [("b:1", 60, 5.0)]
+    for target in ("a:1", "b:1"):
+        both.send(30, "c", 4, instance=target, gpu="1")
+    assert said(both, 700) == [("a:1", 60, 63.0), ("b:1", 60, 63.0)]
 
 
 def test_means_keep_their_scrapes_and_what_is_left_over() -> None:

@@ -110,6 +110,18 @@ def test_a_request_that_comes_again_is_known_on_both_sides(pair: Pair) -> None:
     assert pair.new.lines() == items(2)
 
 
+def test_of_two_memories_of_a_request_the_later_counts(pair: Pair) -> None:
+    """Taken there long ago, and here a moment ago: what has moved is not taken again."""
+    request = submission(items(2), digest=b"1", answer=b"204")
+    pair.new.apply([request])
+    pair.old.clock.now += 700
+    pair.old.apply([request])
+    pair.export()
+    pair.import_()
+    pair.new.clock.now += 701
+    assert pair.new.apply([request]) == [b"204"]
+
+
 def test_an_empty_outbox_moves_too(pair: Pair) -> None:
     """And makes the directory and the database of the new one."""
     pair.new.close()
