@@ -35,10 +35,12 @@ class Sender:
         last: Callable[[], Iterable[list[Point]]] = list,
         pause_seconds: float = 0.0,
         timeout_seconds: float = 3.0,
+        labels: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Write what `make` makes to the receiver that `url` names; `chance` varies the requests.
 
-        `last` makes the requests that are written when it is stopped.
+        `last` makes the requests that are written when it is stopped. `labels` are this sender's own:
+        they are written with each point.
         """
         self._url = url
         self._shard = shard
@@ -47,6 +49,7 @@ class Sender:
         self._make = make
         self._last = last
         self._pause_seconds = pause_seconds
+        self._labels = labels
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._stopping = asyncio.Event()
         self.posting = asyncio.Event()
@@ -85,7 +88,8 @@ class Sender:
     async def _write(
         self, session: aiohttp.ClientSession, points: list[Point], version: int
     ) -> None:
-        body = encode(points, version)
+        labelled = [each._replace(labels=(*each.labels, *self._labels)) for each in points]
+        body = encode(labelled, version)
         backoff_seconds = MIN_BACKOFF_SECONDS
         self.requests += 1
         for attempt in range(1_000_000):

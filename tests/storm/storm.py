@@ -13,7 +13,9 @@ What is held against it, at each look at /api/v1/status and at the end:
   was committed twice;
 - each sample that is in the sandboxes twice was in a request whose answer was lost;
 - the items of folded counters, one a series and window, add up to the counters' true growth
-  to the last unit; copies of an item are equal, and are explained as those of samples are.
+  to the last unit; copies of an item are equal, and are explained as those of samples are;
+- each sender has a second replica beside it, which writes what it wrote: none of its samples
+  counts, whatever is killed (RECEIVER_REPLICA_LABEL).
 """
 
 import asyncio
@@ -42,6 +44,11 @@ from tests.storm.sender import Sender
 
 SENDERS = 3
 SAMPLES_PER_REQUEST = 500
+REPLICAS = {
+    "RECEIVER_REPLICA_LABEL": "replica",
+    "RECEIVER_CLUSTER_LABEL": "shard",
+    "RECEIVER_REPLICA_TIMEOUT": "3600s",  # the leaders are there all the time
+}
 SEND_TIMEOUT_SECONDS = 1.5
 REMOTE_TIMEOUT_SECONDS = 2.0
 STOP_TIMEOUT_SECONDS = 1.0
@@ -122,6 +129,7 @@ class Report:
     posts_to_the_service: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     looks_at_the_ledger: int = 0
+    samples_of_followers: int = 0
     samples_acknowledged: int = 0
     samples_of_them_selected: int = 0
     delivered: int = 0
@@ -231,6 +239,7 @@ class Storm:
                         "--shutdown-timeout",
                         f"{STOP_TIMEOUT_SECONDS}s",
                     ),
+                    environment=REPLICAS,
                 )
             )
             senders = [self._sender(receiver, shard) for shard in range(SENDERS)]
@@ -270,7 +279,26 @@ class Storm:
             last=counters.last_scrapes,
             pause_seconds=0.3,
             timeout_seconds=REMOTE_TIMEOUT_SECONDS,
+            labels=(("replica", "a"),),
         )
+
+    def _follower(self, receiver: ReceiverProcess, shard: int, leader: Sender) -> Sender:
+        """Make a second replica, which writes again what the first has brought."""
+        return Sender(
+            lambda: receiver.url,
+            shard=shard,
+            samples_per_request=1,
+            chance=self._chance(f"follower {shard}"),
+            make=lambda *_: [each for each in leader.acknowledged[-200:] if each.name != "other"],
+            pause_seconds=0.6,
+            timeout_seconds=REMOTE_TIMEOUT_SECONDS,
+            labels=(("replica", "b"),),
+        )
+
+    async def _follow(self, leader: Sender, follower: Sender) -> None:
+        """Have a replica write from its leader's first answer on."""
+        await until(lambda: leader.acknowledged, "a first answer", self._seconds + 60)
+        await follower.run()
 
     async def _blow(
         self,
@@ -282,16 +310,24 @@ class Storm:
         deadline = time.monotonic() + self._seconds
         async with asyncio.TaskGroup() as tasks:
             writing = [tasks.create_task(sender.run()) for sender in senders]
+            followers = [self._follower(receiver, *each) for each in enumerate(senders)]
+            following = map(self._follow, senders, followers)
+            writing += [tasks.create_task(each) for each in following]
             looking = tasks.create_task(self._look(session, receiver, senders))
             away = tasks.create_task(self._go_away(server, deadline))
             changing = tasks.create_task(self._change_entries(deadline))
             await self._torment(receiver, senders, deadline)
             await away
             await changing
-            for sender in senders:
+            for sender in (*senders, *followers):
                 sender.stop()
             await asyncio.wait(writing, timeout=60)
-            assert all(task.done() for task in writing), "a request is never answered"
+            waiting = [
+                each.attempts
+                for each, task in zip((*senders, *followers), writing, strict=True)
+                if not task.done()
+            ]
+            assert not waiting, f"a request is never answered: {waiting}"
             self._over = True
             await looking
 
@@ -389,10 +425,11 @@ class Storm:
 
     def _check(self, status: dict[str, Any], known: int) -> None:
         self.report.looks_at_the_ledger += 1
-        assert status["received"] >= self._received, "the ledger has forgotten something"
-        assert status["received"] >= known, "acknowledged, and not in the ledger"
+        received = status["received"] - status["dropped"].get("replica", 0)
+        assert received >= self._received, "the ledger has forgotten something"
+        assert received >= known, "acknowledged, and not in the ledger"
         assert status["outbox"]["set_aside"] == 0, "kill -9 does not damage a database"
-        self._received = status["received"]
+        self._received = received
 
     async def _settled(
         self, session: aiohttp.ClientSession, receiver: ReceiverProcess, boxes: list[Sandbox]
@@ -448,7 +485,10 @@ class Storm:
             words not in THE_SERVICE_SAYS
             for words in (*refused.values(), *(said.words for said in folded_refused.values()))
         )
-        report.of_a_request_sent_twice = status["received"] - len(acknowledged)
+        report.samples_of_followers = status["dropped"].get("replica", 0)
+        assert all(each["leader"] == "a" and not each["changes"] for each in status["replicas"])
+        leaders_received = status["received"] - report.samples_of_followers
+        report.of_a_request_sent_twice = leaders_received - len(acknowledged)
         report.repeats_recognised = sum(self._repeats.values())
         report.set_aside = status["outbox"]["set_aside"]
         for box in boxes:

@@ -18,6 +18,7 @@ async def test_a_short_storm_loses_nothing(tmp_path: Path) -> None:
     assert report.lost == 0
     assert report.condemned_by_others == 0
     assert report.of_a_request_sent_twice == 0
+    assert report.samples_of_followers > 200
     assert report.doubled_unexplained == 0
     assert report.kills >= 4
     assert report.looks_at_the_ledger > 20

@@ -20,6 +20,7 @@ from receiver.outbox.batch import Chunk, cut
 from receiver.outbox.flushed import Flushed
 from receiver.status import document
 from receiver.status import sampling as observation
+from receiver.status.pairs import Pair
 from receiver.status.sampling import MetricSeen, Sampling
 
 IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
@@ -74,6 +75,50 @@ def test_values_series_and_times() -> None:
     assert (first.labels["model"], first.value, first.time_ms) == ("x", 2.0, int(T0 + 15) * 1000)
     assert (second.labels["model"], second.value) == ("y", 5.0)
     assert flow.observation.raw_bytes_per_item > 200
+
+
+def test_two_senders_of_the_same_series_are_noticed() -> None:
+    """Requests are picked by turns, so that both are seen; unwanted names and lone series say nothing."""
+    clock = Clock()
+    told = Sampling(clock, wants=lambda name: name.startswith(b"nv_"))
+    pipeline = Pipeline(Allowlist([Entry("nv_*")]), IDENTITY, 1 << 20)
+    for scrape in range(40):
+        for replica in ("a", "b"):
+            request = WriteRequest()
+            for number in range(8):
+                series = request.timeseries.add()
+                name = f"nv_{number}" if number else "up"
+                for label, text in (("__name__", name), ("replica", replica)):
+                    series.labels.add(name=label.encode(), value=text.encode())
+                series.samples.add(value=1e6 * number + scrape, timestamp=int(clock.now * 1000))
+            raw = request.SerializeToString()
+            told.saw(pipeline.take(raw, Message.V1), raw, Message.V1)
+            clock.now += 7.5
+            told.digest()
+    assert told.pairs.pair() == Pair("replica", ("a", "b"), 7)
+
+
+def test_times_of_a_series_that_alternate_are_noticed() -> None:
+    """Of raw series as they are looked at, of folded ones by their latest times."""
+    flow = Flow()
+    for scrape in range(30):
+        flow.take(*((f"nv_{number}", "x", float(scrape)) for number in range(4)))
+        flow.observation.digest()
+        flow.clock.now += (5, 10)[scrape % 2]
+    pair = flow.observation.pairs.pair()
+    assert pair
+    assert pair.label == ""
+    assert set(pair.examples) <= {f"nv_{number}" for number in range(4)}
+    clock = Clock()
+    times = {1: 0, 2: 0, 3: 0}
+    folded = Sampling(clock, fold_times=lambda: times)
+    for scrape in range(30):
+        for number in times:
+            times[number] = int(clock.now * 1000)
+        folded.digest()
+        folded.digest()
+        clock.now += (5, 10)[scrape % 2]
+    assert folded.pairs.pair() == Pair("")
 
 
 def test_minutes_have_a_span_with_gaps() -> None:
