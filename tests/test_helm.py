@@ -18,6 +18,7 @@ from deploy import generate
 from receiver.cli.findings import Mark
 from receiver.cli.prometheus.shards import judge_shards
 from receiver.intake.metrics_json import parse
+from receiver.intake.routes import parse as read_routes
 from tests.kubernetes_tools import tools
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +36,9 @@ SECRET = {"secret": {"create": True, "connectionString": "InstrumentationKey=x",
 IDENTITY = {"workloadIdentity": {"enabled": True, "clientId": "11111111-2222-3333-4444-555555555555"}}  # fmt: skip
 STACK = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
 PROXY = {"url": "http://proxy.example:3128", "cidr": "10.0.0.4/32", "port": 3128}
+ROUTES = [
+    {"name": "team-a", "match": {"model": "a_*"}, "connection_string_file": "/etc/appinsights/team-a"}
+]  # fmt: skip
 FOLDED = {"name": "nv_inference_count", "as": "delta"}
 MATRIX: dict[str, dict[str, Any]] = {
     "default": {},
@@ -47,6 +51,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     "proxy": {"networkPolicy": {"proxy": PROXY}},
     "private-link": {"networkPolicy": {"privateLink": ["10.1.0.0/24"], "namespaces": ["a", "b"]}},
     "open": {"networkPolicy": {"enabled": False}, "podDisruptionBudget": {"enabled": False}},
+    "routes": {"routes": ROUTES, "unmatched": "drop"},
     "one": {"autoscaling": {"enabled": False}, "persistence": {"storageClass": "managed-csi"}},
     "three": {"autoscaling": {"enabled": False}, "replicas": 3},
     "three-tls": {"autoscaling": {"enabled": False}, "replicas": 3, "webConfig": {"secret": "receiver-web"}, "customMetrics": [FOLDED]},
@@ -236,6 +241,18 @@ def test_the_way_out_is_what_the_values_say() -> None:
 
 
 @needs_tools
+def test_the_routes_are_a_file_that_the_receiver_reads() -> None:
+    """With its secrets where the secret is mounted."""
+    documents = rendered("routes")
+    text = of_kind(documents, "ConfigMap")["data"]["routes.json"]
+    routing = read_routes(text, "routes.json")
+    assert [route.name for route in routing.routes] == ["team-a"]
+    assert routing.drops_unmatched
+    [container] = of_kind(documents, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "RECEIVER_ROUTES", "value": "/etc/receiver/routes.json"} in container["env"]
+    assert "routes.json" not in of_kind(rendered(), "ConfigMap")["data"]
+
+
 def test_nobody_without_the_token_gets_in() -> None:
     """The receiver is given one, and whoever scrapes it sends that."""
     for name in MATRIX:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
@@ -42,11 +42,11 @@ _WHAT = {
 }
 
 
-def look_up(connection: Connection) -> Finding:
+def look_up(connection: Connection, environ: Mapping[str, str] = os.environ) -> Finding:
     """Resolve the endpoint's name."""
     host = urlsplit(connection.endpoint).hostname or ""
     try:
-        proxy = proxy_of(connection.track_url, os.environ)
+        proxy = proxy_of(connection.track_url, environ)
     except SettingsError as error:
         return Finding("dns", Mark.FAIL, str(error), "Correct the variable; NO_PROXY names the hosts that need no proxy.")  # fmt: skip
     if proxy:
@@ -63,11 +63,13 @@ def look_up(connection: Connection) -> Finding:
     )
 
 
-async def send_canary(settings: Settings, connection: Connection) -> list[Finding]:
-    """Send one item, and report the service's verdict on it."""
+async def send_canary(
+    settings: Settings, connection: Connection, environ: Mapping[str, str] = os.environ
+) -> list[Finding]:
+    """Send one item through the proxy of `environ`, and report the service's verdict on it."""
     body = compress([_item(settings, connection)])
     try:
-        answer = await _post(settings, connection, body)
+        answer = await _post(settings, connection, body, environ)
     except Unreachable as error:
         what = "tls" if error.cause.startswith("TLS") else "endpoint"
         return [Finding(what, Mark.FAIL, error.cause, error.hint)]
@@ -77,13 +79,15 @@ async def send_canary(settings: Settings, connection: Connection) -> list[Findin
     return [*clock, _judged(verdict, connection)]
 
 
-async def _post(settings: Settings, connection: Connection, body: bytes) -> Answer:
+async def _post(
+    settings: Settings, connection: Connection, body: bytes, environ: Mapping[str, str]
+) -> Answer:
     loop = asyncio.get_running_loop()
     authentication = entra.parse(settings.authentication_string)
     tokens = None
     async with AsyncExitStack() as stack:
         timeout = min(settings.send_timeout_seconds or 30.0, 30.0)
-        send = open_sender(timeout, stack, " doctor")
+        send = open_sender(timeout, stack, " doctor", environ)
         if authentication:
             make = entra.credential_maker(authentication, connection)
             tokens = entra.Tokens(make, entra.scope_of(connection), time.time)

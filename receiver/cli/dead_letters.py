@@ -57,14 +57,15 @@ def _of_directory(directory: Path) -> list[RejectedItem]:
 
 def _show_groups(printer: Printer, letters: Sequence[RejectedItem]) -> None:
     """Show one item of each kind of rejection, the most frequent kind first."""
-    groups: dict[tuple[int, str], list[RejectedItem]] = {}
+    groups: dict[tuple[int, str, str], list[RejectedItem]] = {}
     for letter in letters:
-        groups.setdefault((letter.status, letter.message), []).append(letter)
-    for (status, message), alike in sorted(groups.items(), key=lambda group: -len(group[1])):
+        groups.setdefault((letter.status, letter.message, letter.route), []).append(letter)
+    for (status, message, route), alike in sorted(groups.items(), key=lambda group: -len(group[1])):
         times = sorted(letter.time_text for letter in alike)
         span = times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"
         printer.line(f"{len(alike):,} x {status} {message}", BOLD)
-        printer.line(f"  {span}; reason {alike[0].reason}")
+        of_route = f"; route {route}" if route else ""
+        printer.line(f"  {span}; reason {alike[0].reason}{of_route}")
         printer.line(f"  {alike[0].hint}")
         printer.line(f"  {mask_item(alike[0].item)}", DIM)
     if len(letters) > len(groups):
@@ -72,6 +73,7 @@ def _show_groups(printer: Printer, letters: Sequence[RejectedItem]) -> None:
 
 
 def _show_item(printer: Printer, letter: RejectedItem) -> None:
-    printer.line(f"{letter.time_text}  {letter.status} {letter.message}", BOLD)
+    of_route = f"  (route {letter.route})" if letter.route else ""
+    printer.line(f"{letter.time_text}  {letter.status} {letter.message}{of_route}", BOLD)
     printer.line(f"  {mask_item(letter.item)}", DIM)
     printer.line(f"  {letter.reason}: {letter.hint}")

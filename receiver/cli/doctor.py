@@ -6,8 +6,9 @@ Prometheus, Triton, and the names of metrics.json.
 
 import argparse
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ from receiver.cli.upstream import (
     ask_prometheus,
     ask_triton,
 )
+from receiver.config.routes import load_routes
 from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
@@ -44,6 +46,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     running = _ask_status(ask_running(given, settings))
     allowlist, findings = _selection(settings, running)
     findings += _destination(settings, canary=not given.no_canary)
+    findings += _routes(settings, canary=not given.no_canary)
     own, symptoms = _receiver(running)
     findings += own
     prometheus = ask_prometheus(given.prometheus_url) if given.prometheus_url else None
@@ -125,6 +128,28 @@ def _destination(settings: Settings, *, canary: bool) -> list[Finding]:
         return findings + asyncio.run(send_canary(settings, connection))
     except SettingsError as error:
         return [*findings, Finding("sign-in", Mark.FAIL, str(error))]
+
+
+def _routes(settings: Settings, *, canary: bool) -> list[Finding]:
+    """Send an item to the resource of each route."""
+    try:
+        routes, _ = load_routes(settings)
+    except SettingsError as error:
+        return [Finding("routes.json", Mark.FAIL, each, "Mend the file: appinsights-receiver check.") for each in error.problems]  # fmt: skip
+    findings: list[Finding] = []
+    for resource in routes.resources:
+        environ = os.environ if resource.environ is None else resource.environ
+        dns = look_up(resource.connection, environ)
+        if not canary or dns.mark is Mark.FAIL:
+            sent = [dns]
+        else:
+            its = replace(settings, authentication_string=resource.authentication_string)
+            try:
+                sent = [dns, *asyncio.run(send_canary(its, resource.connection, environ))]
+            except SettingsError as error:
+                sent = [Finding("sign-in", Mark.FAIL, str(error))]
+        findings += (replace(each, what=f"{resource.name}: {each.what}") for each in sent)
+    return findings
 
 
 def _receiver(running: Running) -> tuple[list[Finding], list[Finding]]:

@@ -5,15 +5,18 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from receiver.azure.renderer import NO_LANE
 from receiver.cli.entry_text import describe
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.receiver_api import Ask, ask_running, running_entries
 from receiver.cli.top import values
 from receiver.cli.upstream import Prometheus, Triton, ask_prometheus, ask_series, ask_triton
+from receiver.config.routes import load_routes
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Entry
+from receiver.intake.routes import OWN_ROUTE, shown
 from receiver.status.missing_metric import NOT_SENT, explain_missing, nearest
 from receiver.status.verdicts import Severity, State
 from receiver.text import span
@@ -45,6 +48,8 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     if given.prometheus_url:
         findings += _at_prometheus(name, given.prometheus_url, prometheus, known.names)
     findings += _selected(name, listed, source, known)
+    if settings.routes:
+        findings += _routed(name, settings, given.prometheus_url)
     findings += [seen] if isinstance(seen, Finding) else _at_receiver(name, seen)
     return show(findings, as_json=given.json, cause=_cause(findings))
 
@@ -271,6 +276,27 @@ def _selected(name: str, listed: Sequence[Entry], source: str, known: Known) -> 
             "No metric of this name exists; explain expects a series' name as Prometheus shows it."
         )
     yield Finding("selection", Mark.FAIL, f"{source} does not name it", fix)
+
+
+def _routed(name: str, settings: Settings, url: str) -> Iterator[Finding]:
+    """Say which route each of its series takes, as Prometheus has their labels. Raises: SettingsError."""
+    routes, _ = load_routes(settings)
+    routing = routes.routing
+    try:
+        series = [each["metric"] for each in ask_series(url, name)] if url else []
+    except NoAnswer as error:
+        yield Finding("route", Mark.WARN, str(error), f"{NOT_ASKED} Prometheus is: --prometheus-url.")  # fmt: skip
+        return
+    taken: dict[str, list[str]] = {}
+    for labels in series:
+        number = routing.number_of(labels)
+        route = "none, and is dropped" if number == NO_LANE else shown(routing.lanes[number].name)
+        taken.setdefault(route, []).append(", ".join(f"{k}={v}" for k, v in sorted(labels.items()) if k != "__name__"))  # fmt: skip
+    for route, examples in taken.items():
+        yield Finding("route", Mark.OK, f"{len(examples)} of its series take {route}, like {examples[0]}")  # fmt: skip
+    if not series:
+        takes = "; ".join(route.sentence() for route in routing.routes)
+        yield Finding("route", Mark.OK, f"by the labels of each series: {takes}; others: {'dropped' if routing.drops_unmatched else OWN_ROUTE}")  # fmt: skip
 
 
 def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:

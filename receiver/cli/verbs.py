@@ -157,7 +157,7 @@ VERBS = (
         "exists. Each failure comes with its fix, and the root cause is on top.",
         "receiver.cli.doctor",
         (*_ASKING, *_UPSTREAM, Flag("--no-canary", "send nothing to Application Insights"), _JSON),
-        settings=("connection_string", "authentication_string", "send_timeout_seconds", "metrics_json", *_REACHED),
+        settings=("connection_string", "authentication_string", "send_timeout_seconds", "metrics_json", "routes", *_REACHED),
         example="Example: appinsights-receiver doctor --triton http://triton:8000 --triton-metrics http://triton:8002/metrics",
         logs=True,
     ),
@@ -169,7 +169,7 @@ VERBS = (
         "receiver.cli.explain",
         (*_ASKING, *_UPSTREAM, _JSON),
         (Operand("METRIC", "a series' name, as Prometheus shows it"),),
-        settings=("metrics_json", *_REACHED),
+        settings=("metrics_json", "routes", *_REACHED),
         example="Example: appinsights-receiver explain nv_inference_request_success_irate",
     ),
     Verb(

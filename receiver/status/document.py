@@ -54,6 +54,7 @@ def status(
     costs: Iterable["Cost"],
     budget: "Budget",
     about: "About",
+    route_costs: Mapping[str, Sequence["Cost"]],
 ) -> Any:
     """Return the body of GET /api/v1/status."""
     return {
@@ -74,6 +75,13 @@ def status(
         "errors": [_error(error) for error in errors],
         "cost": [_cost(cost) for cost in costs],
         "budget": _budget(budget),
+        "routes": [
+            {
+                **_route(route, view),
+                "cost": [_cost(cost) for cost in route_costs.get(route.name, ())],
+            }
+            for route in view.snapshot.routes
+        ],
     }
 
 
@@ -361,12 +369,12 @@ def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
             "closed": dict(snapshot.closed),
         },
         "metrics_json": {"file": snapshot.metrics_json, "names": snapshot.metric_names},
-        "routes": [_route(route, snapshot.now) for route in snapshot.routes],
     }
 
 
-def _route(route: "RouteView", now: float) -> dict[str, Any]:
-    ledger, outbox = route.ledger, route.outbox
+def _route(route: "RouteView", view: "View") -> dict[str, Any]:
+    ledger, outbox, now = route.ledger, route.outbox, view.snapshot.now
+    flow = view.flow.routes.get(route.name)
     return {
         "name": route.name,
         "takes": route.takes,
@@ -383,6 +391,7 @@ def _route(route: "RouteView", now: float) -> dict[str, Any]:
         "pending": ledger.pending,
         "route_full": ledger.dropped.get(ROUTE_FULL, 0),
         "adds_up": ledger.items_add_up,
+        "per_minute": round(flow.a_minute(flow.ledger.accepted), 2) if flow else 0.0,
         "outbox": {
             "batches": outbox.batches,
             "bytes": outbox.size_bytes,

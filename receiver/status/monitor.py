@@ -268,6 +268,13 @@ class Monitor:
         """Extrapolate the rate of the last hour; empty before the first minute."""
         return self._cost(self.history.flow(point_of(view.snapshot), HOUR_SECONDS))
 
+    def route_costs(self, view: View) -> dict[str, list[Cost]]:
+        """Extrapolate the pace of each route in the last hour; nothing where there are none."""
+        if not view.snapshot.routes:
+            return {}
+        hour = self.history.flow(point_of(view.snapshot), HOUR_SECONDS)
+        return {name: self._cost(flow) for name, flow in hour.routes.items()}
+
     def budget(self, view: View) -> Budget:
         """Compare the last hour's rate with the budget."""
         month = next((cost.billed_gb for cost in self.cost(view) if cost.span == "month"), None)

@@ -43,7 +43,8 @@ def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
     async def status() -> bytes:
         view = await monitor.view()
         budget = monitor.budget(view)
-        body = document.status(view, monitor.events.latest(), monitor.cost(view), budget, about)
+        errors, costs = monitor.events.latest(), monitor.cost(view)
+        body = document.status(view, errors, costs, budget, about, monitor.route_costs(view))
         return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def metrics() -> bytes:

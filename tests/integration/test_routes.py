@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from receiver.sandbox import Sandbox, Server, serve
 from tests.integration.receivers import (
@@ -285,3 +286,49 @@ def test_a_mistake_in_a_secret_is_said_at_the_start(
     code, out = asyncio.run(run())
     assert code == 2, out
     assert words in " ".join(out.split()), out
+
+
+async def said_by(verb: str, *arguments: str) -> str:
+    """Run a verb of the command line, and return what it prints."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "receiver", verb, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await child.communicate()
+    return " ".join(out.decode().split())
+
+
+@in_loop(90)
+async def test_doctor_tries_each_resource_and_explain_says_which_is_taken(tmp_path: Path) -> None:
+    """One that refuses is named; the route is that of the labels that Prometheus has."""
+    (tmp_path / "metrics.json").write_text(json.dumps({"customMetrics": ["nv_count"]}))
+    series = [{"__name__": "nv_count", "model": model, "job": "t"} for model in ("a_1", "a_2", "x")]
+
+    async def query(request: web.Request) -> web.Response:
+        is_series = "nv_count" in request.query.get("query", "")
+        rows = [{"metric": each, "value": [1.0, "2"]} for each in series] if is_series else []
+        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": rows}})  # fmt: skip
+
+    app = web.Application()
+    app.router.add_get("/api/v1/query", query)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    async with resources(tmp_path) as there:
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            there.write("a", "b")
+            script(there.servers["b"], BLOCKED)
+            away = ["--receiver", "http://127.0.0.1:9", "--triton", "", "--triton-metrics", ""]
+            common = [*away, "--routes", str(there.file)]
+            files = ["--metrics-json", str(tmp_path / "metrics.json")]
+            text = await said_by(
+                "doctor", *common, *files, "--prometheus-url", "", "--connection-string", there.connection_string("default")
+            )  # fmt: skip
+            assert f"a: canary {there.servers['a'].url} accepted an item" in text
+            assert "b: canary 403" in text
+            assert len(there.values("a")) == 1
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            text = await said_by("explain", "nv_count", *common, *files, "--prometheus-url", url)
+            assert "2 of its series take a, like job=t, model=a_1" in text
+            assert "1 of its series take default, like job=t, model=x" in text
+        finally:
+            await runner.cleanup()

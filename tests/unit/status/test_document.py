@@ -74,6 +74,7 @@ def document(found: Snapshot, flow: Ledger = LEDGER) -> Any:
         [],
         Budget(0.0, None, None),
         About("h", "", ""),
+        {},
     )
 
 
