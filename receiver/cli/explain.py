@@ -320,7 +320,7 @@ def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:
 def _replicas(status: dict[str, Any]) -> Iterator[Finding]:
     """Say whose samples count, where replicas are told apart."""
     for cluster in status.get("replicas", ())[:NAMES_SHOWN]:  # an older receiver has none
-        others = [each["replica"] for each in cluster["replicas"] if not each["leads"]]
+        others = [replica["replica"] for replica in cluster["replicas"] if not replica["leads"]]
         of = f" of cluster {cluster['cluster']}" if cluster["cluster"] else ""
         rest = f"; those of {_some(others)} are dropped as replica" if others else ""
         detail = f"the samples{of} that count are those of {cluster['leader']}, the leader since {cluster['since']}{rest}"

@@ -46,7 +46,10 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 def _merge(mine: FoldParts, theirs: FoldParts) -> MergedFold:
     """Put two folds together. Raises: handover.CannotMerge."""
     now_ms = round(time.time() * 1000)
-    folds = [handover.read(each.state, each.series, each.log, now_ms) for each in (mine, theirs)]
+    folds = [
+        handover.read(contents.state, contents.series, contents.log, now_ms)
+        for contents in (mine, theirs)
+    ]
     one = handover.merge(folds[0], mine.series, folds[1], theirs.series)
     return MergedFold(one.fold.encode(), one.added, one.gone)
 

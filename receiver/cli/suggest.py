@@ -96,7 +96,9 @@ def _choose(
             entries: list[Any] = _raw(category, names, counters=given.counters)
         else:
             folding = together if name in wanted else propose(names, [category])
-            entries = [dict(each.entry) for each in folding if each.category is category]
+            entries = [
+                dict(proposal.entry) for proposal in folding if proposal.category is category
+            ]
         month = Forecast([])
         if entries:
             month = count(parse(to_text(entries), "the suggestion"), scene, settings)

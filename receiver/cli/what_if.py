@@ -79,10 +79,10 @@ def read_intervals(prometheus: str) -> Intervals:
             return of_config(read_config(Path(prometheus)), prometheus)
         except Unreadable as error:
             raise NoAnswer(str(error)) from error
-    found = ask_prometheus(prometheus)
-    if found.error:
-        raise NoAnswer(found.error)
-    return of_live(found, masked(prometheus))
+    answered = ask_prometheus(prometheus)
+    if answered.error:
+        raise NoAnswer(answered.error)
+    return of_live(answered, masked(prometheus))
 
 
 def is_page(address: str) -> bool:
@@ -146,7 +146,7 @@ def count_forms(allowlist: Allowlist, scene: Scene, settings: Settings) -> Compa
 
 def others(scene: Scene, settings: Settings) -> dict[str, Forecast]:
     """Forecast two other files that one compares with."""
-    plain = Scene([each for each in scene.series if not each.name.endswith("_irate")], scene.intervals)  # fmt: skip
+    plain = Scene([row for row in scene.series if not row.name.endswith("_irate")], scene.intervals)  # fmt: skip
     return {
         "folded example": count(folded_example(), scene, settings),
         "all of Triton's, raw": count(parse(RAW, "raw"), plain, settings),

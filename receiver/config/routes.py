@@ -68,7 +68,7 @@ def load_routes(settings: Settings) -> tuple[Routes, list[Path]]:
             files.append(file)
         resources.append(_resource(settings, route, file, where))
     routing = replace(
-        routing, keys=tuple(each.connection.instrumentation_key for each in resources)
+        routing, keys=tuple(resource.connection.instrumentation_key for resource in resources)
     )
     wanted = {"": 0, **{route.name: route.outbox_max_bytes for route in routing.routes}}
     if sum(wanted.values()) >= settings.outbox_max_bytes:
@@ -133,7 +133,7 @@ def route_warnings(settings: Settings, routes: Routes, own: Connection | None) -
             warnings.append(f"the routes {other} and {route.name} lead to the same resource: each has its own pace, so that together they may be above the resource's")  # fmt: skip
         seen.setdefault(connection.instrumentation_key, route.name)
         if connection.unknown:
-            warnings.append(f"the connection string of route {route.name} has keys that nobody knows: {', '.join(connection.unknown)}")  # fmt: skip
+            warnings.append(f"the connection string of route {route.name} has unknown keys: {', '.join(connection.unknown)}")  # fmt: skip
         if connection.is_plain:
             warnings.append(f"route {route.name}: {connection.endpoint} is not https: items and keys cross the network in clear")  # fmt: skip
     return [warning for warning in warnings if warning]

@@ -82,8 +82,8 @@ class Deliveries:
 
     def use(self, resources: Sequence[Resource]) -> None:
         """Deliver to these from now on; the receiver's own stays where none of them is it."""
-        own = {name: each for name, each in self._wanted.items() if not name}
-        self._wanted = own | {each.name: each for each in resources}
+        own = {name: resource for name, resource in self._wanted.items() if not name}
+        self._wanted = own | {resource.name: resource for resource in resources}
         for name, resource in self._wanted.items():
             lane = self._lanes.get(name)
             if lane is None:
@@ -154,10 +154,12 @@ class Deliveries:
 
     def retry_now(self, lane: str | None = None) -> bool:
         """Try again at once, one lane or all; returns whether any of them was waiting."""
-        deliveries = [each for name, each in self.by_lane.items() if lane is None or name == lane]
-        waits = any(each.gate.state.failures for each in deliveries)
-        for each in deliveries:
-            each.retry_now()
+        deliveries = [
+            delivery for name, delivery in self.by_lane.items() if lane is None or name == lane
+        ]
+        waits = any(delivery.gate.state.failures for delivery in deliveries)
+        for delivery in deliveries:
+            delivery.retry_now()
         return waits
 
 

@@ -1,1 +1,1 @@
-"""Samples of many scrapes become one item a window: deltas, means, aggregates, exact."""
+"""Folding of many samples into one item a window: exact deltas, means and aggregates."""

@@ -1,4 +1,4 @@
-"""The fold's state as bytes, and back. Pure.
+"""Serialisation of the fold's state. Pure.
 
 What the entries and the series decide is not in it: `receiver.fold.plan` makes the same
 outputs of the same series again. Their columns are there to be compared: a receiver whose
@@ -32,13 +32,13 @@ _SCRAPES = ("time_ms", "total", "count")
 
 
 class Unusable(Exception):
-    """The bytes are no checkpoint of this version."""
+    """The bytes are not a checkpoint of this version."""
 
 
 def encode(
     entries: Sequence[Entry], upto: int, windows: Windows, routing: Routing = NO_ROUTES
 ) -> bytes:
-    """Write all down; `upto` is the highest number of a series, `entries` are the whole list's.
+    """Return the state as bytes; `upto` is the highest number of a series, `entries` is the whole list.
 
     Of the routes it has what decides which series take them, and no key.
     """

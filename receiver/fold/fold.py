@@ -29,7 +29,7 @@ from receiver.intake.routes import NO_ROUTES, Routing
 from receiver.outbox.batch import Lane
 
 OLDER_MAX = 100_000
-"""Windows open behind the newest of their outputs; past it the oldest are closed before their time."""
+"""Limit of open windows behind the newest of their outputs; above it the oldest are closed early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Items:
 
     @property
     def lines(self) -> Sequence[bytes]:
-        """All of them, lane by lane."""
+        """All lines, lane by lane."""
         return [line for lines in self.by_lane.values() for line in lines]
 
     def __add__(self, other: "Items") -> "Items":
@@ -61,7 +61,7 @@ class Fold:
     def __init__(
         self, allowlist: Allowlist, identity: Identity, routing: Routing = NO_ROUTES
     ) -> None:
-        """Begin without series; `identity` is that of the receiver's own route."""
+        """Start without series; `identity` is that of the receiver's own route."""
         self.allowlist = allowlist
         self.routing = routing
         self.upto = 0
@@ -75,33 +75,33 @@ class Fold:
 
     @property
     def entries(self) -> Sequence[Entry]:
-        """All entries of the list, not only those that fold."""
+        """All entries of metrics.json, not only those that fold."""
         return self.allowlist.entries
 
     def add_series(self, number: int, labels: bytes) -> None:
-        """Take in a series; numbers rise. `labels` is JSON."""
+        """Add a series; numbers increase. `labels` is JSON."""
         self.plan.add_series(number, orjson.loads(labels))
         self.upto = number
 
     def take(self, records: bytes, now_ms: int) -> None:
-        """Take samples that are committed, `receiver.azure.renderer.RECORD` each."""
+        """Fold committed samples, each a `receiver.azure.renderer.RECORD`."""
         self.windows.take(records, now_ms)
 
     def is_due(self, now_ms: int) -> bool:
-        """Say whether there are items to be made."""
+        """Whether there are items to make."""
         return self.windows.older_count > OLDER_MAX or self.windows.is_due(now_ms)
 
     def close(self, now_ms: int) -> Items:
-        """Make items of the windows that are over."""
+        """Return the items of finished windows."""
         closed = [*self.windows.close(now_ms), *self.windows.close_oldest(OLDER_MAX // 2)]
         return self._render(closed)
 
     def close_all(self, now_ms: int) -> Items:
-        """Make items of all windows, those that are not over too."""
+        """Return the items of all windows, including unfinished ones."""
         return self._render(list(self.windows.close(now_ms, of=lambda _: True)))
 
     def encode(self) -> bytes:
-        """Write the state down."""
+        """Return the state as bytes."""
         return checkpoint.encode(self.entries, self.upto, self.windows, self.routing)
 
     @classmethod
@@ -130,7 +130,7 @@ class Fold:
         return fold, is_whole
 
     def dead(self, *, unseen: bool = False) -> set[int]:
-        """Name the series that are forgotten; with `unseen` those too that were never seen."""
+        """Return the forgotten series; with `unseen` also those never seen."""
         series = self.plan.state.series
         return {
             number
@@ -176,19 +176,21 @@ class Fold:
         return new, items
 
     def heirs(self, new: "Fold") -> dict[int, int]:
-        """Find the outputs of the new fold that go on with one of this: the same item of the same entry."""
+        """Return the outputs of the new fold that continue one of this fold: the same item of the same entry."""
         theirs = {}
         for output in range(len(new.plan.state.outputs)):
             theirs[new.identity_of(output)] = output
         mine = range(len(self.plan.state.outputs))
-        return {each: theirs[key] for each in mine if (key := self.identity_of(each)) in theirs}
+        return {
+            number: theirs[key] for number in mine if (key := self.identity_of(number)) in theirs
+        }
 
     def identity_of(self, output: int) -> tuple[bytes, Entry]:
-        """Tell an output from all others: what its items are called, and the entry that makes them."""
+        """Return an output's identity: its items' name, and its entry."""
         return self.plan.item(output), self.plan.entries[self.plan.state.outputs.entry[output]]
 
     def hand_over(self, new: "Fold", heirs: Mapping[int, int]) -> None:
-        """Give the windows to those who go on, and to all the end of what has its item already."""
+        """Move the windows to continuing outputs, and the end of the last item to all outputs."""
         mine, theirs = self.plan.state, new.plan.state
         until: dict[bytes, int] = {}
         for output in range(len(mine.outputs)):
@@ -213,26 +215,26 @@ class Fold:
         state, labels = self.plan.state.outputs, self.plan.labels.texts
         by_lane: dict[Lane, list[bytes]] = {}
         spans = []
-        for each in closed:
-            time_text = self._times.get(each.start_ms)
+        for window in closed:
+            time_text = self._times.get(window.start_ms)
             if time_text is None:
                 continue  # a time that no calendar has is dropped before it comes here
-            kind = state.kind[each.output]
+            kind = state.kind[window.output]
             if kind in {Kind.AGGREGATE, Kind.MEAN}:
-                numbers = many_values(each.value, each.count, each.least, each.most)
+                numbers = many_values(window.value, window.count, window.least, window.most)
             else:
-                numbers = one_value(each.value)
-            head = self._heads[state.target[each.output]]
-            properties = labels[state.labels[each.output]]
-            name = self._names[state.name[each.output]]
-            lane = self._lanes[self.plan.places[state.target[each.output]][2]]
+                numbers = one_value(window.value)
+            head = self._heads[state.target[window.output]]
+            properties = labels[state.labels[window.output]]
+            name = self._names[state.name[window.output]]
+            lane = self._lanes[self.plan.places[state.target[window.output]][2]]
             line = item_line(time_text, head, properties, name, numbers)
             by_lane.setdefault(lane, []).append(line)
-            spans.append(each.start_ms)
+            spans.append(window.start_ms)
         return Items(by_lane, min(spans, default=0), max(spans, default=0))
 
     def _render_texts(self) -> None:
-        """Render what is new among the parts that items share."""
+        """Render the new shared parts of items."""
         for job, instance, lane in self.plan.places[len(self._heads) :]:
             key = self._lanes[lane].destination or self._identity.instrumentation_key
             identity = replace(self._identity, instrumentation_key=key)

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class FoldCounts:
-    """What the fold holds, and what happened in it since this process began."""
+    """The fold's size, and its events since the process started."""
 
     series: int = 0
     size_bytes: int = 0
@@ -59,17 +59,17 @@ class Folder:
         self._forgot_at_ms = 0
 
     def want(self, allowlist: Allowlist, routing: Routing = NO_ROUTES) -> None:
-        """Fold as these say, from the next flush on; no record is taken before that."""
+        """Apply a new list from the next flush on; no record is accepted before that."""
         self._wanted = allowlist, routing
 
     @property
     def fold(self) -> Fold:
-        """The fold, when it has been read."""
+        """The fold, once it has been read."""
         assert self._fold is not None
         return self._fold
 
     def counts(self) -> FoldCounts:
-        """Count, from any thread."""
+        """Return the counts; callable from any thread."""
         fold, registry = self._fold, self.registry
         events = dict(fold.windows.counts) if fold else {}
         if fold:
@@ -78,7 +78,7 @@ class Folder:
         return FoldCounts(len(registry), registry.size_bytes, registry.max_bytes, behind, events)
 
     def latest_times(self, count: int) -> dict[int, int]:
-        """Give the times of the last samples of some series, in ms, by number; from any thread."""
+        """Return the times in ms of the last samples of some series, by number; callable from any thread."""
         times = self._fold.plan.state.series.time_ms if self._fold else ()
         step = max(1, len(times) // count)
         numbers = range(min(1, len(times)), len(times), step)[:count]
@@ -86,12 +86,12 @@ class Folder:
 
     @property
     def has_state(self) -> bool:
-        """Whether the disk has a checkpoint that can be used."""
+        """Whether the disk has a usable checkpoint."""
         return self._has_state
 
     @property
     def must_flush(self) -> bool:
-        """Whether the checkpoint on disk is not of the list and the routes that are wanted."""
+        """Whether the checkpoint on disk belongs to another list or other routes."""
         allowlist, routing = self._wanted
         is_theirs = self._has_state and self.fold.allowlist is allowlist
         return not is_theirs or self.fold.routing is not routing
@@ -99,7 +99,7 @@ class Folder:
     def restore(
         self, state: bytes | None, series: Iterable[SeriesRow], log_rows: Iterable[LogRow], now_ms: int
     ) -> None:  # fmt: skip
-        """Read everything again: the checkpoint, then the log, each row with its own clock."""
+        """Read the checkpoint, then the log, each row with its own clock."""
         rows = list(series)
         fold, self._has_state = self._decode(state, rows)
         later = iter([row for row in rows if row[0] > fold.upto])
@@ -143,11 +143,11 @@ class Folder:
         return fold, not why
 
     def unsaved(self) -> Sequence[SeriesRow]:
-        """Give the series that have no row yet."""
+        """Return the series that have no row yet."""
         return self.registry.unsaved()
 
     def saved(self, series: Sequence[SeriesRow]) -> None:
-        """Take in series that have their row now."""
+        """Add series that have a row now."""
         self.registry.saved(len(series))
         for number, labels in series:
             self.fold.add_series(number, labels)
@@ -158,7 +158,7 @@ class Folder:
 
     @property
     def open_windows(self) -> int:
-        """Count the windows that have no item yet."""
+        """Count the windows without an item."""
         return self._fold.windows.open_count if self._fold else 0
 
     def flush(
@@ -208,7 +208,7 @@ class Folder:
         return Flush(append, self.fold.encode(), [number for number, _ in self._gone])
 
     def flushed(self) -> None:
-        """Take note that the last flush is on disk: what is forgotten may be forgotten."""
+        """Note that the last flush is on disk: forgotten series can be removed."""
         self._has_state = True
         if self._gone:
             self.registry.forget(self._gone)

@@ -1,4 +1,4 @@
-"""Which series feed which outputs, as the entries of metrics.json say. Pure.
+"""The mapping of series to outputs, by the entries of metrics.json. Pure.
 
 In: numbered series with their labels, one after the other. Out: columns of
 `receiver.fold.state` with their links. The same series in the same order make the same
@@ -30,7 +30,7 @@ Properties = Callable[[Mapping[str, str]], bytes]
 
 @dataclass(slots=True)
 class _Meeting:
-    """Where the values and the counts of a mean meet: those with the same target and labels."""
+    """The outputs of a mean's values and counts: those with the same target and labels."""
 
     counts: list[int] = field(default_factory=list)
     outputs: dict[int, int] = field(default_factory=dict)
@@ -44,12 +44,12 @@ class _Names:
     numbers: dict[bytes, int] = field(default_factory=dict)
 
     def number(self, text: bytes) -> int:
-        """Give a text's number; the next for a new one."""
-        found = self.numbers.get(text)
-        if found is None:
-            found = self.numbers[text] = len(self.texts)
+        """Return a text's number; the next number for a new text."""
+        number = self.numbers.get(text)
+        if number is None:
+            number = self.numbers[text] = len(self.texts)
             self.texts.append(text)
-        return found
+        return number
 
 
 class Plan:
@@ -58,7 +58,7 @@ class Plan:
     def __init__(
         self, allowlist: Allowlist, properties: Properties, routing: Routing = NO_ROUTES
     ) -> None:
-        """Begin without series."""
+        """Start without series."""
         self.entries: Sequence[Entry] = [e for e in allowlist.entries if e.is_folded]
         self.state = State()
         self.names = _Names()
@@ -76,7 +76,7 @@ class Plan:
         self._roles: dict[str, tuple[list[tuple[int, int]], list[int]]] = {}
 
     def add_series(self, number: int, labels: Mapping[str, str]) -> None:
-        """Link a series to what it feeds; `labels` has the name under `__name__`."""
+        """Link a series to its outputs; `labels` has the name under `__name__`."""
         series = self.state.series
         series.grow(number)
         series.target[number] = self._target(labels)
@@ -108,7 +108,7 @@ class Plan:
         return number
 
     def _roles_of(self, name: str) -> tuple[list[tuple[int, int]], list[int]]:
-        """Give the entries of which a series is the value, with its item's name, and the count."""
+        """Return the entries for which a series is the value, with the item's name, or the count."""
         roles = self._roles.get(name)
         if roles is None:
             counting = [n for n, entry in enumerate(self.entries) if name in entry.per]
@@ -168,10 +168,10 @@ class Plan:
         self.state.links.add(self.state.series, number, self.state.outputs, output, part)
 
     def item(self, output: int) -> bytes:
-        """Tell an output's items from all others: by name, target, route and labels."""
+        """Return the identity of an output's items: name, target, route and labels."""
         outputs = self.state.outputs
         place = (part.encode() for part in self.places[outputs.target[output]])
-        told = hashlib.blake2b(digest_size=8)
+        digester = hashlib.blake2b(digest_size=8)
         for text in (self.names.texts[outputs.name[output]], *place, self.labels.texts[outputs.labels[output]]):  # fmt: skip
-            told.update(b"%d:" % len(text) + text)
-        return told.digest()
+            digester.update(b"%d:" % len(text) + text)
+        return digester.digest()

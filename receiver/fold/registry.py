@@ -1,4 +1,4 @@
-"""Which number a folded series has: the event loop's part of the fold.
+"""The numbers of folded series: the event loop's part of the fold.
 
 In: the labels of a series that is not known. Out: its number, the same for as long as the
 series is remembered; numbers are never given twice. Numbers that are not on disk yet wait
@@ -15,12 +15,12 @@ import orjson
 from receiver.errors import NotCommitted
 
 SERIES_OVERHEAD_BYTES = 600
-"""What a series takes in memory beside its labels: its number, its columns, its output (measured)."""
+"""Measured memory of a series beside its labels: its number, its columns, its output."""
 
 
 @dataclass(slots=True)
 class Registry:
-    """The numbers. `max_bytes` bounds what series may take in memory."""
+    """The numbers. `max_bytes` limits the memory of series."""
 
     max_bytes: int
     size_bytes: int = 0
@@ -35,7 +35,7 @@ class Registry:
         return len(self._numbers)
 
     def number_of(self, labels: Mapping[str, str]) -> int:
-        """Give the number of a series, a new one where it has none; 0 where there is no room.
+        """Return the number of a series, a new one if it has none; 0 where there is no room.
 
         Raises: NotCommitted, while the numbers on the disk are not known.
         """
@@ -57,17 +57,17 @@ class Registry:
         return number
 
     def unsaved(self) -> Sequence[tuple[int, bytes]]:
-        """Give the numbers that are to be written, with their labels."""
+        """Return the numbers to write, with their labels."""
         with self._lock:
             return list(self._unsaved)
 
     def saved(self, count: int) -> None:
-        """Take note that the first of them are on disk."""
+        """Note that the first of them are on disk."""
         with self._lock:
             del self._unsaved[:count]
 
     def load(self, series: Sequence[tuple[int, bytes]], upto: int) -> bool:
-        """Know what the disk knows; numbers go on behind `upto`.
+        """Load the numbers from disk; new numbers continue after `upto`.
 
         False where numbers that were given are not on the disk any more: it was replaced. Then
         all are given anew.
@@ -87,7 +87,7 @@ class Registry:
             return is_kept
 
     def forget(self, series: Iterable[tuple[int, bytes]]) -> None:
-        """Let go of series; should one come again, it has a new number."""
+        """Forget series; one that returns gets a new number."""
         with self._lock:
             for number, text in series:
                 if self._numbers.get(_key(text)) == number:

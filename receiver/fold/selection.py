@@ -1,4 +1,4 @@
-"""What each series is for, as metrics.json and the fold's numbers say.
+"""The ends of series, by metrics.json and the fold's numbers.
 
 In: a series' labels, once. Out: `receiver.intake.ends.Ends`: the labels of its raw items, its
 number in the fold, or why it has neither. Implements `receiver.intake.ends.Selection`.
@@ -16,21 +16,21 @@ SLIMMED_MAX = 200_000
 
 
 class Selection:
-    """One metrics.json; the registry is the same for all."""
+    """The selection of one metrics.json; all share the registry."""
 
     def __init__(self, allowlist: Allowlist, registry: Registry) -> None:
-        """Begin without a series."""
+        """Start without series."""
         self._allowlist = allowlist
         self._registry = registry
         self._names: dict[str, tuple[Entry | None, bool]] = {}
         self._slimmed: dict[tuple[tuple[str, str], ...], int] = {}
 
     def wants(self, name: bytes) -> bool:
-        """Say whether any entry is about the series called `name`."""
+        """Whether any entry selects or counts the series named `name`."""
         return self._allowlist.wants(name)
 
     def ends_of(self, labels: Mapping[str, str]) -> Ends:
-        """Decide what a wanted series is for. Raises: NotCommitted, before the outbox is open."""
+        """Return the end of a selected series. Raises: NotCommitted, before the outbox is open."""
         raw, is_folded = self._entries_of(labels["__name__"])
         rendered = self._rendered(raw, labels) if raw else None
         dropped = WOULD_JOIN if raw and rendered is None else ""
@@ -40,7 +40,7 @@ class Selection:
         return Ends(rendered, number, "" if number else dropped)
 
     def _entries_of(self, name: str) -> tuple[Entry | None, bool]:
-        """Find the entry that makes an item of each sample, and whether any entry folds."""
+        """Return the entry for raw samples, and whether any entry folds."""
         known = self._names.get(name)
         if known is None:
             matches = self._allowlist.matches(name)
@@ -52,13 +52,13 @@ class Selection:
         return known
 
     def _rendered(self, raw: Entry, labels: Mapping[str, str]) -> Mapping[str, str] | None:
-        """Give the labels of the raw items; None for a series that would look like another one."""
+        """Return the labels of the raw items; None for a series that would equal another."""
         if raw.keeps_all_labels and not raw.rename:
             return labels
         name = labels["__name__"]
         kept = {label: value for label, value in labels.items() if label != "__name__" and raw.keeps(label)}  # fmt: skip
         kept["__name__"] = raw.item_name(name)
-        looks = tuple(sorted([*kept.items(), *(("", labels.get(each, "")) for each in TARGET_LABELS)]))  # fmt: skip
+        looks = tuple(sorted([*kept.items(), *(("", labels.get(label, "")) for label in TARGET_LABELS)]))  # fmt: skip
         whole = hash(tuple(sorted(labels.items())))
         if len(self._slimmed) >= SLIMMED_MAX:
             self._slimmed.clear()

@@ -1,4 +1,4 @@
-"""What the fold knows, as columns: series, links, outputs.
+"""The fold's state in columns: series, links, outputs.
 
 A series is a source: its last time and value. An output is what items are made of: the
 window that is open and what it holds. A link says that a series feeds an output, as its
@@ -14,16 +14,16 @@ from enum import IntEnum
 from typing import Any
 
 NEVER = -(1 << 63)
-"""No time: a series that was not seen, a window that is not open."""
+"""No time: an unseen series, or a window that is not open."""
 FORGOTTEN = NEVER + 1
-"""The time of a series that was seen and is forgotten: its number may be taken back."""
+"""The time of a forgotten series, whose number can be reused."""
 NONE = -1
 SCRAPES = 4
-"""Scrapes of which a mean still waits for samples: they come in several requests."""
+"""Scrapes for which a mean still waits for samples, which arrive in several requests."""
 
 
 class Kind(IntEnum):
-    """How an output takes a sample; also in the compiled loop."""
+    """The ways in which an output uses a sample; also in the compiled loop."""
 
     LAST = 0
     AGGREGATE = 1
@@ -32,7 +32,7 @@ class Kind(IntEnum):
 
 
 class Part(IntEnum):
-    """What a series is to an output."""
+    """The role of a series for an output."""
 
     VALUE = 0
     COUNT = 1
@@ -40,7 +40,7 @@ class Part(IntEnum):
 
 @dataclass(slots=True)
 class Series:
-    """Sources, by number. `link` leads to the first of a series' links.
+    """Series, by number. `link` is the first of a series' links.
 
     `begun_ms` is the start timestamp of the last sample that had one, 0 before the first.
     """
@@ -52,7 +52,7 @@ class Series:
     begun_ms: "array[int]" = field(default_factory=lambda: array("q"))
 
     def grow(self, number: int) -> None:
-        """Have a place for this number."""
+        """Make a place for this number."""
         more = number + 1 - len(self.time_ms)
         if more > 0:
             self.time_ms.extend([NEVER] * more)
@@ -64,7 +64,7 @@ class Series:
 
 @dataclass(slots=True)
 class Links:
-    """Which series feeds which output. `next` is the series' next link, `beside` the output's."""
+    """Links of series to outputs. `next` is the series' next link, `beside` the output's."""
 
     output: "array[int]" = field(default_factory=lambda: array("i"))
     part: "array[int]" = field(default_factory=lambda: array("b"))
@@ -73,7 +73,7 @@ class Links:
     beside: "array[int]" = field(default_factory=lambda: array("i"))
 
     def add(self, series: Series, number: int, outputs: "Outputs", output: int, part: Part) -> None:
-        """Have a series feed an output."""
+        """Link a series to an output."""
         place = len(self.output)
         self.output.append(output)
         self.part.append(part)
@@ -85,7 +85,7 @@ class Links:
 
 @dataclass(slots=True)
 class Outputs:
-    """What items are made of, by number.
+    """Outputs, from which items are made, by number.
 
     `start_ms` is the open window's, NEVER where none is open; of windows before it that are
     open too `receiver.fold.windows` keeps the rest. `total`, `count`, `least` and `most` are
@@ -121,7 +121,7 @@ class Outputs:
     def add(
         self, kind: Kind, entry: int, target: int, name: int, labels: int, every_ms: int
     ) -> int:
-        """Make one that has no window yet; returns its number."""
+        """Add an output without a window; returns its number."""
         self.kind.append(kind)
         self.entry.append(entry)
         self.target.append(target)
@@ -141,14 +141,14 @@ class Outputs:
 
 @dataclass(slots=True)
 class Scrapes:
-    """What means know of their last scrapes, SCRAPES a mean, one after the other."""
+    """The last scrapes of means, SCRAPES for each mean, in sequence."""
 
     time_ms: "array[int]" = field(default_factory=lambda: array("q"))
     total: "array[float]" = field(default_factory=lambda: array("d"))
     count: "array[float]" = field(default_factory=lambda: array("d"))
 
     def add(self) -> int:
-        """Make the places of one mean; returns the first."""
+        """Add the places of one mean; returns the first."""
         place = len(self.time_ms)
         self.time_ms.extend([NEVER] * SCRAPES)
         self.total.extend([0.0] * SCRAPES)
@@ -157,14 +157,14 @@ class Scrapes:
 
     def clear(self, place: int) -> None:
         """Forget the scrapes of one mean."""
-        for each in range(place, place + SCRAPES):
-            self.time_ms[each] = NEVER
-            self.total[each] = self.count[each] = 0.0
+        for slot in range(place, place + SCRAPES):
+            self.time_ms[slot] = NEVER
+            self.total[slot] = self.count[slot] = 0.0
 
 
 @dataclass(slots=True)
 class Targets:
-    """What is scraped, by number: since when it was watched under this metrics.json."""
+    """Targets, by number: since when each is watched under this metrics.json."""
 
     first_ms: "array[int]" = field(default_factory=lambda: array("q"))
 
@@ -179,7 +179,7 @@ class State:
     scrapes: Scrapes = field(default_factory=Scrapes)
     targets: Targets = field(default_factory=Targets)
     since_ms: int = NEVER
-    """The time of the first sample that was taken under this metrics.json."""
+    """The time of the first sample under this metrics.json."""
 
     def columns(self) -> "tuple[array[Any], ...]":
         """List the columns in the order in which receiver/native/binding.c takes them."""

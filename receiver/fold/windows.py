@@ -1,4 +1,4 @@
-"""Samples go into windows, and windows that are over come out. Pure: the clock is an argument.
+"""Windows: samples in, finished windows out. Pure: the clock is an argument.
 
 In: records (series' number, time, value), in the order in which they were committed. Out:
 `Closed` windows. The rules, of which the deltas' is the invariant that tests hold: for each
@@ -39,13 +39,13 @@ else:
     COMPILED = getattr(kernel, "fold", None)  # one of older sources has none
 
 FUTURE_MS = 3_600_000
-"""A sample this far ahead of our clock would deafen its series until then; it is left out."""
+"""A sample this far ahead of the clock is ignored: its series would ignore all samples until then."""
 GRACE_MS = 120_000
-"""A window whose series have ended is over this long after its end and its last sample."""
+"""Time after its end and its last sample at which a window of ended series is finished."""
 BIRTH_MS = 3_600_000
-"""A counter of a target that is new here and began longer ago may have been counted elsewhere."""
+"""A new target's counter that started longer ago may have been counted elsewhere."""
 FORGET_MS = 48 * 3_600_000
-"""A series that was not seen for so long is unseen: the service takes nothing that old."""
+"""Time after which a series counts as unseen: the service accepts no older samples."""
 COUNT_MAX = 2**31 - 1
 """The service's count is an int32. Source: the DataPoint schema."""
 
@@ -69,7 +69,7 @@ EVENTS = {
     SPLIT: "Items whose count went beyond int32; the rest went into the next window.",
     OVERFLOW: "Items whose value no JSON number can hold. Left out.",
 }
-"""What happened to samples and items in the fold; the closed set of `receiver_fold_events_total{event}`."""
+"""The events of `receiver_fold_events_total`, with their meanings."""
 
 
 def read_records(records: bytes) -> Iterator[tuple[int, int, float, int]]:
@@ -88,7 +88,7 @@ def read_records(records: bytes) -> Iterator[tuple[int, int, float, int]]:
 
 @dataclass(slots=True)
 class Window:
-    """A window that is open behind the newest one of its output."""
+    """An open window behind the newest one of its output."""
 
     start_ms: int
     total: float = 0.0
@@ -101,7 +101,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What one item says."""
+    """The content of one item."""
 
     output: int
     start_ms: int
@@ -116,12 +116,12 @@ Loop = Callable[[bytes, int, int, "tuple[array[Any], ...]"], tuple[bytes, int, i
 
 
 class Windows:
-    """The windows over a state. `entries` are what the outputs' `entry` counts in."""
+    """The windows of a state. The outputs' `entry` is an index into `entries`."""
 
     def __init__(
         self, state: State, entries: Sequence[Entry], loop: Loop | None = COMPILED
     ) -> None:
-        """Begin without any window behind the newest. Without `loop` each sample is taken by itself."""
+        """Start without windows behind the newest. Without `loop` samples are handled one by one."""
         self.state = state
         self.entries = entries
         self.older: dict[int, list[Window]] = {}
@@ -130,7 +130,7 @@ class Windows:
         self._loop = loop
 
     def take(self, records: bytes, now_ms: int) -> None:
-        """Take samples; those of a series in their order."""
+        """Fold samples; those of a series must be in order."""
         if self._loop:
             columns = self.state.columns()
             records, repeated, resets = self._loop(records, now_ms + FUTURE_MS, now_ms, columns)
@@ -140,7 +140,7 @@ class Windows:
             self.take_one(number, time_ms, value, begun_ms, now_ms)
 
     def take_one(self, number: int, time_ms: int, value: float, begun_ms: int, now_ms: int) -> None:
-        """Take one sample, whatever it is; `begun_ms` is its start timestamp, 0 for none."""
+        """Fold any sample; `begun_ms` is its start timestamp, 0 for none."""
         series = self.state.series
         if number >= len(series.time_ms) or series.target[number] == NONE:
             self.counts[UNKNOWN] += 1
@@ -174,7 +174,7 @@ class Windows:
             self.counts[RESET] += 1
 
     def _watch(self, target: int, time_ms: int, begun_ms: int) -> bool:
-        """Know that a target is watched; says whether what is unseen of it now was born since."""
+        """Note a watched target; returns whether its unseen series must be new since then."""
         state = self.state
         first_ms = state.targets.first_ms[target]
         if first_ms == NEVER:
@@ -209,7 +209,7 @@ class Windows:
             place = links.next[place]
 
     def _add(self, output: int, part: int, time_ms: int, amount: float, now_ms: int) -> None:
-        """Add to the window of a time; where that has its item already, to the next."""
+        """Add to the window of a time; if that has its item already, to the next."""
         outputs = self.state.outputs
         every_ms = outputs.every_ms[output]
         start_ms = time_ms - time_ms % every_ms
@@ -249,11 +249,13 @@ class Windows:
             self._add_to_scrape(output, part, time_ms, amount)
 
     def _add_to_scrape(self, output: int, part: int, time_ms: int, amount: float) -> None:
-        """Keep value and count of the same moment together; the oldest makes room, with its mean."""
+        """Pair value and count of the same moment; the oldest pair is finished to make room."""
         outputs, scrapes = self.state.outputs, self.state.scrapes
         first = outputs.scrapes[output]
         places = range(first, first + SCRAPES)
-        place = next((each for each in places if scrapes.time_ms[each] == time_ms), NONE)
+        place = next(
+            (candidate for candidate in places if scrapes.time_ms[candidate] == time_ms), NONE
+        )
         if place == NONE:
             place = min(places, key=scrapes.time_ms.__getitem__)
             if scrapes.count[place] > 0:
@@ -268,12 +270,12 @@ class Windows:
             scrapes.count[place] += amount
 
     def _put_behind(self, output: int) -> None:
-        """Put the newest window behind the one that comes."""
+        """Move the newest window behind the new one."""
         self.older.setdefault(output, []).append(self._pop_newest(output))
         self.older_count += 1
 
     def scrapes_at(self, first: int) -> dict[int, list[float]]:
-        """Read the scrapes that a mean knows."""
+        """Return the scrapes of a mean."""
         scrapes = self.state.scrapes
         return {
             scrapes.time_ms[place]: [scrapes.total[place], scrapes.count[place]]
@@ -282,7 +284,7 @@ class Windows:
         }
 
     def put_scrapes(self, first: int, known: Mapping[int, Sequence[float]]) -> None:
-        """Have a mean know these scrapes."""
+        """Set the scrapes of a mean."""
         scrapes = self.state.scrapes
         for place, (time_ms, (total, count)) in enumerate(known.items(), first):
             scrapes.time_ms[place], scrapes.total[place] = time_ms, total
@@ -330,12 +332,12 @@ class Windows:
             window.scrapes.setdefault(time_ms, [0.0, 0.0])[part] += amount
 
     def is_due(self, now_ms: int) -> bool:
-        """Say whether a window is over."""
+        """Whether a window is finished."""
         candidates = self._candidates(now_ms)
         return any(self._is_over(output, self._first(output), now_ms) for output in candidates)
 
     def close(self, now_ms: int, *, of: Callable[[int], bool] | None = None) -> Iterator[Closed]:
-        """Close the windows that are over; with `of` all windows of the outputs that it names.
+        """Close the finished windows; with `of` all windows of these outputs.
 
         A window that says nothing has no `Closed`, and is closed all the same.
         """
@@ -354,8 +356,8 @@ class Windows:
                     yield closed
 
     def close_oldest(self, most_older: int) -> Iterator[Closed]:
-        """Close windows before their time until at most so many are open behind the newest."""
-        starts = sorted(window.start_ms for each in self.older.values() for window in each)
+        """Close windows early until at most this number are open behind the newest."""
+        starts = sorted(window.start_ms for windows in self.older.values() for window in windows)
         if len(starts) <= most_older:
             return
         last_ms = starts[len(starts) - most_older - 1]
@@ -370,7 +372,7 @@ class Windows:
 
     @property
     def open_count(self) -> int:
-        """Count the windows that are open."""
+        """Count the open windows."""
         newest = self.state.outputs.start_ms
         return len(newest) - newest.count(NEVER) + self.older_count
 
@@ -379,7 +381,7 @@ class Windows:
         return (output for output in range(len(start_ms)) if start_ms[output] != NEVER or output in self.older)  # fmt: skip
 
     def _candidates(self, now_ms: int) -> Iterator[int]:
-        """Name the outputs whose oldest window may be over: nearly none, most of the time."""
+        """Return the outputs whose oldest window may be finished: usually almost none."""
         newest_ms = max(self.state.series.time_ms, default=NEVER)
         limit_ms = max(newest_ms, now_ms - GRACE_MS)
         outputs = self.state.outputs
@@ -390,7 +392,7 @@ class Windows:
                 yield output
 
     def _first(self, output: int) -> Window | None:
-        """Find the output's oldest open window; one that stands for the newest is a copy."""
+        """Return the output's oldest open window; for the newest, a copy."""
         if behind := self.older.get(output):
             return behind[0]
         outputs = self.state.outputs
@@ -418,7 +420,7 @@ class Windows:
         return is_over
 
     def _say(self, output: int, window: Window) -> Closed | None:
-        """Say what a window's item says, None for one that has none; the output then looks ahead."""
+        """Return the content of a window's item, None if it has none; the output then moves on."""
         outputs = self.state.outputs
         outputs.until_ms[output] = window.start_ms + outputs.every_ms[output]
         total, count = window.total, 1
@@ -451,7 +453,7 @@ class Windows:
         return window.least == window.most == same
 
     def _divide(self, output: int, window: Window) -> tuple[float, int]:
-        """Give a mean's total and its whole events; what does not make one waits."""
+        """Return a mean's total and whole events; a fraction of an event waits."""
         outputs = self.state.outputs
         for total, count in window.scrapes.values():
             if count > 0:
@@ -477,7 +479,7 @@ class Windows:
         return sent, whole
 
     def forget(self, now_ms: int) -> None:
-        """Let go of what series had that were not seen for two days; their targets with the last."""
+        """Free the state of series unseen for two days, and of targets without series."""
         series, first_ms = self.state.series, self.state.targets.first_ms
         alive = set()
         for number, time_ms in enumerate(series.time_ms):

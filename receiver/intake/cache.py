@@ -1,4 +1,4 @@
-"""A dictionary that is bounded in bytes.
+"""A cache with a limit in bytes.
 
 Two generations: what is put in or found joins the young one; a young one that takes
 half the room becomes the old one when there is none. The old one, by then what nobody
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """What a cache holds; a miss is a value that had to be made and put in."""
+    """A cache's counts; a miss is a value that had to be made."""
 
     entries: int
     size_bytes: int
@@ -25,7 +25,7 @@ class CacheStatistics:
 
 
 class BoundedCache(Generic[Key, Value]):
-    """Values by key, all of them true; `measure` says how many bytes an entry takes."""
+    """Values by key; values must be truthy. `measure` returns the bytes of an entry."""
 
     def __init__(self, limit_bytes: int, measure: Callable[[Key, Value], int]) -> None:
         """Start empty."""
@@ -37,25 +37,25 @@ class BoundedCache(Generic[Key, Value]):
         self._misses = 0
 
     def get(self, key: Key) -> Value | None:
-        """Return the value, or None for a key that is not, or no longer, here."""
-        found = self._young.get(key)
-        return self._get_old(key) if found is None else found
+        """Return the value, or None for a missing key."""
+        value = self._young.get(key)
+        return self._get_old(key) if value is None else value
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep a value; one larger than half the limit is not kept at all."""
+        """Add a value; one larger than half the limit is not kept."""
         size = self._measure(key, value)
         if size <= self._limit_bytes // 2:
             self._misses += 1
             self._join(key, value, size)
 
     def _get_old(self, key: Key) -> Value | None:
-        found = self._old.pop(key, None)
-        if found is None:
+        value = self._old.pop(key, None)
+        if value is None:
             return None
-        size = self._measure(key, found)
+        size = self._measure(key, value)
         self._old_bytes -= size
-        self._join(key, found, size)
-        return found
+        self._join(key, value, size)
+        return value
 
     def _join(self, key: Key, value: Value, size: int) -> None:
         if self._young_bytes + self._old_bytes + size > self._limit_bytes:
@@ -71,7 +71,7 @@ class BoundedCache(Generic[Key, Value]):
         self._young_bytes += size
 
     def statistics(self) -> CacheStatistics:
-        """Count what is here."""
+        """Return the counts."""
         return CacheStatistics(
             entries=len(self._young) + len(self._old),
             size_bytes=self._young_bytes + self._old_bytes,

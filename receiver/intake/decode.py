@@ -1,4 +1,4 @@
-"""A request's body becomes series with samples.
+"""The parser of a request's body: series with their samples.
 
 In: the body as it came, and which message its Content-Type declared. Out: the
 series, whose names are read at once and whose labels only when asked for. Never
@@ -50,7 +50,7 @@ INVALID_REASONS = (
     LABELS_TOO_LONG,
     BAD_HISTOGRAM,
 )
-"""Why a series is refused while the rest of its request goes on."""
+"""Reasons for refusing a series while the rest of its request is accepted."""
 
 
 class Message(Enum):
@@ -103,7 +103,7 @@ class Series:
         return pairs
 
     def start_of(self, sample: Sample) -> int:
-        """Give a sample's start timestamp, of remote-write 2.0; 0 or less where it has none.
+        """Return a sample's start timestamp, of remote-write 2.0; 0 or less where it has none.
 
         Until 2.0-rc.3 (Prometheus 3.7) the series had one, for all its samples.
         """
@@ -114,13 +114,13 @@ class Series:
         return own or created
 
     def check_histograms(self) -> None:
-        """Look into the native histograms. Raises: InvalidSeries for one that cannot be."""
+        """Check the native histograms. Raises: InvalidSeries for an invalid one."""
         for raw in self._message.histograms:
             if problem := histogram.problem(raw, bounds_travel=self._symbols is not None):
                 raise InvalidSeries(BAD_HISTOGRAM, f"{show(self.name)}: a histogram {problem}")
 
     def metadata(self) -> Metadata | None:
-        """Read what a series of 2.0 says of its metric, if it does.
+        """Read the metadata in a series of 2.0, if it has any.
 
         Raises: InvalidSeries for references that the request's symbols do not have.
         """
@@ -225,7 +225,7 @@ def decode_series(
 
 
 def check_series(count: int, limit: int, what: str = "series") -> None:
-    """Refuse a request of more series than it may have. Raises: TooManySeries."""
+    """Refuse a request with more series than allowed. Raises: TooManySeries."""
     if count > limit:
         raise TooManySeries(f"the request has {count} {what}; the limit is {limit}")
 
@@ -269,7 +269,7 @@ def _resolve(references: Sequence[int], symbols: Sequence[bytes]) -> tuple[bytes
 
 
 def read_labels(pairs: Sequence[bytes]) -> dict[str, str]:
-    """Turn a series' label pairs into text, checked; labels without a value are absent.
+    """Decode and check a series' label pairs; labels with an empty value are omitted.
 
     "The empty label value is equivalent to a label that does not exist."
 

@@ -1,4 +1,4 @@
-"""What a series is for: an entry of metrics.json decides it once, and it is kept with the series.
+"""The end of a series: how its samples are used, decided once by metrics.json and kept with the series.
 
 A sample that is selected has one end, or two: it is rendered as an item of its own, or it
 goes to the fold under its series' number. `receiver.intake.pipeline` asks; what answers is
@@ -16,7 +16,7 @@ WOULD_JOIN = "would_join"
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What becomes of the samples of one series.
+    """The use of the samples of one series.
 
     `rendered` has the labels of its items, the name under `__name__`; None where it is not
     rendered. `fold_number` is from 1 to 2**32 - 1; 0 where it is not folded. A series that has
@@ -29,13 +29,13 @@ class Ends:
 
 
 class Selection(Protocol):
-    """What metrics.json says of series."""
+    """The selection of series by metrics.json."""
 
     def wants(self, name: bytes) -> bool:
-        """Say whether any entry is about the series called `name`."""
+        """Whether any entry selects or counts the series named `name`."""
 
     def ends_of(self, labels: Mapping[str, str]) -> Ends:
-        """Decide what a wanted series is for, from its labels, the name under `__name__`.
+        """Return the end of a selected series, by its labels; the name is under `__name__`.
 
         Equal labels get the same number for as long as the fold knows the series.
         """

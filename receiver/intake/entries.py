@@ -1,4 +1,4 @@
-"""What an entry of metrics.json says: which series, and what becomes of their samples.
+"""An entry of metrics.json: the series that it selects, and how their samples are used.
 
 In: nothing but values that `receiver.intake.metrics_json` has checked. Out: `Entry`, which
 answers for a series' name whether it applies and what its items are called. Pure.
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 EVERY_SECONDS = 60
-"""A window's length where an entry says nothing: the metrics store's own resolution."""
+"""The default length of a window: the metrics store's resolution."""
 TARGET_LABELS = ("job", "instance")
-"""Name the target of a series. In folded items they are role and role instance alone."""
+"""The labels of a series' target. In folded items they are only role and role instance."""
 
 
 class As(StrEnum):
-    """What becomes of a series' samples."""
+    """The use of a series' samples."""
 
     SAMPLES = "samples"
     LAST = "last"
@@ -28,7 +28,7 @@ class As(StrEnum):
 
 
 class First(StrEnum):
-    """What the first sample of an unseen counter counts."""
+    """The value of the first sample of a new counter."""
 
     AUTO = "auto"
     ZERO = "zero"
@@ -37,7 +37,7 @@ class First(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the list; `name` is a series' name, or a glob of names.
+    """One entry of metrics.json; `name` is a series' name, or a glob of names.
 
     `keep` is None where all labels stay. `quiet_seconds` is 0 where each window has its item.
     """
@@ -54,44 +54,44 @@ class Entry:
 
     @property
     def is_glob(self) -> bool:
-        """Whether the name stands for many."""
+        """Whether the name is a glob."""
         return "*" in self.name or "?" in self.name
 
     @property
     def is_folded(self) -> bool:
-        """Whether its series become one item a window."""
+        """Whether its series are folded into one item a window."""
         return self.as_ is not As.SAMPLES
 
     @property
     def keeps_all_labels(self) -> bool:
-        """Whether no label is taken off."""
+        """Whether all labels are kept."""
         return self.keep is None and not self.drop
 
     def fits(self, name: str) -> bool:
-        """Whether this entry selects the series called `name`."""
+        """Whether this entry selects the series named `name`."""
         if not self.is_glob:
             return self.name == name
         return re.fullmatch(glob_pattern(self.name), name, re.DOTALL) is not None
 
     def item_name(self, name: str) -> str:
-        """Name the items of a series that it selects."""
+        """Return the name of a selected series' items."""
         if "*" not in self.rename:
             return self.rename or name
         before, after = (re.escape(part).replace(r"\?", ".") for part in self.name.split("*"))
-        found = re.fullmatch(f"{before}(.*){after}", name, re.DOTALL)
-        return self.rename.replace("*", found[1] if found else name)
+        match = re.fullmatch(f"{before}(.*){after}", name, re.DOTALL)
+        return self.rename.replace("*", match[1] if match else name)
 
     def keeps(self, label: str) -> bool:
-        """Whether a label stays on its items."""
+        """Whether its items keep a label."""
         return label in self.keep if self.keep is not None else label not in self.drop
 
     def title(self) -> str:
-        """Name it among the entries: as it is written, with what it makes."""
+        """Return the entry's title: its name and its use."""
         shown = self.name if self.as_ is As.SAMPLES else f"{self.name} as {self.as_}"
         return f"{shown}, called {self.rename}" if self.rename else shown
 
     def sentence(self) -> str:
-        """Say what it does, in one sentence."""
+        """Describe the entry in one sentence."""
         every = _minutes(self.every_seconds)
         what = {
             As.SAMPLES: "every sample is an item",
@@ -120,7 +120,7 @@ class Entry:
 
 
 def glob_pattern(glob: str) -> str:
-    """Write a glob as an expression that tries each place of a name once.
+    """Return a glob as a regular expression without backtracking.
 
     The first place where the text between two stars fits is as good as any later one, so it
     is kept (an atomic group): a sender's long name cannot have the places multiplied.

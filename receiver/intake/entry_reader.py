@@ -1,4 +1,4 @@
-"""An object in metrics.json becomes an `Entry`, or a sentence about what is wrong with it.
+"""The parser of an object in metrics.json: an `Entry`, or a sentence about the mistake.
 
 In: the keys and values of one object, checked as JSON. Out: an `Entry`. Each mistake is a
 `Mistake` with the key that it is about and, where there is one, the nearest right spelling.
@@ -23,7 +23,7 @@ _MEANT = {
     "rate": "delta", "irate": "delta", "increase": "delta", "counter": "delta", "difference": "delta",
     "ratio": "mean", "average": "mean", "avg": "mean",
 }  # fmt: skip
-"""Words that people write for one of `As`."""
+"""Common other words for the values of `As`."""
 _KEYS_MEANT = {"metric": "name", "type": "as", "kind": "as", "interval": "every", "window": "every", "labels": "keep",
                "by": "keep", "without": "drop", "denominator": "per", "divide": "per", "alias": "rename"}  # fmt: skip
 
@@ -33,7 +33,7 @@ Choice = TypeVar("Choice", As, First)
 
 
 class Mistake(Exception):
-    """What is wrong with an entry; `place` leads to it inside the entry: a key, an index."""
+    """A mistake in an entry; `place` is its path inside the entry: a key, an index."""
 
     def __init__(self, problem: str, *place: str | int) -> None:
         super().__init__(problem)
@@ -42,7 +42,7 @@ class Mistake(Exception):
 
 
 def read_entry(fields: Mapping[str, Any], impossible: Callable[[str], str]) -> Entry:
-    """Make an entry of an object's fields; `impossible` says why a name cannot be one, or nothing.
+    """Make an entry of an object's fields; `impossible` returns why a name is invalid, or nothing.
 
     Raises: Mistake.
     """
@@ -72,7 +72,7 @@ def read_entry(fields: Mapping[str, Any], impossible: Callable[[str], str]) -> E
 
 
 def _check_together(fields: Mapping[str, Any], as_: As) -> None:
-    """Refuse keys that do nothing, or contradict each other."""
+    """Refuse keys without effect, and contradictory keys."""
     if as_ is As.MEAN and "per" not in fields:
         raise Mistake('"as": "mean" needs "per": the counter of the events, as nv_inference_request_success')  # fmt: skip
     if as_ is not As.MEAN and "per" in fields:
@@ -138,7 +138,7 @@ def _labels(fields: Mapping[str, Any], key: str, as_: As) -> tuple[str, ...]:
 
 
 def _wrong_label(label: object, as_: As) -> str:
-    """Say why a label cannot be named here; empty where it can."""
+    """Return why a label cannot be named here; empty where it can."""
     if not isinstance(label, str):
         return f"is {kind(label)}, not a label's name in quotes"
     if not label or label != label.strip() or _NO_LABEL.search(label):
@@ -185,19 +185,19 @@ def _choice(
 
 
 def _duration(fields: Mapping[str, Any], key: str, most_seconds: int) -> int:
-    """Read a length of time in whole minutes; 0 where it is not there."""
+    """Read a duration in whole minutes; 0 where it is missing."""
     if key not in fields:
         return 0
     value = fields[key]
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most_seconds // 60:
         raise Mistake(f'is a number without a unit; did you mean "{value}m"?', key)
-    found = re.fullmatch(r"([0-9]{1,6})([smh])", value) if isinstance(value, str) else None
-    if not found:
+    match = re.fullmatch(r"([0-9]{1,6})([smh])", value) if isinstance(value, str) else None
+    if not match:
         shown = f'"{short(value)}"' if isinstance(value, str) else kind(value)
         raise Mistake(f'{shown} is no length of time; write it like "5m" or "1h"', key)
-    seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
     nearest = min(max(60, round(seconds / 60) * 60), most_seconds)
-    if found[2] == "s" or not 60 <= seconds <= most_seconds:
+    if match[2] == "s" or not 60 <= seconds <= most_seconds:
         longest = f"{most_seconds // 3600}h"
         message = f'"{value}" is not whole minutes between "1m" and "{longest}"; did you mean "{nearest // 60}m"?'
         raise Mistake(message, key)
@@ -213,12 +213,12 @@ def _near(word: str, words: tuple[str, ...], meant: Mapping[str, str]) -> str:
 
 
 def short(name: str) -> str:
-    """Spell a name for a message: not too long, and printable whatever it holds."""
+    """Return a name for a message: shortened, and printable."""
     return printable(name if len(name) <= 80 else name[:80] + "…")
 
 
 def kind(value: object) -> str:
-    """Name what a JSON value is, for a message."""
+    """Return the kind of a JSON value, for a message."""
     match value:
         case None:
             return "null"

@@ -1,4 +1,4 @@
-"""A guard against labels that explode: how many distinct series there may be, of a metric and in all.
+"""The guard against exploding labels: limits on the distinct series of a metric, and in total.
 
 Asked only of series that the pipeline does not know. Past a limit, newcomers are refused;
 what was counted once never is. Pure: the clock's time is an argument.
@@ -16,19 +16,19 @@ from dataclasses import dataclass
 
 CARDINALITY = "cardinality"
 ANEW_SECONDS = 86_400.0
-"""The set is made anew at most so often: it costs deciding each series once more."""
+"""Shortest time between two recounts, which decide every series once more."""
 ALIVE_SECONDS = 3_600.0
-"""What comes within it is alive."""
+"""Time within which a live series arrives."""
 NEAR = 0.75
-"""Values of labels are counted above this share of a limit."""
+"""Share of a limit above which the values of labels are counted."""
 VALUES_MAX = 50_000
 NAMES_MAX = 1_000
-"""How many values of labels, and names that are refused, are remembered."""
+"""Limit of remembered label values, and of remembered refused names."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesLimits:
-    """The most distinct series of one metric, and of all together."""
+    """The limits on distinct series of one metric, and of all together."""
 
     of_a_metric: int = 20_000
     in_all: int = 200_000
@@ -36,7 +36,7 @@ class SeriesLimits:
 
 @dataclass(frozen=True, slots=True)
 class Explosion:
-    """A metric whose newcomers are refused: the limit that was met, and the label with most values.
+    """A metric whose new series are refused: the limit reached, and the label with most values.
 
     `label` is empty where none can be named; `values` are those that were counted, the least
     that there are; `refused` counts samples.
@@ -52,7 +52,7 @@ class Explosion:
 
     @property
     def words(self) -> str:
-        """Say it in half a sentence."""
+        """The explosion in half a sentence."""
         count = f"{self.limit} distinct series in all" if self.is_total else f"{self.series} series of {self.metric}"  # fmt: skip
         setting = "RECEIVER_TOTAL_SERIES_MAX" if self.is_total else "RECEIVER_METRIC_SERIES_MAX"
         text = f"{count} are known ({setting}), new ones of {self.metric} are dropped"
@@ -63,7 +63,7 @@ class Explosion:
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """The distinct series that are counted, in all and of the metric that has most, each with its limit."""
+    """The numbers of distinct series, in total and of the largest metric, with their limits."""
 
     series: int = 0
     limit: int = 0
@@ -76,7 +76,7 @@ class Guard:
     """Counts the distinct series of one pipeline."""
 
     def __init__(self, limits: SeriesLimits) -> None:
-        """Start with none."""
+        """Start empty."""
         self._limits = limits
         self._seen: set[int] = set()
         self._counts: Counter[bytes] = Counter()
@@ -89,19 +89,19 @@ class Guard:
         self._since: float | None = None
 
     def refuses(self, name: bytes, digest: int) -> bool:
-        """Say whether a series is a newcomer, and one too many."""
+        """Whether a series is new, and above a limit."""
         if digest in self._seen:
             return False
         limits = self._limits
         return self._counts[name] >= limits.of_a_metric or len(self._seen) >= limits.in_all
 
     def refuse(self, name: bytes, samples: int) -> None:
-        """Count samples of a series that is refused."""
+        """Count samples of a refused series."""
         if name in self._refused or len(self._refused) < NAMES_MAX:
             self._refused[name] += samples
 
     def admit(self, name: bytes, digest: int, labels: Mapping[str, str]) -> None:
-        """Count a series that has an end; once, however often it comes."""
+        """Count an accepted series, once."""
         if self._alive is not None and digest not in self._alive:
             self._alive.add(digest)
             self._alive_counts[name] += 1
@@ -131,7 +131,7 @@ class Guard:
             self._values_kept += len(values) - before
 
     def look(self, now: float) -> bool:
-        """Begin or end to count anew, when it is due; True where all series have to be decided anew."""
+        """Start or end a recount when it is due; True where all series must be decided anew."""
         if self._since is None:
             self._since = now
         age = now - self._since
@@ -149,7 +149,7 @@ class Guard:
         return True
 
     def distinct(self) -> Distinct:
-        """Say how much of the limits is used."""
+        """Return the use of the limits."""
         return Distinct(
             len(self._seen),
             self._limits.in_all,
@@ -159,12 +159,12 @@ class Guard:
         )
 
     def explosion(self) -> Explosion | None:
-        """Name the metric that is refused most, and its label that explodes; None while none is."""
+        """Return the most refused metric and its exploding label; None while no series is refused."""
         if not self._refused:
             return None
         name, refused = self._refused.most_common(1)[0]
         counts = {label: len(values) for label, values in self._values.get(name, {}).items()}
-        label = max(counts, key=lambda each: (counts[each], each), default="")
+        label = max(counts, key=lambda candidate: (counts[candidate], candidate), default="")
         values = counts.get(label, 0)
         series, limits = self._counts[name], self._limits
         is_total = series < limits.of_a_metric

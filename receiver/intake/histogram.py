@@ -1,4 +1,4 @@
-"""Can this native histogram be? What a receiver has to look at before it takes one.
+"""The checks of native histograms that a receiver must make.
 
 In: a Histogram message's bytes, from 1.0 or 2.0. Out: what is wrong with it, or an
 empty text. The receiver sends no histograms on; it checks those of selected series
@@ -18,12 +18,12 @@ from receiver.intake.wire.remote_write_v2_pb2 import Histogram
 
 CUSTOM_BUCKETS = -53
 SCHEMAS = range(-9, 53)
-"""Exponential schemas, those included that a reader has to reduce."""
+"""Exponential schemas, including those that a reader must reduce."""
 SIZE_LIMIT_BYTES = 64 << 10
 
 
 def problem(raw: bytes, *, bounds_travel: bool = True) -> str:
-    """Say what is wrong with a histogram, in words that follow "a histogram".
+    """Return what is wrong with a histogram, in words that follow "a histogram".
 
     Custom buckets have their bounds in 2.0 alone (`bounds_travel`): what Prometheus sends of
     them over 1.0 cannot be whole, is dropped here as every native histogram is, and is not
@@ -38,13 +38,13 @@ def problem(raw: bytes, *, bounds_travel: bool = True) -> str:
     if histogram.schema == CUSTOM_BUCKETS and not bounds_travel:
         return ""
     if histogram.schema == CUSTOM_BUCKETS:
-        found = _custom_problem(histogram)
+        problem = _custom_problem(histogram)
     elif histogram.schema not in SCHEMAS:
-        found = f"has the schema {histogram.schema}, which is none"
+        problem = f"has the schema {histogram.schema}, which is none"
     else:
-        found = "has custom values without custom buckets" if histogram.custom_values else ""
-    if found:
-        return found
+        problem = "has custom values without custom buckets" if histogram.custom_values else ""
+    if problem:
+        return problem
     if histogram.WhichOneof("count") == "count_float":
         return _float_problem(histogram)
     return _integer_problem(histogram)
@@ -74,8 +74,8 @@ def _integer_problem(histogram: Any) -> str:
         (histogram.positive_spans, histogram.positive_deltas),
     ):
         counts = list(accumulate(deltas))
-        if found := _bucket_problem(spans, counts):
-            return found
+        if problem := _bucket_problem(spans, counts):
+            return problem
         total += sum(counts)
     count = histogram.count_int
     if total > count or (total != count and not math.isnan(histogram.sum)):
@@ -84,7 +84,7 @@ def _integer_problem(histogram: Any) -> str:
 
 
 def _float_problem(histogram: Any) -> str:
-    """Look at a histogram of floats; their sums are not compared, since they are rounded."""
+    """Check a histogram of floats; rounded sums are not compared."""
     if histogram.count_float < 0 or histogram.zero_count_float < 0:
         return "has a count below zero"
     return _bucket_problem(histogram.negative_spans, histogram.negative_counts) or _bucket_problem(

@@ -60,9 +60,9 @@ class JsonFile:
                 continue
             if key != self.key:
                 near = difflib.get_close_matches(
-                    key.lower(), [each.lower() for each in keys], 1, 0.5
+                    key.lower(), [known.lower() for known in keys], 1, 0.5
                 )
-                meant = next((each for each in keys if each.lower() in near), "")
+                meant = next((known for known in keys if known.lower() in near), "")
                 there = (
                     f'the one key is "{self.key}"' if not others else f"there are {', '.join(keys)}"
                 )

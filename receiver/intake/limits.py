@@ -1,11 +1,11 @@
-"""The most that one request may be: what an operator may set, in one value."""
+"""The limits of one request."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one request may be. An operator can set each; a refusal names it."""
+    """The limits of one request. Each is a setting; a refusal names it."""
 
     decoded_bytes: int = 32 << 20
     parsed_bytes: int = 128 << 20

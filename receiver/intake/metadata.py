@@ -1,4 +1,4 @@
-"""What senders say of their metrics: type, help and unit, by family.
+"""The metadata of metrics from senders: type, help and unit, by family.
 
 In: the metadata of 1.0 requests, and of each series of 2.0. Out: a book that knows
 what was said last. Metadata is never a reason to refuse anything: senders contradict
@@ -26,9 +26,9 @@ TYPES = (
     "stateset",
 )
 TEXT_LIMIT = 1024
-"""Bytes kept of a family's name, its help or its unit."""
+"""Limit of a family's name, help and unit, in bytes."""
 FAMILIES = 10_000
-"""Families that are remembered; past them the one that was told of first is forgotten."""
+"""Limit of families; above it the oldest is forgotten."""
 _SUFFIXES = {
     "histogram": ("_bucket", "_sum", "_count"),
     "gaugehistogram": ("_bucket", "_gsum", "_gcount"),
@@ -38,7 +38,7 @@ _SUFFIXES = {
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What was said of a family: `kind` is one of `TYPES`; help and unit may be empty."""
+    """A family's metadata: `kind` is one of `TYPES`; help and unit may be empty."""
 
     family: str
     kind: str
@@ -47,7 +47,7 @@ class Metadata:
 
 
 class MetadataBook:
-    """Metadata by family: the last word counts. Bounded in families and in bytes of each."""
+    """Metadata by family: the latest applies. Limited in families and in bytes of each."""
 
     def __init__(self, families: int = FAMILIES) -> None:
         """Start empty."""
@@ -55,18 +55,18 @@ class MetadataBook:
         self._known: dict[str, Metadata] = {}
 
     def put(self, metadata: Metadata) -> None:
-        """Take down what was said."""
+        """Store a family's metadata."""
         if metadata.family not in self._known and len(self._known) >= self._limit:
             del self._known[next(iter(self._known))]
         self._known[metadata.family] = metadata
 
     def get(self, series_name: str) -> Metadata | None:
-        """Find what was said of a series' family; its name is the series' own or a part of it."""
-        found = self._known.get(series_name)
+        """Return the metadata of a series' family, whose name is the series' name or a part of it."""
+        metadata = self._known.get(series_name)
         for suffix in ("_total", "_bucket", "_sum", "_count", "_gsum", "_gcount"):
-            if found is None and series_name.endswith(suffix):
-                found = self._known.get(series_name.removesuffix(suffix))
-        return found
+            if metadata is None and series_name.endswith(suffix):
+                metadata = self._known.get(series_name.removesuffix(suffix))
+        return metadata
 
     def __len__(self) -> int:
         """Count the families."""
@@ -74,7 +74,7 @@ class MetadataBook:
 
 
 def read_v1(entries: Iterable[bytes]) -> Iterator[Metadata]:
-    """Read MetricMetadata messages; what cannot be read, or names no family, is passed over."""
+    """Read MetricMetadata messages; invalid ones, and those without a family, are ignored."""
     for raw in entries:
         try:
             entry = MetricMetadata.FromString(raw)
@@ -90,7 +90,7 @@ def read_v1(entries: Iterable[bytes]) -> Iterator[Metadata]:
 
 
 def read_v2(raw: bytes, series_name: bytes, symbols: Sequence[bytes]) -> Metadata | None:
-    """Read a series' metadata; None where it says nothing, or cannot be read.
+    """Read a series' metadata; None where it is missing or invalid.
 
     Raises: IndexError for references beyond the symbols.
     """

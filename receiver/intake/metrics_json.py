@@ -1,4 +1,4 @@
-"""metrics.json says which series are wanted, and what becomes of them.
+"""metrics.json: the selected series, and how their samples are used.
 
 In: the file's text. Out: an `Allowlist` that answers whether a series' name is
 wanted, and which entries it falls under. Reads no files and keeps no clock.
@@ -23,18 +23,18 @@ __all__ = ["KEY", "NAME_LIMIT", "Allowlist", "Entry", "parse"]
 
 KEY = "customMetrics"
 REMEMBERED_BYTES = 256
-"""A longer name is looked up anew each time: what is remembered is bounded in bytes too."""
+"""Longest cached name: the cache is limited in bytes too."""
 
 
 class Allowlist:
-    """The metrics that are wanted.
+    """The selected metrics.
 
     An answer is remembered for each name, at most `remembered_limit` of them: a
     name costs its globs once.
     """
 
     def __init__(self, entries: Sequence[Entry], remembered_limit: int = 100_000) -> None:
-        """Take the entries as they are; `parse` checks them."""
+        """Keep the entries, which `parse` has checked."""
         self.entries = tuple(entries)
         self._denominators = frozenset(name for entry in entries for name in entry.per)
         exact = frozenset(entry.name for entry in entries if not entry.is_glob)
@@ -45,7 +45,7 @@ class Allowlist:
         self._remembered_limit = remembered_limit
 
     def wants(self, name: bytes) -> bool:
-        """Say whether the series called `name` are wanted; bytes that are not UTF-8 match globs alone."""
+        """Whether the series named `name` are selected; bytes that are not UTF-8 match only globs."""
         known = self._remembered.get(name)
         if known is None:
             known = self._matches(name.decode("utf-8", "replace"))
@@ -56,7 +56,7 @@ class Allowlist:
         return known
 
     def matches(self, name: str) -> tuple[Entry, ...]:
-        """Give the entries that count for the series called `name`.
+        """Return the entries that apply to the series named `name`.
 
         Of entries whose items would have one name, and of those that make an item of each
         sample, one counts: the exact name, else the first.
@@ -72,22 +72,22 @@ class Allowlist:
         return tuple(chosen.values())
 
     def folds(self, name: str) -> bool:
-        """Say whether an entry folds the series called `name`, or counts its events by it."""
+        """Whether an entry folds the series named `name`, or counts its events by it."""
         return name in self._denominators or any(entry.is_folded for entry in self.matches(name))
 
     def ends_of(self, labels: Mapping[str, str]) -> Ends:
-        """Decide what a wanted series is for: each of its samples is an item."""
+        """Return the end of a selected series: every sample is an item."""
         return Ends(rendered=labels)
 
     def names_seen(self) -> dict[bytes, bool]:
-        """Give the names that were asked for so far, and the answers; a copy."""
+        """Return a copy of the names looked up so far, with the answers."""
         return dict(self._remembered)
 
     def _matches(self, name: str) -> bool:
         return name in self._exact or bool(self._globs and self._globs.fullmatch(name))
 
     def suspicions(self) -> Iterator[str]:
-        """Name the entries that look misspelt: near to a metric of Triton's, but not one."""
+        """Yield warnings for entries that look misspelt: near a metric of Triton, but not one."""
         return filter(None, (suspicion(entry.name) for entry in self.entries))
 
 
@@ -122,7 +122,7 @@ def _checked(file: JsonFile, entries: Sequence[Any]) -> Iterator[Entry]:
 
 
 def _clash(entry: Entry, outlets: Mapping[tuple[str, str], int]) -> str:
-    """Say which entry before makes the same items; empty for none."""
+    """Return the earlier entry that makes the same items; empty for none."""
     outlet = entry.item_name(entry.name)
     for (name, other), index in outlets.items():
         if other != outlet:

@@ -1,4 +1,4 @@
-"""Mistakes in the names of metrics.json, and the right spelling of each.
+"""Mistakes in the names of metrics.json, with the right spelling.
 
 In: one entry's text. Out: why it cannot select what was meant (`impossible`), or why it
 probably does not (`suspicion`), and the nearest spelling that is a metric (`better`).
@@ -17,13 +17,13 @@ NAME_LIMIT = 1024
 """Characters in a metric's name. Source: Application Insights' DataPoint schema."""
 
 _CLASSIC = re.compile(r"[a-zA-Z_:*?][a-zA-Z0-9_:*?]*")
-"""A name that every Prometheus takes, or a glob of such names."""
+"""A name that every Prometheus accepts, or a glob of such names."""
 _SELECTOR = re.compile(r"([a-zA-Z_:*?][\w:*?]*)\s*(\{[^{}]*\})?\s*(\[[\w:]+\])?")
 """A selector of PromQL: name, labels, window."""
 _CALL = re.compile(r"(?!nv_)[a-z_]+\s*\(")
 """A function of PromQL."""
 _ANY = re.compile(r"(?:\.|\\[wWdDsS]|\[[^\]]*\])[*+]\??")
-"""What stands for any run of characters in a regular expression."""
+"""The wildcards of a regular expression."""
 _BARE_REGEX = re.compile(r"(?:^|[_:])\.[*+]|^nv_.*\.[*+?]")
 """A dot before `*` or `+` where no name has one: `nv_gpu_.*`, `.*_irate`. `http.server.*` is a
 glob of dotted names, which Prometheus 3 has."""
@@ -33,7 +33,7 @@ _NO_REGEX = "an entry is a name or a glob with * and ?, not a regular expression
 
 
 def impossible(name: str) -> str:
-    """Say why no entry can be spelt like this; empty if one can."""
+    """Return why a name is invalid; empty if it is valid."""
     if not name.strip():
         return "a name is empty"
     if name != name.strip():
@@ -42,10 +42,10 @@ def impossible(name: str) -> str:
         return _NO_NOT
     if _is_regex(name):
         return _NO_REGEX
-    if found := re.search(r"[\x00-\x1f\x7f{}\"',;()\[\]=|\\]", name):
-        return f"no metric's name holds {found[0]!r}; {_instead(name, found[0])}"
-    if found := re.search(r"[\ud800-\udfff]", name):
-        escaped = found[0].encode("unicode_escape").decode()
+    if character := re.search(r"[\x00-\x1f\x7f{}\"',;()\[\]=|\\]", name):
+        return f"no metric's name holds {character[0]!r}; {_instead(name, character[0])}"
+    if character := re.search(r"[\ud800-\udfff]", name):
+        escaped = character[0].encode("unicode_escape").decode()
         return f"{escaped} is half a character, which no name can hold"
     if len(name) > NAME_LIMIT:
         return f"a name of {len(name)} characters; Application Insights takes {NAME_LIMIT}"
@@ -70,7 +70,7 @@ def _instead(name: str, sign: str) -> str:
 
 
 def suspicion(name: str) -> str:
-    """Say why an entry that is possible probably selects nothing; empty if nothing speaks for it."""
+    """Return why a valid entry probably selects nothing; empty otherwise."""
     if not _CLASSIC.fullmatch(name):
         return f'"{name}" can only be a name of Prometheus 3 or newer{did_you_mean(name)}'
     if _fits_triton(name):
@@ -87,13 +87,13 @@ def suspicion(name: str) -> str:
 
 
 def did_you_mean(name: str) -> str:
-    """Give the nearest right spelling as the end of a message; empty if none is near."""
-    found = better(name)
-    return f'; did you mean "{found}"?' if found and found != name else ""
+    """Return the nearest right spelling as the end of a message; empty if none is near."""
+    suggestion = better(name)
+    return f'; did you mean "{suggestion}"?' if suggestion and suggestion != name else ""
 
 
 def better(name: str) -> str:
-    """Find what was meant by a name that is wrong: a metric, or the same selection spelt right."""
+    """Return the probable intention of a wrong name: a metric, or a valid spelling of the selection."""
     if name[:1] in {"!", "-"}:
         return ""  # the right spelling would select the opposite
     return next(_candidates(name.strip()), "")
@@ -119,7 +119,7 @@ def _candidates(name: str) -> Iterator[str]:
 
 
 def _glob_of(name: str) -> str:
-    """Spell a regular expression as the glob that selects the same; empty if there is none."""
+    """Return the glob that selects the same as a regular expression; empty if there is none."""
     if not _is_regex(name):
         return ""
     plain = name.strip("/").removeprefix("^").removesuffix("$")
@@ -132,7 +132,7 @@ def _is_glob(name: str) -> bool:
 
 
 def _fits_triton(name: str) -> bool:
-    """Whether a name or a glob selects a metric that Triton and our rules can bring forth."""
+    """Whether a name or a glob selects a metric of Triton or of the recording rules."""
     if not _is_glob(name):
         return name in METRIC_NAMES
     pattern = "".join({"*": ".*", "?": "."}.get(c) or re.escape(c) for c in re.sub(r"\*+", "*", name))  # fmt: skip
@@ -147,7 +147,7 @@ def _nearest(name: str) -> str:
 
 
 def _nearest_glob(glob: str) -> str:
-    """Mend the part of a glob before its first sign, which is the first words of names."""
+    """Correct the part of a glob before its first wildcard, which is the start of names."""
     start = glob[: min(glob.find(sign) for sign in "*?" if sign in glob)]
     for beginning in difflib.get_close_matches(start.lower(), _beginnings(), n=3, cutoff=0.85):
         if _fits_triton(mended := beginning + glob[len(start) :].lower()):
@@ -157,5 +157,7 @@ def _nearest_glob(glob: str) -> str:
 
 @cache
 def _beginnings() -> tuple[str, ...]:
-    found = {name[: place + 1] for name in METRIC_NAMES for place, c in enumerate(name) if c == "_"}
-    return tuple(sorted(found - {"nv_"}))
+    prefixes = {
+        name[: place + 1] for name in METRIC_NAMES for place, c in enumerate(name) if c == "_"
+    }
+    return tuple(sorted(prefixes - {"nv_"}))

@@ -1,4 +1,4 @@
-"""What one request may cost, and the check that comes before the parser pays.
+"""The check of a request's memory cost before it is parsed.
 
 In: a decompressed body. Out: nothing, or a refusal. Never parses: it counts, at the
 speed of a byte search, what can begin a message inside the body. Two bytes on the
@@ -18,10 +18,10 @@ from receiver.intake.limits import Limits
 from receiver.intake.wire.remote_write_lean_pb2 import OpaqueRequest
 
 HARMLESS_BYTES = 1 << 20
-"""Bodies up to here are parsed uncounted: nothing in them can cost more than some 40 MiB."""
+"""Bodies up to this size are parsed unchecked: they cannot cost more than about 40 MiB."""
 
 REFERENCE_COST = 8
-"""Bytes that a reference of one byte takes, with the room that its array grows into."""
+"""Memory of a one-byte reference, with the spare capacity of its array."""
 
 _COSTS = {
     Message.V1: {
@@ -37,7 +37,7 @@ _COSTS = {
         0x22: 32,  # a symbol, or an exemplar
     },
 }
-"""For each message, the bytes that begin its parts, and what one part costs in memory."""
+"""For each message, the bytes that start its parts, and the memory of one part."""
 
 
 def check_parts(raw: bytes, message: Message, limits: Limits) -> None:
@@ -52,7 +52,7 @@ def check_parts(raw: bytes, message: Message, limits: Limits) -> None:
 
 
 def check_series_parts(raw: bytes, message: Message, limits: Limits) -> None:
-    """Refuse one series, taken out of its body, as `check_parts` would have. Raises: TooManyParts."""
+    """Check a single series as `check_parts` does. Raises: TooManyParts."""
     _check(raw, message, limits, len)
 
 
@@ -61,7 +61,9 @@ def _check(
 ) -> None:
     if len(raw) <= HARMLESS_BYTES:
         return
-    cost = len(raw) + sum(_count(raw, tag) * each for tag, each in _COSTS[message].items())
+    cost = len(raw) + sum(
+        _count(raw, tag) * cost_bytes for tag, cost_bytes in _COSTS[message].items()
+    )
     if message is Message.V2 and cost <= limits.parsed_bytes:
         cost += REFERENCE_COST * series_bytes(raw)
     if cost > limits.parsed_bytes:

@@ -1,4 +1,4 @@
-"""A request becomes its outcome: the items to commit, the records to fold, an account of every sample.
+"""The pipeline from a request to its outcome: items to commit, records to fold, and the count of every sample.
 
 In: a decompressed body. Out: an `Outcome`. `receiver.intake.recogniser` hands back what it knows and
 the places of what it does not; one loop here learns the latter and gives each its place;
@@ -67,16 +67,16 @@ DROP_REASONS = {
     REPLICA_LIMIT: "A series of a replica that is new, while 1,000 are known, or whose name, or cluster's name, has more than 1,024 characters.",
     INVALID_SERIES: "A sample of a series that was refused with 400: no name, a label twice, not UTF-8.",
 }
-"""Why a sample was dropped here: the closed set of `receiver_samples_dropped_total{reason}`."""
+"""The reasons of `receiver_samples_dropped_total`."""
 
 _STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
 LINE_OVERHEAD_BYTES = 150
-"""What a rendered sample costs beside its series' part: time, value, objects."""
+"""Memory of a rendered sample beside its series' part: time, value, objects."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one request.
+    """The outcome of one request.
 
     `chunks` hold the items to commit, `rendered` lines in the order sent; their times span
     `oldest_ms` to `newest_ms`. `folded` holds the records for the fold, `azure.renderer.RECORD`
@@ -108,12 +108,12 @@ class Outcome:
 
     @property
     def lines(self) -> list[bytes]:
-        """The items one by one."""
+        """The single items."""
         return [line for chunk in self.chunks for line in lines_of(chunk, chunk.items)]
 
 
 class Pipeline:
-    """What is wanted and how it is rendered: one metrics.json with one identity.
+    """Selection and rendering under one metrics.json and one identity.
 
     It remembers what series are for, so a new metrics.json means a new Pipeline.
     """
@@ -132,7 +132,7 @@ class Pipeline:
         routing: Routing | None = None,
         compiled: bool = IS_COMPILED,
     ) -> None:
-        """Start with nothing known; `cache_bytes` bounds the known series.
+        """Start with no known series; `cache_bytes` limits them.
 
         `selection` says what series are for; without it `allowlist` does. `series_limits` are
         how many distinct ones there may be. `replicas` are told apart where they are given, and
@@ -202,7 +202,7 @@ class Pipeline:
         return self._finish(rows, outcome)
 
     def take_slowly(self, raw: bytes, message: Message) -> Outcome:
-        """Do what `take` does by the full parser alone: the same, but for damaged series that do not go on.
+        """Do the same as `take` with the full parser only, except for damaged unselected series.
 
         Raises: Undecodable for a body that is not the message that it claims to be;
         TooLarge for one over the limits.
@@ -220,36 +220,36 @@ class Pipeline:
         return self._finish(rows, outcome)
 
     def forget_series(self) -> None:
-        """Forget what all series are for: it is decided anew when they come again."""
+        """Forget the ends of all series, which are decided anew when they arrive."""
         self._series.clear()
 
     def look(self, now: float) -> None:
-        """Let the guard count series anew where that is due; `now` in seconds. Call it between requests."""
+        """Let the guard recount series when due; `now` in seconds. Call it between requests."""
         has_room = self.replicas.make_room() if self.replicas else False
         if self._guard.look(now) or has_room:
             self.forget_series()
 
     def explosion(self) -> Explosion | None:
-        """Name the metric whose new series are refused; None while none is."""
+        """Return the metric whose new series are refused; None while there is none."""
         return self._guard.explosion()
 
     def distinct(self) -> Distinct:
-        """Count the distinct series, beside their limits."""
+        """Return the numbers of distinct series, with their limits."""
         return self._guard.distinct()
 
     def statistics(self) -> CacheStatistics:
-        """Count the series that are known."""
+        """Return the counts of known series."""
         return self._series.statistics()
 
     def _account(self, accounts: Sequence[Account], outcome: Outcome) -> None:
-        """Account for the samples of replicas that do not count."""
+        """Count the samples of replicas that are not the leader."""
         assert self.replicas
         dropped, outcome.notes = self.replicas.account(accounts)
         if dropped:
             outcome.dropped[REPLICA] += dropped
 
     def _finish(self, rows: Rows, outcome: Outcome) -> Outcome:
-        """Render, and account for what the rows hold."""
+        """Render the rows, and count their samples."""
         for value in rows.not_finite():
             outcome.dropped[_why_not_finite(value)] += 1
         if unrouted := rows.unrouted():
@@ -272,7 +272,7 @@ class Pipeline:
         symbols: Sequence[bytes],
         outcome: Outcome,
     ) -> Known | None:
-        """Decide what a series is for from its label section alone, and keep it by its key.
+        """Decide a series' end from its label section alone, and keep it by its key.
 
         None leaves the series to the full parser, which says what is the matter with it. A
         section in which the full parser finds anything but labels is no key.
@@ -297,7 +297,7 @@ class Pipeline:
     # Any series
 
     def _take_series(self, series: Series, outcome: Outcome) -> Taken | None:
-        """Account for a series, and return what its rows are made of, if it has any."""
+        """Count a series, and return the parts of its rows, if it has any."""
         samples, histograms = len(series.samples), series.histograms
         taken = None
         try:
@@ -349,7 +349,7 @@ class Pipeline:
         return known
 
     def _decide(self, pairs: Sequence[bytes], digest: int, outcome: Outcome) -> Known:
-        """Have metrics.json say what a series is for, if there may be one more. Raises: InvalidSeries."""
+        """Return a series' end by metrics.json, within the limits on series. Raises: InvalidSeries."""
         labels, source = read_labels(pairs), 0
         if self.replicas:
             of = self.replicas.source_of(labels)
@@ -380,7 +380,7 @@ class Pipeline:
         return Known(template.middle, ends.fold_number, lane, dropped, source)
 
     def _charge(self, lines: int, template_bytes: int, outcome: Outcome) -> None:
-        """Refuse the request where few bytes of it would become very many. Raises: TooMuchToRender."""
+        """Refuse a request whose rendered size would be too large. Raises: TooMuchToRender."""
         common = self._renderer.common_bytes
         outcome.rendered_bytes += lines * (LINE_OVERHEAD_BYTES + common) + template_bytes
         limit = self.limits.rendered_bytes

@@ -1,4 +1,4 @@
-"""Requests are opened by the compiled kernel; what is known of their bytes is never parsed again.
+"""The recogniser: the compiled kernel finds known series by their bytes, without parsing them again.
 
 In: a decompressed request. Out: a `Reading`: series that are known, with their
 samples, and places of those that are not, which `receiver.intake.pipeline` learns. How a
@@ -26,13 +26,13 @@ WITHOUT_KERNEL = (
     "The receiver runs without its compiled kernel: a selected sample costs some twenty times the "
     "CPU. Install a wheel for this Python and platform, or build with a C compiler and Python's headers."
 )
-"""What an operator is told where there is none: at start, by `check`, on the page."""
+"""The message for operators where there is no kernel: at start, in `check`, on the page."""
 
 NAMES_LIMIT_BYTES = 4 << 20
 TEMPLATE_OVERHEAD_BYTES = 300
-"""What a known series costs in Python beside its bytes: its objects, its share of a dictionary."""
+"""Memory of a known series in Python beside its bytes: its objects, its share of a dictionary."""
 LABEL_OVERHEAD_BYTES = 45
-"""What each text of a key in Python costs."""
+"""Memory of each text of a key in Python."""
 _VERSIONS = {Message.V1: 1, Message.V2: 2}
 
 
@@ -50,13 +50,13 @@ class Known:
 
 
 class KnownSeries(Protocol):
-    """What is known of series, by their label pairs: names and values in turn."""
+    """Known series by their label pairs: names and values alternating."""
 
     def get(self, pairs: tuple[bytes, ...]) -> Known | None:
-        """Return what is known."""
+        """Return the known series."""
 
     def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
-        """Keep it, if there is room."""
+        """Add the series, if there is room."""
 
     def clear(self) -> None:
         """Forget everything."""
@@ -66,19 +66,19 @@ class KnownSeries(Protocol):
 
 
 class PlainKnownSeries:
-    """Known series where there is no kernel."""
+    """Known series without the kernel."""
 
     def __init__(self, limit_bytes: int) -> None:
-        """Start empty, bounded in bytes."""
+        """Start empty, with a limit in bytes."""
         self._limit_bytes = limit_bytes
         self.clear()
 
     def get(self, pairs: tuple[bytes, ...]) -> Known | None:
-        """Return what is known."""
+        """Return the known series."""
         return self._cache.get(pairs)
 
     def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
-        """Keep it, if there is room."""
+        """Add the series, if there is room."""
         self._cache.put(pairs, known)
 
     def clear(self) -> None:
@@ -93,34 +93,34 @@ class PlainKnownSeries:
 
 
 def _measure(pairs: Sequence[bytes], known: Known) -> int:
-    """Say how many bytes a known series takes with all that is kept for it (measured)."""
+    """Return the measured memory of a known series."""
     texts = sum(map(len, pairs)) + LABEL_OVERHEAD_BYTES * len(pairs)
     return texts + len(known.template) + TEMPLATE_OVERHEAD_BYTES
 
 
 def digest_of(pairs: tuple[bytes, ...], *, compiled: bool) -> int:
-    """Tell a series from others by its label pairs, in 8 bytes: with the kernel, of its key."""
+    """Return an 8-byte identity of a series' label pairs: with the kernel, of its key."""
     return hash(key(pairs)) if compiled else hash(pairs)
 
 
 class Recogniser:
-    """Opens requests, and knows series and names by their bytes."""
+    """Opens requests; finds series and names by their bytes."""
 
     def __init__(self, limit_bytes: int) -> None:
-        """Start with nothing known; `limit_bytes` bounds the known series."""
+        """Start with no known series; `limit_bytes` limits them."""
         self.unwanted = Table(NAMES_LIMIT_BYTES)
         self.series = Table(limit_bytes)
 
     def read(self, raw: bytes, message: Message, most_series: int) -> "Reading | None":
-        """Open a request; None for one that is unusual as a whole."""
+        """Open a request; None for an unusual one."""
         return read(raw, _VERSIONS[message], self.unwanted, self.series, most_series)
 
     def get(self, pairs: tuple[bytes, ...]) -> Known | None:
-        """Return what is known of a series by its label pairs."""
+        """Return a known series by its label pairs."""
         return self.get_by_key(key(pairs))
 
     def get_by_key(self, its_key: bytes) -> Known | None:
-        """Return what is known of a series by the key that a reading gave."""
+        """Return a known series by the key of a reading."""
         known = self.series.get(its_key)
         if not known:
             return None
@@ -128,11 +128,11 @@ class Recogniser:
         return Known(template, fold_number, lane, source=source)
 
     def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
-        """Keep a series by its label pairs, if there is room."""
+        """Add a series by its label pairs, if there is room."""
         self.put_by_key(key(pairs), known)
 
     def put_by_key(self, its_key: bytes, known: Known) -> None:
-        """Keep a series by the key that a reading gave, if there is room."""
+        """Add a series by the key of a reading, if there is room."""
         entry = known.template, known.fold_number, known.source, known.lane
         self.series.put(its_key, *entry)
 

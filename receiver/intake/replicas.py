@@ -259,7 +259,7 @@ class Replicas:
             return False
         leads = self._election.leads
         clusters = {source.cluster for source in stay}
-        for cluster in [each for each in leads if each not in clusters and leads[each].seen_at < gone_at]:  # fmt: skip
+        for cluster in [name for name in leads if name not in clusters and leads[name].seen_at < gone_at]:  # fmt: skip
             del leads[cluster]
             self._gone.append(NOTE + cluster)
         self._sources = [self._sources[0], *stay]
@@ -286,10 +286,10 @@ class Replicas:
         )
 
     def _replicas_of(self, cluster: str, lead: Lead, now: float) -> Iterator[ReplicaView]:
-        sources = [each for each in self._sources[1:] if each.cluster == cluster]
+        sources = [source for source in self._sources[1:] if source.cluster == cluster]
         if lead.replica not in {source.replica for source in sources}:
             yield ReplicaView(lead.replica, True, max(0.0, now - lead.seen_at), 0, 0)  # noqa: FBT003 - its fields have names
-        for source in sorted(sources, key=lambda each: each.replica):
+        for source in sorted(sources, key=lambda source: source.replica):
             leads, silent_seconds = source.replica == lead.replica, now - source.seen_at
             if leads or silent_seconds < GONE_SECONDS:
                 yield ReplicaView(source.replica, leads, silent_seconds, source.kept, source.dropped)  # fmt: skip

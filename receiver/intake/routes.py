@@ -266,7 +266,7 @@ def _size(fields: Mapping[str, Any]) -> int:
         return 0
     value = fields[key]
     text = str(value).strip().upper() if isinstance(value, str | int) and not isinstance(value, bool) else ""  # fmt: skip
-    found = re.fullmatch(r"([0-9]{1,15})(?:\.[0-9]+)?\s*([KMG]I?B|B|)", text)
-    if not found or not int(found[1]):
+    match = re.fullmatch(r"([0-9]{1,15})(?:\.[0-9]+)?\s*([KMG]I?B|B|)", text)
+    if not match or not int(match[1]):
         raise Mistake('is not a size like 104857600, "100MiB" or "1GiB"', key)
-    return int(found[1]) * _SIZES[found[2]]
+    return int(match[1]) * _SIZES[match[2]]

@@ -1,1 +1,1 @@
-"""Items on disk, until the service has judged them."""
+"""The outbox: items on disk, until the service has judged them."""

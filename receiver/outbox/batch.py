@@ -1,4 +1,4 @@
-"""What is committed and sent together: a batch, and what happens to it. Pure values.
+"""Batches, the unit of commit and delivery, and their outcome. Pure values.
 
 In: rendered lines, in chunks. Out: gzip bodies of bounded size, ready to be POSTed, and
 the lines of one again.
@@ -24,25 +24,25 @@ from receiver.errors import Damaged
 
 BATCH_ITEMS = 1000
 BATCH_BYTES = 1 << 20
-"""A batch's bounds, in items and in bytes of JSON: past them a POST gains nothing."""
+"""A batch's limits, in items and in bytes of JSON, above which a POST does not become more efficient."""
 CHUNK_ITEMS = BATCH_ITEMS // 4
 CHUNK_BYTES = BATCH_BYTES // 4
-"""A chunk's bounds: smaller ones compress worse (by 2 % here), larger ones leave batches emptier."""
+"""A chunk's limits: smaller ones compress worse (by 2 % here), larger ones fill batches less."""
 COMPRESS_LEVEL = 1
 """isal's level 1: within 16 % of zlib 6 in size, fifteen times as fast."""
 ROUTE_FULL = "route_full"
-"""The reason of what a lane has no room for: a sample is dropped, an item of a window rejected."""
+"""The reason for a full lane: a sample is dropped, a window's item rejected."""
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x00\xff"
 """No name and no time, so the same lines are the same bytes. RFC 1952 2.3."""
 _LAST_BLOCK = b"\x03\0"
-"""An empty block that says that it is the last one."""
+"""An empty last block."""
 
 Totals = Mapping[tuple[str, str], int]
 """Samples by (outcome, reason): the ledger's unit."""
 
 
 class Lane(NamedTuple):
-    """Which way items go: the lane that they wait in, and for whom they were rendered.
+    """The way of items: their lane, and the resource for which they were rendered.
 
     Two texts that the outbox keeps and does not understand. Without a name it is the outbox's own
     lane, and without a destination the outbox's own.
@@ -57,7 +57,7 @@ OWN = Lane()
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some lines of one request, one after the other: `items` of them, each with its line end."""
+    """Consecutive lines of one request: `items` lines, including their line ends."""
 
     text: bytes
     items: int
@@ -66,7 +66,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class DeflatedChunk:
-    """A chunk, compressed: a part of a gzip body. `crc` and `size_bytes` are the text's."""
+    """A compressed chunk: a part of a gzip body. `crc` and `size_bytes` are the text's."""
 
     deflated: bytes
     items: int
@@ -77,7 +77,7 @@ class DeflatedChunk:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """The items of one request, and its account.
+    """The items of one request, and its counts.
 
     They are `chunks` until `seal` makes `pieces` of them. Their times span `oldest_ms` to
     `newest_ms`. `digest` tells a request that comes again, `answer` is what it gets then;
@@ -97,8 +97,8 @@ class Append:
 
     @property
     def items(self) -> int:
-        """How many there are."""
-        return sum(each.items for each in self.chunks) + sum(each.items for each in self.pieces)
+        """The number of items."""
+        return sum(part.items for part in self.chunks) + sum(part.items for part in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An item that the service rejected for good, with the service's own words."""
+    """A permanently rejected item, with the service's message."""
 
     status: int
     message: str
@@ -125,7 +125,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a batch's items; those `again` go back, each part as a new batch."""
+    """The outcome of a batch's items; those in `again` go back, each part as a new batch."""
 
     batch: Batch
     accepted: int = 0
@@ -137,7 +137,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """A batch that has no number yet."""
+    """A batch without a number."""
 
     body: bytes
     items: int
@@ -148,7 +148,7 @@ class PackedBatch:
 
 @dataclass(frozen=True, slots=True)
 class LaneStatistics:
-    """What waits in one lane, and its ledger; `max_bytes` is its share of the outbox, 0 for none.
+    """The content of one lane, and its ledger; `max_bytes` is its share of the outbox, 0 for none.
 
     `oldest_ms` is the oldest sample's time, 0 where nothing waits.
     """
@@ -167,7 +167,7 @@ class LaneStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What waits: items, batches, their compressed bytes, the oldest sample's time (0: none)."""
+    """The content of the outbox: items, batches, compressed bytes, the oldest sample's time (0: none)."""
 
     items: int
     batches: int
@@ -176,15 +176,15 @@ class Statistics:
     oldest_ms: int
     set_aside: int
     full: str = ""
-    """Why nothing more is taken; empty while there is room."""
+    """Why no more is accepted; empty while there is room."""
     lanes: Mapping[str, LaneStatistics] = field(default_factory=dict)
-    """By name, where there are others than the outbox's own."""
+    """Lanes by name, if there are others than the outbox's own."""
 
 
 def cut_points(
     ends: Sequence[int], first: int = 0, last: int | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Cut lines to chunks, in their order: each chunk's first line, and the one behind its last.
+    """Split lines into chunks, in order: yields each chunk's first line, and the one after its last.
 
     `ends` says where each line ends; those from `first` up to `last` are cut. One line over the
     bounds is a chunk of its own.
@@ -199,18 +199,18 @@ def cut_points(
 
 
 def cut(lines: Sequence[bytes], lane: Lane = OWN) -> list[Chunk]:
-    """Join lines of one lane to chunks, in their order."""
+    """Join lines of one lane into chunks, in order."""
     ends = list(accumulate(map(len, lines)))
     return [Chunk(b"".join(lines[a:b]), b - a, lane) for a, b in cut_points(ends)]
 
 
 def lines_of(chunk: Chunk, most: int) -> list[bytes]:
-    """Read the first lines of a chunk, at most so many, each with its line end."""
+    """Return the first lines of a chunk, with line ends, up to a limit."""
     return [line + b"\n" for line in chunk.text.split(b"\n", most)[: min(most, chunk.items)]]
 
 
 def seal(submission: Append) -> Append:
-    """Compress what is not compressed yet."""
+    """Compress the uncompressed chunks."""
     if not submission.chunks:
         return submission
     pieces = (*submission.pieces, *map(_compress, submission.chunks))
@@ -225,7 +225,7 @@ def _compress(chunk: Chunk) -> DeflatedChunk:
 
 
 def pack(submissions: Iterable[Append]) -> Iterator[PackedBatch]:
-    """Put the pieces of all sealed submissions into full batches, in their order.
+    """Pack the pieces of all compressed submissions into full batches, in order.
 
     A batch is of one lane. One that holds pieces of several submissions spans the times of
     them all.

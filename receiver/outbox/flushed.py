@@ -17,7 +17,7 @@ WAITING_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class FlushedCounts:
-    """All items that were flushed since this process began, and those of them that are not shown."""
+    """The numbers of items flushed since the process started, and of those not shown."""
 
     items: int = 0
     size_bytes: int = 0
@@ -25,10 +25,10 @@ class FlushedCounts:
 
 
 class Flushed:
-    """What is flushed and not looked at yet."""
+    """Flushed items that the page has not sampled yet."""
 
     def __init__(self, max_bytes: int = WAITING_BYTES) -> None:
-        """Start empty; at most `max_bytes` wait."""
+        """Start empty, with a limit of `max_bytes`."""
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._waiting: deque[Chunk] = deque()
@@ -37,11 +37,11 @@ class Flushed:
 
     @property
     def counts(self) -> FlushedCounts:
-        """Count, at one moment."""
+        """Return the counts at one moment."""
         return self._counts
 
     def put(self, chunks: Iterable[Chunk | DeflatedChunk]) -> None:
-        """Take what is committed; what is compressed already is not looked at."""
+        """Add committed items; compressed ones are ignored."""
         with self._lock:
             for chunk in chunks:
                 size = len(chunk.text) if isinstance(chunk, Chunk) else chunk.size_bytes
@@ -55,7 +55,7 @@ class Flushed:
                     self._counts = replace(self._counts, skipped=skipped)
 
     def take(self) -> Chunk | None:
-        """Give the oldest that waits, once; None for nothing."""
+        """Return and remove the oldest chunk; None if empty."""
         with self._lock:
             if not self._waiting:
                 return None

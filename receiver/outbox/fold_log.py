@@ -1,4 +1,4 @@
-"""Records that wait to be folded: a log, a checkpoint, and the series that they speak of.
+"""The fold's data on disk: a log of records, a checkpoint, and the series.
 
 In: the records of committed requests, as bytes. Out: the same, after a restart, and the
 items that a flush makes of them. Knows no record, no series and no window: `Folding` does.
@@ -16,14 +16,14 @@ from collections.abc import Iterator, Sequence
 from receiver.outbox.folding import Flush, Folding, LogRow, SeriesRow
 
 LONG_BYTES = 16 << 20
-"""A log is folded into a checkpoint at this length, whatever the windows say."""
+"""Length of the log at which a checkpoint is made in any case."""
 
 
 class FoldLog:
     """The fold's tables."""
 
     def __init__(self, folding: Folding) -> None:
-        """Know nothing yet; `read` does."""
+        """Start unread; call `read`."""
         self._folding = folding
         self._is_read = False
         self._unread: tuple[Sequence[SeriesRow], bytes, int] | None = None
@@ -31,16 +31,16 @@ class FoldLog:
 
     @property
     def is_long(self) -> bool:
-        """Whether the log wants a checkpoint."""
+        """Whether the log is due for a checkpoint."""
         return self.size_bytes >= LONG_BYTES
 
     @property
     def must_flush(self) -> bool:
-        """Whether a flush has to come before the next records."""
+        """Whether a flush must precede the next records."""
         return self._folding.must_flush
 
     def read(self, database: sqlite3.Connection, now_ms: int) -> None:
-        """Have the fold know what the disk knows, where it does not."""
+        """Load the fold from disk, if it is not loaded."""
         if self._is_read:
             return
         row = database.execute("SELECT state FROM fold_state").fetchone()
@@ -53,12 +53,12 @@ class FoldLog:
         self._is_read = True
 
     def forget(self) -> None:
-        """Read anew before the next use: the disk is not what memory holds."""
+        """Mark the fold to be read again, since memory and disk differ."""
         self._is_read = False
         self._unread = None
 
     def write(self, database: sqlite3.Connection, records: bytes, now_ms: int) -> None:
-        """Write records, and the series that they speak of first; part of a transaction."""
+        """Write records, after their series; part of a transaction."""
         series = self._folding.unsaved()
         database.executemany("INSERT OR REPLACE INTO fold_series VALUES (?, ?)", series)
         (upto,) = database.execute("SELECT IFNULL(MAX(number), 0) FROM fold_series").fetchone()
@@ -67,11 +67,11 @@ class FoldLog:
         self._unread = series, records, now_ms
 
     def rolled_back(self) -> None:
-        """Forget what a transaction wrote that failed; memory never had it."""
+        """Discard the writes of a failed transaction, which memory never had."""
         self._unread = None
 
     def committed(self) -> None:
-        """Fold what the last transaction wrote."""
+        """Fold the records of the last transaction."""
         if self._unread is None:
             return
         series, records, now_ms = self._unread
@@ -93,14 +93,14 @@ class FoldLog:
 
     @staticmethod
     def write_flush(database: sqlite3.Connection, flush: Flush) -> None:
-        """Write the state of a flush, and end the log; part of the transaction with its items."""
+        """Write the state of a flush, and clear the log; part of the transaction with its items."""
         database.execute("INSERT OR REPLACE INTO fold_state VALUES (1, ?)", (flush.state,))
         database.execute("DELETE FROM fold_log")
         delete = "DELETE FROM fold_series WHERE number = ?"
         database.executemany(delete, ((number,) for number in flush.gone))
 
     def flushed(self) -> None:
-        """Take note that a flush is committed."""
+        """Note that a flush is committed."""
         self.size_bytes = 0
         self._folding.flushed()
 

@@ -1,4 +1,4 @@
-"""What the outbox asks of a fold, and gets from it: values, and one protocol. Pure.
+"""The interface between outbox and fold: values, and one protocol. Pure.
 
 `receiver.outbox.fold_log` keeps the tables; who implements `Folding` knows what is in them.
 """
@@ -12,7 +12,7 @@ from receiver.outbox.batch import Append
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """What a flush writes: items, the state behind them, and the numbers of series that are gone."""
+    """The content of a flush: items, the state after them, and the numbers of removed series."""
 
     items: Append
     state: bytes
@@ -21,7 +21,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """The records of one transaction. `upto` is the highest series number that was known then."""
+    """The records of one transaction. `upto` is the highest series number known then."""
 
     at_ms: int
     upto: int
@@ -32,22 +32,22 @@ SeriesRow = tuple[int, bytes]
 
 
 class Folding(Protocol):
-    """What the records are for. All but the constructor runs in the outbox's thread."""
+    """The fold, as the outbox uses it. All but the constructor runs in the outbox's thread."""
 
     @property
     def must_flush(self) -> bool:
-        """Whether records can only be taken after a flush: metrics.json has changed."""
+        """Whether records are accepted only after a flush, since metrics.json has changed."""
 
     def restore(
         self, state: bytes | None, series: Iterable[SeriesRow], log: Iterable[LogRow], now_ms: int
     ) -> None:
-        """Know what the disk knows."""
+        """Load the state from disk."""
 
     def unsaved(self) -> Sequence[SeriesRow]:
-        """Give the series that are to be written before any record of theirs."""
+        """Return the series to write before any of their records."""
 
     def saved(self, series: Sequence[SeriesRow]) -> None:
-        """Take note that they are on disk."""
+        """Note that they are on disk."""
 
     def take(self, records: bytes, now_ms: int) -> None:
         """Fold records that are on disk."""
@@ -66,4 +66,4 @@ class Folding(Protocol):
         """
 
     def flushed(self) -> None:
-        """Take note that the last flush is on disk."""
+        """Note that the last flush is on disk."""

@@ -1,4 +1,4 @@
-"""Whose turn it is: which of the batches that wait are to be sent next.
+"""The order of delivery: which waiting batches are next.
 
 In: the outbox's database. Out: batches. Those that came in the last minute go before older
 ones, so that catching up does not make the present late; in each part the oldest goes first.
@@ -17,19 +17,19 @@ _SELECT = "SELECT id, body, items, oldest_ms, newest_ms, destination, lane FROM 
 def next_batches(
     database: sqlite3.Connection, busy: Collection[int], fresh_from_id: int, most: int, lane: str
 ) -> list[Batch]:
-    """Fetch at most so many batches of a lane, none of `busy`; those from `fresh_from_id` on go first."""
+    """Fetch up to a number of a lane's batches, none of `busy`; those from `fresh_from_id` on first."""
     skip = ",".join(map(str, busy))
-    found: list[Batch] = []
+    batches: list[Batch] = []
     for first, last in ((fresh_from_id, _ID_LIMIT), (0, fresh_from_id - 1)):
         rows = database.execute(
             f"{_SELECT} WHERE lane = ? AND id BETWEEN ? AND ? AND id NOT IN ({skip})"
             " ORDER BY id LIMIT ?",
-            (lane, first, last, most - len(found)),
+            (lane, first, last, most - len(batches)),
         )
-        found += (Batch(*row) for row in rows)
-        if len(found) == most:
+        batches += (Batch(*row) for row in rows)
+        if len(batches) == most:
             break
-    return found
+    return batches
 
 
 def batch(database: sqlite3.Connection, number: int) -> Batch | None:
@@ -47,6 +47,6 @@ def smallest_batch(database: sqlite3.Connection, lane: str) -> list[Batch]:
 
 
 def newest_id(database: sqlite3.Connection) -> int:
-    """Return the highest number that a batch ever had; 0 before the first."""
+    """Return the highest batch number so far; 0 before the first."""
     row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'batches'")
     return int((row.fetchone() or (0,))[0])

@@ -1,4 +1,4 @@
-"""The outbox's file: its tables, its versions, and what is done with a broken one.
+"""The outbox's file: its tables, its versions, and the handling of a broken file.
 
 Opening it costs the same whatever waits in it: nothing is read but what SQLite needs (its
 log, after a crash), and what waits is counted in a row of its own. Damage is met where a
@@ -56,15 +56,15 @@ _NO_SHARED_MEMORY = (
     sqlite3.SQLITE_IOERR_UNLOCK,
 )
 RESERVE_BYTES = 16 << 20
-"""Space on the disk that new items must leave: to write down what became of the old ones,
-which frees theirs, takes some first (SQLite's log, a few MiB)."""
+"""Disk space that new items must leave free: recording outcomes, which frees space, first
+needs some (SQLite's log, a few MiB)."""
 _VERSION_2 = """
 ALTER TABLE batches RENAME COLUMN instrumentation_key TO destination;
 CREATE INDEX batches_by_newest ON batches (newest_ms, size_bytes);
 CREATE TABLE waiting (batches INTEGER NOT NULL, size_bytes INTEGER NOT NULL);
 INSERT INTO waiting SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches;
 """
-"""What waits is counted in one row, and found by size and age without reading all of it."""
+"""Waiting batches are counted in one row, and indexed by size and age."""
 _VERSION_3 = """
 CREATE TABLE fold_series (number INTEGER PRIMARY KEY, labels BLOB NOT NULL);
 CREATE TABLE fold_log (
@@ -100,16 +100,16 @@ MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 
 
 def identity(directory: Path) -> tuple[int, int] | None:
-    """Tell the database's file from every other that may stand at its place; None for no file."""
+    """Return the identity of the database's file; None if it is missing."""
     try:
-        found = (directory / FILE_NAME).stat()
+        status = (directory / FILE_NAME).stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _text(raw: bytes) -> str:
-    """Read a text that the disk may have changed: one that is not UTF-8 any more stops nothing."""
+    """Decode a text that the disk may have changed, replacing invalid UTF-8."""
     return raw.decode("utf-8", "replace")
 
 
@@ -152,7 +152,7 @@ def _migrate(connection: sqlite3.Connection, directory: Path) -> None:
 
 
 def short_of_space(directory: Path) -> str:
-    """Say that the directory's disk has too little space left for more; empty while it has enough."""
+    """Return why the directory's disk has too little space; empty while it has enough."""
     disk = os.statvfs(directory)
     free_bytes = disk.f_bavail * disk.f_frsize
     reserve_bytes = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 4)
@@ -162,13 +162,13 @@ def short_of_space(directory: Path) -> str:
 
 
 def is_broken(error: sqlite3.Error) -> bool:
-    """Whether an error says that the file is damaged, not that the disk is full or slow."""
+    """Whether an error means a damaged file, not a full or slow disk."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def why_not_opened(error: sqlite3.Error) -> str:
-    """Say what to do about a database that cannot be opened and is not damaged."""
+    """Return the hint for a database that cannot be opened and is not damaged."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code in _NO_SHARED_MEMORY or code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL):
         return (
@@ -179,7 +179,7 @@ def why_not_opened(error: sqlite3.Error) -> str:
 
 
 def set_aside(directory: Path) -> Path:
-    """Rename a broken database and its log, so that a new one can be begun; return its new name."""
+    """Rename a broken database and its log, to start a new one; return the new name."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     kept = directory / f"{FILE_NAME}.corrupt-{stamp}-{os.getpid()}"
     number = 0

@@ -1,4 +1,4 @@
-"""Items wait here, on disk, until the service has said what became of them.
+"""The store of waiting items on disk.
 
 In: submissions (the rendered items of one request each) and settlements (what
 became of one batch). Out: batches that are ready to be POSTed, and the ledger.
@@ -48,10 +48,10 @@ from receiver.outbox.folding import Flush, Folding
 from receiver.outbox.lanes import BATCHES, SIZE_BYTES, Lanes, lanes_of
 
 EXPIRE_BATCHES = 64
-"""Batches that one transaction gives up for their age: more would keep requests waiting."""
+"""Limit of batches that one transaction expires, so that requests do not wait."""
 NOT_FLUSHED = "the windows of the metrics.json before could not be written yet"
 COMPACT_PAGES = 4096
-"""Pages that are given back to the disk at a time, for the same reason."""
+"""Limit of pages freed by one transaction, for the same reason."""
 
 log = structlog.get_logger()
 
@@ -150,7 +150,7 @@ class Outbox:
         return database
 
     def _begin(self, database: sqlite3.Connection) -> None:
-        """Read what waits; where that is less than was left, account for the rest."""
+        """Count the waiting items; if some are missing, record the loss."""
         newest_id = turn.newest_id(database)
         if not newest_id and self._pending:
             self._account_for_loss(database)
@@ -166,7 +166,7 @@ class Outbox:
             self._fold.read(database, self._now_ms())
 
     def _account_for_loss(self, database: sqlite3.Connection) -> None:
-        """Count, in a ledger that begins anew, the items that waited in a database that is gone."""
+        """Record, in a new ledger, the items of a lost database."""
         lost = self._pending
         totals = ("received", "", lost), ("rendered", "", lost), ("rejected", Damaged.reason, lost)
         insert = "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -190,7 +190,7 @@ class Outbox:
         )
 
     def replace_if_broken(self, error: BaseException) -> bool:
-        """Set the database aside, if an error says that it is damaged; the next use begins a new one."""
+        """Set the database aside if an error means that it is damaged; the next use creates a new one."""
         if not isinstance(error, sqlite3.Error) or not schema.is_broken(error):
             return False
         if self._open_database:
@@ -200,7 +200,7 @@ class Outbox:
         return True
 
     def close(self) -> None:
-        """Fold the log into the database and let the directory go."""
+        """Checkpoint and close the database, and release the directory."""
         if self._open_database:
             self._open_database.close()
         self._lock.close()
@@ -215,10 +215,10 @@ class Outbox:
         no room, and then nothing of it is kept. Behind them, for each settlement: the
         numbers of the batches that hold what goes back.
         """
-        folds = any(each.folded for each in submissions)
+        folds = any(submission.folded for submission in submissions)
         if folds:
             self._prepare_fold()
-        self._sync(wait=folds or any(each.pieces for each in submissions))
+        self._sync(wait=folds or any(submission.pieces for submission in submissions))
         with self._transaction() as totals:
             put_back = [self._settle(settlement, totals) for settlement in settlements]
             self._expire_when_full(submissions, totals)
@@ -228,7 +228,7 @@ class Outbox:
         return results
 
     def _prepare_fold(self) -> None:
-        """Have the fold as the disk has it, and as the list in force wants it."""
+        """Load the fold from disk, and apply the current list."""
         assert self._fold, "records without a fold"
         self._fold.read(self._database, self._now_ms())
         if self._fold.must_flush:
@@ -274,14 +274,14 @@ class Outbox:
 
     @property
     def wants_flush(self) -> bool:
-        """Whether the records on disk are so many that a checkpoint should not wait."""
+        """Whether the log is so long that a checkpoint is due."""
         return bool(self._fold and self._fold.is_long)
 
     def _now_ms(self) -> int:
         return round(self._clock() * 1000)
 
     def _sync(self, *, wait: bool) -> None:
-        """Say whether the next transaction waits for the disk."""
+        """Set whether the next transaction waits for the disk."""
         database = self._database  # which, where it is opened only now, waits
         if wait is not self._waits_for_disk:
             database.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
@@ -289,7 +289,7 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
-        """Run one transaction; what is counted in the yielded totals is part of it."""
+        """Run one transaction; the yielded totals become part of it."""
         database = self._database
         self._lock.check()
         if schema.identity(self._directory) != self._identity:
@@ -331,7 +331,11 @@ class Outbox:
     ) -> list[bytes | OutboxFull | None]:
         results: list[bytes | OutboxFull | None] = []
         taken: list[Append] = []
-        full = self._why_full() if any(each.pieces or each.folded for each in submissions) else ""
+        full = (
+            self._why_full()
+            if any(submission.pieces or submission.folded for submission in submissions)
+            else ""
+        )
         cannot_fold = full or (NOT_FLUSHED if self._fold and self._fold.must_flush else "")
         full_lanes = self._full_lanes(submissions)
         for submission in submissions:
@@ -355,12 +359,12 @@ class Outbox:
             results.append(result)
         self._insert_all(taken, totals)
         self._write_notes(taken)
-        if self._fold and (records := b"".join(each.folded for each in taken)):
+        if self._fold and (records := b"".join(submission.folded for submission in taken)):
             self._fold.write(self._database, records, self._now_ms())
         return results
 
     def _write_notes(self, taken: Sequence[Append]) -> None:
-        notes = {name: note for each in taken for name, note in each.notes.items()}
+        notes = {name: note for submission in taken for name, note in submission.notes.items()}
         if notes:
             rows = [row for row in notes.items() if row[1]]
             self._database.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", rows)
@@ -368,18 +372,18 @@ class Outbox:
             self._database.executemany("DELETE FROM notes WHERE name = ?", gone)
 
     def notes(self) -> dict[str, bytes]:
-        """Read the notes that were committed, by name."""
+        """Return the committed notes, by name."""
         rows = self._database.execute("SELECT name, note FROM notes ORDER BY name")
         return {name: bytes(note) for name, note in rows}
 
     def _why_full(self) -> str:
-        """Say why nothing more can be taken; empty while there is room."""
+        """Return why no more can be accepted; empty while there is room."""
         if self._size_bytes >= self._max_bytes:
             return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
         return schema.short_of_space(self._directory)
 
     def _full_lanes(self, submissions: Sequence[Append]) -> set[str]:
-        """Name the lanes of these that take nothing more."""
+        """Return the full lanes of these submissions."""
         return self._lanes.full(lanes_of(submissions), self._size_bytes)
 
     def _insert_all(self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]) -> None:
@@ -412,7 +416,7 @@ class Outbox:
         return number
 
     def _delete(self, number: int, size_bytes: int, lane: str) -> bool:
-        """Take a batch out; says whether it was there."""
+        """Delete a batch; returns whether it existed."""
         if not self._database.execute("DELETE FROM batches WHERE id = ?", (number,)).rowcount:
             return False
         self._batches -= 1
@@ -447,13 +451,18 @@ class Outbox:
     def _expire_when_full(
         self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]
     ) -> None:
-        """Make room by giving up batches that the service would refuse as too old.
+        """Make room by expiring batches that the service would refuse as too old.
 
         Both this machine's clock and the newest sample at hand must say so: either
         one alone may have jumped.
         """
         newest_ms = max(
-            (each.newest_ms for each in submissions if each.pieces or each.folded), default=0
+            (
+                submission.newest_ms
+                for submission in submissions
+                if submission.pieces or submission.folded
+            ),
+            default=0,
         )
         full_lanes = self._full_lanes(submissions)
         if not newest_ms or not (full_lanes or self._why_full()):
@@ -463,7 +472,7 @@ class Outbox:
             self._expire(cutoff_ms, lane, totals)
 
     def _expire(self, cutoff_ms: int, lane: str | None, totals: Counter[tuple[str, str]]) -> bool:
-        """Give up some batches that are older, of a lane or of all; says whether there may be more."""
+        """Expire some older batches, of a lane or of all; returns whether there may be more."""
         expired = self._database.execute(
             "SELECT id, items, size_bytes, lane FROM batches"
             " WHERE newest_ms < ? AND lane = IFNULL(?, lane) ORDER BY newest_ms LIMIT ?",
@@ -495,7 +504,7 @@ class Outbox:
                 more = self._expire(cutoff_ms, lane, totals)
 
     def probe(self) -> None:
-        """Write to the disk and sync it, and change nothing."""
+        """Write and sync a test transaction without changes."""
         self._sync(wait=True)
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         self._database.execute(f"PRAGMA user_version={version}")
@@ -521,7 +530,7 @@ class Outbox:
         return turn.smallest_batch(self._database, lane)
 
     def newest_id(self) -> int:
-        """Return the highest number that a batch ever had; 0 before the first."""
+        """Return the highest batch number so far; 0 before the first."""
         return turn.newest_id(self._database)
 
     def totals(self) -> dict[tuple[str, str], int]:
@@ -530,7 +539,7 @@ class Outbox:
         return {(outcome, reason): samples for outcome, reason, samples in rows}
 
     def statistics(self) -> Statistics:
-        """Measure what waits."""
+        """Return the statistics of waiting items."""
         query = "SELECT oldest_ms FROM batches ORDER BY id LIMIT 1"
         (oldest_ms,) = self._database.execute(query).fetchone() or (0,)
         totals = self.totals()
@@ -550,7 +559,7 @@ class Outbox:
         return latest(self._database, limit)
 
     def compact(self) -> bool:
-        """Give the disk back some of what an emptied outbox no longer needs; says if there is more."""
+        """Free some disk space of an emptied outbox; returns whether there is more."""
         (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
         if self._batches or (free <= 1024 and not schema.short_of_space(self._directory)):
             return False

@@ -78,28 +78,28 @@ class Forecast:
     @property
     def series(self) -> int:
         """Series of all entries; one that two entries take counts twice."""
-        return sum(each.series for each in self.lines)
+        return sum(line.series for line in self.lines)
 
     @property
     def items(self) -> float:
         """Items of all entries."""
-        return sum(each.items for each in self.lines)
+        return sum(line.items for line in self.lines)
 
     @property
     def billed_bytes(self) -> float:
         """Billed bytes of all entries."""
-        return sum(each.billed_bytes for each in self.lines)
+        return sum(line.billed_bytes for line in self.lines)
 
     def times(self, factor: float) -> "Forecast":
         """Give the same for so many times as many series."""
         return Forecast([
             replace(
-                each,
-                series=round(each.series * factor),
-                items=each.items * factor,
-                billed_bytes=each.billed_bytes * factor,
+                line,
+                series=round(line.series * factor),
+                items=line.items * factor,
+                billed_bytes=line.billed_bytes * factor,
             )
-            for each in self.lines
+            for line in self.lines
         ])  # fmt: skip
 
 
@@ -113,20 +113,20 @@ class Comparison:
 
     def times(self, factor: float) -> "Comparison":
         """Give the same for so many times as many series."""
-        return Comparison(*(each.times(factor) for each in (self.yours, self.folded, self.raw)))
+        return Comparison(*(form.times(factor) for form in (self.yours, self.folded, self.raw)))
 
 
 def with_rates(series: Sequence[Seen]) -> list[Seen]:
     """Add the `_irate` series that the recording rules make of these."""
     made = [
         replace(
-            each,
-            labels={**each.labels, "__name__": f"{name}{RATE}"},
-            value=12.34 if each.value and each.has_number else each.value,
+            row,
+            labels={**row.labels, "__name__": f"{name}{RATE}"},
+            value=12.34 if row.value and row.has_number else row.value,
             seconds=0.0,
         )
-        for each in series
-        for name in _rated(each)
+        for row in series
+        for name in _rated(row)
     ]
     return [*series, *made]
 
@@ -146,16 +146,16 @@ def _rated(seen: Seen) -> Iterator[str]:
 
 def with_counters(series: Sequence[Seen]) -> list[Seen]:
     """Add the counters of `_irate` series that came without them."""
-    there = {each.name for each in series}
+    there = {row.name for row in series}
     made = [
         replace(
-            each,
-            labels={**each.labels, "__name__": counter_of(each.name)},
-            value=12_345_678.0 if each.value and each.has_number else each.value,
+            row,
+            labels={**row.labels, "__name__": counter_of(row.name)},
+            value=12_345_678.0 if row.value and row.has_number else row.value,
             seconds=0.0,
         )
-        for each in series
-        if each.name.endswith(RATE) and counter_of(each.name) not in there
+        for row in series
+        if row.name.endswith(RATE) and counter_of(row.name) not in there
     ]
     return [*series, *made]
 
@@ -169,7 +169,7 @@ def compare(
 ) -> Comparison:
     """Say what a metrics.json costs, and what its metrics would cost folded and raw."""
     more = with_counters(series)
-    folded = folded_form(allowlist, {each.name for each in more})
+    folded = folded_form(allowlist, {row.name for row in more})
     return Comparison(
         forecast(allowlist, series, identity, scrape_seconds, factor),
         forecast(folded, more, identity, scrape_seconds, factor),
@@ -190,8 +190,8 @@ def forecast_by(
     Series of different groups are never joined. Groups come in the order of their first series.
     """
     groups: dict[str, list[Seen]] = {}
-    for each in series:
-        groups.setdefault(group_of(each), []).append(each)
+    for row in series:
+        groups.setdefault(group_of(row), []).append(row)
     return {
         name: forecast(allowlist, members, identity, scrape_seconds, factor)
         for name, members in groups.items()
@@ -214,16 +214,16 @@ def forecast(
     series_of = Counter[int]()
     items, sizes = defaultdict[int, float](float), defaultdict[int, float](float)
     by_name: dict[str, int] = {}
-    for each in series:
-        for entry in allowlist.matches(each.name):
+    for row in series:
+        for entry in allowlist.matches(row.name):
             number = entries.index(entry)
             series_of[number] += 1
             if entry.is_folded:
-                by_name[entry.item_name(each.name)] = number
-            elif each.has_number:
-                pace = MONTH_MINUTES * 60 / _seconds(each, scrape_seconds)
+                by_name[entry.item_name(row.name)] = number
+            elif row.has_number:
+                pace = MONTH_MINUTES * 60 / _seconds(row, scrape_seconds)
                 items[number] += pace
-                sizes[number] += pace * _raw_bytes(each, entry, identity)
+                sizes[number] += pace * _raw_bytes(row, entry, identity)
     for name, count, size in _folded(allowlist, series, identity):
         items[by_name[name]] += count
         sizes[by_name[name]] += size
@@ -255,9 +255,7 @@ def _folded(
     not make an hour of samples for those of a minute.
     """
     for span in sorted({_span(entry) for entry in allowlist.entries if entry.is_folded}):
-        feeding = [
-            each for each in series if each.has_number and _feeds(each.name, allowlist, span)
-        ]
+        feeding = [row for row in series if row.has_number and _feeds(row.name, allowlist, span)]
         yield from _of_span(allowlist, feeding, identity, span)
 
 
@@ -278,20 +276,20 @@ def _of_span(
     if not series:
         return
     counted = {
-        entry.item_name(each.name)
-        for each in series
-        for entry in allowlist.matches(each.name)
+        entry.item_name(row.name)
+        for row in series
+        for entry in allowlist.matches(row.name)
         if entry.is_folded and _span(entry) == span
     }
     fold = Fold(allowlist, identity)
-    for number, each in enumerate(series, start=1):
-        fold.add_series(number, json.dumps(each.labels).encode())
+    for number, row in enumerate(series, start=1):
+        fold.add_series(number, json.dumps(row.labels).encode())
     minutes = span // 60
     for minute in range(2 * minutes + 1):
         time_ms = START_MS + minute * 60_000
         records = [
-            RECORD.pack(number, time_ms, _value(each, minute))
-            for number, each in enumerate(series, start=1)
+            RECORD.pack(number, time_ms, _value(row, minute))
+            for number, row in enumerate(series, start=1)
         ]
         fold.take(b"".join(records), time_ms)
     closed = fold.close(START_MS + (4 * span + 3600) * 1000)

@@ -57,8 +57,8 @@ def counter_of(name: str) -> str:
 
 def _folding(name: str, raw: Collection[str], there: Collection[str]) -> Iterator[Entry]:
     """Give what folds one name, which is among the names that are sent `raw`."""
-    fitting = [each for each in PROPOSALS if each.fits(name)]
-    usable = [each for each in fitting if all(need in there for need in each.needs)]
+    fitting = [proposal for proposal in PROPOSALS if proposal.fits(name)]
+    usable = [proposal for proposal in fitting if all(need in there for need in proposal.needs)]
     for proposal in usable:
         if not (proposal.unless and proposal.unless in raw):
             yield _entry({**proposal.entry, "name": name})
@@ -68,7 +68,7 @@ def _folding(name: str, raw: Collection[str], there: Collection[str]) -> Iterato
 
 def _is_counted(name: str, raw: Collection[str]) -> bool:
     """Say whether a mean of another of these names has it as its count."""
-    means = (each for each in PROPOSALS if name in each.needs)
+    means = (proposal for proposal in PROPOSALS if name in proposal.needs)
     return any(other != name and proposal.fits(other) for proposal in means for other in raw)
 
 

@@ -119,7 +119,11 @@ PROPOSALS = (
 
 def propose(names: Collection[str], categories: Collection[Category]) -> Iterator[Proposal]:
     """Choose the entries of these categories that have something to do where these names are."""
-    chosen = [each for each in PROPOSALS if each.category in categories and each.applies(names)]
+    chosen = [
+        proposal
+        for proposal in PROPOSALS
+        if proposal.category in categories and proposal.applies(names)
+    ]
     for proposal in chosen:
         counted = any(proposal.unless in other.needs for other in chosen) or any(
             other.fits(proposal.unless) for other in chosen

@@ -19,12 +19,12 @@ def store_limits(allowlist: Allowlist, series: Sequence[Seen]) -> Iterator[str]:
     """Say which items have too many dimensions, and whether there are too many series."""
     outputs: set[tuple[object, ...]] = set()
     surplus: dict[str, tuple[int, Sequence[str]]] = {}
-    for each in series:
-        for entry in allowlist.matches(each.name):
-            name = entry.item_name(each.name)
-            dimensions = _dimensions(entry, each.labels)
-            target = (each.labels.get(label, "") for label in TARGET_LABELS)
-            outputs.add((name, *target, *((label, each.labels[label]) for label in dimensions)))
+    for row in series:
+        for entry in allowlist.matches(row.name):
+            name = entry.item_name(row.name)
+            dimensions = _dimensions(entry, row.labels)
+            target = (row.labels.get(label, "") for label in TARGET_LABELS)
+            outputs.add((name, *target, *((label, row.labels[label]) for label in dimensions)))
             if len(dimensions) > METRIC_DIMENSIONS:
                 surplus.setdefault(name, (len(dimensions), dimensions[METRIC_DIMENSIONS:]))
     if surplus:

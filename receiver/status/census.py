@@ -135,7 +135,7 @@ class Census:
             )
             for known in self._known.values()
         )
-        return Counted(series, Counter(each.seconds for each in series), self._is_full)
+        return Counted(series, Counter(row.seconds for row in series), self._is_full)
 
 
 def _moves(known: _Known, now: float) -> bool | None:

@@ -230,7 +230,7 @@ def _each_route(find: Finder) -> Finder:
     def find_all(facts: Facts) -> Iterator[Finding]:
         if not facts.snapshot.routes:
             yield from find(facts)
-        for route in (each for each in facts.snapshot.routes if each.is_served):
+        for route in (view for view in facts.snapshot.routes if view.is_served):
             for finding in find(_facts_of(route, facts)):
                 yield replace(finding, detail=f"route {route.name}: {finding.detail}")
 

@@ -44,8 +44,8 @@ class Intervals:
 
     def applied(self, series: Iterable[Seen]) -> list[Seen]:
         """Give the series with their intervals, without rates that no rule makes."""
-        kept = (each for each in series if self._is_made(each.name))
-        return [replace(each, seconds=self.of(each.labels)) for each in kept]
+        kept = (row for row in series if self._is_made(row.name))
+        return [replace(row, seconds=self.of(row.labels)) for row in kept]
 
     def _is_made(self, name: str) -> bool:
         return self.by_rule is None or not name.endswith(RATE) or name in self.by_rule
@@ -68,10 +68,10 @@ def of_config(config: PrometheusConfig, source: str) -> Intervals:
     return _of_jobs(config.jobs, {}, config.evaluation_seconds, source)
 
 
-def of_live(found: Prometheus, source: str) -> Intervals:
+def of_live(prometheus: Prometheus, source: str) -> Intervals:
     """Take those of a Prometheus that runs: its targets', its rules'."""
     by_target: dict[Target, float] = {}
-    for target in found.targets:
+    for target in prometheus.targets:
         labels = target.get("labels", {})
         if every := seconds(str(target.get("scrapeInterval", ""))):
             by_target[str(labels.get("job", "")), str(labels.get("instance", ""))] = every
@@ -79,8 +79,8 @@ def of_live(found: Prometheus, source: str) -> Intervals:
         job: Job(job, min(every for (name, _), every in by_target.items() if name == job), _is_tritons(job, by_target))
         for job, _ in by_target
     }  # fmt: skip
-    rules = {rule.name: rule.seconds or RULE_SECONDS for rule in found.rules}
-    return _of_jobs(list(jobs.values()), by_target, None if found.is_agent else rules, source)
+    rules = {rule.name: rule.seconds or RULE_SECONDS for rule in prometheus.rules}
+    return _of_jobs(list(jobs.values()), by_target, None if prometheus.is_agent else rules, source)
 
 
 def _is_tritons(job: str, targets: Iterable[Target]) -> bool:
@@ -102,6 +102,6 @@ def _of_jobs(
     others = sorted({job.seconds for job in meant} - {shortest.seconds})
     words = f"every {shortest.seconds:g} s, as {source} says of job {shortest.name}"
     if others:
-        words += f" (of other jobs: {', '.join(f'{each:g} s' for each in others)})"
+        words += f" (of other jobs: {', '.join(f'{interval:g} s' for interval in others)})"
     by_job = {job.name: job.seconds for job in jobs}
     return Intervals(shortest.seconds, words, by_target, by_job, by_rule)

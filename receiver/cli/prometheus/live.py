@@ -21,16 +21,16 @@ def ask_config(address: str) -> PrometheusConfig:
         config = from_document(parse_mapping(str(text["yaml"]), masked(url)), masked(url))
     except (Unreadable, KeyError, TypeError) as error:
         raise NoAnswer(f"{masked(url)} answers, but shows no configuration: {error}") from error
-    found = ask_prometheus(url)
-    if found.error:
-        raise NoAnswer(found.error)
-    intervals = of_live(found, masked(url))
+    prometheus = ask_prometheus(url)
+    if prometheus.error:
+        raise NoAnswer(prometheus.error)
+    intervals = of_live(prometheus, masked(url))
     known = {job.name: job for job in config.jobs}
     for name, every in intervals.by_job.items():
         is_triton = known[name].is_triton if name in known else "triton" in name.lower()
         known[name] = Job(name, every, is_triton)
     config.jobs = list(known.values())
-    for rule in found.rules:
+    for rule in prometheus.rules:
         config.recorded.setdefault(rule.name, []).extend(looks(rule.query))
         config.evaluation_seconds[rule.name] = rule.seconds or DEFAULT_SECONDS
     return config
