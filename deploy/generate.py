@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from receiver.cli.relabel import in_camel_case, keep_rule, remote_write
+from receiver.cli.relabel import addresses, in_camel_case, keep_rule, remote_write
 
 ROOT = Path(__file__).parent.parent
 RUNBOOK = "http://appinsights-receiver.monitoring.svc:9201/runbook"
@@ -39,7 +39,7 @@ def groups() -> str:
 
 def shard(*, for_operator: bool) -> str:
     """Write a remote_write entry of one receiver of several, with words for what differs."""
-    [entry] = remote_write(1, POD, [keep_rule("nv_.*")])
+    [entry] = remote_write(addresses(POD, 1), [keep_rule("nv_.*")])
     where = {"credentials_file": "/etc/prometheus/secrets/SECRET/token"}
     secret: dict[str, Any] = {"credentials": {"name": "SECRET", "key": "token"}}
     entry = {"name": entry["name"], "url": entry["url"], "authorization": where, **entry}

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -42,6 +42,8 @@ from receiver.intake.routes import Routing
 from receiver.outbox.committer import Committer
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.store import Outbox
+from receiver.server.app import Pages
+from receiver.server.handover import Handover
 from receiver.server.server import Server
 from receiver.server.write_handler import WriteHandler
 from receiver.status.about import About
@@ -184,7 +186,12 @@ async def running(
             patience,
         )
         await monitor.begin()
-        url = await server.open(make_pages(monitor, watch, _about(settings, origins)))
+        url = await server.open(
+            _with_handover(
+                make_pages(monitor, watch, _about(settings, origins)),
+                Handover(committer, folder, write_handler, clock),
+            )
+        )
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         opening = _watched(_until_open(committer, write_handler), "outbox", broken)
         looking = _watched(monitor.run(), "monitor", broken)
@@ -285,6 +292,10 @@ def _replicas(
 def _about(settings: Settings, origins: Sequence[Origin]) -> About:
     """Say which receiver this is."""
     return About(settings.host, settings.cloud_role, settings.cloud_role_instance, origins)
+
+
+def _with_handover(pages: Pages, handover: Handover) -> Pages:
+    return replace(pages, routes=[*pages.routes, *handover.routes()])
 
 
 def _watched(

@@ -47,14 +47,21 @@ def get(
     token: str = "",
     context: ssl.SSLContext | None = None,
     user: str = "",
+    document: Any = None,
 ) -> tuple[int, str]:
-    """GET a URL; any status is an answer. `context` holds the trusted certificates. Raises: NoAnswer."""
+    """GET a URL, or POST a document; any status is an answer. `context` says whom to trust.
+
+    Raises: NoAnswer.
+    """
     bare, authorization = _authorized(url, token, user)
     parts = urlsplit(bare)
     if parts.scheme not in {"http", "https"}:
         raise NoAnswer(f"{bare} is not an http or https address")
     try:
         request = Request(bare)  # noqa: S310 - checked above
+        if document is not None:
+            request.data = json.dumps(document).encode()
+            request.add_header("Content-Type", "application/json")
         if authorization:
             request.add_unredirected_header("Authorization", authorization)
         direct = [ProxyHandler({})] if is_loopback(parts.hostname or "") else []
@@ -74,10 +81,14 @@ def _words(error: Exception) -> str:
 
 
 def get_text(
-    url: str, token: str = "", context: ssl.SSLContext | None = None, user: str = ""
+    url: str,
+    token: str = "",
+    context: ssl.SSLContext | None = None,
+    user: str = "",
+    document: Any = None,
 ) -> str:
-    """GET a URL that must answer 200. Raises: NoAnswer, Refused."""
-    status, text = get(url, token=token, context=context, user=user)
+    """GET a URL, or POST a document, that must answer 200. Raises: NoAnswer, Refused."""
+    status, text = get(url, token=token, context=context, user=user, document=document)
     if status != 200:
         hint = (
             "; give a user and password with --user-file or in RECEIVER_URL"
@@ -94,18 +105,19 @@ def get_json(
     token: str = "",
     context: ssl.SSLContext | None = None,
     user: str = "",
+    document: Any = None,
 ) -> dict[str, Any]:
-    """GET a JSON object with these keys. Raises: NoAnswer, Refused."""
-    text = get_text(url, token, context, user)
+    """GET a JSON object that has these keys, or POST a document for it. Raises: NoAnswer, Refused."""
+    text = get_text(url, token, context, user, document)
     try:
-        document = json.loads(text)
+        answer = json.loads(text)
     except ValueError as error:
         raise NoAnswer(f"{_bare(url)} does not answer in JSON: is it the right address?") from error
-    if not isinstance(document, dict) or not all(key in document for key in keys):
+    if not isinstance(answer, dict) or not all(key in answer for key in keys):
         raise NoAnswer(
             f"{_bare(url)} answers with something else: is it the right address and version?"
         )
-    return document
+    return answer
 
 
 def exposed(text: str) -> dict[str, int]:

@@ -46,6 +46,21 @@ def ask_running(given: argparse.Namespace, settings: Settings) -> Ask:
     return ask
 
 
+def ask_others(given: argparse.Namespace, settings: Settings) -> Ask:
+    """Make what asks receivers at whole addresses, with the token and certificate of this one.
+
+    `document` is POSTed. Raises: SettingsError for a --user-file that cannot be used.
+    """
+    web, token = _credentials(settings)
+    context = _trust(web)
+    user = _user(given.user_file) if given.user_file else ""
+
+    def ask(url: str, *keys: str, document: Any = None) -> dict[str, Any]:
+        return get_json(url, *keys, token=token, context=context, user=user, document=document)
+
+    return ask
+
+
 def running_entries(settings: Settings, status: dict[str, Any]) -> tuple[list[Entry], str]:
     """Return the running receiver's entries and their file, from its /api/v1/status.
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -36,9 +37,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     keep = keep_rule(to_regex(load_allowlist(settings)))
     document: dict[str, Any] = {"write_relabel_configs": [keep]}
     if given.shards > 1:
-        if PLACE not in given.url:
-            raise SettingsError(f"--url {given.url} has no {PLACE} for the number of the receiver")
-        document = {"remote_write": remote_write(given.shards, given.url, [keep])}
+        document = {"remote_write": remote_write(addresses(given.url, given.shards), [keep])}
     if given.operator:
         document = in_camel_case(document)
     if given.json:
@@ -62,20 +61,37 @@ def keep_rule(expression: str) -> dict[str, Any]:
     return {"source_labels": ["__name__"], "regex": expression, "action": "keep"}
 
 
-def remote_write(shards: int, url: str, rules: Rules) -> list[dict[str, Any]]:
-    """Return one entry for each receiver, which keeps the targets of one shard.
+def addresses(url: str, count: int) -> list[str]:
+    """Give the address of each receiver: one with a place for their number, or all, with commas between.
+
+    Raises: SettingsError.
+    """
+    if "," in url:
+        several = [each.strip() for each in url.split(",")]
+        if len(several) != count:
+            raise SettingsError(
+                f"--url has {len(several)} addresses, and there are {count} receivers"
+            )
+        return several
+    if PLACE not in url:
+        raise SettingsError(f"--url {url} has no {PLACE} for the number of the receiver")
+    return [url.replace(PLACE, str(number)) for number in range(count)]
+
+
+def remote_write(urls: Sequence[str], rules: Rules) -> list[dict[str, Any]]:
+    """Write an entry for each receiver, which keeps the targets of one shard.
 
     A target is its job and instance: series that are folded together have the same target.
     """
     return [
         {
             "name": f"appinsights-{number}",
-            "url": url.replace(PLACE, str(number)),
-            "write_relabel_configs": [*rules, *shard_rules(number, shards)],
+            "url": url,
+            "write_relabel_configs": [*rules, *shard_rules(number, len(urls))],
             "queue_config": QUEUE,
             "metadata_config": {"send": False},
         }
-        for number in range(shards)
+        for number, url in enumerate(urls)
     ]
 
 

@@ -16,8 +16,9 @@ PROGRAM = "appinsights-receiver"
 SUMMARY = "Takes Prometheus' remote_write and delivers it to Azure Application Insights."
 
 PROMETHEUS = "http://localhost:9090"
-POD_URL = "http://appinsights-receiver-{}.appinsights-receiver-pods:9201/api/v1/write"
+POD_ADDRESS = "http://appinsights-receiver-{}.appinsights-receiver-pods:9201"
 """The pods' addresses by the manifests' names, from their own namespace."""
+POD_URL = f"{POD_ADDRESS}/api/v1/write"
 TRITON = "http://localhost:8000"
 TRITON_METRICS = "http://localhost:8002/metrics"
 
@@ -203,13 +204,33 @@ VERBS = (
         "receiver.cli.relabel",
         (
             Flag("--shards", "number of receivers; prints one entry for each, with its share of the targets", "N", 1, read=shards),
-            Flag("--url", "address of the receivers, with {} for the number: 0, 1, …", "URL", POD_URL),
+            Flag("--url", "address of the receivers, with {} for the number: 0, 1, …; or all addresses, with commas", "URL", POD_URL),
             Flag("--operator", "print the keys of Prometheus' operator: prometheusSpec, the Prometheus resource"),
             _JSON,
         ),
         settings=("metrics_json",),
         example="Put the output under the remote_write entry of the receiver.\n"
         "Example: appinsights-receiver relabel --shards 3",
+    ),
+    Verb(
+        "handover",
+        "move folded sums between receivers",
+        "After a change of the number of receivers: ask each what it holds of folded series, give what\n"
+        "belongs to another to that one, and have the first forget it, so that no growth is lost and none\n"
+        "counts twice. Run it when every Prometheus has the new shards; again where it was broken off.",
+        "receiver.cli.handover",
+        (
+            Flag("--shards", "receivers that share the series out now", "N", 1, read=shards),
+            Flag("--receivers", "receivers to ask, those that are to go included (default: as --shards)", "N", 0, read=shards),
+            Flag("--url", "their address, with {} for the number: 0, 1, …; or all addresses, with commas", "URL", POD_ADDRESS),
+            Flag("--labels", "labels that Prometheus hashes over, in that order", "LIST", "job,instance"),
+            Flag("--settle", "how long a series must have had no sample before it is moved", "SECONDS", 90.0, read=some_seconds),
+            Flag("--user-file", "file with user:password for them", "FILE", environment="RECEIVER_USER_FILE"),
+            Flag("--dry-run", "only say what would move"),
+            _JSON,
+        ),
+        settings=("bearer_token_file", "web_config_file"),
+        example="Example, from three receivers back to two: appinsights-receiver handover --shards 2 --receivers 3",
     ),
     Verb(
         "azure",

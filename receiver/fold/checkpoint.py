@@ -20,9 +20,14 @@ from receiver.fold.windows import Window, Windows
 from receiver.intake.entries import As, Entry, First
 from receiver.intake.routes import NO_KEY, NO_ROUTES, Route, Routing
 
-VERSIONS = (1, 2)
-"""The second has a column more: the series' start timestamps. It is written where there are any."""
+VERSIONS = (1, 2, 3)
+"""The second has a column more: the series' start timestamps. The third names its further columns.
+
+Each is written where there is something that the version before cannot say.
+"""
 _SERIES = ("time_ms", "value")
+_BASES = ("base_ms", "base_value")
+_STARTED = ("begun_ms",)
 _WINDOWS = (
     "start_ms", "total", "count", "least", "most", "touched_ms", "until_ms",
     "left_total", "left_count", "said", "said_ms",
@@ -55,11 +60,13 @@ def encode(
         *(getattr(state.scrapes, name) for name in _SCRAPES),
         state.targets.first_ms,
     ]
-    is_started = any(state.series.begun_ms)
-    if is_started:
-        columns.append(state.series.begun_ms)
+    more = _STARTED if any(state.series.begun_ms) else ()
+    if any(base_ms != NEVER for base_ms in state.series.base_ms):
+        more = (*_BASES, *more)
+    columns += [getattr(state.series, name) for name in more]
     header = {
-        "version": VERSIONS[is_started],
+        "version": VERSIONS[2 if len(more) > 1 else len(more)],
+        "more": more,
         "since_ms": state.since_ms,
         "entries": [asdict(entry) for entry in entries],
         "upto": upto,
@@ -119,9 +126,12 @@ def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: W
     """
     columns = list(_read(document, raw))
     state = plan.state
-    if document["version"] == VERSIONS[1]:
-        begun_ms = columns.pop()
-        state.series.begun_ms[: len(begun_ms)] = begun_ms
+    more = _STARTED if document["version"] == VERSIONS[1] else tuple(document.get("more", ()))
+    if not set(more) <= {*_BASES, *_STARTED}:
+        raise Unusable(f"columns {', '.join(more)}")
+    for name in reversed(more):
+        column = columns.pop()
+        getattr(state.series, name)[: len(column)] = column
     series, columns = columns[: len(_SERIES)], columns[len(_SERIES) :]
     for name, column in zip(_SERIES, series, strict=True):
         mine = getattr(state.series, name)

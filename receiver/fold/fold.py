@@ -100,6 +100,20 @@ class Fold:
         """Return the items of all windows, including unfinished ones."""
         return self._render(list(self.windows.close(now_ms, of=lambda _: True)))
 
+    def close_released(self, now_ms: int) -> Items:
+        """Make items of the windows to which no series can add any more: all are forgotten."""
+        state = self.plan.state
+
+        def is_released(output: int) -> bool:
+            place = state.outputs.link[output]
+            while place != NONE:
+                if state.series.time_ms[state.links.series[place]] != FORGOTTEN:
+                    return False
+                place = state.links.beside[place]
+            return True
+
+        return self._render(list(self.windows.close(now_ms, of=is_released)))
+
     def encode(self) -> bytes:
         """Return the state as bytes."""
         return checkpoint.encode(self.entries, self.upto, self.windows, self.routing)
@@ -160,9 +174,8 @@ class Fold:
         state.series.grow(new.upto)
         for number in range(len(mine.series.time_ms)):
             if state.series.target[number] != NONE:
-                state.series.time_ms[number] = mine.series.time_ms[number]
-                state.series.value[number] = mine.series.value[number]
-                state.series.begun_ms[number] = mine.series.begun_ms[number]
+                for name in ("time_ms", "value", "base_ms", "base_value", "begun_ms"):
+                    getattr(state.series, name)[number] = getattr(mine.series, name)[number]
         if list(allowlist.entries) == list(self.entries):
             watched = dict(zip(self.plan.targets, mine.targets.first_ms, strict=True))
             for number, target in enumerate(new.plan.targets):

@@ -14,13 +14,15 @@ from receiver.azure.renderer import RECORD
 from receiver.fold.checkpoint import Unusable
 from receiver.fold.fold import Fold, Items
 from receiver.fold.registry import Registry
-from receiver.fold.windows import WOULD_JOIN
+from receiver.fold.takeover import Held, Taken, held, release, take
+from receiver.fold.windows import RELEASED, TAKEN_OVER, WOULD_JOIN
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
 from receiver.outbox.batch import Append, cut
 from receiver.outbox.folding import Flush, LogRow, SeriesRow
 
 FORGET_EVERY_MS = 3_600_000
+NO_ITEMS = Items({}, 0, 0)
 
 log = structlog.get_logger()
 
@@ -55,6 +57,7 @@ class Folder:
         self._fold: Fold | None = None
         self._has_state = False
         self._gone: list[SeriesRow] = []
+        self._ended = NO_ITEMS
         self._unused: set[int] = set()
         self._forgot_at_ms = 0
 
@@ -206,6 +209,30 @@ class Folder:
         totals = {("flushed", ""): sum(chunk.items for chunk in chunks)}
         append = Append(chunks, items.oldest_ms, items.newest_ms, totals)
         return Flush(append, self.fold.encode(), [number for number, _ in self._gone])
+
+    def checkpoint(self) -> Flush:
+        """Give the state as it is, and the items of windows whose series were all released."""
+        ended, self._ended = self._ended, NO_ITEMS
+        return self._flush(ended)
+
+    def held(self, rows: Iterable[SeriesRow]) -> Sequence[tuple[Held, bytes]]:
+        """List what is held of these series, with their labels, as JSON."""
+        labels = dict(rows)
+        series = held(self.fold.windows, min(labels, default=0) - 1)
+        return [(each, labels[each.number]) for each in series if each.number in labels]
+
+    def take_over(self, given: Sequence[Held], now_ms: int) -> Sequence[Taken]:
+        """Go on from what another receiver held of series, which have these numbers here."""
+        taken = [take(self.fold.windows, each, now_ms) for each in given]
+        self.fold.windows.counts[TAKEN_OVER] += taken.count(Taken.TAKEN)
+        return taken
+
+    def release(self, given: Sequence[tuple[int, int]], now_ms: int) -> set[int]:
+        """Forget series that another receiver took over; names those that had a sample since."""
+        newer = release(self.fold.windows, given)
+        self._ended = self.fold.close_released(now_ms)
+        self.fold.windows.counts[RELEASED] += len(given) - len(newer)
+        return newer
 
     def flushed(self) -> None:
         """Note that the last flush is on disk: forgotten series can be removed."""

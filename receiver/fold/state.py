@@ -43,10 +43,15 @@ class Series:
     """Series, by number. `link` is the first of a series' links.
 
     `begun_ms` is the start timestamp of the last sample that had one, 0 before the first.
+    `base_ms` and `base_value` are the first sample where that counted nothing: another receiver
+    may still say what the counter showed before (`receiver.fold.takeover`). Where it has, they
+    are the time of what it said, and NaN.
     """
 
     time_ms: "array[int]" = field(default_factory=lambda: array("q"))
     value: "array[float]" = field(default_factory=lambda: array("d"))
+    base_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    base_value: "array[float]" = field(default_factory=lambda: array("d"))
     target: "array[int]" = field(default_factory=lambda: array("i"))
     link: "array[int]" = field(default_factory=lambda: array("i"))
     begun_ms: "array[int]" = field(default_factory=lambda: array("q"))
@@ -57,6 +62,8 @@ class Series:
         if more > 0:
             self.time_ms.extend([NEVER] * more)
             self.value.extend([0.0] * more)
+            self.base_ms.extend([NEVER] * more)
+            self.base_value.extend([0.0] * more)
             self.target.extend([NONE] * more)
             self.link.extend([NONE] * more)
             self.begun_ms.extend([0] * more)

@@ -58,6 +58,8 @@ WOULD_JOIN = "would_join"
 UNKNOWN = "unknown"
 SPLIT = "count_split"
 OVERFLOW = "overflow"
+TAKEN_OVER = "taken_over"
+RELEASED = "released"
 EVENTS = {
     REPEATED: "Samples not newer than their series' last: replays, duplicates. Ignored.",
     FUTURE: "Samples more than an hour ahead of this machine's clock. Ignored; the next one makes up for it.",
@@ -68,6 +70,8 @@ EVENTS = {
     UNKNOWN: "Samples of series that were forgotten meanwhile. Ignored.",
     SPLIT: "Items whose count went beyond int32; the rest went into the next window.",
     OVERFLOW: "Items whose value no JSON number can hold. Left out.",
+    TAKEN_OVER: "Series whose sums go on here from what another receiver held (`handover`).",
+    RELEASED: "Series that another receiver took over, and that are forgotten here (`handover`).",
 }
 """The events of `receiver_fold_events_total`, with their meanings."""
 
@@ -162,7 +166,7 @@ class Windows:
             self._take_first(number, time_ms, value, now_ms, is_born=is_born)
             return
         is_counter = False
-        for output, part in self._links(number):
+        for output, part in self.links(number):
             kind = self.state.outputs.kind[output]
             if kind <= Kind.AGGREGATE:
                 self._add(output, part, time_ms, value, now_ms)
@@ -189,8 +193,8 @@ class Windows:
         self, number: int, time_ms: int, value: float, now_ms: int, *, is_born: bool
     ) -> None:
         outputs = self.state.outputs
-        is_baseline = False
-        for output, part in self._links(number):
+        is_baseline = is_base = False
+        for output, part in self.links(number):
             first = self.entries[outputs.entry[output]].first
             counts = first is First.ZERO or (first is First.AUTO and is_born)
             if outputs.kind[output] <= Kind.AGGREGATE or counts:
@@ -198,10 +202,30 @@ class Windows:
             else:
                 is_baseline = True
                 self._add(output, part, time_ms, 0.0, now_ms)
+            is_base |= outputs.kind[output] > Kind.AGGREGATE and not (counts and is_born)
+        series = self.state.series
+        series.base_ms[number] = time_ms if is_base else NEVER
+        series.base_value[number] = value
         if is_baseline:
             self.counts[BASELINE] += 1
 
-    def _links(self, number: int) -> Iterator[tuple[int, int]]:
+    def add_before_base(self, number: int, before: float, now_ms: int) -> None:
+        """Add what a counter grew from `before`, which another receiver saw last, to its base here."""
+        outputs, series = self.state.outputs, self.state.series
+        base = series.base_value[number]
+        grown = base - before if base >= before else base
+        for output, part in self.links(number):
+            if outputs.kind[output] > Kind.AGGREGATE:
+                counted = base if self.entries[outputs.entry[output]].first is First.ZERO else 0.0
+                self._add(output, part, series.base_ms[number], grown - counted, now_ms)
+
+    def is_counter(self, number: int) -> bool:
+        """Whether any item is made of what a series grows."""
+        kinds = self.state.outputs.kind
+        return any(kinds[output] > Kind.AGGREGATE for output, _ in self.links(number))
+
+    def links(self, number: int) -> Iterator[tuple[int, int]]:
+        """Name the outputs that a series feeds, and as what."""
         links = self.state.links
         place = self.state.series.link[number]
         while place != NONE:

@@ -173,6 +173,15 @@ class Committer:
         """Have the thread call `question` with the outbox, after what is under way."""
         return await self._put(question)  # type: ignore[return-value]
 
+    async def change_fold(self, change: Callable[[], Answer]) -> Answer:
+        """Have the thread change the fold by `change`; returns when that is on disk.
+
+        Raises: NotCommitted; the fold is then as before.
+        """
+        answer = await self.ask(lambda outbox: outbox.change_fold(change))
+        self._batches_changed.set()
+        return answer
+
     def flush_soon(self) -> None:
         """Have windows looked for at once: metrics.json has changed."""
         with self._changed:

@@ -91,6 +91,10 @@ class FoldLog:
             now_ms, lambda: _series(database), is_long=self.is_long, is_last=is_last
         )
 
+    def checkpoint(self) -> Flush:
+        """Give the state as it is in memory."""
+        return self._folding.checkpoint()
+
     @staticmethod
     def write_flush(database: sqlite3.Connection, flush: Flush) -> None:
         """Write the state of a flush, and clear the log; part of the transaction with its items."""
@@ -109,3 +113,10 @@ def _series(database: sqlite3.Connection) -> Iterator[SeriesRow]:
     """Read the series, in the order of their numbers."""
     query = "SELECT number, labels FROM fold_series ORDER BY number"
     return ((number, bytes(labels)) for number, labels in database.execute(query))
+
+
+def series_after(database: sqlite3.Connection, after: int, limit: int) -> list[SeriesRow]:
+    """Read at most so many series with higher numbers, in their order."""
+    query = "SELECT number, labels FROM fold_series WHERE number > ? ORDER BY number LIMIT ?"
+    rows = database.execute(query, (after, limit))
+    return [(number, bytes(labels)) for number, labels in rows]

@@ -65,5 +65,8 @@ class Folding(Protocol):
         `is_last`: of the windows that are still open too.
         """
 
+    def checkpoint(self) -> Flush:
+        """Give the state as it is, after a change of it from outside, with the items that this ended."""
+
     def flushed(self) -> None:
         """Note that the last flush is on disk."""

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -43,8 +44,8 @@ from receiver.outbox.dead_letters import LetterRow, bury, latest
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
 from receiver.outbox.flushed import Flushed
-from receiver.outbox.fold_log import FoldLog
-from receiver.outbox.folding import Flush, Folding
+from receiver.outbox.fold_log import FoldLog, series_after
+from receiver.outbox.folding import Flush, Folding, SeriesRow
 from receiver.outbox.lanes import BATCHES, SIZE_BYTES, Lanes, lanes_of
 
 EXPIRE_BATCHES = 64
@@ -52,6 +53,8 @@ EXPIRE_BATCHES = 64
 NOT_FLUSHED = "the windows of the metrics.json before could not be written yet"
 COMPACT_PAGES = 4096
 """Limit of pages freed by one transaction, for the same reason."""
+
+Answer = TypeVar("Answer")
 
 log = structlog.get_logger()
 
@@ -248,17 +251,48 @@ class Outbox:
         if flush is None:
             return False
         try:
-            self._sync(wait=True)
-            with self._transaction() as totals:
-                self._take_flushed(flush, totals)
-                self._fold.write_flush(self._database, flush)
+            self._write_flush(flush)
         except BaseException:
             self._fold.forget()
             raise
+        return bool(flush.items.items)
+
+    def _write_flush(self, flush: Flush) -> None:
+        """Write the items and the state of a flush in one transaction."""
+        assert self._fold
+        self._sync(wait=True)
+        with self._transaction() as totals:
+            self._take_flushed(flush, totals)
+            self._fold.write_flush(self._database, flush)
         self._fold.flushed()
         if self._flushed:
             self._flushed.put(flush.items.chunks)
-        return bool(flush.items.items)
+
+    def folded_series(self, after: int, limit: int) -> list[SeriesRow]:
+        """Read at most so many folded series with higher numbers; the fold is then as the disk is."""
+        self._prepare_fold()
+        return series_after(self._database, after, limit)
+
+    def change_fold(self, change: Callable[[], Answer]) -> Answer:
+        """Have `change` change the fold's memory, and write its state and items: all or nothing.
+
+        Series that have numbers get their rows before. Raises: OutboxFull.
+        """
+        self._prepare_fold()
+        assert self._fold
+        if why := self._why_full() or (NOT_FLUSHED if self._fold.must_flush else ""):
+            raise OutboxFull(why)
+        self._sync(wait=True)
+        with self._transaction():
+            self._fold.write(self._database, b"", self._now_ms())
+        self._fold.committed()
+        try:
+            answer = change()
+            self._write_flush(self._fold.checkpoint())
+        except BaseException:
+            self._fold.forget()
+            raise
+        return answer
 
     def _take_flushed(self, flush: Flush, totals: Counter[tuple[str, str]]) -> None:
         """Insert the items of a flush; those of a full lane are rejected: a window cannot wait for one."""

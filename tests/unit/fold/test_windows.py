@@ -456,15 +456,29 @@ def test_a_checkpoint_holds_everything() -> None:
 def test_a_checkpoint_holds_start_timestamps() -> None:
     """And since when targets are watched; one of a receiver that knew neither is read too."""
     player = delta((1, 10), (16, 15))
-    plain = checkpoint.header(player.fold.encode())[0]["version"]
+    plain = checkpoint.header(player.fold.encode())[0]
     player.send(17, "c", 16, begun=3)
     player.restart()
-    assert (plain, checkpoint.header(player.fold.encode())[0]["version"]) == checkpoint.VERSIONS
+    started = checkpoint.header(player.fold.encode())[0]
+    assert (plain["version"], plain["more"]) == (3, ["base_ms", "base_value"])
+    assert (started["version"], started["more"]) == (3, ["base_ms", "base_value", "begun_ms"])
     player.send(20, "c", 50, begun=3)
     player.send(21, "c", 1, begun=5, instance="h:2", of="born")
 
     assert values(player, 400) == [(0, 50)]
     assert player.fold.plan.state.since_ms == T0_MS - 60_000
+
+
+def test_a_checkpoint_without_bases_or_starts_is_as_it_ever_was() -> None:
+    """A receiver of before reads it; one with a start alone is of the second version."""
+    player = Player({"name": "g", "as": "aggregate"})
+    player.send(1, "g", 5)
+    plain = checkpoint.header(player.fold.encode())[0]
+    assert (plain["version"], plain["more"]) == (1, [])
+    player.send(16, "g", 5, begun=3)
+    started = checkpoint.header(player.fold.encode())[0]
+    assert (started["version"], started["more"]) == (2, ["begun_ms"])
+    player.restart()
 
 
 def test_another_list_closes_what_ends_and_keeps_the_last_values() -> None:

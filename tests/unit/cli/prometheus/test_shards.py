@@ -9,7 +9,7 @@ import yaml
 from receiver.cli.findings import Finding, Mark
 from receiver.cli.main import main
 from receiver.cli.prometheus.shards import judge_shards, read_shard
-from receiver.cli.relabel import in_camel_case, remote_write, shard_rules
+from receiver.cli.relabel import addresses, in_camel_case, remote_write, shard_rules
 from receiver.intake.metrics_json import Entry, parse
 
 POD = "http://r-{}.r-pods.monitoring.svc:9201/api/v1/write"
@@ -27,7 +27,7 @@ def entries(*texts: str) -> tuple[Entry, ...]:
 
 def shares(count: int, **changes: Any) -> list[dict[str, Any]]:
     """Make what `relabel --shards` prints; `changes` are made to each hashmod rule."""
-    made = remote_write(count, POD, [])
+    made = remote_write(addresses(POD, count), [])
     for entry in made:
         entry["write_relabel_configs"][0] |= changes
     return made
@@ -142,5 +142,9 @@ def test_relabel_refuses_what_it_cannot_print(capsys: pytest.CaptureFixture[str]
     """An address without a place for the number, and a number that is none."""
     assert main(["relabel", "--shards", "2", "--url", SERVICE]) == 2
     assert "has no {}" in capsys.readouterr().err
+    assert main(["relabel", "--shards", "3", "--url", "http://a,http://b"]) == 2
+    assert "2 addresses, and there are 3 receivers" in capsys.readouterr().err
+    assert main(["relabel", "--shards", "2", "--url", "http://a:1, http://a:2"]) == 0
+    assert "url: http://a:2\n" in capsys.readouterr().out
     assert main(["relabel", "--shards", "0"]) == 2
     assert "from 1 to 1000" in capsys.readouterr().err

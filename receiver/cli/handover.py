@@ -1,0 +1,152 @@
+"""`handover`: after a change of their number, receivers get what others held of their series.
+
+In: how many receivers share the series out, and their addresses. Each is asked what it holds; what
+belongs to another by Prometheus' hash, and no longer arrives, is given to that one, and then
+forgotten by the first. It may be broken off and begun again at any moment.
+Rules: Prometheus' relabel_config, hashmod; `receiver.fold.takeover`.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from receiver.cli.fetch import NoAnswer
+from receiver.cli.findings import Finding, Mark, show
+from receiver.cli.receiver_api import Ask, ask_others
+from receiver.cli.relabel import addresses
+from receiver.config.settings import Origin, Settings
+from receiver.errors import SettingsError
+from receiver.fold.takeover import MEANINGS, Taken
+
+AT_ONCE = 1_000
+"""Series in one request."""
+SEPARATOR = ";"
+"""What Prometheus joins the values of source_labels with."""
+
+
+@dataclass(slots=True)
+class Moves:
+    """What was found and done."""
+
+    held: int = 0
+    arriving: Counter[int] = field(default_factory=Counter)
+    moved: Counter[tuple[int, int]] = field(default_factory=Counter)
+    refused: Counter[Taken] = field(default_factory=Counter)
+
+
+Series = dict[str, Any]
+
+
+def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
+    """Hand over, and say what was."""
+    receivers = given.receivers or given.shards
+    if receivers < given.shards:
+        raise SettingsError(f"--receivers {receivers} is less than --shards {given.shards}")
+    urls = [url.rstrip("/") for url in addresses(given.url, receivers)]
+    labels = [label.strip() for label in given.labels.split(",") if label.strip()]
+    ask = ask_others(given, settings)
+    try:
+        moves = hand_over(ask, urls, given.shards, labels, given.settle, dry=given.dry_run)
+    except NoAnswer as error:
+        fix = "What was moved until then is moved; when it answers, run this again."
+        return show([Finding("receiver", Mark.FAIL, str(error), fix)], as_json=given.json)
+    if given.json:
+        print(json.dumps(_document(moves), indent=2))
+        return int(bool(moves.arriving or moves.refused))
+    return show([*findings(moves, dry=given.dry_run)], as_json=False, well="each series is where it belongs.")  # fmt: skip
+
+
+def hand_over(
+    ask: Ask, urls: Sequence[str], shards: int, labels: Sequence[str], settle: float, *, dry: bool
+) -> Moves:  # fmt: skip
+    """Give each receiver what others hold of its series. Raises: NoAnswer."""
+    moves = Moves()
+    misplaced = [list(_misplaced(ask, urls, number, shards, labels, moves)) for number in range(len(urls))]  # fmt: skip
+    if any(misplaced):
+        time.sleep(settle)
+    for giver, series in enumerate(misplaced):
+        quiet = _quiet(ask, urls[giver], series) if series else []
+        moves.arriving[giver] += len(series) - len(quiet)
+        for start in range(0, len(quiet), AT_ONCE):
+            part = quiet[start : start + AT_ONCE]
+            for owner in sorted({owner for owner, _ in part}):
+                mine = [each for to, each in part if to == owner]
+                if dry:
+                    moves.moved[giver, owner] += len(mine)
+                else:
+                    _move(ask, urls, giver, owner, mine, moves)
+    moves.arriving = +moves.arriving
+    return moves
+
+
+def shard_of(series: Mapping[str, str], labels: Sequence[str], shards: int) -> int:
+    """Hash as Prometheus' hashmod does: the last eight bytes of an MD5, modulo."""
+    text = SEPARATOR.join(series.get(label, "") for label in labels)
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[8:], "big") % shards
+
+
+def _misplaced(
+    ask: Ask, urls: Sequence[str], number: int, shards: int, labels: Sequence[str], moves: Moves
+) -> Iterator[tuple[int, Series]]:  # fmt: skip
+    for series in _held(ask, urls[number]):
+        moves.held += 1
+        owner = shard_of(series["labels"], labels, shards)
+        if owner != number:
+            yield owner, series
+
+
+def _held(ask: Ask, address: str) -> Iterator[Series]:
+    after = 0
+    while True:
+        page = ask(f"{address}/api/v1/fold/series?after={after}", "after", "series")
+        yield from page["series"]
+        if page["after"] is None:
+            return
+        after = page["after"]
+
+
+def _quiet(ask: Ask, address: str, series: Sequence[tuple[int, Series]]) -> list[tuple[int, Series]]:  # fmt: skip
+    """Leave out those that have had a sample since."""
+    now = {each["number"]: each["time_ms"] for each in _held(ask, address)}
+    return [(owner, each) for owner, each in series if now.get(each["number"]) == each["time_ms"]]
+
+
+def _move(
+    ask: Ask, urls: Sequence[str], giver: int, owner: int, series: Sequence[Series], moves: Moves
+) -> None:  # fmt: skip
+    given = [{key: each[key] for key in ("labels", "time_ms", "value")} for each in series]
+    answer = ask(f"{urls[owner]}/api/v1/fold/take", "outcomes", document={"series": given})
+    outcomes = [Taken(outcome) for outcome in answer["outcomes"]]
+    moves.refused.update(each for each in outcomes if each not in {Taken.TAKEN, Taken.SAME})
+    gone = [[each["number"], each["time_ms"]] for each, outcome in zip(series, outcomes, strict=True) if outcome in {Taken.TAKEN, Taken.SAME}]  # fmt: skip
+    newer = ask(f"{urls[giver]}/api/v1/fold/release", "newer", document={"series": gone})["newer"]  # fmt: skip
+    moves.moved[giver, owner] += len(gone) - len(newer)
+    moves.arriving[giver] += len(newer)
+
+
+def _document(moves: Moves) -> dict[str, Any]:
+    return {
+        "held": moves.held,
+        "moved": [{"from": a, "to": b, "series": count} for (a, b), count in moves.moved.items()],
+        "arriving": dict(moves.arriving),
+        "refused": {str(why): count for why, count in moves.refused.items()},
+    }
+
+
+def findings(moves: Moves, *, dry: bool) -> Iterator[Finding]:
+    """Say it in findings, what is not well first."""
+    for giver, count in moves.arriving.items():
+        detail = f"{count} series of other shards still arrive at receiver {giver}"
+        yield Finding("arriving", Mark.FAIL, detail, "Has every Prometheus loaded the new remote_write? Then run this again.")  # fmt: skip
+    for why, count in moves.refused.items():
+        yield Finding("refused", Mark.FAIL, f"{count} series were not taken over ({why})", f"{MEANINGS[why]} Their old receiver keeps them.")  # fmt: skip
+    done = "would go" if dry else "went"
+    for (giver, owner), count in sorted(moves.moved.items()):
+        yield Finding("moved", Mark.OK, f"{count} series {done} from receiver {giver} to receiver {owner}")  # fmt: skip
+    yield Finding("held", Mark.OK, f"{moves.held} folded series in all")
