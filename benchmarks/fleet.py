@@ -325,7 +325,7 @@ def plain_runs(seconds: float, tritons: int, interval: float) -> Sequence[Run]:
 def limit_runs(seconds: float, tritons: int) -> Sequence[Run]:
     """Reach each limit in turn."""
     return [
-        Run("outbox of 32 MiB, raw, service away", seconds, tritons, is_away=True, more=("--outbox-max-bytes", "32MiB")),
+        Run("outbox of 2 MiB, raw, service away", seconds, tritons, is_away=True, more=("--outbox-max-bytes", "2MiB")),
         Run("fold of 32 MiB", seconds, tritons, is_folded=True, more=("--fold-max-bytes", "32MiB")),
         Run("50,000 series in all", seconds, tritons, is_folded=True, more=("--total-series-max", "50000")),
         Run("raw, every 2 s: more than 30,000 items a second", seconds, tritons, 2.0),

@@ -13,6 +13,7 @@ from receiver.azure.envelope import Identity
 from receiver.azure.renderer import RECORD
 from receiver.fold.checkpoint import Unusable
 from receiver.fold.fold import Fold, Items
+from receiver.fold.gaps import Gaps
 from receiver.fold.registry import Registry
 from receiver.fold.takeover import Held, Taken, held, release, take
 from receiver.fold.windows import RELEASED, TAKEN_OVER, WOULD_JOIN
@@ -36,6 +37,8 @@ class FoldCounts:
     max_bytes: int = 0
     windows_behind: int = 0
     events: Mapping[str, int] = field(default_factory=dict)
+    gap_share: float = 0.0
+    """Of the intervals of watched series those that are too long (`receiver.fold.gaps`)."""
 
 
 class Folder:
@@ -58,6 +61,7 @@ class Folder:
         self._has_state = False
         self._gone: list[SeriesRow] = []
         self._ended = NO_ITEMS
+        self._gaps = Gaps()
         self._unused: set[int] = set()
         self._forgot_at_ms = 0
 
@@ -78,7 +82,9 @@ class Folder:
         if fold:
             events[WOULD_JOIN] = events.get(WOULD_JOIN, 0) + fold.plan.refused
         behind = fold.windows.older_count if fold else 0
-        return FoldCounts(len(registry), registry.size_bytes, registry.max_bytes, behind, events)
+        return FoldCounts(
+            len(registry), registry.size_bytes, registry.max_bytes, behind, events, self._gaps.share
+        )
 
     def latest_times(self, count: int) -> dict[int, int]:
         """Return the times in ms of the last samples of some series, by number; callable from any thread."""
@@ -116,6 +122,7 @@ class Folder:
         while waiting:
             fold.add_series(*waiting)
             waiting = next(later, None)
+        self._gaps.forget()
         fold.windows.counts.clear()  # counted when it came
         fold.windows.forget(now_ms)
         self._fold, self._forgot_at_ms = fold, now_ms
@@ -158,6 +165,7 @@ class Folder:
     def take(self, records: bytes, now_ms: int) -> None:
         """Fold records that are on disk."""
         self.fold.take(records, now_ms)
+        self._gaps.look(self.fold.plan.state, now_ms)
 
     @property
     def open_windows(self) -> int:

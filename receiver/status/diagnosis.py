@@ -442,6 +442,13 @@ def _replicated(facts: Facts) -> Iterator[Finding]:
             return
 
 
+def _shared(facts: Facts) -> Iterator[Finding]:
+    if share := facts.snapshot.fold.gap_share:
+        detail = f"{share:.0%} of the intervals of folded series are longer than their usual one: samples between go to another receiver, and both count them"
+        hint = "Have Prometheus write all series of a target to one receiver: appinsights-receiver relabel --shards N prints how (docs/scaling.md). Where there is only one, scrapes fail: look at up in Prometheus."
+        yield Finding(State.SHARED, detail, hint)
+
+
 def _unnoticed(pair: Pair) -> Finding:
     """Describe two senders of the same series, which are both counted."""
     if pair.label:
@@ -490,7 +497,7 @@ def _fine(facts: Facts) -> Iterator[Finding]:
 _FINDERS: tuple[Finder, ...] = (
     _disk, _clock, _each_route(_service), _full, _route_full, _receiving, _selecting, _rejecting,
     _dropping, _unconfirmed, _route_held, _each_route(_set_back), _each_route(_behind), _configured,
-    _within_budget, _replicated, _complete, _fine,
+    _within_budget, _replicated, _shared, _complete, _fine,
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ class State(StrEnum):
     CONFIG = "CONFIG"
     OVER_BUDGET = "OVER BUDGET"
     REPLICAS = "REPLICAS"
+    SHARED = "SHARED"
     INCOMPLETE = "INCOMPLETE"
     WAITING = "WAITING"
     OK = "OK"
@@ -67,6 +68,7 @@ MEANINGS = {
     State.CONFIG: (Severity.WARN, "A changed metrics.json, routes.json, web.config.file, token or certificate cannot be used; the previous version stays in force."),
     State.OVER_BUDGET: (Severity.WARN, "At the last hour's rate a month would exceed RECEIVER_BUDGET_GB; nothing is dropped."),
     State.REPLICAS: (Severity.WARN, "Replicas of one Prometheus write, and are not told apart; or the leader among them changes all the time."),
+    State.SHARED: (Severity.WARN, "Another receiver gets samples of the same folded series: their sums come out too large."),
     State.INCOMPLETE: (Severity.WARN, "Some metrics of metrics.json have never been seen."),
     State.WAITING: (Severity.GOOD, "Just started; no verdict yet."),
     State.OK: (Severity.GOOD, "Samples arrive, are selected, and are delivered."),

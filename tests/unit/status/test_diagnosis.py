@@ -11,6 +11,7 @@ from receiver.delivery.backoff import State as Backoff
 from receiver.delivery.picker import Stubborn
 from receiver.delivery.sender import DeliveryCounts
 from receiver.events import RecentError
+from receiver.fold.folder import FoldCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
 from receiver.intake.replicas import ClusterView, ReplicaView
@@ -324,6 +325,10 @@ CASES: dict[str, tuple[Facts, str]] = {
     "a follower is no loss": (
         facts(replicas=(CLUSTER,), flow={"dropped": {"replica": 120}, "received": 540}),
         "OK: 55 items a minute delivered",
+    ),
+    "another receiver gets samples": (
+        facts(fold=FoldCounts(gap_share=0.52)),
+        "SHARED: 52% of the intervals of folded series are longer than their usual one",
     ),
     "one never seen": (
         facts(facts={"absences": [MissingMetric("nv_b", "there is no GPU")]}),
