@@ -18,6 +18,7 @@ from receiver.config.settings import (
     load_allowlist,
     read_address,
     read_count,
+    read_replica_label,
     read_seconds,
     read_size,
     resolve,
@@ -149,7 +150,9 @@ def test_what_cannot_be_read_is_a_value_error_with_a_sentence(
 
 
 @pytest.mark.parametrize(
-    "setting", [each for each in SETTINGS if each.read is not str.strip], ids=lambda each: each.name
+    "setting",
+    [each for each in SETTINGS if each.read not in {str.strip, read_replica_label}],
+    ids=lambda each: each.name,
 )
 def test_a_value_that_cannot_be_used_names_its_variable(setting: Setting) -> None:
     """And what stands there, and what should."""
