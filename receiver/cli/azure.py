@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from receiver.config.settings import Origin, Settings, load_allowlist
+from receiver.intake.metrics_json import Allowlist
 from receiver.pack.alerts import log_rules, metric_rules
 from receiver.pack.keda import scaled_object
 from receiver.pack.panels import panels
@@ -23,7 +24,7 @@ NO_SCALER = (
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Print the document, or write it to a file."""
-    text = _text(given.kind, Sources(load_allowlist(settings)))
+    text = _text(given.kind, load_allowlist(settings))
     if not text:
         print(f"error: {NO_SCALER}", file=sys.stderr)
         return 1
@@ -39,13 +40,15 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     return 0
 
 
-def _text(kind: str, sources: Sources) -> str:
+def _text(kind: str, allowlist: Allowlist) -> str:
+    sources = Sources(allowlist)
     if kind == "keda":
         return scaled_object(sources)
     shown = panels(sources)
     if kind == "queries":
         return markdown(shown, next((mean.item for mean in sources.means), ""))
-    book = workbook(shown)
+    are_tritons = all((entry.rename or entry.name).startswith("nv_") for entry in allowlist.entries)
+    book = workbook(shown, are_tritons=are_tritons)
     if kind == "template":
         book = template(book, log_rules(sources), metric_rules(sources))
     return json.dumps(book, indent=2, ensure_ascii=False) + "\n"

@@ -43,7 +43,7 @@ def _cost(
 ) -> None:
     """Forecast a month; an unreachable source is only a warning."""
     try:
-        scene = read_scene(source, prometheus=prometheus)
+        scene = read_scene(source, prometheus=prometheus, allowlist=allowlist)
     except NoAnswer as error:
         report.findings.append(Finding("cost", Mark.WARN, str(error)))
         return

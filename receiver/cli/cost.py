@@ -14,12 +14,13 @@ from receiver.pack.store_limits import store_limits
 from receiver.text import printable
 
 CALIBRATE = ("items", "bytes")
+NAMES_SHOWN = 3
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Read the series, forecast a month, and print it. Raises: SettingsError, NoAnswer."""
     allowlist = load_allowlist(settings)
-    scene = read_scene(given.source, given.scrape_seconds or 0.0, given.prometheus)
+    scene = read_scene(given.source, given.scrape_seconds or 0.0, given.prometheus, allowlist)
     counted = count_forms(allowlist, scene, settings)
     if given.calibrate:
         return _calibrate(given.calibrate, counted.yours, settings)
@@ -75,6 +76,11 @@ def _print(yours: Forecast, beside: Mapping[str, Forecast], scene: Scene, price:
     print(
         f"Counted on {len(scene.series)} series, scraped {scene.intervals.words}.", file=sys.stderr
     )
+    if absent := [entry.entry for entry in yours.lines if not entry.series]:
+        more = f" and {len(absent) - NAMES_SHOWN} more" if len(absent) > NAMES_SHOWN else ""
+        print(f"No series there fits {', '.join(map(printable, absent[:NAMES_SHOWN]))}{more}.", file=sys.stderr)  # fmt: skip
+    if scene.intervals.by_rule is None and any(s.name.endswith("_irate") for s in scene.series):
+        print("The _irate names are there if prometheus/rules/triton_irate.yml is loaded, which is supposed.", file=sys.stderr)  # fmt: skip
     if not scene.intervals.is_known:
         print("--scrape-seconds, or --prometheus with a prometheus.yml or an address, says better.", file=sys.stderr)  # fmt: skip
     print(

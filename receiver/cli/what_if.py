@@ -5,6 +5,7 @@ values and intervals, and forecasts: of the file in use, of the same metrics fol
 of the folded example, of all of Triton's raw.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -45,14 +46,23 @@ class Scene:
     intervals: Intervals
 
 
-def read_scene(source: str, scrape_seconds: float = 0.0, prometheus: str = "") -> Scene:
+def read_scene(
+    source: str,
+    scrape_seconds: float = 0.0,
+    prometheus: str = "",
+    allowlist: Allowlist | None = None,
+) -> Scene:
     """Ask for the series and how often they come. Raises: NoAnswer.
 
     `scrape_seconds` counts before everything; then `prometheus`, a prometheus.yml or the address
-    of one that runs; then `source`, where that is a Prometheus.
+    of one that runs; then `source`, where that is a Prometheus. Series are Triton's and those that
+    `allowlist` selects.
     """
     is_live = is_address(source) and not is_page(source)
-    series = _ask_series(source) if is_live else with_rates(read_page(_text_of(source), source))
+    if is_live:
+        series = _ask_series(source, allowlist)
+    else:
+        series = with_rates(read_page(_text_of(source), source, allowlist))
     if scrape_seconds:
         intervals = as_said(scrape_seconds)
     elif prometheus:
@@ -90,9 +100,18 @@ def is_page(address: str) -> bool:
     return address.rstrip("/").endswith("/metrics")
 
 
-def _ask_series(url: str) -> list[Seen]:
-    rows = ask_vector(url.rstrip("/"), quote('{__name__=~"nv_.+"}'))
-    return _triton_only([Seen(row["metric"], float(row["value"][1])) for row in rows], url)
+def _ask_series(url: str, allowlist: Allowlist | None) -> list[Seen]:
+    names = [entry.name for entry in allowlist.entries] if allowlist else []
+    others = {_regex(name) for name in names if not name.startswith("nv_")}
+    pattern = "|".join(["nv_.+", *sorted(others)]).replace("\\", "\\\\")
+    rows = ask_vector(url.rstrip("/"), quote(f'{{__name__=~"{pattern}"}}'))
+    series = [Seen(row["metric"], float(row["value"][1])) for row in rows]
+    return _known_only(series, url, allowlist)
+
+
+def _regex(glob: str) -> str:
+    """Write a glob as Prometheus takes it."""
+    return re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
 
 
 def _text_of(source: str) -> str:
@@ -104,7 +123,7 @@ def _text_of(source: str) -> str:
         raise NoAnswer(f"{masked(source)} cannot be read: {error}") from error
 
 
-def read_page(text: str, source: str) -> list[Seen]:
+def read_page(text: str, source: str, allowlist: Allowlist | None = None) -> list[Seen]:
     """Read a page of Prometheus' exposition format, with a target's labels. Raises: NoAnswer.
 
     Types are left out: they would have the parser rename counters.
@@ -118,7 +137,7 @@ def read_page(text: str, source: str) -> list[Seen]:
         ]
     except ValueError as error:
         raise NoAnswer(f"{masked(source)} is not a metrics page: {error}") from error
-    return _triton_only(series, source)
+    return _known_only(series, source, allowlist)
 
 
 def folded_example() -> Allowlist:
@@ -173,8 +192,11 @@ def compared(counted: Comparison, scene: Scene, price: float) -> str:
     return f"about {in_words(counted.yours, price)}{shown}; {len(scene.series)} series, scraped {scene.intervals.words}"
 
 
-def _triton_only(series: Sequence[Seen], source: str) -> list[Seen]:
-    if not any(row.name.startswith("nv_") for row in series):
+def _known_only(series: Sequence[Seen], source: str, allowlist: Allowlist | None) -> list[Seen]:
+    """Refuse what has no series to count on. Raises: NoAnswer."""
+    if not any(
+        row.name.startswith("nv_") or (allowlist and allowlist.matches(row.name)) for row in series
+    ):
         raise NoAnswer(
             f"{masked(source)} has no metrics of Triton: is it Triton's metrics page, or a Prometheus?"
         )

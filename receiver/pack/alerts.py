@@ -127,10 +127,10 @@ def _no_traffic(sources: Sources) -> LogRule | None:
         column = "grown"
     query = (
         f"{before}\n"
-        f"| summarize series = count(), requests = sumif({column}, name == {quoted(source.item)}) by cloud_RoleInstance\n"
+        f"| summarize rows = count(), requests = sumif({column}, name == {quoted(source.item)}) by cloud_RoleInstance\n"
         "| where requests == 0\n"
         "| project cloud_RoleInstance, requests"
-    ).replace("series = ", "rows = ")
+    )
     return LogRule(
         "no_traffic",
         "Triton: no request in 15 minutes, although the receiver delivers",

@@ -29,10 +29,11 @@ def store_limits(allowlist: Allowlist, series: Sequence[Seen]) -> Iterator[str]:
                 surplus.setdefault(name, (len(dimensions), dimensions[METRIC_DIMENSIONS:]))
     if surplus:
         name, (count, labels) = next(iter(surplus.items()))
-        more = f" and {len(surplus) - 1} more metrics" if len(surplus) > 1 else ""
+        others = len(surplus) - 1
+        which = f"{name} and {others} more metrics have" if others else f"{name} has"
         rest = f" and {len(labels) - NAMES_SHOWN} more" if len(labels) > NAMES_SHOWN else ""
         yield (
-            f"{name} has {count} dimensions{more}; the first {METRIC_DIMENSIONS} can be charted and alerted on, "
+            f"{which} {count} dimensions; the first {METRIC_DIMENSIONS} can be charted and alerted on, "
             f"{', '.join(labels[:NAMES_SHOWN])}{rest} in logs alone"
         )
     if len(outputs) > METRIC_SERIES:

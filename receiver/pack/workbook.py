@@ -27,13 +27,13 @@ Generated from the metrics.json of appinsights-receiver: it has the charts whose
 For details see docs/folding.md and docs/azure.md there."""
 
 
-def workbook(panels: Sequence[Panel]) -> dict[str, Any]:
-    """Return the document."""
+def workbook(panels: Sequence[Panel], *, are_tritons: bool = True) -> dict[str, Any]:
+    """Return the document. `are_tritons`: the names of all items begin with nv_, which tells their instances."""
     return {
         "version": "Notebook/1.0",
         "items": [
             {"type": 1, "content": {"json": _INTRODUCTION}, "name": "introduction"},
-            _parameters(),
+            _parameters("\n| where name startswith 'nv_'" if are_tritons else ""),
             *(_tile(panel) for panel in panels),
         ],
         "fallbackResourceIds": ["Azure Monitor"],
@@ -41,7 +41,7 @@ def workbook(panels: Sequence[Panel]) -> dict[str, Any]:
     }
 
 
-def _parameters() -> dict[str, Any]:
+def _parameters(condition: str) -> dict[str, Any]:
     time_range = {
         "id": "7f2f6f0e-6f0b-4d0f-9a3c-0c6d5a1f0b01",
         "version": "KqlParameterItem/1.0",
@@ -65,7 +65,7 @@ def _parameters() -> dict[str, Any]:
         "multiSelect": True,
         "quote": "'",
         "delimiter": ",",
-        "query": "customMetrics\n| where name startswith 'nv_'\n| summarize by cloud_RoleInstance\n| order by cloud_RoleInstance asc",
+        "query": f"customMetrics{condition}\n| summarize by cloud_RoleInstance\n| order by cloud_RoleInstance asc",
         "queryType": 0,
         "resourceType": COMPONENTS,
         "timeContextFromParameter": TIME_RANGE,

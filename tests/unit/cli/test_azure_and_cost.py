@@ -17,6 +17,21 @@ def test_documents_are_json(kind: str, capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(("name", "is_told_by_name"), [("nv_a", True), ("own_a", False)])
+def test_instances_are_found_whatever_the_metrics_are_called(
+    name: str,
+    is_told_by_name: bool,  # noqa: FBT001 - a case
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the names of Triton's where all are; else by all custom metrics."""
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps({"customMetrics": [name]}))
+    assert main(["azure", "workbook", "--metrics-json", str(path)]) == 0
+    instance = json.loads(capsys.readouterr().out)["items"][1]["content"]["parameters"][1]
+    assert ("startswith" in instance["query"]) == is_told_by_name
+
+
 def test_a_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Or the reason why not."""
     path = tmp_path / "queries.md"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 import yaml
@@ -28,8 +29,10 @@ RULES = {
 
 
 @contextmanager
-def prometheus(targets: list[dict[str, Any]], config: Mapping[str, Any]) -> Iterator[str]:
-    """Answer as a Prometheus does that scrapes these targets."""
+def prometheus(
+    targets: list[dict[str, Any]], config: Mapping[str, Any], queries: list[str] | None = None
+) -> Iterator[str]:
+    """Answer as a Prometheus does that scrapes these targets; note its `queries`."""
     rules = [{"name": "nv_inference_count_irate", "query": "irate(nv_inference_count[1m])"}]
     result = [
         {"metric": {"__name__": name, "job": "t", "instance": instance}, "value": [0, "5"]}
@@ -47,7 +50,10 @@ def prometheus(targets: list[dict[str, Any]], config: Mapping[str, Any]) -> Iter
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = answers.get(self.path.partition("?")[0])
+            path, _, query = self.path.partition("?")
+            if path == "/api/v1/query" and queries is not None:
+                queries.extend(parse_qs(query)["query"])
+            found = answers.get(path)
             body = b"" if found is None else json.dumps({"data": found}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -148,6 +154,26 @@ def test_a_prometheus_says_it_of_each_target(
         assert found["scraped"] == f"every 5 s, as {url} says of job t"
         found = cost(capsys, "--from", PAGE, "--prometheus", url, *wanted)
         assert found["entries"][0]["items"] == MONTH_SECONDS / 5
+
+
+def test_metrics_that_are_none_of_tritons_are_asked_for_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Prometheus by the names of metrics.json, a page by what it shows; what is absent is said."""
+    path, page = tmp_path / "metrics.json", tmp_path / "page"
+    path.write_text(json.dumps({"customMetrics": ["own_*", "go_a.b"]}))
+    page.write_text("own_a 1\nown_b 2\n")
+    queries: list[str] = []
+    with prometheus([target("a:8002", "5s")], {}, queries) as url:
+        cost(capsys, "--from", url, "--metrics-json", str(path))
+    assert queries == ['{__name__=~"nv_.+|go_a\\\\.b|own_.*"}']
+    assert main(["cost", "--from", str(page), "--metrics-json", str(path)]) == 0
+    printed = capsys.readouterr()
+    assert "No series there fits go_a.b." in printed.err
+    assert printed.out.splitlines()[1].split()[:2] == ["own_*", "2"]
+    path.write_text(json.dumps({"customMetrics": ["other"]}))
+    assert main(["cost", "--from", str(page), "--metrics-json", str(path)]) == 1
+    assert "has no metrics of Triton" in capsys.readouterr().err
 
 
 def test_check_takes_a_prometheus_that_runs(
