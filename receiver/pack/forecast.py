@@ -169,12 +169,15 @@ def compare(
 ) -> Comparison:
     """Say what a metrics.json costs, and what its metrics would cost folded and raw."""
     more = with_counters(series)
+    yours = forecast(allowlist, series, identity, scrape_seconds, factor)
+
+    def other(form: Allowlist, on: Sequence[Seen]) -> Forecast:
+        if form.entries == allowlist.entries:
+            return yours
+        return forecast(form, on, identity, scrape_seconds, factor)
+
     folded = folded_form(allowlist, {row.name for row in more})
-    return Comparison(
-        forecast(allowlist, series, identity, scrape_seconds, factor),
-        forecast(folded, more, identity, scrape_seconds, factor),
-        forecast(raw_form(allowlist), series, identity, scrape_seconds, factor),
-    )
+    return Comparison(yours, other(folded, more), other(raw_form(allowlist), series))
 
 
 def forecast_by(

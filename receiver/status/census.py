@@ -20,8 +20,8 @@ from receiver.intake.decode import Series, read_labels
 from receiver.pack.forecast import Seen
 from receiver.pack.forms import RATE
 
-SERIES_MAX = 2_000
-"""A forecast of so many takes a third of a second of CPU, in a thread."""
+SERIES_MAX = 1_000
+"""A forecast of so many takes a second of CPU, in a thread."""
 LABELS_BYTES = 4 << 20
 GROUPS_MAX = 1_000
 TIMES_KEPT = 32

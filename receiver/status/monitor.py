@@ -44,6 +44,8 @@ from receiver.status.verdicts import Severity, State
 NAMES_SECONDS = 2.0
 COST_SECONDS = 60.0
 """Shortest observed time from which a rate is extrapolated."""
+COST_REST = 20.0
+"""Shortest time between two forecasts, in multiples of how long the last one took."""
 COST_EARLY_SECONDS = 5.0
 """Interval of new forecasts while the set of series is still growing."""
 BUDGET_SECONDS = 900.0
@@ -299,6 +301,7 @@ class Monitor:
         counted = self.observation.census.counted(self._observer.clock())
         known = pipeline.statistics().entries
         seen = sum(allowlist.wants(series.name.encode()) for series in counted.series)
+        began = asyncio.get_running_loop().time()
         comparison = await asyncio.to_thread(
             compare,
             allowlist,
@@ -310,7 +313,8 @@ class Monitor:
         is_part = counted.is_full or pipeline.explosion() is not None  # some series are refused
         factor = known / seen if is_part and seen else 1.0
         is_complete = counted.is_full or (seen >= known and 0.0 not in counted.intervals)
-        self._forecast_for = COST_SECONDS if is_complete else COST_EARLY_SECONDS
+        least = COST_SECONDS if is_complete else COST_EARLY_SECONDS
+        self._forecast_for = max(least, COST_REST * (asyncio.get_running_loop().time() - began))
         return document.cost_by_entry(
             comparison.times(factor),
             counted,

@@ -51,7 +51,7 @@ PAIRS_SECONDS = 5.0
 """Interval at which a request is checked for several senders of the same series."""
 PAIRS_TURN_SECONDS = 1200.0
 """Time after which a watched series that has ended is replaced by another."""
-COUNTED_AT_ONCE = 500
+COUNTED_AT_ONCE = 200
 """Series of a request that are decoded completely."""
 WATCHED_SECONDS = 15.0
 SERIES_LIMIT = 50_000
