@@ -47,6 +47,7 @@ from receiver.server.handover import Handover
 from receiver.server.server import Server
 from receiver.server.write_handler import WriteHandler
 from receiver.status.about import About
+from receiver.status.census import Census
 from receiver.status.cost import Price
 from receiver.status.monitor import Monitor
 from receiver.status.outlook import Bounds
@@ -146,6 +147,7 @@ async def running(
             Pairs(told_apart),
             lambda name: write_handler.pipeline.allowlist.wants(name),  # noqa: PLW0108 - the one of then
             lambda: folder.latest_times(WATCHED_MAX // 2),
+            Census(replica_label=settings.replica_label.encode()),
         )
         write_handler = WriteHandler(
             select(metrics_json.value, routes_json.value.routing), committer, observation.saw

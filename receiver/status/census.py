@@ -32,8 +32,11 @@ SETTLED_SECONDS = 90.0
 """A value that was the same for so long, over several looks, stands still."""
 LOOKS = 3
 
-Group = tuple[str, str, bool]
-"""Job, instance, and whether a rule made it: series of one group have the same times."""
+SWITCH_SECONDS = 120.0
+"""After so much silence of the replica that brought a series another one's samples are its."""
+
+Group = tuple[str, str, bool, bytes]
+"""Job, instance, whether a rule made it, and the replica: series of one group have the same times."""
 
 
 @dataclass(slots=True)
@@ -61,9 +64,11 @@ class Counted:
 
 @dataclass(slots=True)
 class Census:
-    """`wants` says of a name whether its series are counted."""
+    """`wants` says of a name whether its series are counted. `replica_label` is taken off: of two
+    replicas' series the one that was seen first counts."""  # noqa: D205,D209 - one sentence and one more
 
     wants: Callable[[bytes], bool] = lambda _: True
+    replica_label: bytes = b""
     _known: dict[int, _Known] = field(default_factory=dict)
     _times: dict[Group, deque[int]] = field(default_factory=dict)
     _labels_bytes: int = 0
@@ -74,23 +79,36 @@ class Census:
         if not series.samples or not self.wants(series.name):
             return
         try:
-            pairs = series.label_pairs()
+            pairs, replica = self._told_apart(series.label_pairs())
             known = self._known.get(hash(pairs))
             if known is None:
-                known = self._learn(pairs, now)
+                known = self._learn(pairs, replica, now)
         except ReceiverError:  # it was refused, and said so
             return
-        if known is not None:
-            self._update(known, series, now)
+        if known is None:
+            return
+        if known.group[3] != replica:
+            if now - known.at < SWITCH_SECONDS:
+                return
+            known.group = (*known.group[:3], replica)
+        self._update(known, series, now)
 
-    def _learn(self, pairs: tuple[bytes, ...], now: float) -> _Known | None:
+    def _told_apart(self, pairs: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bytes]:
+        """Take the replica's label off."""
+        if self.replica_label:
+            for place in range(0, len(pairs), 2):
+                if pairs[place] == self.replica_label:
+                    return pairs[:place] + pairs[place + 2 :], pairs[place + 1]
+        return pairs, b""
+
+    def _learn(self, pairs: tuple[bytes, ...], replica: bytes, now: float) -> _Known | None:
         labels = read_labels(pairs)
         name, size = labels["__name__"], sum(map(len, pairs))
         if len(self._known) >= SERIES_MAX or self._labels_bytes + size > LABELS_BYTES:
             self._is_full = True
             return None
         made = name.endswith(RATE) or ":" in name
-        group = labels.get("job", ""), labels.get("instance", ""), made
+        group = labels.get("job", ""), labels.get("instance", ""), made, replica
         self._labels_bytes += size
         known = _Known(Seen(labels, math.nan), group, size, 0, now, now, looks=0)
         self._known[hash(pairs)] = known

@@ -248,6 +248,7 @@ class Sampling:
         pairs: Pairs | None = None,
         wants: Callable[[bytes], bool] = lambda _: True,
         fold_times: Callable[[], Mapping[int, int]] = dict,
+        census: Census | None = None,
         choose: Callable[[int], int] | None = None,
     ) -> None:
         """Start empty. `flushed` has the items of folded windows.
@@ -264,7 +265,7 @@ class Sampling:
         self._skip, self._skips = 0, cycle(range(5))
         self._clock = clock
         self._choose = choose or Random().randrange  # noqa: S311 - no secret
-        self.census = Census()
+        self.census = census or Census()
         self._flushed = flushed or Flushed()
         self._lines: list[bytes] = []
         self._started_at = clock()

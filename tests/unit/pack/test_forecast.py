@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,7 +174,7 @@ def test_the_comparison_is_of_the_same_metrics() -> None:
 
 def test_the_limits_of_the_metrics_store_are_said() -> None:
     """What is past ten dimensions by name, and more than 50,000 series."""
-    many = {f"l{number:02}": "x" for number in range(11)}
+    many: dict[str, Any] = {f"l{number:02}": "x" for number in range(11)}
     wanted = parse('{"customMetrics": ["nv_a", {"name": "nv_b", "as": "delta"}]}', "x")
     [said] = store_limits(wanted, [seen("nv_a", **many), seen("nv_b", **many)])
     assert said == (

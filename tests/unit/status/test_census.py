@@ -82,3 +82,27 @@ def test_it_is_bounded_and_says_so() -> None:
     look(census, 0.0, *((f"nv_{number}", "j", 1.0) for number in range(SERIES_MAX + 5)))
     assert len(census.counted(0.0).series) == SERIES_MAX
     assert census.counted(0.0).is_full
+
+
+def test_of_two_replicas_one_counts() -> None:
+    """At its own interval, though the other's scrapes lie between; after its end the other's."""
+    census = Census(replica_label=b"replica")
+
+    def scrape(replica: str, at: float) -> None:
+        made = WriteRequest()
+        one = made.timeseries.add()
+        for label, text in (("__name__", "nv_a"), ("job", "j"), ("replica", replica)):
+            one.labels.add(name=label.encode(), value=text.encode())
+        one.samples.add(value=at, timestamp=round(at * 1000))
+        for each in decode(made.SerializeToString(), Message.V1):
+            census.saw(each, at)
+
+    for number in range(6):
+        scrape("a", 15.0 * number)
+        scrape("b", 15.0 * number + 4)
+    [seen] = census.counted(100.0).series
+    assert (seen.labels, seen.value, seen.seconds) == ({"__name__": "nv_a", "job": "j"}, 75.0, 15.0)
+    for number in range(3):
+        scrape("b", 200.0 + 30 * number)
+    [seen] = census.counted(300.0).series
+    assert (seen.value, seen.seconds) == (260.0, 30.0)
