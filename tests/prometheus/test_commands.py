@@ -22,7 +22,7 @@ from receiver.cli.doctor import Place
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark
 from receiver.cli.prometheus.check import check_prometheus
-from receiver.intake.metrics_json import parse
+from receiver.intake.metrics_json import Entry, parse
 from tests.integration.waiting import in_loop, until
 
 # The first run fetches Prometheus.
@@ -155,9 +155,18 @@ async def test_doctor_reads_rules_and_jobs_as_prometheus_does(
                 found = await asyncio.to_thread(judged, server.url, target, 9201)
                 asked = argparse.Namespace(source=server.url, prometheus_url="", scrape_seconds=None)  # fmt: skip
                 seen = await asyncio.to_thread(suggest.look, asked)
+                entries = [Entry("nv_inference_request_success_irate")]
+                checked = await asyncio.to_thread(check_prometheus, server.url, 9201, entries, "")
             assert seen.intervals.by_rule == {"nv_inference_request_success_irate": 1.0}
             assert seen.intervals.scrape_seconds == 1.0, "Triton's job, not the slower one"
             marks = {each.what: each.mark for each in found}
+            of_check = {finding.what: finding for finding in checked}
+            assert of_check["scrape"].detail == "jobs: inference every 1 s, node every 300 s"
+            assert of_check["remote_write"].mark is Mark.OK, checked
+            assert of_check["window"].mark is (mark or Mark.WARN), (
+                "which job is Triton's it cannot know"
+            )
+            assert "hunter2" not in json.dumps([str(finding) for finding in checked])
             assert marks["remote_write"] is Mark.OK, found
             assert marks.get("window") is mark, found
             assert not [each for each in found if each.what == "scrape" and each.mark is Mark.FAIL]
