@@ -11,6 +11,7 @@ RFC 9110, 7.2 "Host".
 """
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -36,7 +37,7 @@ def refusal(
     allows any Host.
     """
     host = headers.get("Host", "").strip().lower()
-    if own_names is not None and not _is_ours(host, own_names):
+    if own_names is not None and not _is_ours(host, tuple(own_names)):
         return "its Host is not a name of this machine, and the receiver requires no credentials"
     if method in {"GET", "HEAD"}:
         return ""
@@ -48,7 +49,8 @@ def refusal(
     return ""
 
 
-def _is_ours(host: str, own_names: Collection[str]) -> bool:
+@lru_cache(maxsize=32)  # a sender's is the same each time
+def _is_ours(host: str, own_names: tuple[str, ...]) -> bool:
     """Whether a Host cannot be a name that a stranger's DNS resolves to this machine."""
     try:
         name = urlsplit(f"//{host}").hostname or ""

@@ -3,7 +3,9 @@
 In: submissions, settlements and questions from the event loop. Out: each one's
 result, once it is on disk. The thread takes all that waits and does it in one
 transaction, so that under load many requests share one sync to disk; it compresses
-them first, while the event loop goes on. While
+them first, while the event loop goes on. A transaction costs the same for one request and for
+several, so two things bring requests together: what the event loop has at one moment is handed
+over at once, and after a transaction of several requests the thread waits a moment for as many. While
 delivery is busy with earlier batches it lingers some milliseconds for company,
 since a full batch costs little more to send than a small one. Between transactions it has
 windows that are over flushed, which makes batches of its own.
@@ -30,6 +32,9 @@ from receiver.outbox.batch import BATCH_ITEMS, Append, Settlement, Totals, seal
 from receiver.outbox.store import Outbox
 
 LINGER_SECONDS = 0.005
+TOGETHER_SECONDS = 0.002
+"""How long a transaction waits for as many requests as the one before had: four senders that
+are answered together send again together."""
 FLUSH_SECONDS = 10.0
 """How long counts of requests that had nothing to commit wait for a transaction to join."""
 WINDOW_SECONDS = 10.0
@@ -99,6 +104,7 @@ class Committer:
         flush_seconds: float = FLUSH_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
         window_seconds: float = WINDOW_SECONDS,
+        together_seconds: float = TOGETHER_SECONDS,
     ) -> None:
         """Take an outbox. Counts wait at most `flush_seconds` for a transaction to join.
 
@@ -112,6 +118,7 @@ class Committer:
         self._flush_seconds = flush_seconds
         self._linger_seconds = linger_seconds
         self._window_seconds = window_seconds
+        self._together_seconds = together_seconds
         self._flushed_at = 0.0
         self._wants_flush = False
         self._events = events
@@ -120,7 +127,10 @@ class Committer:
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._changed = threading.Condition()
+        self._gathered: list[_Job] = []
         self._jobs: list[_Job] = []
+        self._requests_before = 0
+        self._lingers_for: Callable[[], bool] | None = None
         self._waiting_items = 0
         self._loose: Counter[tuple[str, str]] = Counter()
         self._stopping = False
@@ -141,6 +151,7 @@ class Committer:
 
     async def stop(self, within_seconds: float = STOP_SECONDS) -> None:
         """Write what waits, close the outbox and end the thread; or leave it to a disk that hangs."""
+        self._hand_over()
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -158,7 +169,7 @@ class Committer:
 
         Raises: NotCommitted, OutboxFull; then nothing of it is kept.
         """
-        result = await self._put(submission, submission.items)
+        result = await self._put(submission)
         assert result is None or isinstance(result, bytes)
         return result
 
@@ -206,20 +217,28 @@ class Committer:
 
         return await self.ask(read)
 
-    def _put(
-        self, work: Append | Settlement | Question, items: int = 0
-    ) -> "asyncio.Future[object]":
+    def _put(self, work: Append | Settlement | Question) -> "asyncio.Future[object]":
+        """Have the thread do something; all that comes before the event loop waits goes together."""
         future: asyncio.Future[object] = self._loop.create_future()
-        with self._changed:
-            if self._stopping:
-                future.set_exception(NotCommitted("the receiver is stopping"))
-            elif not self.opened.done():
-                future.set_exception(NotCommitted(OPENING))
-            else:
-                self._jobs.append(_Job(work, future))
-                self._waiting_items += items
-                self._changed.notify()
+        if self._stopping:
+            future.set_exception(NotCommitted("the receiver is stopping"))
+        elif not self.opened.done():
+            future.set_exception(NotCommitted(OPENING))
+        else:
+            if not self._gathered:
+                self._loop.call_soon(self._hand_over)
+            self._gathered.append(_Job(work, future))
         return future
+
+    def _hand_over(self) -> None:
+        """Give the thread what was gathered; wake it where that is what it waits for."""
+        items = sum(job.work.items for job in self._gathered if isinstance(job.work, Append))
+        with self._changed:
+            self._jobs += self._gathered
+            self._waiting_items += items
+            if self._lingers_for is None or self._lingers_for():
+                self._changed.notify()
+        self._gathered = []
 
     def _run(self) -> None:
         try:
@@ -249,8 +268,10 @@ class Committer:
                     lambda: self._jobs or self._stopping or self._wants_flush,
                     min(self._flush_seconds, self._window_seconds),
                 )
-                if self.busy_lanes and not self._stopping:
-                    self._changed.wait_for(self._enough, self._linger_seconds)
+                if self.busy_lanes:
+                    self._linger(self._is_full, self._linger_seconds)
+                elif self._jobs:
+                    self._linger(self._is_together, self._together_seconds)
                 jobs, self._jobs = self._jobs, []
                 loose, self._loose = self._loose, Counter()
                 self._waiting_items = 0
@@ -260,11 +281,21 @@ class Committer:
                 break
             self._flush()
 
-    def _enough(self) -> bool:
-        return self._stopping or self._waiting_items >= BATCH_ITEMS
+    def _linger(self, enough: Callable[[], bool], seconds: float) -> None:
+        """Wait until it is enough, woken for nothing else."""
+        self._lingers_for = enough
+        self._changed.wait_for(lambda: self._stopping or enough(), seconds)
+        self._lingers_for = None
+
+    def _is_full(self) -> bool:
+        return self._waiting_items >= BATCH_ITEMS
+
+    def _is_together(self) -> bool:
+        return len(self._jobs) >= self._requests_before
 
     def _work(self, jobs: list[_Job], loose: Counter[tuple[str, str]]) -> None:
         writes = [job for job in jobs if isinstance(job.work, Append | Settlement)]
+        self._requests_before = sum(isinstance(job.work, Append) for job in writes)
         results: list[tuple[_Job, object]] = []
         if writes or loose or self._failing:
             results += zip(writes, self._write(writes, loose), strict=True)

@@ -7,12 +7,18 @@ so it holds after a restart.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from receiver.outbox.batch import Append
 
 REMEMBER_SECONDS = 600
 """How long a request is remembered."""
+
+
+AT_ONCE = 100
+"""Requests in one statement, which costs nearly as much for one."""
+Each = TypeVar("Each")
 
 
 class Repeats:
@@ -23,21 +29,24 @@ class Repeats:
         self._clock = clock
         self._forgot_at = float("-inf")
 
-    def answer(self, database: sqlite3.Connection, digest: bytes) -> bytes | None:
-        """Return what the request was answered; None for one that is new, or has no digest."""
-        if not digest:
-            return None
-        query = "SELECT answer FROM requests WHERE digest = ? AND committed_at BETWEEN ? AND ?"
-        row = database.execute(query, (digest, *self._span())).fetchone()
-        return bytes(row[0]) if row else None
+    def answers(
+        self, database: sqlite3.Connection, submissions: Sequence[Append]
+    ) -> dict[bytes, bytes]:
+        """Give what those of the requests that came before were answered, by their digests."""
+        digests = [each.digest for each in submissions if each.digest]
+        answers: dict[bytes, bytes] = {}
+        for some in _parts(digests):
+            query = f"SELECT digest, answer FROM requests WHERE digest IN ({_marks('?', some)}) AND committed_at BETWEEN ? AND ?"  # noqa: S608 - question marks
+            answers.update(database.execute(query, (*some, *self._span())).fetchall())
+        return answers
 
-    def remember(self, database: sqlite3.Connection, submission: Append) -> None:
-        """Keep a request's answer; one without a digest is not to be told from others."""
-        if submission.digest:
-            database.execute(
-                "INSERT OR REPLACE INTO requests VALUES (?, ?, ?)",
-                (submission.digest, self._clock(), submission.answer),
-            )
+    def remember(self, database: sqlite3.Connection, submissions: Sequence[Append]) -> None:
+        """Keep requests' answers; one without a digest is not to be told from others."""
+        now = self._clock()
+        for some in _parts([each for each in submissions if each.digest]):
+            values = [value for each in some for value in (each.digest, now, each.answer)]
+            insert = f"INSERT OR REPLACE INTO requests VALUES {_marks('(?, ?, ?)', some)}"  # noqa: S608 - question marks
+            database.execute(insert, values)
 
     def forget(self, database: sqlite3.Connection) -> None:
         """Let go of what is older than that, once a minute."""
@@ -52,3 +61,11 @@ class Repeats:
         """The times that count: those from the future too, when the clock has been set back."""
         now = self._clock()
         return now - REMEMBER_SECONDS, now + REMEMBER_SECONDS
+
+
+def _parts(values: Sequence[Each]) -> Iterator[Sequence[Each]]:
+    return (values[first : first + AT_ONCE] for first in range(0, len(values), AT_ONCE))
+
+
+def _marks(mark: str, values: Sequence[object]) -> str:
+    return ", ".join([mark] * len(values))

@@ -27,6 +27,7 @@ class FoldLog:
         self._folding = folding
         self._is_read = False
         self._unread: tuple[Sequence[SeriesRow], bytes, int] | None = None
+        self._upto = 0  # the highest number in fold_series; 0: not known
         self.size_bytes = 0
 
     @property
@@ -56,19 +57,23 @@ class FoldLog:
         """Mark the fold to be read again, since memory and disk differ."""
         self._is_read = False
         self._unread = None
+        self._upto = 0
 
     def write(self, database: sqlite3.Connection, records: bytes, now_ms: int) -> None:
         """Write records, after their series; part of a transaction."""
         series = self._folding.unsaved()
-        database.executemany("INSERT OR REPLACE INTO fold_series VALUES (?, ?)", series)
-        (upto,) = database.execute("SELECT IFNULL(MAX(number), 0) FROM fold_series").fetchone()
+        if series or not self._upto:
+            database.executemany("INSERT OR REPLACE INTO fold_series VALUES (?, ?)", series)
+            query = "SELECT IFNULL(MAX(number), 0) FROM fold_series"
+            (self._upto,) = database.execute(query).fetchone()
         insert = "INSERT INTO fold_log (at_ms, upto, records) VALUES (?, ?, ?)"
-        database.execute(insert, (now_ms, upto, records))
+        database.execute(insert, (now_ms, self._upto, records))
         self._unread = series, records, now_ms
 
     def rolled_back(self) -> None:
         """Discard the writes of a failed transaction, which memory never had."""
         self._unread = None
+        self._upto = 0
 
     def committed(self) -> None:
         """Fold the records of the last transaction."""

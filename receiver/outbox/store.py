@@ -334,11 +334,7 @@ class Outbox:
             database.execute("BEGIN IMMEDIATE")
             self._repeats.forget(database)
             yield totals
-            self._database.executemany(
-                "INSERT INTO totals VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
-                [(*key, samples) for key, samples in totals.items() if samples],
-            )
+            self._add_totals([(*key, samples) for key, samples in totals.items() if samples])
             waiting = self._batches, self._size_bytes
             if waiting != before[:2]:
                 self._database.execute("UPDATE waiting SET batches = ?, size_bytes = ?", waiting)
@@ -354,6 +350,14 @@ class Outbox:
             raise
         self._lanes.committed()
         self._lock.note(self._pending)
+
+    def _add_totals(self, rows: Sequence[tuple[str, str, int]]) -> None:
+        if rows:  # in one statement: each gives the event loop's thread a turn
+            self._database.execute(
+                f"INSERT INTO totals VALUES {', '.join(['(?, ?, ?)'] * len(rows))}"  # noqa: S608 - question marks
+                " ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
+                [value for row in rows for value in row],
+            )
 
     def _undo(self, error: BaseException) -> None:
         database = self._open_database
@@ -372,9 +376,10 @@ class Outbox:
         )
         cannot_fold = full or (NOT_FLUSHED if self._fold and self._fold.must_flush else "")
         full_lanes = self._full_lanes(submissions)
+        answers = self._repeats.answers(self._database, submissions)
         for submission in submissions:
             result: bytes | OutboxFull | None
-            result = self._repeats.answer(self._database, submission.digest)
+            result = answers.get(submission.digest)
             if result is None and submission.folded and cannot_fold:
                 result = OutboxFull(cannot_fold)
             elif result is None and submission.pieces and full:
@@ -389,8 +394,10 @@ class Outbox:
                     self._lanes.count(piece.lane.name, "rendered", piece.items)
                 totals["rendered", ""] += kept.items
                 taken.append(kept)
-                self._repeats.remember(self._database, submission)
+                if submission.digest:
+                    answers[submission.digest] = submission.answer
             results.append(result)
+        self._repeats.remember(self._database, taken)
         self._insert_all(taken, totals)
         self._write_notes(taken)
         if self._fold and (records := b"".join(submission.folded for submission in taken)):

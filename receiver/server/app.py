@@ -189,10 +189,11 @@ class App:
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every answer; those of web.config.file override the others."""
+        headers = response.headers
         for name, value in cross_origin.HEADERS.items():
-            response.headers.setdefault(name, value)
-        response.headers["Server"] = cross_origin.HEADERS["Server"]
-        response.headers.update(self._access.rules.web.headers)
+            headers.setdefault(name, value)
+        headers["Server"] = cross_origin.HEADERS["Server"]
+        headers.update(self._access.rules.web.headers)
 
     async def _write(self, request: web.Request) -> web.Response:
         self._in_flight += 1
@@ -229,7 +230,12 @@ class App:
         limit = asyncio.timeout(self._limits.body_seconds)
         now = asyncio.get_running_loop().time
         with self._bounds.admission.enter(lambda: limit.reschedule(now())) as lease:
-            body = await self._body(request, lease, limit)
+            content = request.content
+            if content.is_eof() and not content.exception():
+                body = content.read_nowait()  # all of it came with the headers
+                self._hold(lease, len(body))
+            else:
+                body = await self._body(request, lease, limit)
             self._refuse_without_memory(body)
             lease.work()
             if guard := self.guard_of(request.transport):
@@ -253,9 +259,7 @@ class App:
                 while part := await request.content.readany():
                     self._bounds.memory.refuse_without(lease.size_bytes + len(part))
                     parts.append(part)
-                    lease.grow(len(part))
-                    if lease.size_bytes > self._limits.body_bytes:
-                        raise self._too_large(lease.size_bytes)
+                    self._hold(lease, len(part))
         except TimeoutError as error:
             raise TooSlow(
                 "the body was not complete in time, or was abandoned for others"
@@ -263,6 +267,11 @@ class App:
         except (OSError, web.RequestPayloadError) as error:
             raise BrokenOff("the connection broke off during the body") from error
         return b"".join(parts)
+
+    def _hold(self, lease: Lease, size_bytes: int) -> None:
+        lease.grow(size_bytes)
+        if lease.size_bytes > self._limits.body_bytes:
+            raise self._too_large(lease.size_bytes)
 
     def _too_large(self, length: int) -> TooLarge:
         limit = self._limits.body_bytes

@@ -8,6 +8,7 @@ parameters, quotes and case.
 """
 
 import re
+from functools import lru_cache
 
 from receiver.errors import UnsupportedMedia
 from receiver.intake.decode import Message
@@ -20,6 +21,7 @@ _PARAMETER = re.compile(rf'\s*;\s*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)
 _TYPE = re.compile(rf"\s*({_TOKEN}/{_TOKEN})")
 
 
+@lru_cache(maxsize=32)  # a sender's are the same each time
 def negotiate(content_type: str, content_encoding: str) -> Message:
     """Return the type of message that the headers declare.
 

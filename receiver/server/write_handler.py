@@ -8,7 +8,7 @@ sockets are in `receiver.server.app`.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import orjson
 import structlog
@@ -92,7 +92,7 @@ class WriteHandler:
                     outcome.newest_ms,
                     totals,
                     digest=digest(body, message),
-                    answer=orjson.dumps(asdict(reply)),
+                    answer=orjson.dumps(reply),
                     folded=outcome.folded,
                     notes=outcome.notes,
                 )

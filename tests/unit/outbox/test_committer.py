@@ -17,7 +17,7 @@ from receiver.errors import NotCommitted, OutboxError, OutboxFull
 from receiver.events import Events
 from receiver.ledger import read_ledger
 from receiver.outbox.batch import Append, Batch, Settlement, cut, unpack
-from receiver.outbox.committer import LINGER_SECONDS, OPENING, Committer
+from receiver.outbox.committer import LINGER_SECONDS, OPENING, TOGETHER_SECONDS, Committer
 from receiver.outbox.schema import FILE_NAME
 from receiver.outbox.store import Outbox
 from tests.integration.waiting import in_loop
@@ -85,13 +85,20 @@ def run(
     test: Callable[[Bench], Coroutine[Any, Any, None]],
     max_bytes: int = 1 << 30,
     linger_seconds: float = LINGER_SECONDS,
+    together_seconds: float = TOGETHER_SECONDS,
 ) -> None:
     """Run a test in a loop of its own, on an outbox of its own."""
 
     async def main() -> None:
         outbox = Outbox(directory, max_bytes, KEY, EXPIRY_MS)
         changed = asyncio.Event()
-        committer = Committer(outbox, Events(), changed, linger_seconds=linger_seconds)
+        committer = Committer(
+            outbox,
+            Events(),
+            changed,
+            linger_seconds=linger_seconds,
+            together_seconds=together_seconds,
+        )
         bench = Bench(directory, committer, changed)
         outbox._database.set_trace_callback(bench.statements.append)
         committer.start()
@@ -491,3 +498,60 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_stop() -> None:
     assert not outbox.closed.is_set()
     outbox.go.set()
     assert await asyncio.to_thread(outbox.closed.wait, 10)
+
+
+def one(mark: str) -> Append:
+    """Make a request with one item."""
+    return Append(cut(items(mark)), NOW_MS, NOW_MS, {("received", ""): 1}, digest=mark.encode())
+
+
+def test_what_comes_at_one_moment_is_one_transaction(tmp_path: Path) -> None:
+    """Requests that the event loop has together are handed over together."""
+
+    async def test(bench: Bench) -> None:
+        for round_number in range(3):
+            marks = [f"{round_number} {number}" for number in range(4)]
+            await asyncio.gather(*(bench.committer.submit(one(mark)) for mark in marks))
+        assert bench.transactions == 3
+
+    run(tmp_path, test)
+
+
+def test_a_transaction_waits_for_as_many_requests_as_the_one_before_had(tmp_path: Path) -> None:
+    """Senders that are answered together send again together, a moment apart; one alone is not kept."""
+
+    async def test(bench: Bench) -> None:
+        await asyncio.gather(*(bench.committer.submit(one(mark)) for mark in ("a", "b")))
+        third = asyncio.create_task(bench.committer.submit(one("c")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not third.done()
+        await asyncio.gather(third, bench.committer.submit(one("d")))
+        assert bench.transactions == 2
+
+    run(tmp_path, test, together_seconds=20)
+
+
+def test_a_sender_that_does_not_come_again_is_waited_for_once(tmp_path: Path) -> None:
+    """Then the others go on without."""
+
+    async def test(bench: Bench) -> None:
+        await asyncio.gather(*(bench.committer.submit(one(mark)) for mark in ("a", "b")))
+        await bench.committer.submit(one("c"))
+        await bench.committer.submit(one("d"))
+        assert bench.transactions == 3
+
+    run(tmp_path, test, together_seconds=0.01)
+
+
+def test_a_stop_commits_what_was_not_handed_over_yet(tmp_path: Path) -> None:
+    """It came before the stop, so it is on disk after it."""
+
+    async def test(bench: Bench) -> None:
+        submitted = asyncio.create_task(bench.committer.submit(one("a")))
+        await asyncio.sleep(0)
+        await bench.committer.stop()
+        assert await submitted is None
+
+    run(tmp_path, test)
+    assert Outbox(tmp_path, 1 << 30, KEY, EXPIRY_MS).totals()["pending", ""] == 1
