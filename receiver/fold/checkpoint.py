@@ -75,8 +75,10 @@ def encode(
         "columns": [[column.typecode, len(column)] for column in columns],
     }
     text = json.dumps(header).encode()
-    parts = [len(text).to_bytes(8, "little"), text, *(column.tobytes() for column in columns)]
-    return isal_zlib.compress(b"".join(parts), 1)
+    deflater = isal_zlib.compressobj(1)
+    parts = [deflater.compress(len(text).to_bytes(8, "little") + text)]
+    parts += [deflater.compress(column) for column in columns]  # no copy: they may be 50 MB
+    return b"".join((*parts, deflater.flush()))
 
 
 def header(body: bytes) -> tuple[dict[str, Any], memoryview]:

@@ -46,6 +46,8 @@ BIRTH_MS = 3_600_000
 """A new target's counter that started longer ago may have been counted elsewhere."""
 FORGET_MS = 48 * 3_600_000
 """Time after which a series counts as unseen: the service accepts no older samples."""
+SHARED_MAX = 1000
+"""Numbers that windows share."""
 COUNT_MAX = 2**31 - 1
 """The service's count is an int32. Source: the DataPoint schema."""
 
@@ -90,6 +92,10 @@ def read_records(records: bytes) -> Iterator[tuple[int, int, float, int]]:
         started = begun_ms = 0
 
 
+NO_SCRAPES: dict[int, list[float]] = {}
+"""What windows share that are no mean's; nothing is put into it."""
+
+
 @dataclass(slots=True)
 class Window:
     """An open window behind the newest one of its output."""
@@ -100,7 +106,7 @@ class Window:
     least: float = float("inf")
     most: float = float("-inf")
     touched_ms: int = NEVER
-    scrapes: dict[int, list[float]] = field(default_factory=dict)
+    scrapes: dict[int, list[float]] = field(default_factory=lambda: NO_SCRAPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,8 @@ class Windows:
         self.older_count = 0
         self.counts: Counter[str] = Counter()
         self._loop = loop
+        self._times: dict[int, int] = {}
+        self._numbers: dict[float, float] = {}
 
     def take(self, records: bytes, now_ms: int) -> None:
         """Fold samples; those of a series must be in order."""
@@ -316,13 +324,20 @@ class Windows:
 
     def _pop_newest(self, output: int) -> Window:
         outputs, scrapes = self.state.outputs, self.state.scrapes
+        # Each minute all outputs have such a window for a moment: what is equal is one object.
+        one, number = self._times.setdefault, self._numbers.setdefault
+        if len(self._times) + len(self._numbers) > SHARED_MAX:
+            self._times.clear()
+            self._numbers.clear()
+        start_ms, touched_ms = outputs.start_ms[output], outputs.touched_ms[output]
+        count, least, most = outputs.count[output], outputs.least[output], outputs.most[output]
         window = Window(
-            outputs.start_ms[output],
+            one(start_ms, start_ms),
             outputs.total[output],
-            outputs.count[output],
-            outputs.least[output],
-            outputs.most[output],
-            outputs.touched_ms[output],
+            number(count, count),
+            number(least, least),
+            number(most, most),
+            one(touched_ms, touched_ms),
         )
         if (first := outputs.scrapes[output]) != NONE:
             window.scrapes = self.scrapes_at(first)
@@ -353,6 +368,8 @@ class Windows:
             window.count += 1
             window.least, window.most = min(window.least, amount), max(window.most, amount)
         elif kind == Kind.MEAN:
+            if window.scrapes is NO_SCRAPES:
+                window.scrapes = {}
             window.scrapes.setdefault(time_ms, [0.0, 0.0])[part] += amount
 
     def is_due(self, now_ms: int) -> bool:
