@@ -1,6 +1,7 @@
 """The fold as the outbox has it: what the disk knows is what memory knows, whatever the disk has."""
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,18 @@ from tests.unit.fold.folding import T0_MS, items, listed
 DELTA = listed({"name": "c", "as": "delta"})
 
 
+OPEN: "list[Receiver]" = []
+"""Those of the test that runs."""
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close what a test has opened: Python 3.13 minds a database that nobody closes."""
+    yield
+    while OPEN:
+        OPEN.pop().outbox.close()
+
+
 class Receiver:
     """An outbox with its fold; `again` is what a restart does."""
 
@@ -31,6 +44,7 @@ class Receiver:
         self.forgot = 0
         self.flushed = Flushed()
         self.start(allowlist)
+        OPEN.append(self)
 
     def start(self, allowlist: Allowlist) -> None:
         """Begin as a process does."""
