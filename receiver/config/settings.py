@@ -7,6 +7,7 @@ The fields of `Settings` are the only list of settings, each with its variable, 
 and meaning: flags, `check`'s output and docs/settings.md are generated from it.
 """
 
+import re
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -124,9 +125,18 @@ def read_count(text: str) -> int:
 _NEVER_OF_A_REPLICA = ("__name__", "job", "instance")
 
 
+def read_label_name(text: str) -> str:
+    """Read the name of a label; empty for none. Raises: ValueError."""
+    label = text.strip()
+    if label and not re.fullmatch(r"[^\W\d][\w.:/-]*", label):
+        message = "not the name of a label like prometheus_replica"
+        raise ValueError(message)
+    return label
+
+
 def read_replica_label(text: str) -> str:
     """Read the name of a label that only tells replicas apart. Raises: ValueError."""
-    label = text.strip()
+    label = read_label_name(text)
     if label in _NEVER_OF_A_REPLICA:
         message = "it tells series apart, not replicas: name the external label in which they differ, like prometheus_replica"
         raise ValueError(message)
@@ -231,7 +241,7 @@ class Settings:
     metric_series_max: int = _setting("RECEIVER_METRIC_SERIES_MAX", "--metric-series-max", "20000", read_count, "Largest number of series of one selected metric; above it new series are dropped as `cardinality`, known ones continue.")
     total_series_max: int = _setting("RECEIVER_TOTAL_SERIES_MAX", "--total-series-max", "200000", read_count, "Largest number of series of all selected metrics together; above it new series are dropped as `cardinality`.")
     replica_label: str = _setting("RECEIVER_REPLICA_LABEL", "--replica-label", "", read_replica_label, "External label that tells the replicas of one Prometheus apart (prometheus_replica): it is taken off, and one replica counts, the leader; without it every sender counts.")
-    cluster_label: str = _setting("RECEIVER_CLUSTER_LABEL", "--cluster-label", "", str.strip, "External label that tells pairs of replicas apart (cluster): each value has its own leader; without it all replicas are of one.")
+    cluster_label: str = _setting("RECEIVER_CLUSTER_LABEL", "--cluster-label", "", read_label_name, "External label that tells pairs of replicas apart (cluster): each value has its own leader; without it all replicas are of one.")
     replica_timeout_seconds: float = _setting("RECEIVER_REPLICA_TIMEOUT", "--replica-timeout", "30s", read_seconds, "How long the leader may be silent before the next replica takes over: longer than the scrape interval, and than the replicas' clocks are apart.")
     senders: int = _setting("RECEIVER_SENDERS", "--senders", "4", read_count, "Largest number of batches sent to Application Insights at once.")
     send_timeout_seconds: float = _setting("RECEIVER_SEND_TIMEOUT", "--send-timeout", "30s", read_seconds, "Timeout of one POST to Application Insights.")
