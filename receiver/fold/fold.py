@@ -7,6 +7,7 @@ thrown away and read again at any time.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import orjson
 
@@ -26,33 +27,63 @@ from receiver.fold.windows import Closed, Windows
 from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
-from receiver.outbox.batch import Lane
+from receiver.outbox.batch import (
+    CHUNK_ITEMS,
+    Chunk,
+    DeflatedChunk,
+    Lane,
+    cut,
+    deflate,
+    lines_of,
+)
 
+SHOWN_BYTES = 8 << 20
+"""Lines of a flush that are kept as they are: what `receiver.outbox.flushed` has room for."""
 OLDER_MAX = 100_000
 """Limit of open windows behind the newest of their outputs; above it the oldest are closed early."""
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Items in lines, by lane, with the span of their times (0, 0 for none)."""
+    """Items in chunks, with the span of their times (0, 0 for none).
 
-    by_lane: Mapping[Lane, Sequence[bytes]]
-    oldest_ms: int
-    newest_ms: int
+    A minute of 200,000 series is more than 100 MB of lines: only the first of them are kept as they
+    are, to be shown; `deflated` are the others.
+    """
+
+    chunks: Sequence[Chunk] = ()
+    deflated: Sequence[DeflatedChunk] = ()
+    oldest_ms: int = 0
+    newest_ms: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        shown = sum(chunk.items for chunk in self.chunks)
+        return shown + sum(chunk.items for chunk in self.deflated)
+
+    @property
+    def by_lane(self) -> Mapping[Lane, Sequence[bytes]]:
+        """The lines of those that are kept as they are, by lane."""
+        lanes: dict[Lane, list[bytes]] = {}
+        for chunk in self.chunks:
+            lanes.setdefault(chunk.lane, []).extend(lines_of(chunk, chunk.items))
+        return lanes
 
     @property
     def lines(self) -> Sequence[bytes]:
-        """All lines, lane by lane."""
+        """The same, lane by lane."""
         return [line for lines in self.by_lane.values() for line in lines]
 
     def __add__(self, other: "Items") -> "Items":
-        if not self.by_lane or not other.by_lane:
-            return self if self.by_lane else other
-        oldest_ms = min(self.oldest_ms, other.oldest_ms)
-        newest_ms = max(self.newest_ms, other.newest_ms)
-        lanes = dict.fromkeys((*self.by_lane, *other.by_lane))
-        joined = {lane: [*self.by_lane.get(lane, ()), *other.by_lane.get(lane, ())] for lane in lanes}  # fmt: skip
-        return Items(joined, oldest_ms, newest_ms)
+        if not self.count or not other.count:
+            return self if self.count else other
+        return Items(
+            (*self.chunks, *other.chunks),
+            (*self.deflated, *other.deflated),
+            min(self.oldest_ms, other.oldest_ms),
+            max(self.newest_ms, other.newest_ms),
+        )
 
 
 class Fold:
@@ -93,12 +124,12 @@ class Fold:
 
     def close(self, now_ms: int) -> Items:
         """Return the items of finished windows."""
-        closed = [*self.windows.close(now_ms), *self.windows.close_oldest(OLDER_MAX // 2)]
-        return self._render(closed)
+        windows = self.windows
+        return self._render(chain(windows.close(now_ms), windows.close_oldest(OLDER_MAX // 2)))
 
     def close_all(self, now_ms: int) -> Items:
         """Return the items of all windows, including unfinished ones."""
-        return self._render(list(self.windows.close(now_ms, of=lambda _: True)))
+        return self._render(self.windows.close(now_ms, of=lambda _: True))
 
     def close_released(self, now_ms: int) -> Items:
         """Make items of the windows to which no series can add any more: all are forgotten."""
@@ -183,7 +214,7 @@ class Fold:
             state.since_ms = mine.since_ms
         heirs = self.heirs(new)
         closed = self.windows.close(now_ms, of=lambda output: output not in heirs)
-        items = self._render(list(closed))
+        items = self._render(closed)
         self.hand_over(new, heirs)
         new.windows.counts = self.windows.counts
         return new, items
@@ -223,28 +254,50 @@ class Fold:
                 new.windows.older[heir] = behind
                 new.windows.older_count += len(behind)
 
-    def _render(self, closed: Sequence[Closed]) -> Items:
+    def _render(self, closed: Iterable[Closed]) -> Items:
+        """Make items, a chunk of lines at a time."""
         self._render_texts()
-        state, labels = self.plan.state.outputs, self.plan.labels.texts
+        chunks: list[Chunk] = []
+        deflated: list[DeflatedChunk] = []
         by_lane: dict[Lane, list[bytes]] = {}
-        spans = []
+        starts_ms: set[int] = set()
+        room_bytes = SHOWN_BYTES
+
+        def put(lane: Lane) -> None:
+            nonlocal room_bytes
+            for chunk in cut(by_lane.pop(lane), lane):
+                room_bytes -= len(chunk.text)
+                if room_bytes >= 0:
+                    chunks.append(chunk)
+                else:
+                    deflated.append(deflate(chunk))
+
         for window in closed:
             time_text = self._times.get(window.start_ms)
             if time_text is None:
                 continue  # a time that no calendar has is dropped before it comes here
-            kind = state.kind[window.output]
-            if kind in {Kind.AGGREGATE, Kind.MEAN}:
-                numbers = many_values(window.value, window.count, window.least, window.most)
-            else:
-                numbers = one_value(window.value)
-            head = self._heads[state.target[window.output]]
-            properties = labels[state.labels[window.output]]
-            name = self._names[state.name[window.output]]
-            lane = self._lanes[self.plan.places[state.target[window.output]][2]]
-            line = item_line(time_text, head, properties, name, numbers)
-            by_lane.setdefault(lane, []).append(line)
-            spans.append(window.start_ms)
-        return Items(by_lane, min(spans, default=0), max(spans, default=0))
+            lane, line = self._line(window, time_text)
+            lines = by_lane.setdefault(lane, [])
+            lines.append(line)
+            starts_ms.add(window.start_ms)
+            if len(lines) == CHUNK_ITEMS:
+                put(lane)
+        for lane in list(by_lane):
+            put(lane)
+        return Items(chunks, deflated, min(starts_ms, default=0), max(starts_ms, default=0))
+
+    def _line(self, window: Closed, time_text: bytes) -> tuple[Lane, bytes]:
+        state, labels = self.plan.state.outputs, self.plan.labels.texts
+        output = window.output
+        if state.kind[output] in {Kind.AGGREGATE, Kind.MEAN}:
+            numbers = many_values(window.value, window.count, window.least, window.most)
+        else:
+            numbers = one_value(window.value)
+        target = state.target[output]
+        head, name = self._heads[target], self._names[state.name[output]]
+        properties = labels[state.labels[output]]
+        line = item_line(time_text, head, properties, name, numbers)
+        return self._lanes[self.plan.places[target][2]], line
 
     def _render_texts(self) -> None:
         """Render the new shared parts of items."""

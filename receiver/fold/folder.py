@@ -19,11 +19,11 @@ from receiver.fold.takeover import Held, Taken, held, release, take
 from receiver.fold.windows import RELEASED, TAKEN_OVER, WOULD_JOIN
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
-from receiver.outbox.batch import Append, cut
+from receiver.outbox.batch import Append
 from receiver.outbox.folding import Flush, LogRow, SeriesRow
 
 FORGET_EVERY_MS = 3_600_000
-NO_ITEMS = Items({}, 0, 0)
+NO_ITEMS = Items()
 
 log = structlog.get_logger()
 
@@ -213,9 +213,9 @@ class Folder:
         return self._flush(ended + close(now_ms))
 
     def _flush(self, items: Items) -> Flush:
-        chunks = [chunk for lane, lines in items.by_lane.items() for chunk in cut(lines, lane)]
-        totals = {("flushed", ""): sum(chunk.items for chunk in chunks)}
-        append = Append(chunks, items.oldest_ms, items.newest_ms, totals)
+        totals = {("flushed", ""): items.count}
+        span = items.oldest_ms, items.newest_ms
+        append = Append(items.chunks, *span, totals, pieces=items.deflated)
         return Flush(append, self.fold.encode(), [number for number, _ in self._gone])
 
     def checkpoint(self) -> Flush:

@@ -213,11 +213,12 @@ def seal(submission: Append) -> Append:
     """Compress the uncompressed chunks."""
     if not submission.chunks:
         return submission
-    pieces = (*submission.pieces, *map(_compress, submission.chunks))
+    pieces = (*submission.pieces, *map(deflate, submission.chunks))
     return replace(submission, chunks=(), pieces=pieces)
 
 
-def _compress(chunk: Chunk) -> DeflatedChunk:
+def deflate(chunk: Chunk) -> DeflatedChunk:
+    """Compress a chunk."""
     compressor = isal_zlib.compressobj(COMPRESS_LEVEL, isal_zlib.DEFLATED, -15)
     deflated = compressor.compress(chunk.text) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
     crc = isal_zlib.crc32(chunk.text)
@@ -282,7 +283,7 @@ def _body(pieces: Sequence[DeflatedChunk]) -> bytes:
 
 def compress(lines: Sequence[bytes]) -> bytes:
     """Make the body of a POST from lines, however many; the same lines give the same bytes."""
-    return _body([_compress(Chunk(b"".join(lines), len(lines)))])
+    return _body([deflate(Chunk(b"".join(lines), len(lines)))])
 
 
 def unpack(body: bytes) -> list[bytes]:

@@ -266,7 +266,7 @@ class Outbox:
             self._fold.write_flush(self._database, flush)
         self._fold.flushed()
         if self._flushed:
-            self._flushed.put(flush.items.chunks)
+            self._flushed.put((*flush.items.chunks, *flush.items.pieces))
 
     def folded_series(self, after: int, limit: int) -> list[SeriesRow]:
         """Read at most so many folded series with higher numbers; the fold is then as the disk is."""

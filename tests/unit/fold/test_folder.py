@@ -9,6 +9,7 @@ import pytest
 from receiver.azure.envelope import Identity
 from receiver.azure.renderer import RECORD
 from receiver.errors import OutboxFull
+from receiver.fold import fold
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
 from receiver.intake.metrics_json import Allowlist
@@ -194,3 +195,27 @@ def test_series_that_are_forgotten_make_room(tmp_path: Path) -> None:
     receiver.send(49 * 3600, 5, pod="new")
     receiver.send(49 * 3600 + 61, 7, pod="new")
     assert receiver.said()[-1] == (0, 0)  # its target was forgotten too: a baseline
+
+
+def test_items_past_those_that_are_shown_are_compressed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a minute of very many series would be held twice; what is delivered is the same."""
+    monkeypatch.setattr(fold, "SHOWN_BYTES", 2000)
+    allowlist, registry = listed({"name": "c", "as": "delta"}), Registry(1 << 30)
+    folder = Folder(allowlist, Identity("key", "host"), registry)
+    flushed = Flushed()
+    clock = lambda: T0_MS / 1000 + 200  # noqa: E731
+    outbox = Outbox(tmp_path, 1 << 30, "key", 10**12, clock, folding=folder, flushed=flushed)
+    outbox.open()
+    numbers = [registry.number_of({"__name__": "c", "n": str(n)}) for n in range(600)]
+    for second in (1, 16, 61):
+        records = b"".join(RECORD.pack(number, T0_MS + second * 1000, second) for number in numbers)
+        outbox.apply([Append((), T0_MS, T0_MS, {("received", ""): 600}, folded=records)], [])
+    outbox.flush()
+
+    lines = [line for batch in outbox.next_batches([], 0, 1000) for line in unpack(batch.body)]
+    assert sorted(item["n"] for item in items(lines)) == sorted(str(n) for n in range(600))
+    assert (flushed.counts.items, flushed.counts.skipped) == (600, 600)
+    assert read_ledger(outbox.totals()).flushed == 600
+    outbox.close()
