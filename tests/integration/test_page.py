@@ -211,6 +211,24 @@ async def test_folded_metrics_show_their_last_item(tmp_path: Path) -> None:
 
 
 @in_loop()
+async def test_replicas_have_their_leader(tmp_path: Path) -> None:
+    """Who leads, when each was last heard of, and what of each counts; without replicas nothing is said."""
+    async with open_page(tmp_path, replica_label="replica") as (page, running, _):
+        await page.look(running.url)
+        assert await page.wait_for(STATE) == "WAITING"
+        assert await page.evaluate("document.querySelector('#s-replicas').hidden")
+        for replica in "ab":
+            point = Point("nv_a", (("replica", replica),), int(time.time() * 1000), 1.0)
+            assert (await post(running.session, running.url, encode([point]))).status == 204
+        text = await page.wait_for("document.querySelector('#s-replicas:not([hidden]) #replicas li')?.textContent")  # fmt: skip
+        assert text.startswith("a leads, since 20")
+        assert "a: last heard of" in text
+        assert "b: last heard of" in text
+        assert "1 samples counted, 0 dropped as replica" in text
+        assert "0 samples counted, 1 dropped as replica" in text
+
+
+@in_loop()
 async def test_texts_are_never_html(tmp_path: Path) -> None:
     """A metric's name from outside is shown as it is, whatever it holds."""
     async with open_page(tmp_path, '["*"]') as (page, running, _):
