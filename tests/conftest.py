@@ -13,13 +13,16 @@ TOGETHER = ("tests/e2e/", "tests/prometheus/", "tests/test_package.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """Keep the tests of such a file together where the suite runs in several processes.
 
-    A wrapper comes before all others: xdist's own hook reads the mark.
+    They come first, whatever the order of the others: what takes minutes must not begin last. A
+    wrapper comes before all others: xdist's own hook reads the mark.
     """
     for item in items:
         file = item.nodeid.partition("::")[0]
         if file.startswith(TOGETHER):
             item.add_marker(pytest.mark.xdist_group(file))
-    return (yield)
+    result = yield
+    items.sort(key=lambda item: not item.nodeid.startswith(TOGETHER))
+    return result
 
 
 @pytest.fixture(autouse=True)

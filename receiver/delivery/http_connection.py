@@ -107,7 +107,6 @@ class Connection(asyncio.Protocol):
         if (
             self._status and self._size > ANSWER_LIMIT_BYTES
         ):  # an oversized answer counts as one without a body
-            self.may_go_on = False
             self._finish(b"")
             self.abort()
             return
@@ -146,12 +145,10 @@ class Connection(asyncio.Protocol):
             self._headers.add(name.decode("latin-1"), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
-        """Keep the status; "100 Continue" and other 1xx are not the answer."""
+        """Keep the status; "100 Continue" and other 1xx are not the answer, which starts afresh."""
         status = self._parser.get_status_code()
         if status >= 200:
             self._status = status
-        else:
-            self._headers.clear()
 
     def on_body(self, part: bytes) -> None:
         """Keep a part of the body, whose size `data_received` has checked."""

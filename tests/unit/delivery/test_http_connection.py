@@ -189,7 +189,7 @@ def test_an_end_amid_an_answer_leaves_its_status(text: bytes, body: bytes) -> No
     @talk
     async def test(it: Talk) -> None:
         task = await it.ask()
-        it.come(text)
+        it.come(*(bytes([byte]) for byte in text))
         it.end()
         answer = await task
         assert answer.status in {200, 503}
@@ -213,6 +213,14 @@ async def test_an_end_before_an_answer_says_why(it: Talk) -> None:
     with pytest.raises(BrokenOff, match="closed by the other side"):
         await task
     other.line.socket.close()
+
+
+@talk
+async def test_an_end_before_a_request_is_told_to_it(it: Talk) -> None:
+    """And to nobody before."""
+    it.end()
+    with pytest.raises(BrokenOff, match="closed by the other side"):
+        await it.connection.ask(b"POST")
 
 
 @talk

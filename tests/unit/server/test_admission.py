@@ -83,3 +83,49 @@ def test_the_largest_body_that_still_comes_goes_first() -> None:
         assert room.statistics().size_bytes == 80
         with pytest.raises(Overloaded):
             small.grow(30)
+
+
+def test_what_fits_exactly_fits() -> None:
+    """Alone, in parts, and together with others."""
+    room = Admission(5, 100)
+    with room.enter(nothing) as alone:
+        alone.grow(60)
+        alone.grow(40)
+        assert (alone.size_bytes, room.statistics().size_bytes) == (100, 100)
+    gone: list[str] = []
+    with room.enter(lambda: gone.append("one")) as one, room.enter(nothing) as other:
+        one.grow(70)
+        other.grow(30)
+        assert gone == []
+        assert room.statistics().size_bytes == 100
+    assert room.statistics().size_bytes == 0
+
+
+def test_requests_at_work_are_counted_each() -> None:
+    """And the refusal says how many there are."""
+    room = Admission(2, 100)
+    with room.enter(nothing) as one, room.enter(nothing) as other, room.enter(nothing) as third:
+        one.work()
+        other.work()
+        assert (room.statistics().working, room.statistics().reading) == (2, 1)
+        with pytest.raises(Overloaded, match="2 requests are in flight"):
+            third.work()
+        one.release()
+        assert room.statistics().working == 1
+        third.work()
+    assert room.statistics().working == 0
+
+
+def test_one_that_was_given_up_takes_no_room_again() -> None:
+    """Bytes of it that still come are refused, though no other body is left to be given up."""
+    room = Admission(5, 100)
+    with room.enter(nothing) as work, room.enter(nothing) as late:
+        work.grow(60)
+        work.work()
+        with room.enter(nothing) as other:
+            late.grow(30)
+            other.grow(20)
+            assert late.size_bytes == 0, "it was the largest"
+        with pytest.raises(Overloaded, match="requests in flight hold 100 bytes"):
+            late.grow(50)
+    assert room.statistics().size_bytes == 0
