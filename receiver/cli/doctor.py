@@ -135,7 +135,7 @@ def _routes(settings: Settings, *, canary: bool) -> list[Finding]:
     try:
         routes, _ = load_routes(settings)
     except SettingsError as error:
-        return [Finding("routes.json", Mark.FAIL, each, "Mend the file: appinsights-receiver check.") for each in error.problems]  # fmt: skip
+        return [Finding("routes.json", Mark.FAIL, problem, "Correct the file; appinsights-receiver check shows where.") for problem in error.problems]  # fmt: skip
     findings: list[Finding] = []
     for resource in routes.resources:
         environ = os.environ if resource.environ is None else resource.environ
@@ -148,7 +148,7 @@ def _routes(settings: Settings, *, canary: bool) -> list[Finding]:
                 sent = [dns, *asyncio.run(send_canary(its, resource.connection, environ))]
             except SettingsError as error:
                 sent = [Finding("sign-in", Mark.FAIL, str(error))]
-        findings += (replace(each, what=f"{resource.name}: {each.what}") for each in sent)
+        findings += (replace(finding, what=f"{resource.name}: {finding.what}") for finding in sent)
     return findings
 
 

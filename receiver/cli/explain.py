@@ -283,7 +283,7 @@ def _routed(name: str, settings: Settings, url: str) -> Iterator[Finding]:
     routes, _ = load_routes(settings)
     routing = routes.routing
     try:
-        series = [each["metric"] for each in ask_series(url, name)] if url else []
+        series = [row["metric"] for row in ask_series(url, name)] if url else []
     except NoAnswer as error:
         yield Finding("route", Mark.WARN, str(error), f"{NOT_ASKED} Prometheus is: --prometheus-url.")  # fmt: skip
         return

@@ -67,7 +67,7 @@ def addresses(url: str, count: int) -> list[str]:
     Raises: SettingsError.
     """
     if "," in url:
-        several = [each.strip() for each in url.split(",")]
+        several = [address.strip() for address in url.split(",")]
         if len(several) != count:
             raise SettingsError(
                 f"--url has {len(several)} addresses, and there are {count} receivers"

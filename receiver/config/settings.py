@@ -331,7 +331,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         return [f"{text} ({body}): a body between the two would always be refused; set both"]
     for name in ("headers_seconds", "body_seconds"):
         if values.get(name) == 0:
-            variable = next(each.environment for each in SETTINGS if each.name == name)
+            variable = next(setting.environment for setting in SETTINGS if setting.name == name)
             return [f"{variable} is 0, so every request would time out; set some seconds"]
     return []
 

@@ -33,7 +33,7 @@ class Repeats:
         self, database: sqlite3.Connection, submissions: Sequence[Append]
     ) -> dict[bytes, bytes]:
         """Give what those of the requests that came before were answered, by their digests."""
-        digests = [each.digest for each in submissions if each.digest]
+        digests = [submission.digest for submission in submissions if submission.digest]
         answers: dict[bytes, bytes] = {}
         for some in _parts(digests):
             query = f"SELECT digest, answer FROM requests WHERE digest IN ({_marks('?', some)}) AND committed_at BETWEEN ? AND ?"  # noqa: S608 - question marks
@@ -43,8 +43,12 @@ class Repeats:
     def remember(self, database: sqlite3.Connection, submissions: Sequence[Append]) -> None:
         """Keep requests' answers; one without a digest is not to be told from others."""
         now = self._clock()
-        for some in _parts([each for each in submissions if each.digest]):
-            values = [value for each in some for value in (each.digest, now, each.answer)]
+        for some in _parts([submission for submission in submissions if submission.digest]):
+            values = [
+                value
+                for submission in some
+                for value in (submission.digest, now, submission.answer)
+            ]
             insert = f"INSERT OR REPLACE INTO requests VALUES {_marks('(?, ?, ?)', some)}"  # noqa: S608 - question marks
             database.execute(insert, values)
 

@@ -49,7 +49,7 @@ def point_of(snapshot: Snapshot) -> Point:
         delivery_seconds=snapshot.delivery.seconds,
         posts=sum(snapshot.delivery.attempts.values()),
         unconfirmed=snapshot.delivery.unconfirmed_items,
-        routes={each.name: (each.ledger, each.outbox.size_bytes) for each in snapshot.routes},
+        routes={route.name: (route.ledger, route.outbox.size_bytes) for route in snapshot.routes},
     )
 
 

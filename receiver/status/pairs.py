@@ -106,7 +106,7 @@ class Pairs:
             name: text
             for name, text in first.labels.items()
             if name not in self._told_apart
-            and all(each.labels.get(name) == text for each in others)
+            and all(other.labels.get(name) == text for other in others)
         }
 
     def _remember(self, label: _Label, name: str, text: str, request: Sequence[Picked]) -> None:
@@ -115,19 +115,19 @@ class Pairs:
             del label.seen_ms[oldest]
             for by_value in label.series.values():
                 by_value.pop(oldest, None)
-        for each in request:
-            if not each.samples:
+        for series in request:
+            if not series.samples:
                 continue
-            key = hash(frozenset((k, v) for k, v in each.labels.items() if k != name))
+            key = hash(frozenset((k, v) for k, v in series.labels.items() if k != name))
             known = label.series.get(key)
             if known is None:
                 if len(label.series) >= SERIES_MAX:
                     continue
                 known = label.series[key] = {}
             samples = known.setdefault(text, deque(maxlen=SAMPLES_MAX))
-            time_ms = each.samples[-1][0]
+            time_ms = series.samples[-1][0]
             if not samples or time_ms > samples[-1][0]:
-                samples.append(each.samples[-1])
+                samples.append(series.samples[-1])
             label.seen_ms[text] = max(label.seen_ms.get(text, 0), time_ms)
             self._newest_ms = max(self._newest_ms, time_ms)
 
