@@ -3,7 +3,7 @@
 In: settings, and an address if one is given. Out: its JSON, or `NoAnswer`. Uses https where
 the web configuration enables TLS, and the configured bearer token; the configured
 certificate is trusted whatever host name it holds. The token is sent only to the
-configured address, or over https.
+configured address, or over https; `ask_others` sends it to each address that it is given.
 """
 
 import argparse

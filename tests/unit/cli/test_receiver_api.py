@@ -12,7 +12,7 @@ import pytest
 
 from receiver.cli.fetch import NoAnswer, get, get_json
 from receiver.cli.main import main
-from receiver.cli.receiver_api import ask_running
+from receiver.cli.receiver_api import ask_others, ask_running
 from receiver.config.settings import resolve
 from receiver.errors import SettingsError
 
@@ -20,14 +20,16 @@ TOKEN = "sesame-0123456789"
 
 
 @contextmanager
-def server() -> Iterator[tuple[str, list[str]]]:
-    """Serve an empty object; give the address, and the Authorization of each request."""
+def server(location: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Serve an empty object, or a redirect; give the address, and the Authorization of each request."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.headers.get("Authorization", ""))
-            self.send_response(200)
+            self.send_response(307 if location else 200)
+            if location:
+                self.send_header("Location", location)
             self.end_headers()
             self.wfile.write(b"{}")
 
@@ -60,6 +62,23 @@ def test_the_token_goes_to_the_configured_receiver_alone(tmp_path: Path) -> None
         ask_running(given(other), settings)("/")
         assert asked == [f"Bearer {TOKEN}"] * 2
         assert others == [""]
+
+
+@pytest.mark.parametrize("user", ["", "me:hunter2"])
+def test_handover_sends_credentials_to_the_addresses_given_and_no_further(
+    user: str, tmp_path: Path
+) -> None:
+    """Over plain http too; an answer that leads elsewhere does not get them there."""
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "user").write_text(user)
+    settings, _ = resolve({"bearer_token_file": str(tmp_path / "token")}, {})
+    ask = ask_others(given(None, str(tmp_path / "user") if user else None), settings)
+    basic = "Basic " + base64.b64encode(user.encode()).decode()
+    with server() as (elsewhere, others), server(elsewhere) as (first, asked), server() as (second, more):  # fmt: skip
+        ask(f"{first}/api/v1/fold/series?after=0")
+        ask(f"{second}/api/v1/fold/series?after=0")
+    assert asked == more == [basic if user else f"Bearer {TOKEN}"]
+    assert others == [""]
 
 
 def test_user_and_password_come_from_a_file_or_the_address(tmp_path: Path) -> None:
