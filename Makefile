@@ -33,7 +33,7 @@ coverage: .venv/ready ## Lines and branches that the unit tests reach, against t
 	@$(BIN)/coverage run -m pytest -q --timeout 300 tests/unit tests/conformance $(ARGS)
 	@$(BIN)/coverage report
 
-storm: .venv/ready ## Kill, break and fill for two minutes, and account for each sample (ARGS="--seed N")
+storm: .venv/ready ## Kill, break and fill for two minutes, and account for each sample (ARGS="--routes --seed N")
 	@$(BIN)/python -m tests.storm --seconds 120 $(ARGS)
 
 check: .venv/ready ## Lint, format, types, layers

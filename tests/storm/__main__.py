@@ -16,11 +16,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120.0, help="how long it blows")
     parser.add_argument("--seed", type=int, help="what it is drawn from; else the time")
     parser.add_argument("--kills", type=int, help="kill -9s, at least; else one in five seconds")
+    parser.add_argument(
+        "--routes", action="store_true", help="two routes; one is blocked until late in the storm"
+    )
     given = parser.parse_args()
     seed = int(time.time()) if given.seed is None else given.seed
     kills = given.kills or max(1, round(given.seconds / 5))
     with tempfile.TemporaryDirectory() as folder:
-        storm = Storm(Path(folder), given.seconds, kills, seed)
+        storm = Storm(Path(folder), given.seconds, kills, seed, routes=given.routes)
         print(f"The storm blows for {given.seconds:g} s, seed {seed}.", flush=True)
         asyncio.run(storm.run())
         print(storm.report)
@@ -35,6 +38,7 @@ def main() -> int:
         or report.of_a_request_sent_twice
         or report.doubled_unexplained
         or report.folded_totals_wrong
+        or report.in_a_resource_of_others
     )
     print("Nothing is lost." if good else "THE PROMISES ARE BROKEN.")
     return 0 if good else 1

@@ -16,6 +16,12 @@ What is held against it, at each look at /api/v1/status and at the end:
   to the last unit; copies of an item are equal, and are explained as those of samples are;
 - each sender has a second replica beside it, which writes what it wrote: none of its samples
   counts, whatever is killed (RECEIVER_REPLICA_LABEL).
+
+With routes each sender's stream has a resource of its own: one is the receiver's, one is that of a
+route which is open, one that of a route which is blocked for most of the storm and then opened, into all the
+faults. The same is held against it, for all of them; and nothing of the blocked route arrives
+anywhere until then, or in another's resource at any time, while the others are delivered. A full share
+of the outbox would drop samples, so there is room for all of them; without routes it is scarce, and answers 503.
 """
 
 import asyncio
@@ -43,6 +49,10 @@ from tests.storm.counters import Counters, Labels, Total, write_metrics_json
 from tests.storm.sender import Sender
 
 SENDERS = 3
+OPEN_SHARD, BLOCKED_SHARD = 1, 2
+"""The senders whose streams take the routes, in a storm with routes."""
+OPENED_AFTER = 0.7
+"""When the blocked route is opened, as a part of the storm."""
 SAMPLES_PER_REQUEST = 500
 REPLICAS = {
     "RECEIVER_REPLICA_LABEL": "replica",
@@ -57,6 +67,7 @@ BEFORE_SECONDS = 1.0
 AFTER_SECONDS = 0.3
 """How long after one the sandbox may still find a POST that the kernel had for it."""
 
+BLOCKED = {"kind": "status", "status": 403, "times": None}
 _PAGE = "<!DOCTYPE html><html><title>Sign in</title></html>"
 _BAD_KEY = '{"itemsReceived":0,"itemsAccepted":0,"errors":[{"index":0,"statusCode":400,"message":"Invalid instrumentation key"}]}'
 _NSP = '{"itemsReceived":0,"itemsAccepted":0,"errors":[{"index":0,"statusCode":400,"message":"NSP enabled component is only supported with connection string."}]}'
@@ -142,6 +153,12 @@ class Report:
     repeats_recognised: int = 0  # as far as they were seen before a kill
     of_a_request_sent_twice: int = 0
     set_aside: int = 0
+    others_acknowledged_while_blocked: int = 0
+    others_delivered_while_blocked: int = 0
+    of_the_blocked_acknowledged_then: int = 0
+    of_the_blocked_delivered: int = 0
+    of_the_blocked_doubled: int = 0
+    in_a_resource_of_others: int = 0
     samples_folded: int = 0
     counters_began_anew: int = 0
     folded_items: int = 0
@@ -196,14 +213,18 @@ class FoldedLetter(NamedTuple):
 class Storm:
     """One storm. `run` returns its report, or raises AssertionError where a promise is broken."""
 
-    def __init__(self, folder: Path, seconds: float, kills: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, seconds: float, kills: int, seed: int, *, routes: bool = False
+    ) -> None:
         """Use `folder` for outbox and logs; kill `kills` times in `seconds`."""
+        self._with_routes = routes
         self._folder = folder
         self._seconds = seconds
         self._kills = kills
         self._seed = seed
         self._blows: list[tuple[float, float, str]] = []
         self._over = False
+        self._scripts = -1
         self._received = 0
         self._repeats: dict[int, int] = {}
         self._counters: list[Counters] = []
@@ -228,24 +249,32 @@ class Storm:
             self._up = await stack.enter_async_context(AsyncExitStack())
             server = await self._up.enter_async_context(serve(first))
             self._script(server, second)
+            self._script(second, server)
+            boxes = [first, second.sandbox]
+            flags: list[str] = []
+            blocked = None
+            if self._with_routes:
+                blocked = await stack.enter_async_context(serve(Sandbox()))
+                blocked.sandbox.script.replace(parse_faults([BLOCKED]))
+                boxes.append(blocked.sandbox)
+                flags = ["--routes", str(self._write_routes(second, blocked))]
             receiver = await stack.enter_async_context(
                 ReceiverProcess(
                     self._folder,
                     server.connection_string,
                     *("--send-timeout", f"{SEND_TIMEOUT_SECONDS}s"),
-                    *(
-                        "--outbox-max-bytes",
-                        "128KiB",
-                        "--shutdown-timeout",
-                        f"{STOP_TIMEOUT_SECONDS}s",
-                    ),
+                    *("--outbox-max-bytes", "64MiB" if self._with_routes else "128KiB"),
+                    *("--shutdown-timeout", f"{STOP_TIMEOUT_SECONDS}s"),
+                    *flags,
                     environment=REPLICAS,
                 )
             )
             senders = [self._sender(receiver, shard) for shard in range(SENDERS)]
-            await self._blow(session, receiver, server, senders)
+            async with asyncio.TaskGroup() as tasks:
+                if blocked:
+                    tasks.create_task(self._open(blocked, senders, boxes))
+                await self._blow(session, receiver, server, senders)
             begun_at = time.monotonic()
-            boxes = [first, second.sandbox]
             for box in boxes:
                 box.script.replace([])
             status = await self._settled(session, receiver, boxes)
@@ -257,15 +286,42 @@ class Storm:
             await self._up.aclose()
         return self.report
 
-    def _script(self, server: Server, second: Server) -> None:
-        """Script both sandboxes; the second redirects back to the first."""
-        for number, (box, other) in enumerate(((server, second), (second, server))):
-            chances = [
-                {"probability": probability, "fault": fault}
-                for probability, fault in faults(f"{other.url}/v2.1/track")
-            ]
-            storm = {"kind": "storm", "seed": self._seed + number, "faults": chances, "times": None}
-            box.sandbox.script.replace(parse_faults([storm]))
+    def _script(self, server: Server, other: Server) -> None:
+        """Have a sandbox throw every fault; it redirects to the other."""
+        chances = [
+            {"probability": probability, "fault": fault}
+            for probability, fault in faults(f"{other.url}/v2.1/track")
+        ]
+        self._scripts += 1
+        storm = {"kind": "storm", "seed": self._seed + self._scripts, "faults": chances}
+        server.sandbox.script.replace(parse_faults([storm | {"times": None}]))
+
+    def _write_routes(self, is_open: Server, blocked: Server) -> Path:
+        path = self._folder / "routes.json"
+        routes = [
+            {"name": name, "match": {"shard": str(shard)}, "connection_string": server.connection_string}
+            for name, shard, server in (("open", OPEN_SHARD, is_open), ("blocked", BLOCKED_SHARD, blocked))
+        ]  # fmt: skip
+        path.write_text(orjson.dumps({"routes": routes}).decode())
+        path.chmod(0o600)
+        return path
+
+    async def _open(self, blocked: Server, senders: list[Sender], boxes: list[Sandbox]) -> None:
+        """Open the blocked route late in the storm; nothing of it has arrived, and of the others much."""
+        await asyncio.sleep(self._seconds * OPENED_AFTER)
+        its_own, others = senders[BLOCKED_SHARD], boxes[:-1]
+        what = "samples of the blocked route, and of others that arrived"
+        await until(lambda: its_own.acknowledged and _deliveries(others), what, self._seconds + 60)
+        delivered = _deliveries(boxes).keys()
+        for sender in senders:
+            wanted = {point for point in sender.acknowledged if point.name.startswith("nv_")}
+            if sender is its_own:
+                self.report.of_the_blocked_acknowledged_then = len(wanted)
+                assert not wanted & delivered, "delivered although it is blocked"
+            else:
+                self.report.others_acknowledged_while_blocked += len(wanted)
+                self.report.others_delivered_while_blocked += len(wanted & delivered)
+        self._script(blocked, blocked)
 
     def _sender(self, receiver: ReceiverProcess, shard: int) -> Sender:
         counters = Counters(shard, self._chance(f"counters {shard}"), int(time.time() * 1000))
@@ -429,6 +485,11 @@ class Storm:
         assert received >= self._received, "the ledger has forgotten something"
         assert received >= known, "acknowledged, and not in the ledger"
         assert status["outbox"]["set_aside"] == 0, "kill -9 does not damage a database"
+        for route in status["routes"]:
+            assert route["adds_up"], route
+        assert not status["dropped"].get("route_full"), (
+            "a share is full: the storm has room for all"
+        )
         self._received = received
 
     async def _settled(
@@ -500,12 +561,30 @@ class Storm:
                     report.faults[f"{kind}{answer}"] += 1
         report.doubled_why = self._explain_doubles(deliveries.values(), boxes)
         report.doubled = report.doubled_why.total()
+        if self._with_routes:
+            self._take_stock_of_the_routes(deliveries, boxes)
         self._take_stock_of_the_folded(status, boxes, folded_refused)
         for why in (report.doubled_why, report.folded_doubled_why):
             report.doubled_unexplained += why.pop("", 0)
         assert not any(sender.dropped for sender in senders), "a good request was answered 4xx"
         assert not deliveries.keys() - wanted, "delivered what nobody acknowledged or wanted"
         assert status["expired"] == 0
+
+    def _take_stock_of_the_routes(
+        self, deliveries: dict[Point, list[tuple[int, int]]], boxes: list[Sandbox]
+    ) -> None:
+        """Find each item of the blocked route in its resource, and no other's there."""
+        *_, its_own = range(len(boxes))
+        blocked = ("shard", str(BLOCKED_SHARD))
+        for point, requests in deliveries.items():
+            if blocked in point.labels:
+                self.report.of_the_blocked_delivered += 1
+                self.report.of_the_blocked_doubled += len(requests) - 1
+        self.report.in_a_resource_of_others = sum(
+            (item.series.properties.get("shard") == str(BLOCKED_SHARD)) != (number == its_own)
+            for number, box in enumerate(boxes)
+            for item in box.store.select()
+        )
 
     def _take_stock_of_the_folded(
         self, status: dict[str, Any], boxes: list[Sandbox], refused: dict[Folded, FoldedLetter]
