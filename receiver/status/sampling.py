@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.1
 """Interval of `digest`, short, so that each call is short and delays no request."""
-ROWS_AT_ONCE = 500
-ROWS_PER_SECOND = 5_000
+ROWS_AT_ONCE = 250
+ROWS_PER_SECOND = 2_500
 """Rows opened by one call (a millisecond), and in a second: about a hundredth of a core."""
 WAITING_ROWS = ROWS_PER_SECOND
 ITEMS_AT_ONCE = 200
