@@ -22,6 +22,7 @@ FILE_COLUMNS = 1000
 FILE_LINES = 60
 METRICS_LEAST = 3
 ERRORS_MOST = 3
+ROUTES_MOST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def to_rows(status: dict[str, Any], metrics: dict[str, Any], room: int, columns:
         rows += _wrapped(f"  {verdict['hint']}", columns)
     for line in verdict["also"]:
         rows += _wrapped(f"  also: {line}", columns, COLORS["warn"])
-    rows += [Row(""), *_flow(status)]
+    rows += [Row(""), *_flow(status), *_routes(status.get("routes", []))]
     errors = [
         row
         for error in status["errors"][:ERRORS_MOST]
@@ -146,6 +147,36 @@ def _flow(status: dict[str, Any]) -> Iterator[Row]:
         yield Row(f"  {name:<14}{total:>12,}  {total / seconds:>10,.1f}/s  {_reasons(by_reason) or words}", color)  # fmt: skip
     if refused := flow.get("refused"):
         yield Row(f"  requests refused: {_reasons(refused)}", COLORS["bad"])
+
+
+def _routes(routes: list[dict[str, Any]]) -> Iterator[Row]:
+    """One line a route, those that do not deliver first if there are too many."""
+    if not routes:
+        return
+    yield Row("")
+    yield Row(f"  {'route':<16}  {'state':<10}  {'waiting':>9}  {'of its share':>12}  {'oldest':>8}  {'a minute':>10}", BOLD)  # fmt: skip
+    shown = routes
+    if len(routes) > ROUTES_MOST:
+        shown = sorted(routes, key=lambda route: -_trouble(route))[: ROUTES_MOST - 1]
+    for route in shown:
+        outbox, delivery = route["outbox"], route["delivery"]
+        share = f"{outbox['bytes'] / outbox['max_bytes']:.0%}" if outbox["max_bytes"] else "-"
+        words = "full: its samples are dropped" if outbox["full"] else ""
+        if delivery["failures"]:
+            words = "; ".join(filter(None, (words, delivery["reason"])))
+        oldest = span(outbox["oldest_seconds"]) if route["pending"] else "-"
+        text = f"  {route['name']:<16}  {route['state']:<10}  {route['pending']:>9,}  {share:>12}  {oldest:>8}  {route['per_minute']:>10,.1f}  {words}"
+        yield Row(printable(text.rstrip()), ("", COLORS["warn"], COLORS["bad"])[_trouble(route)])
+    if len(routes) > len(shown):
+        yield Row(f"  and {len(routes) - len(shown)} more", DIM)
+
+
+def _trouble(route: dict[str, Any]) -> int:
+    """Return 2 for a route that drops samples, 1 for one that delivers nothing of what waits, else 0."""
+    if route["outbox"]["full"]:
+        return 2
+    is_held = route["state"] == "held" and route["pending"] > 0
+    return int(bool(route["delivery"]["failures"]) or is_held)
 
 
 def _metrics(metrics: list[dict[str, Any]], space: int) -> Iterator[Row]:

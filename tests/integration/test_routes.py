@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from receiver.cli.top import to_rows
 from receiver.sandbox import Sandbox, Server, serve
 from tests.integration.receivers import (
     ReceiverProcess,
@@ -120,6 +121,8 @@ async def test_each_item_lands_in_its_resource(tmp_path: Path) -> None:
                 assert there.values(name) == of(model, sent)
                 assert route_of(status, name)["accepted"] == 200
                 assert route_of(status, name)["state"] == "open"
+                rows = to_rows(status, {"selected": {"rows": []}}, 60, 200)
+                assert any(row.text.split()[:4] == [name, "open", "0", "0%"] for row in rows)
             text = (await answers(receiver, "/metrics", "GET"))[1]
             assert 'receiver_route_items_accepted_total{route="a"} 200.0' in text
 

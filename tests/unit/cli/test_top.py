@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from receiver.cli.terminal import COLORS
 from receiver.cli.top import to_rows
 
 LINE = "BLOCKED: 403 " + "words " * 30 + "the identity lacks the role"
@@ -86,3 +87,52 @@ def test_folded_flows_have_their_rows() -> None:
     assert ["-", "folded"] in words
     assert ["+", "flushed"] in words
     assert "  requests refused: 3 too_large" in [row.text for row in rows]
+
+
+def route(name: str, state: str = "open", pending: int = 0, **more: Any) -> dict[str, Any]:
+    """Make a route of a status."""
+    outbox = {"bytes": pending * 10, "max_bytes": 1000, "oldest_seconds": 90.0, "full": False}
+    delivery = {"failures": 0, "reason": ""}
+    return {
+        "name": name, "state": state, "pending": pending, "per_minute": 12.34,
+        "outbox": outbox | more.get("outbox", {}), "delivery": delivery | more.get("delivery", {}),
+    }  # fmt: skip
+
+
+def routes_of(*routes: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = to_rows(status() | {"routes": list(routes)}, metrics(0), 60, 200)
+    first = next((n for n, row in enumerate(rows) if row.text.startswith("  route ")), None)
+    if first is None:
+        return []
+    end = next(n for n, row in enumerate(rows) if n > first and not row.text)
+    return [(" ".join(row.text.split()), row.color) for row in rows[first + 1 : end]]
+
+
+def test_routes_have_a_line_each() -> None:
+    """State, what waits and its share of the outbox; without routes there is none."""
+    refused = {"failures": 3, "reason": "403 no \x1b[2J role"}
+    shown = routes_of(
+        route("default"),
+        route("team-a", "blocked", 50, delivery=refused),
+        route("team-b", "blocked", 1200, delivery=refused, outbox={"full": True}),
+        route("team-c", "held", 5, outbox={"max_bytes": 0}),
+        route("team-d", "held", outbox={"max_bytes": 0}),
+    )
+    assert shown == [
+        ("default open 0 0% - 12.3", ""),
+        (r"team-a blocked 50 50% 90 s 12.3 403 no \x1b[2J role", COLORS["warn"]),
+        (r"team-b blocked 1,200 1200% 90 s 12.3 full: its samples are dropped; 403 no \x1b[2J role", COLORS["bad"]),
+        ("team-c held 5 - 90 s 12.3", COLORS["warn"]),
+        ("team-d held 0 - - 12.3", ""),
+    ]  # fmt: skip
+    assert routes_of() == []
+
+
+def test_of_many_routes_those_in_trouble_are_shown() -> None:
+    """The others are counted."""
+    many = [route(f"team-{number}") for number in range(20)]
+    many[15] = route("team-15", pending=5, outbox={"full": True})
+    shown = routes_of(*many)
+    assert len(shown) == 8
+    assert shown[0][0].startswith("team-15 ")
+    assert shown[-1][0] == "and 13 more"
