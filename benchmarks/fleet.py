@@ -26,7 +26,9 @@ from pathlib import Path
 import snappy
 
 from benchmarks import contestants
+from benchmarks.load import read_status, request_head
 from benchmarks.measure import counts
+from benchmarks.payloads import varint, wire_field
 from benchmarks.processes import Program, free_port
 from receiver.cli.what_if import read_page
 
@@ -93,7 +95,7 @@ class Fleet:
 
     def scrape(self, triton: int, shard: int, time_ms: int, scrape: int) -> list[bytes]:
         """Make the part of a scrape that one shard sends."""
-        tail = b"\x10" + _varint(time_ms)
+        tail = b"\x10" + varint(time_ms)
         return [
             section + struct.pack("<d", value + scrape * step) + tail
             for section, value, step in self._spelt[triton][shard]
@@ -103,27 +105,12 @@ class Fleet:
 def _section(labels: dict[str, str]) -> bytes:
     pairs = [("__name__", labels["__name__"]), *sorted((k, v) for k, v in labels.items() if k != "__name__")]  # fmt: skip
     section = b"".join(
-        b"\x0a" + _varint(len(pair)) + pair
+        wire_field(1, wire_field(1, name.encode()) + wire_field(2, value.encode()))
         for name, value in pairs
-        for pair in [_text(1, name) + _text(2, value)]
     )
     sample = 16  # a double with its tag, a time of 6 bytes with its own
     size = len(section) + 2 + sample
-    return b"\x0a" + _varint(size) + section + b"\x12" + _varint(sample) + b"\x09"
-
-
-def _text(number: int, text: str) -> bytes:
-    content = text.encode()
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    spelt = bytearray()
-    while number > 0x7F:
-        spelt.append(number & 0x7F | 0x80)
-        number >>= 7
-    spelt.append(number)
-    return bytes(spelt)
+    return b"\x0a" + varint(size) + section + b"\x12" + varint(sample) + b"\x09"
 
 
 class Shard:
@@ -174,8 +161,8 @@ class Shard:
             pause = BACKOFF_SECONDS[0]
             while True:
                 started = time.perf_counter()
-                writer.write(_head(len(body)) + body)
-                status = await _status(reader)
+                writer.write(request_head("/api/v1/write", 1, len(body), "Prometheus/3.5.3") + body)
+                status = await read_status(reader)
                 ended = time.perf_counter()
                 self._tally.latencies.append(ended - started)
                 self._tally.statuses[status] += 1
@@ -187,22 +174,6 @@ class Shard:
                 pause = min(2 * pause, BACKOFF_SECONDS[1])
             self._tally.requests += 1
             self._tally.samples += samples
-
-
-def _head(size: int) -> bytes:
-    return (
-        "POST /api/v1/write HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: snappy\r\n"
-        "Content-Type: application/x-protobuf\r\nUser-Agent: Prometheus/3.5.3\r\n"
-        f"X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: {size}\r\n\r\n"
-    ).encode()
-
-
-async def _status(reader: asyncio.StreamReader) -> int:
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    _, _, after = head.partition(b"content-length:")
-    if after and (size := int(after.split(b"\r\n", 1)[0])):
-        await reader.readexactly(size)
-    return int(head[9:12])
 
 
 async def drive(fleet: Fleet, run: Run, port: int, seconds: float, first: int, tally: Tally) -> int:

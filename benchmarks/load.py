@@ -62,8 +62,8 @@ async def send(
             nonlocal taken
             taken += 1
             request = next(requests)
-            writer.write(_head(path, version, len(request.body)) + request.body)
-            status = await _status(reader)
+            writer.write(request_head(path, version, len(request.body)) + request.body)
+            status = await read_status(reader)
             load.statuses[status] += 1
             if status < 300:
                 load.samples += request.samples
@@ -87,15 +87,17 @@ async def send(
     return load
 
 
-def _head(path: str, version: int, size: int) -> bytes:
+def request_head(path: str, version: int, size: int, agent: str = "benchmark") -> bytes:
+    """Make the head of a write request with so many bytes."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: snappy\r\n"
-        f"Content-Type: {_TYPES[version]}\r\nUser-Agent: benchmark\r\n"
+        f"Content-Type: {_TYPES[version]}\r\nUser-Agent: {agent}\r\n"
         f"X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: {size}\r\n\r\n"
     ).encode()
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
+async def read_status(reader: asyncio.StreamReader) -> int:
+    """Read an answer; return its status."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     _, _, after = head.partition(b"content-length:")
     if after and (size := int(after.split(b"\r\n", 1)[0])):

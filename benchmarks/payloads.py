@@ -175,8 +175,10 @@ def encode_v1(part: Sequence[Labels], samples: Sequence[tuple[float, int]]) -> b
     """Spell a `prometheus.WriteRequest` as Prometheus does."""
     texts = []
     for labels, (value, time_ms) in zip(part, samples, strict=True):
-        section = b"".join(_field(1, _field(1, name) + _field(2, text)) for name, text in labels)
-        texts.append(_field(1, section + _field(2, _sample(value, time_ms))))
+        section = b"".join(
+            wire_field(1, wire_field(1, name) + wire_field(2, text)) for name, text in labels
+        )
+        texts.append(wire_field(1, section + wire_field(2, _sample(value, time_ms))))
     return b"".join(texts)
 
 
@@ -186,23 +188,27 @@ def encode_v2(part: Sequence[Labels], samples: Sequence[tuple[float, int]]) -> b
     texts = []
     for labels, (value, time_ms) in zip(part, samples, strict=True):
         references = b"".join(
-            _varint(numbers.setdefault(text, len(numbers))) for pair in labels for text in pair
+            varint(numbers.setdefault(text, len(numbers))) for pair in labels for text in pair
         )
-        series = _field(1, references) + _field(2, _sample(value, time_ms)) + _field(5, b"")
-        texts.append(_field(5, series))
-    return b"".join(_field(4, symbol) for symbol in numbers) + b"".join(texts)
+        series = (
+            wire_field(1, references) + wire_field(2, _sample(value, time_ms)) + wire_field(5, b"")
+        )
+        texts.append(wire_field(5, series))
+    return b"".join(wire_field(4, symbol) for symbol in numbers) + b"".join(texts)
 
 
 def _sample(value: float, time_ms: int) -> bytes:
     spelt = b"\x09" + struct.pack("<d", value) if value else b""
-    return spelt + b"\x10" + _varint(time_ms)
+    return spelt + b"\x10" + varint(time_ms)
 
 
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+def wire_field(number: int, content: bytes) -> bytes:
+    """Encode a field of protobuf that has a length."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Encode a number as protobuf does."""
     spelt = bytearray()
     while number > 0x7F:
         spelt.append(number & 0x7F | 0x80)
@@ -225,7 +231,7 @@ def unique(body: bytes, number: int) -> bytes:
             break
     extra = b"\xa1\x06" + struct.pack("<Q", number)
     literal = bytes([(len(extra) - 1) << 2]) + extra
-    return _varint(length + len(extra)) + body[place:] + literal
+    return varint(length + len(extra)) + body[place:] + literal
 
 
 def churning(workload: Workload, newcomers: int) -> Iterator[Request]:
