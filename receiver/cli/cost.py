@@ -6,10 +6,19 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from receiver.cli.what_if import Scene, count_forms, forms, others, read_scene
+from receiver.cli.what_if import (
+    Scene,
+    count_forms,
+    count_routes,
+    forms,
+    others,
+    read_scene,
+    routed,
+)
+from receiver.config.routes import load_routing
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
-from receiver.pack.forecast import Forecast
+from receiver.pack.forecast import Forecast, together
 from receiver.pack.store_limits import store_limits
 from receiver.text import printable
 
@@ -20,15 +29,26 @@ NAMES_SHOWN = 3
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     """Read the series, forecast a month, and print it. Raises: SettingsError, NoAnswer."""
     allowlist = load_allowlist(settings)
+    routing = load_routing(settings)
     scene = read_scene(given.source, given.scrape_seconds or 0.0, given.prometheus, allowlist)
+    dropped = len(scene.series)
+    scene = routed(routing, scene)
+    dropped -= len(scene.series)
     counted = count_forms(allowlist, scene, settings)
+    yours, routes = counted.yours, {}
+    if routing.routes:
+        routes = count_routes(routing, allowlist, scene, settings)
+        yours = together(list(routes.values()))  # series of different routes are never joined
     if given.calibrate:
-        return _calibrate(given.calibrate, counted.yours, settings)
+        return _calibrate(given.calibrate, yours, settings)
     beside = {**forms(counted), **others(scene, settings)}
     if given.json:
-        print(json.dumps(_document(counted.yours, beside, scene, settings.price_per_gb), indent=2))
+        document = _document(yours, routes, beside, scene, settings.price_per_gb)
+        print(json.dumps(document, indent=2))
     else:
-        _print(counted.yours, beside, scene, settings.price_per_gb)
+        _print(yours, routes, beside, scene, settings.price_per_gb)
+        if dropped:
+            print(f"{dropped} series take no route of {printable(settings.routes)}, and are dropped.", file=sys.stderr)  # fmt: skip
         for limit in store_limits(allowlist, scene.series):
             print(f"Azure's metrics store: {limit}.", file=sys.stderr)
     return 0
@@ -55,17 +75,29 @@ def _calibrate(text: str, yours: Forecast, settings: Settings) -> int:
     return 0
 
 
-def _rows(yours: Forecast, beside: Mapping[str, Forecast]) -> list[tuple[str, str, float, float]]:
+def _rows(
+    yours: Forecast, routes: Mapping[str, Forecast], beside: Mapping[str, Forecast]
+) -> list[tuple[str, str, float, float]]:
     rows = [
         (entry.entry, str(entry.series), entry.items, entry.billed_bytes) for entry in yours.lines
     ]
     rows.append(("in all", str(yours.series), yours.items, yours.billed_bytes))
+    rows += [
+        (f"route {name}", str(route.series), route.items, route.billed_bytes)
+        for name, route in routes.items()
+    ]
     rows += [(name, "", other.items, other.billed_bytes) for name, other in beside.items()]
     return rows
 
 
-def _print(yours: Forecast, beside: Mapping[str, Forecast], scene: Scene, price: float) -> None:
-    rows = _rows(yours, beside)
+def _print(
+    yours: Forecast,
+    routes: Mapping[str, Forecast],
+    beside: Mapping[str, Forecast],
+    scene: Scene,
+    price: float,
+) -> None:
+    rows = _rows(yours, routes, beside)
     width = max(len(name) for name, *_ in rows)
     print(f"{'entry':<{width}}  series  items/month  GB billed/month{'   money' if price else ''}")
     for name, series, items, size in rows:
@@ -91,7 +123,11 @@ def _print(yours: Forecast, beside: Mapping[str, Forecast], scene: Scene, price:
 
 
 def _document(
-    yours: Forecast, beside: Mapping[str, Forecast], scene: Scene, price: float
+    yours: Forecast,
+    routes: Mapping[str, Forecast],
+    beside: Mapping[str, Forecast],
+    scene: Scene,
+    price: float,
 ) -> dict[str, Any]:
     def spell(counted: Forecast) -> dict[str, Any]:
         return {
@@ -109,5 +145,9 @@ def _document(
         "scraped": scene.intervals.words,
         "entries": entries,
         "total": {"series": yours.series, **spell(yours)},
+        "routes": [
+            {"route": name, "series": route.series, **spell(route)}
+            for name, route in routes.items()
+        ],
         **{name: spell(other) for name, other in beside.items()},
     }

@@ -251,7 +251,8 @@ VERBS = (
         "cost",
         "estimate the cost of a metrics.json",
         "Estimate, from Triton's current series, the items and billed gigabytes a month of each entry of\n"
-        "metrics.json; for comparison also of the folded example, and of all of Triton's metrics raw.\n"
+        "metrics.json, and of each route where there is a routes.json; for comparison also of the folded\n"
+        "example, and of all of Triton's metrics raw.\n"
         "Sends nothing. With --calibrate compare the estimate with what Azure billed a resource.",
         "receiver.cli.cost",
         (
@@ -261,7 +262,7 @@ VERBS = (
             Flag("--calibrate", "ITEMS=number,BYTES=number, the result of the billing query on your resource", "NUMBERS", ""),
             _JSON,
         ),
-        settings=("metrics_json", "price_per_gb", "billed_factor"),
+        settings=("metrics_json", "routes", "price_per_gb", "billed_factor"),
         example="Example: appinsights-receiver cost --metrics-json metrics.json --price-per-gb 2.30",
     ),
     Verb(

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver.azure.envelope import Identity
+from receiver.azure.renderer import NO_LANE
 from receiver.cli.fetch import NoAnswer, get_text, is_address
 from receiver.cli.prometheus.addresses import masked
 from receiver.cli.prometheus.config import read_config
@@ -23,12 +24,14 @@ from receiver.cli.prometheus.yaml_file import Unreadable
 from receiver.cli.upstream import ask_prometheus, ask_vector
 from receiver.config.settings import Settings
 from receiver.intake.metrics_json import Allowlist, parse
+from receiver.intake.routes import Routing, shown
 from receiver.pack.forecast import (
     Comparison,
     Forecast,
     Seen,
     compare,
     forecast,
+    forecast_by,
     with_rates,
 )
 
@@ -161,6 +164,30 @@ def count(allowlist: Allowlist, scene: Scene, settings: Settings) -> Forecast:
 def count_forms(allowlist: Allowlist, scene: Scene, settings: Settings) -> Comparison:
     """Forecast one metrics.json, and its metrics folded and raw."""
     return compare(allowlist, scene.series, identity_of(settings), factor=settings.billed_factor)
+
+
+def routed(routing: Routing, scene: Scene) -> Scene:
+    """Leave out the series that no route takes and that are dropped."""
+    sent = [row for row in scene.series if routing.number_of(row.labels) != NO_LANE]
+    return Scene(sent, scene.intervals)
+
+
+def count_routes(
+    routing: Routing, allowlist: Allowlist, scene: Scene, settings: Settings
+) -> dict[str, Forecast]:
+    """Forecast each route by itself, in the order of routes.json, the receiver's own last."""
+    identity = identity_of(settings)
+    counted = forecast_by(
+        lambda row: routing.name_of(row.labels),
+        allowlist,
+        scene.series,
+        identity,
+        factor=settings.billed_factor,
+    )
+    none = forecast(allowlist, (), identity)
+    names = [route.name for route in routing.routes]
+    own = [] if routing.drops_unmatched else [""]
+    return {shown(name): counted.get(name, none) for name in (*names, *own)}
 
 
 def others(scene: Scene, settings: Settings) -> dict[str, Forecast]:

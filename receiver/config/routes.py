@@ -58,8 +58,7 @@ def load_routes(settings: Settings) -> tuple[Routes, list[Path]]:
     if not settings.routes:
         return Routes(), []
     path = place(settings.routes)
-    text = _read(path, f"{printable(settings.routes)}", "RECEIVER_ROUTES or --routes names it")
-    routing = routes_json.parse(text, settings.routes)
+    routing = load_routing(settings)
     files = [path]
     resources = []
     for number, route in enumerate(routing.routes):
@@ -76,6 +75,19 @@ def load_routes(settings: Settings) -> tuple[Routes, list[Path]]:
         raise SettingsError(f"{printable(settings.routes)}: the routes' outbox_max_bytes are {total} together, and RECEIVER_OUTBOX_MAX_BYTES is {settings.outbox_max_bytes}: what is left is for the receiver's own route; raise the one, or lower the others")  # fmt: skip
     shares = shares_of(wanted, settings.outbox_max_bytes)
     return Routes(routing, tuple(resources), shares), files
+
+
+def load_routing(settings: Settings) -> Routing:
+    """Read routes.json without its secrets: which series take which route. Raises: SettingsError."""
+    if not settings.routes:
+        return NO_ROUTES
+    return routes_json.parse(_text_of(settings), settings.routes)
+
+
+def _text_of(settings: Settings) -> bytes:
+    return _read(
+        place(settings.routes), printable(settings.routes), "RECEIVER_ROUTES or --routes names it"
+    )
 
 
 def _file_of(routes_file: Path, route: Route) -> Path | None:

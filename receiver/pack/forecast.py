@@ -201,6 +201,19 @@ def forecast_by(
     }
 
 
+def together(forecasts: Sequence[Forecast]) -> Forecast:
+    """Add up forecasts of one metrics.json, entry by entry."""
+    return Forecast([
+        replace(
+            lines[0],
+            series=sum(line.series for line in lines),
+            items=sum(line.items for line in lines),
+            billed_bytes=sum(line.billed_bytes for line in lines),
+        )
+        for lines in zip(*(each.lines for each in forecasts), strict=True)
+    ])  # fmt: skip
+
+
 def forecast(
     allowlist: Allowlist,
     series: Sequence[Seen],

@@ -58,6 +58,39 @@ def test_a_cost_is_counted_from_a_page(capsys: pytest.CaptureFixture[str]) -> No
     assert "in all" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("unmatched", ["default", "drop"])
+def test_each_route_has_its_cost(
+    unmatched: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its series' labels and without its secret; what is dropped costs nothing."""
+    page, entries, file = (tmp_path / name for name in ("page", "metrics.json", "routes.json"))
+    page.write_text("".join(f'nv_a{{model="{model}",version="1"}} 5\n' for model in ("a_1", "a_2", "b_1", "x")))  # fmt: skip
+    joined = {"name": "nv_a", "as": "aggregate", "keep": ["version"], "rename": "joined"}
+    entries.write_text(json.dumps({"customMetrics": ["nv_a", joined]}))
+    routes = [{"name": name, "match": {"model": f"{name}_*"}, "connection_string_file": "none"} for name in "abc"]  # fmt: skip
+    file.write_text(json.dumps({"routes": routes, "unmatched": unmatched}))
+    flags = ["cost", "--from", str(page), "--metrics-json", str(entries)]
+    assert main([*flags, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["routes"] == []
+    flags += ["--routes", str(file)]
+    assert main([*flags, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    found = {each["route"]: each["items"] for each in document["routes"]}
+    raw, window = 43_800 * 4, 43_800
+    wanted = {"a": 2 * raw + window, "b": raw + window, "c": 0, "default": raw + window}
+    if unmatched == "drop":
+        del wanted["default"]
+    assert found == wanted
+    assert document["total"]["items"] == sum(wanted.values())
+    entry = document["entries"][1]
+    assert entry["items"] == (len(wanted) - 1) * window > plain["entries"][1]["items"] == window
+    assert main(flags) == 0
+    printed = capsys.readouterr()
+    assert "route a " in printed.out
+    assert ("1 series take no route" in printed.err) == (unmatched == "drop")
+
+
 def test_an_estimate_is_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
     """By one number; the same bill with that factor set gives the same factor."""
     for factor in ("1", "0.5"):
