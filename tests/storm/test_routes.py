@@ -3,6 +3,8 @@
 Two replicas write the same streams to a receiver that is killed with -9; routes `a` and the
 receiver's own lead to sandboxes that fail now and then, `b` to one that refuses all until the
 storm is over. Each item is looked for in its own resource, which takes no other's key.
+How late each is, is measured here; copies are only bounded: that each is explained is held against the storm
+with routes (`tests.storm.storm`).
 """
 
 import asyncio
@@ -95,7 +97,7 @@ def up_seconds(begin: float, end: float, downs: list[tuple[float, float]]) -> fl
 
 @in_loop(110)
 async def test_a_storm_with_a_route_that_is_blocked(tmp_path: Path) -> None:
-    """Every acknowledged sample is in its resource; copies are of POSTs whose answer was lost."""
+    """Every acknowledged sample is in its resource; no other route is late; copies are few."""
     chance = random.Random(20261127)
     stream = Stream()
     async with resources(tmp_path) as there, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:  # fmt: skip
