@@ -207,5 +207,6 @@ async def rescale(
 
         with contextlib.suppress(AssertionError):
             await until(all_arrived, "all", 150)
-        assert await asyncio.to_thread(sums) == (grown, grown, 500 * grown)
+        arrived = await asyncio.to_thread(sums)
+        assert arrived == (grown, grown, 500 * grown), f"{arrived}; the counters grew by {grown}"
         return grown
