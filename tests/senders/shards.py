@@ -128,7 +128,7 @@ async def held(session: aiohttp.ClientSession, receivers: Sequence[Receiver]) ->
     return targets
 
 
-async def rescale(
+async def rescale(  # noqa: PLR0915 - one story
     folder: Path,
     receivers: Sequence[Receiver],
     hand_over: Callable[[int], int],
