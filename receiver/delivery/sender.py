@@ -189,6 +189,8 @@ class Delivery:
                         self._picker.begin(batch)
                     return batches
                 continue  # the way has closed meanwhile
+            if self._changed.is_set():
+                continue  # batches may have come after the outbox was asked
             if self._ends_when_empty and self._found_nothing and self._picker.is_idle:
                 break
             now = self._loop.time()

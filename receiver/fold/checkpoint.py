@@ -36,16 +36,23 @@ _PLAN = ("kind", "entry", "target", "name", "labels", "every_ms")
 _SCRAPES = ("time_ms", "total", "count")
 
 
+NO_ENDS: Mapping[bytes, int] = {}
+
+
 class Unusable(Exception):
     """The bytes are not a checkpoint of this version."""
 
 
 def encode(
-    entries: Sequence[Entry], upto: int, windows: Windows, routing: Routing = NO_ROUTES
+    entries: Sequence[Entry],
+    upto: int,
+    windows: Windows,
+    routing: Routing = NO_ROUTES,
+    ends: Mapping[bytes, int] = NO_ENDS,
 ) -> bytes:
     """Return the state as bytes; `upto` is the highest number of a series, `entries` is the whole list.
 
-    Of the routes it has what decides which series take them, and no key.
+    `ends` has the ends of items that no entry makes now, in milliseconds. Of the routes it has what decides which series take them, and no key.
     """
     state = windows.state
     older = [
@@ -72,6 +79,7 @@ def encode(
         "upto": upto,
         "routes": routing.matchers,
         "older": older,
+        "ends": [[item.hex(), at_ms] for item, at_ms in ends.items()],
         "columns": [[column.typecode, len(column)] for column in columns],
     }
     text = json.dumps(header).encode()
@@ -119,6 +127,11 @@ def routing_of(document: Mapping[str, Any], now: Routing) -> Routing:
         for name, match in document.get("routes", ())
     )
     return Routing(routes, tuple(keys.get(route.name, NO_KEY) for route in routes))
+
+
+def ends_of(document: Mapping[str, Any]) -> dict[bytes, int]:
+    """Read the ends of items that no entry made; older receivers wrote none."""
+    return {bytes.fromhex(item): at_ms for item, at_ms in document.get("ends", ())}
 
 
 def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: Windows) -> bool:

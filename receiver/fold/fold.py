@@ -39,6 +39,8 @@ from receiver.outbox.batch import (
 
 SHOWN_BYTES = 8 << 20
 """Lines of a flush that are kept as they are: what `receiver.outbox.flushed` has room for."""
+ENDS_KEPT_MS = 3 * 3_600_000
+"""Time for which the end of an item is remembered whose entry is gone: windows last an hour at most."""
 OLDER_MAX = 100_000
 """Limit of open windows behind the newest of their outputs; above it the oldest are closed early."""
 
@@ -103,6 +105,7 @@ class Fold:
         self._times = TimeTexts()
         self._heads: list[bytes] = []
         self._names: list[bytes] = []
+        self.ends: dict[bytes, int] = {}
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -111,8 +114,14 @@ class Fold:
 
     def add_series(self, number: int, labels: bytes) -> None:
         """Add a series; numbers increase. `labels` is JSON."""
+        outputs = self.plan.state.outputs
+        first = len(outputs)
         self.plan.add_series(number, orjson.loads(labels))
         self.upto = number
+        if self.ends:
+            for output in range(first, len(outputs)):
+                ends_ms = self.ends.get(self.plan.item(output), NEVER)
+                outputs.until_ms[output] = max(outputs.until_ms[output], ends_ms)
 
     def take(self, records: bytes, now_ms: int) -> None:
         """Fold committed samples, each a `receiver.azure.renderer.RECORD`."""
@@ -147,7 +156,7 @@ class Fold:
 
     def encode(self) -> bytes:
         """Return the state as bytes."""
-        return checkpoint.encode(self.entries, self.upto, self.windows, self.routing)
+        return checkpoint.encode(self.entries, self.upto, self.windows, self.routing, self.ends)
 
     @classmethod
     def decode(
@@ -172,6 +181,7 @@ class Fold:
         fold.upto = document["upto"]
         fold.plan.state.series.grow(fold.upto)
         is_whole = checkpoint.restore(document, raw, fold.plan, fold.windows)
+        fold.ends = checkpoint.ends_of(document)
         return fold, is_whole
 
     def dead(self, *, unseen: bool = False) -> set[int]:
@@ -216,6 +226,7 @@ class Fold:
         closed = self.windows.close(now_ms, of=lambda output: output not in heirs)
         items = self._render(closed)
         self.hand_over(new, heirs)
+        new.ends = {item: at for item, at in new.ends.items() if now_ms < at + ENDS_KEPT_MS}
         new.windows.counts = self.windows.counts
         return new, items
 
@@ -234,15 +245,22 @@ class Fold:
         return self.plan.item(output), self.plan.entries[self.plan.state.outputs.entry[output]]
 
     def hand_over(self, new: "Fold", heirs: Mapping[int, int]) -> None:
-        """Move the windows to continuing outputs, and the end of the last item to all outputs."""
+        """Move the windows to continuing outputs, and the end of the last item to all outputs.
+
+        Items that the new list does not make leave their ends in `ends`: a list may come back within
+        the window, and a window has one item.
+        """
         mine, theirs = self.plan.state, new.plan.state
-        until: dict[bytes, int] = {}
+        until = dict(self.ends)
         for output in range(len(mine.outputs)):
             item = self.plan.item(output)
             until[item] = max(until.get(item, NEVER), mine.outputs.until_ms[output])
+        made = set()
         for output in range(len(theirs.outputs)):
-            ends = until.get(new.plan.item(output), NEVER)
-            theirs.outputs.until_ms[output] = max(theirs.outputs.until_ms[output], ends)
+            made.add(item := new.plan.item(output))
+            ends_ms = until.get(item, NEVER)
+            theirs.outputs.until_ms[output] = max(theirs.outputs.until_ms[output], ends_ms)
+        new.ends |= {item: at for item, at in until.items() if at != NEVER and item not in made}
         columns = ("start_ms", "total", "count", "least", "most", "touched_ms", "left_total", "left_count", "said", "said_ms")  # fmt: skip
         for output, heir in heirs.items():
             for name in columns:

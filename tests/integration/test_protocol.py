@@ -182,7 +182,7 @@ async def test_a_wrong_address_is_told_to_sender_and_operator(tmp_path: Path) ->
         )
         async with receiver.session.get(right, headers={"User-Agent": "Prometheus/3.5.0", VERSION: "0.1.0"}) as response:  # fmt: skip
             assert response.status == 405
-            assert "a redirect on the way turns post into get" in (await response.text()).lower()
+            assert "a redirect may have turned post into get" in (await response.text()).lower()
         status = await receiver.status()
         assert status["requests"]["refused"] == {"wrong_address": 5, "wrong_method": 1}
         assert status["requests"]["replies"] == {"404": 5, "405": 1}

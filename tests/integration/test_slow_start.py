@@ -160,7 +160,7 @@ async def test_an_identity_that_is_silent_is_named(tmp_path: Path) -> None:
             sent = encode(numbered(0, 0, 40, int(time.time() * 1000)))
             assert (await post(session, receiver.url, sent)).status == 204
             event = await receiver.event("delivery waits")
-            assert f"{address} gave none in 1 s" in event["error"]
+            assert f"{address} did not answer in 1 s" in event["error"]
             async with session.get(f"{receiver.url}/api/v1/status") as answer:
                 verdict = (await answer.json())["verdict"]
             assert verdict["state"].lower() == "unreachable"

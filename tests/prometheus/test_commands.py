@@ -195,4 +195,7 @@ async def test_an_agent_is_an_agent(prometheus: PrometheusInstall, tmp_path: Pat
             await agent.kill()
     assert [each for each in found if each.mark is Mark.FAIL] == []
     [rules] = [each for each in found if each.what == "rules"]
-    assert "an agent makes no nv_inference_request_success_irate" in rules.detail
+    assert (
+        "an agent evaluates no rules, so it never records nv_inference_request_success_irate"
+        in rules.detail
+    )

@@ -503,6 +503,24 @@ def test_another_list_closes_what_ends_and_keeps_the_last_values() -> None:
     assert [(item["at"], item["value"]) for item in said if item["name"] == "c"] == [(60, 3)]
 
 
+def test_a_list_that_comes_back_in_the_minute_makes_no_second_item_of_it() -> None:
+    """The end of an item is remembered while no entry makes it, in the checkpoint too."""
+    gauge = {"name": "g", "as": "aggregate"}
+    player = Player(gauge)
+    player.send(1, "g", 4)
+    assert [(item["at"], item["value"]) for item in player.change(5, "g")] == [(0, 4)]
+    player.restart()
+    player.change(10, gauge)
+    player.send(16, "g", 5)
+    player.send(31, "g", 6, a="joins later")
+    player.send(61, "g", 7)
+
+    said = [(item["at"], item["value"], item["count"]) for item in player.close(400)]
+    assert sorted(said) == [(0, 6, 1), (60, 12, 2)]
+    player.change(4 * 3600, "g")
+    assert not player.fold.ends
+
+
 def test_a_series_that_a_new_list_names_is_not_born_then() -> None:
     """It was there before, unselected: its first sample is its baseline."""
     player = Player({"name": "k", "as": "delta"})
