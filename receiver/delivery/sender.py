@@ -126,7 +126,7 @@ class Delivery:
         self._finish_at: float | None = None
         self.counts = counts or DeliveryCounts()
         self.last_rejection = ""
-        self._found_nothing = False
+        self._found_nothing = self._disk_fails = False
 
     @property
     def clock_ahead_seconds(self) -> float | None:
@@ -189,7 +189,7 @@ class Delivery:
                         self._picker.begin(batch)
                     return batches
                 continue  # the way has closed meanwhile
-            if self._changed.is_set():
+            if self._changed.is_set() and not self._disk_fails:
                 continue  # batches may have come after the outbox was asked
             if self._ends_when_empty and self._found_nothing and self._picker.is_idle:
                 break
@@ -220,6 +220,7 @@ class Delivery:
         question = self._picker.question(self._room(), self.gate.state.action)
         try:
             picked = await self._committer.ask(question)
+            self._disk_fails = False
             batches = self._picker.chosen(picked)
             if picked.gone is not None:
                 self._changed.set()  # another one's turn
@@ -230,7 +231,8 @@ class Delivery:
                 self._committer.busy_lanes.discard(self._lane)
                 while await self._committer.ask(lambda outbox: outbox.compact()):
                     pass  # step by step, so that requests get their turn
-        except NotCommitted:  # the disk fails; the committer has said so
+        except NotCommitted:  # the committer has said so
+            self._disk_fails = True
             await self._sleep(DISK_RETRY_SECONDS)
             self._changed.set()
             return []

@@ -482,14 +482,16 @@ async def test_a_database_that_breaks_while_it_runs_is_set_aside(tmp_path: Path)
         assert len(held) == len(set(held))
 
 
-@in_loop()
+@in_loop(within_seconds=110)
 async def test_a_batch_of_the_broken_database_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     """Under way when the database broke, it must not settle the new one's batch of its number."""
     async with (
         serve(Sandbox()) as server,
-        receiving(tmp_path, server.connection_string, senders="1") as receiver,
+        receiving(
+            tmp_path, server.connection_string, senders="1", send_timeout_seconds="60s"
+        ) as receiver,
     ):
-        script(server, {"kind": "delay", "delay_seconds": 20})
+        script(server, {"kind": "delay", "delay_seconds": 35})
         stream = Stream(receiver.session, receiver.url, incompressible=True)
         assert await stream.write() == 204
         await until(lambda: delivered(server.sandbox), "a batch under way")
@@ -508,7 +510,7 @@ async def test_a_batch_of_the_broken_database_is_not_taken_for_a_new_one(tmp_pat
         await until(
             lambda: any(each["fault"] == "delay" for each in requests(999)),
             "the first answer",
-            within_seconds=40,
+            within_seconds=60,
         )
         await receiver.idle()
         assert set(stream.acknowledged[before:]) <= set(delivered(server.sandbox))
