@@ -215,8 +215,7 @@ class Fold:
         state.series.grow(new.upto)
         for number in range(len(mine.series.time_ms)):
             if state.series.target[number] != NONE:
-                for name in ("time_ms", "value", "base_ms", "base_value", "begun_ms"):
-                    getattr(state.series, name)[number] = getattr(mine.series, name)[number]
+                state.series.copy(number, mine.series, number)
         if list(allowlist.entries) == list(self.entries):
             watched = dict(zip(self.plan.targets, mine.targets.first_ms, strict=True))
             for number, target in enumerate(new.plan.targets):

@@ -95,10 +95,8 @@ def _refuse_joined(new: Fold, last: int, refused: int) -> None:
 
 def _copy(fold: Fold, new: Fold, numbers: Mapping[int, int]) -> None:
     """Give the new fold all that one of the two knows."""
-    mine, series = fold.plan.state.series, new.plan.state.series
     for number, its_new in numbers.items():
-        for name in ("time_ms", "value", "base_ms", "base_value", "begun_ms"):
-            getattr(series, name)[its_new] = getattr(mine, name)[number]
+        new.plan.state.series.copy(its_new, fold.plan.state.series, number)
     new.plan.state.since_ms = max(new.plan.state.since_ms, fold.plan.state.since_ms)
     first_ms = new.plan.state.targets.first_ms
     watched = dict(zip(fold.plan.targets, fold.plan.state.targets.first_ms, strict=True))

@@ -68,6 +68,14 @@ class Series:
             self.link.extend([NONE] * more)
             self.begun_ms.extend([0] * more)
 
+    def copy(self, number: int, other: "Series", its_number: int) -> None:
+        """Take what samples have left of a series of another state: all but its target and links."""
+        self.time_ms[number] = other.time_ms[its_number]
+        self.value[number] = other.value[its_number]
+        self.base_ms[number] = other.base_ms[its_number]
+        self.base_value[number] = other.base_value[its_number]
+        self.begun_ms[number] = other.begun_ms[its_number]
+
 
 @dataclass(slots=True)
 class Links:

@@ -486,28 +486,37 @@ static PyObject *rows_accounts(PyObject *self, PyObject *Py_UNUSED(none))
     return list;
 }
 
-static PyObject *rows_times(PyObject *self, PyObject *Py_UNUSED(none))
+/* A number of each moment. */
+static PyObject *of_moments(PyObject *self, PyObject *(*number_of)(const Moment *))
 {
     const Rows *rows = &((RowsObject *)self)->rows;
     PyObject *list = PyList_New((Py_ssize_t)rows->moment_count);
     for (size_t i = 0; list && i < rows->moment_count; i++) {
-        PyObject *number = PyLong_FromLongLong(rows->moments[i].time_ms);
+        PyObject *number = number_of(&rows->moments[i]);
         if (!number || PyList_SetItem(list, (Py_ssize_t)i, number))
             Py_CLEAR(list);
     }
     return list;
 }
 
+static PyObject *time_of(const Moment *moment)
+{
+    return PyLong_FromLongLong(moment->time_ms);
+}
+
+static PyObject *lane_of(const Moment *moment)
+{
+    return PyLong_FromSize_t(moment->lane);
+}
+
+static PyObject *rows_times(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return of_moments(self, time_of);
+}
+
 static PyObject *rows_lanes(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    const Rows *rows = &((RowsObject *)self)->rows;
-    PyObject *list = PyList_New((Py_ssize_t)rows->moment_count);
-    for (size_t i = 0; list && i < rows->moment_count; i++) {
-        PyObject *number = PyLong_FromSize_t(rows->moments[i].lane);
-        if (!number || PyList_SetItem(list, (Py_ssize_t)i, number))
-            Py_CLEAR(list);
-    }
-    return list;
+    return of_moments(self, lane_of);
 }
 
 /* Where each lane's rows begin and end: the rows are in the order of their lanes. */

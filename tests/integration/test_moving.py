@@ -136,6 +136,20 @@ def totals(directory: Path) -> dict[str, int]:
     return found
 
 
+async def killed_within(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """Kill a program that has not ended by then; say whether that was needed."""
+    try:
+        async with asyncio.timeout(seconds):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        return True
+    else:
+        return False
+    finally:
+        await process.communicate()
+
+
 @in_loop()
 async def test_a_kill_amid_a_move_moves_all_or_nothing(tmp_path: Path) -> None:
     """End it with SIGKILL at any moment of an export and of an import; the same command again ends it."""
@@ -151,13 +165,7 @@ async def test_a_kill_amid_a_move_moves_all_or_nothing(tmp_path: Path) -> None:
     kills = 0
     for _ in range(12):
         process = await begin("export", old, str(file))
-        try:
-            async with asyncio.timeout(chance.uniform(0.3, 1.0) * seconds):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            kills += 1
-        await process.communicate()
+        kills += await killed_within(process, chance.uniform(0.3, 1.0) * seconds)
         waiting = totals(old).get("pending", 0)
         assert waiting in {0, count}
         assert not (waiting and complete_files(tmp_path)), "in one place that delivers"
@@ -168,13 +176,7 @@ async def test_a_kill_amid_a_move_moves_all_or_nothing(tmp_path: Path) -> None:
     assert totals(old)["pending"] == 0
     for _ in range(6):
         process = await begin("import", new, str(file))
-        try:
-            async with asyncio.timeout(chance.uniform(0.3, 1.0) * seconds):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            kills += 1
-        await process.communicate()
+        kills += await killed_within(process, chance.uniform(0.3, 1.0) * seconds)
         if not (new / "outbox.db").exists():
             continue
         store = Outbox(new, 1 << 30, KEY, EXPIRY_MS)
