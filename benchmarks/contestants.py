@@ -34,10 +34,9 @@ def sink(core: int) -> Iterator[Program]:
 
 
 @functools.cache
-def installed() -> Path:
+def installed(source: Path = Path(), folder: Path = Path(".parts/benchmark")) -> Path:
     """Install the receiver from its lock, and nothing else: what developers need is not measured."""
-    folder = Path(".parts/benchmark")
-    lock, seen = Path("requirements-receiver.lock"), folder / "lock"
+    lock, seen = source / "requirements-receiver.lock", folder / "lock"
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install"]
     pip += ["--quiet", "--disable-pip-version-check", "--no-deps"]
     if not seen.exists() or seen.read_bytes() != lock.read_bytes():
@@ -54,16 +53,23 @@ def installed() -> Path:
             "--no-deps",
             "--no-build-isolation",
         ]
-        subprocess.run([*build, "--wheel-dir", wheels, "."], check=True)
+        subprocess.run([*build, "--wheel-dir", wheels, str(source)], check=True)
         subprocess.run([*pip, "--force-reinstall", *map(str, Path(wheels).iterdir())], check=True)
     return folder / "bin/appinsights-receiver"
 
 
 @contextmanager
 def receiver(
-    core: int | str, sink_port: int, folder: Path, more: Sequence[str] = ()
+    core: int | str,
+    sink_port: int,
+    folder: Path,
+    more: Sequence[str] = (),
+    installed_at: Path | None = None,
 ) -> Iterator[Program]:
-    """Run this project's receiver as it is installed; what it may deliver a second is not limited."""
+    """Run a receiver as it is installed, this tree's if no other is given.
+
+    What it may deliver a second, and how many series it may know, is not limited.
+    """
     port = free_port()
     names = folder / "metrics.json"
     names.write_text(json.dumps({"customMetrics": [f"{SELECTED_PREFIX}*"]}))
@@ -71,10 +77,13 @@ def receiver(
         "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};"
         f"IngestionEndpoint=http://127.0.0.1:{sink_port}/"
     }
-    command = [str(installed()), "run", "--listen", f"127.0.0.1:{port}"]
+    binary = str(installed_at or installed())
+    command = [binary, "run", "--listen", f"127.0.0.1:{port}"]
     command += ["--metrics-json", str(names), "--outbox-dir", str(folder / "outbox")]
-    command += ["--items-per-second", "100000000", "--metric-series-max", "10000000"]
-    command += ["--total-series-max", "10000000", *more]
+    command += ["--items-per-second", "100000000", *more]
+    known = subprocess.run([binary, "run", "--help"], capture_output=True, text=True, check=True)
+    for limit in ("--metric-series-max", "--total-series-max"):
+        command += [limit, "10000000"] if limit in known.stdout else []  # earlier ones have none
     log = folder / "receiver.log"
     with running(command, port, "/-/ready", core, environment, log) as program:
         yield program

@@ -98,15 +98,15 @@ def run(
         if not cold:
             load(60.0, limit=len(requests))
             load(0.15 * seconds)
-            _drain(sink.port, expected)
+            drain(sink.port, expected)
         rate = 0.0
         if load_share:
             tried = load(seconds / 2)
-            _drain(sink.port, expected)
+            drain(sink.port, expected)
             rate = load_share * len(tried.latencies) / tried.seconds
         before, cpu_before = counts(sink.port), program.cpu_seconds()
         done = load(seconds, rate, limit=len(requests) if cold else 0)
-        arrived = _drain(sink.port, expected)
+        arrived = drain(sink.port, expected)
         cpu = program.cpu_seconds() - cpu_before
         items = arrived["items"] - before["items"]
         posts = max(1, arrived["requests"] - before["requests"])
@@ -149,7 +149,7 @@ def counts(port: int) -> dict[str, int]:
     return found
 
 
-def _drain(port: int, expected: int) -> dict[str, int]:
+def drain(port: int, expected: int) -> dict[str, int]:
     """Wait until the sink holds what it shall, and a little longer: it may be too much."""
     deadline = time.monotonic() + DRAIN_SECONDS
     for _ in itertools.count():

@@ -15,6 +15,7 @@ counts are kept, and all else is answered NotCommitted at once.
 """
 
 import asyncio
+import math
 import sqlite3
 import threading
 import time
@@ -119,7 +120,7 @@ class Committer:
         self._linger_seconds = linger_seconds
         self._window_seconds = window_seconds
         self._together_seconds = together_seconds
-        self._flushed_at = 0.0
+        self._flushed_at = -math.inf
         self._wants_flush = False
         self._events = events
         self._batches_changed = changed
