@@ -141,7 +141,7 @@ async def running(
         delivery = open_deliveries(settings, connection, committer, clock, events, batches_changed)
         delivery.use(routes_json.value.resources)
         told_apart = (settings.replica_label, settings.cluster_label) if replicas else ()
-        observation = Sampling(
+        sampling = Sampling(
             clock,
             flushed,
             Pairs(told_apart),
@@ -150,7 +150,7 @@ async def running(
             Census(replica_label=settings.replica_label.encode()),
         )
         write_handler = WriteHandler(
-            select(metrics_json.value, routes_json.value.routing), committer, observation.saw
+            select(metrics_json.value, routes_json.value.routing), committer, sampling.saw
         )
         in_force.follow(
             metrics_json.value,
@@ -181,7 +181,7 @@ async def running(
         )
         monitor = Monitor(
             observer,
-            observation,
+            sampling,
             Price(settings.price_per_gb, settings.billed_factor, settings.budget_gb),
             settings.outbox_dir,
             Bounds(settings.items_per_second, settings.senders),

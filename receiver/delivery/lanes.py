@@ -157,7 +157,7 @@ class Deliveries:
         deliveries = [
             delivery for name, delivery in self.by_lane.items() if lane is None or name == lane
         ]
-        waits = any(delivery.gate.state.failures for delivery in deliveries)
+        waits = any(delivery.backoff.state.failures for delivery in deliveries)
         for delivery in deliveries:
             delivery.retry_now()
         return waits

@@ -64,25 +64,25 @@ class Picked:
 class Picker:
     """Chooses. `ticks` is in seconds and never goes back; `line` is the back-off of what is set back."""
 
-    def __init__(self, ticks: Callable[[], float], line: Backoff, lane: str = "") -> None:
+    def __init__(self, ticks: Callable[[], float], backoff: Backoff, lane: str = "") -> None:
         """Start with nothing under way and nothing set back, for one lane of the outbox."""
         self._ticks = ticks
         self._lane = lane
-        self.line = line
-        self._under_way: set[int] = set()
+        self.backoff = backoff
+        self._in_flight: set[int] = set()
         self._set_back: dict[int, SetBack] = {}
         self._last_was_set_back = False
         self._newest_ids: deque[tuple[float, int]] = deque()
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """How many batches are."""
-        return len(self._under_way)
+        return len(self._in_flight)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way, and nothing set back."""
-        return not self._under_way and not self._set_back
+        return not self._in_flight and not self._set_back
 
     @property
     def stubborn(self) -> Stubborn:
@@ -95,7 +95,7 @@ class Picker:
 
     def wait_seconds(self, now: float) -> float:
         """Say when the line is to be looked at again; 0 when nothing waits in it, or something may go."""
-        return self.line.wait_seconds(now) if self._set_back else 0.0
+        return self.backoff.wait_seconds(now) if self._set_back else 0.0
 
     def is_set_back(self, batch: Batch) -> bool:
         """Whether a batch was refused before."""
@@ -103,12 +103,12 @@ class Picker:
 
     def begin(self, batch: Batch) -> None:
         """Note that a batch is under way."""
-        self._under_way.add(batch.id)
+        self._in_flight.add(batch.id)
         self._last_was_set_back = self.is_set_back(batch)
 
     def end(self, batch: Batch) -> None:
         """Note that a batch is under way no more."""
-        self._under_way.discard(batch.id)
+        self._in_flight.discard(batch.id)
 
     def question(self, room: int, action: Action | None) -> Callable[[Outbox], Picked]:
         """Make what is to be asked of the outbox: at most `room` batches, none that is under way.
@@ -120,7 +120,7 @@ class Picker:
         set_back, lane = frozenset(self._set_back), self._lane
         if action is Action.QUOTA:
             return lambda outbox: Picked(tuple(outbox.smallest_batch(lane)), set_back)
-        busy = set_back | self._under_way
+        busy = set_back | self._in_flight
         turn = self._turn()
         comes_first = room > 1 or not self._last_was_set_back
 
@@ -139,7 +139,7 @@ class Picker:
 
     def _turn(self) -> int | None:
         """Name the batch in the line whose turn it is; none while one is under way, or it waits."""
-        if self._set_back.keys() & self._under_way or self.line.wait_seconds(self._ticks()):
+        if self._set_back.keys() & self._in_flight or self.backoff.wait_seconds(self._ticks()):
             return None
         return next(iter(self._set_back), None)
 

@@ -91,8 +91,8 @@ class Delivery:
         transport: Transport,
         destination: Destination,
         picker: Picker,
-        gate: Backoff,
-        pace: TokenBucket,
+        backoff: Backoff,
+        rate_limit: TokenBucket,
         senders: int,
         service_clock: ServiceClock,
         wall_clock: Callable[[], float],
@@ -111,8 +111,8 @@ class Delivery:
         self._transport = transport
         self._destination = destination
         self._picker = picker
-        self.gate = gate
-        self._pace = pace
+        self.backoff = backoff
+        self._rate_limit = rate_limit
         self._senders = senders
         self._service_clock = service_clock
         self._wall_clock = wall_clock
@@ -143,7 +143,7 @@ class Delivery:
         async with asyncio.TaskGroup() as tasks:
             while batches := await self._next_batches():
                 for batch in batches:
-                    await self._pace.take(batch.items)
+                    await self._rate_limit.take(batch.items)
                     if self._may_still_go():
                         tasks.create_task(self._send(batch), name=f"batch {batch.id}")
                     else:
@@ -153,8 +153,8 @@ class Delivery:
         """Whether a batch may go that has waited for its pace: the end or a failure may have come between."""
         return (
             not self._stopping
-            and not self.gate.wait_seconds(self._loop.time())
-            and self._picker.under_way <= self.gate.at_once(self._senders)
+            and not self.backoff.wait_seconds(self._loop.time())
+            and self._picker.in_flight <= self.backoff.at_once(self._senders)
         )
 
     def finish(self, within_seconds: float) -> None:
@@ -175,7 +175,7 @@ class Delivery:
 
     def retry_now(self) -> None:
         """Try again at once: what was wrong has been set right."""
-        self.gate.retry_now(self._loop.time())
+        self.backoff.retry_now(self._loop.time())
         self._changed.set()
 
     async def _next_batches(self) -> list[Batch]:
@@ -194,7 +194,7 @@ class Delivery:
             if self._ends_when_empty and self._found_nothing and self._picker.is_idle:
                 break
             now = self._loop.time()
-            wait = self.gate.wait_seconds(now) or self._picker.wait_seconds(now)
+            wait = self.backoff.wait_seconds(now) or self._picker.wait_seconds(now)
             if self._is_finished(now, wait):
                 break
             try:
@@ -206,18 +206,18 @@ class Delivery:
 
     def _is_finished(self, now: float, wait: float) -> bool:
         """Say whether the end is near and nothing can go before it: no batch waits, or all wait longer."""
-        if self._finish_at is None or self._picker.under_way:
+        if self._finish_at is None or self._picker.in_flight:
             return False
         return not wait or now + wait > self._finish_at
 
     def _room(self) -> int:
         """Say how many more batches may go now."""
-        if self.gate.wait_seconds(self._loop.time()):
+        if self.backoff.wait_seconds(self._loop.time()):
             return 0
-        return max(0, self.gate.at_once(self._senders) - self._picker.under_way)
+        return max(0, self.backoff.at_once(self._senders) - self._picker.in_flight)
 
     async def _choose(self) -> list[Batch]:
-        question = self._picker.question(self._room(), self.gate.state.action)
+        question = self._picker.question(self._room(), self.backoff.state.action)
         try:
             picked = await self._committer.ask(question)
             self._disk_fails = False
@@ -225,7 +225,7 @@ class Delivery:
             if picked.gone is not None:
                 self._changed.set()  # another one's turn
             self._found_nothing = not batches and picked.gone is None
-            if batches or self._picker.under_way:
+            if batches or self._picker.in_flight:
                 self._committer.busy_lanes.add(self._lane)
             else:
                 self._committer.busy_lanes.discard(self._lane)
@@ -340,25 +340,25 @@ class Delivery:
         """
         now, reason, hint = self._loop.time(), verdict.reason, verdict.hint
         action = Action.RETRY if action is Action.SPLIT else action
-        alone = self._picker.is_set_back(batch) and not self.gate.state.failures
+        alone = self._picker.is_set_back(batch) and not self.backoff.state.failures
         if alone:
-            self._picker.line.failed(action, now, started_at)
+            self._picker.backoff.failed(action, now, started_at)
         if alone and action not in _ABOUT_THE_RATE:
             self._events.happened(self._kinds.set_back, action.value, reason, hint, defect=defect)
             return self._picker.refused(batch, reason, hint, alone=True)
         self._picker.refused(batch, reason, hint, alone=False)
-        self.gate.failed(action, now, started_at, verdict.retry_after_seconds, reason, hint)
-        seconds = round(self.gate.state.until - now, 1)
+        self.backoff.failed(action, now, started_at, verdict.retry_after_seconds, reason, hint)
+        seconds = round(self.backoff.state.until - now, 1)
         self._events.happened(
             self._kinds.failed, action.value, reason, hint, defect=defect, wait_seconds=seconds
         )
         return False
 
     def _goes_on(self, batch: Batch) -> None:
-        if self.gate.succeeded():
+        if self.backoff.succeeded():
             self._events.is_over(self._kinds.failed, self._kinds.goes_on)
         if self._picker.is_set_back(batch):
-            self._picker.line.succeeded()
+            self._picker.backoff.succeeded()
 
     async def _put_back(self, batch: Batch, outcome: Settlement, *, first: bool) -> None:
         """Settle a batch; the parts of it that go back wait in the line."""

@@ -32,7 +32,7 @@ class ServerCounts:
     """What came in, and what it feeds, read at one moment: requests, connections, known series."""
 
     write_handler: WriteCounts
-    door: ConnectionCounts
+    connections: ConnectionCounts
     admission: AdmissionStatistics
     cache: CacheStatistics
 

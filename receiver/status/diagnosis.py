@@ -188,14 +188,14 @@ def wrong_unit(sample_at: float, now: float) -> str:
 
 
 def _service(facts: Facts) -> Iterator[Finding]:
-    snapshot, gate = facts.snapshot, facts.snapshot.gate
-    if not gate.failures:
+    snapshot, backoff = facts.snapshot, facts.snapshot.backoff
+    if not backoff.failures:
         return
-    words = gate.reason[:WORDS_LIMIT].rstrip(".")
-    until = moment(snapshot.now + snapshot.gate_wait_seconds)
+    words = backoff.reason[:WORDS_LIMIT].rstrip(".")
+    until = moment(snapshot.now + snapshot.backoff_seconds)
     waits = _with(outlook.waiting(snapshot), outlook.loss(snapshot, facts.flow))
-    hint = gate.hint
-    match gate.action:
+    hint = backoff.hint
+    match backoff.action:
         case Action.BLOCKED:
             yield Finding(State.BLOCKED, _with(words, waits), hint)
         case Action.QUOTA:
@@ -206,9 +206,11 @@ def _service(facts: Facts) -> Iterator[Finding]:
             yield Finding(State.THROTTLED, _with(f"until {until}: {words}", waits), hint)
         case _ if words[:1].isdigit():
             hint = hint or "A fault of the service: see Azure's status page if it persists."
-            yield Finding(State.FAILING, _with(f"{words}, {gate.failures} in a row", waits), hint)
+            yield Finding(
+                State.FAILING, _with(f"{words}, {backoff.failures} in a row", waits), hint
+            )
         case _:
-            detail = _with(f"{words}, {gate.failures} in a row", waits)
+            detail = _with(f"{words}, {backoff.failures} in a row", waits)
             yield Finding(State.UNREACHABLE, detail, hint)
 
 
@@ -252,8 +254,8 @@ def _facts_of(route: RouteView, facts: Facts) -> Facts:
         snapshot,
         ledger=route.ledger,
         outbox=outbox,
-        gate=route.gate,
-        gate_wait_seconds=route.gate_wait_seconds,
+        backoff=route.backoff,
+        backoff_seconds=route.backoff_seconds,
         stubborn=route.stubborn,
         routes=(),
     )
@@ -411,7 +413,7 @@ def _set_back(facts: Facts) -> Iterator[Finding]:
 
 def _behind(facts: Facts) -> Iterator[Finding]:
     snapshot = facts.snapshot
-    if snapshot.oldest_seconds > facts.patience.behind and not snapshot.gate.failures:
+    if snapshot.oldest_seconds > facts.patience.behind and not snapshot.backoff.failures:
         pace, hint = outlook.pace(snapshot, facts.flow, facts.bounds)
         detail = _with(outlook.waiting(snapshot), pace)
         yield Finding(State.BEHIND, _with(detail, outlook.loss(snapshot, facts.flow)), hint)

@@ -322,7 +322,7 @@ def _verdict(diagnosis: "Diagnosis") -> dict[str, Any]:
 
 
 def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
-    outbox, gate, admission = snapshot.outbox, snapshot.gate, snapshot.admission
+    outbox, backoff, admission = snapshot.outbox, snapshot.backoff, snapshot.admission
     return {
         "version": __version__,
         "loops": "compiled" if IS_COMPILED else "python",
@@ -340,11 +340,11 @@ def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
         },
         "delivery": {
             "endpoint": snapshot.endpoint,
-            "state": gate.action.value if gate.action else "open",
-            "wait_seconds": round(snapshot.gate_wait_seconds, 1),
-            "failures": gate.failures,
-            "reason": gate.reason,
-            "hint": gate.hint,
+            "state": backoff.action.value if backoff.action else "open",
+            "wait_seconds": round(snapshot.backoff_seconds, 1),
+            "failures": backoff.failures,
+            "reason": backoff.reason,
+            "hint": backoff.hint,
             "attempts": dict(snapshot.delivery.attempts),
             "unconfirmed": snapshot.delivery.unconfirmed_items,
             "set_back": {
@@ -364,8 +364,8 @@ def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
             "in_flight_bytes": admission.size_bytes,
         },
         "connections": {
-            "open": snapshot.door.connections,
-            "accepted": snapshot.door.accepted,
+            "open": snapshot.connections.connections,
+            "accepted": snapshot.connections.accepted,
             "closed": dict(snapshot.closed),
         },
         "metrics_json": {"file": snapshot.metrics_json, "names": snapshot.metric_names},
@@ -400,10 +400,10 @@ def _route(route: "RouteView", view: "View") -> dict[str, Any]:
             "full": outbox.is_full,
         },
         "delivery": {
-            "wait_seconds": round(route.gate_wait_seconds, 1),
-            "failures": route.gate.failures,
-            "reason": route.gate.reason,
-            "hint": route.gate.hint,
+            "wait_seconds": round(route.backoff_seconds, 1),
+            "failures": route.backoff.failures,
+            "reason": route.backoff.reason,
+            "hint": route.backoff.hint,
             "attempts": dict(route.delivery.attempts),
             "unconfirmed": route.delivery.unconfirmed_items,
             "set_back": route.stubborn.batches,

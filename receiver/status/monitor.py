@@ -100,7 +100,7 @@ class Monitor:
     def __init__(
         self,
         observer: Observer,
-        observation: Sampling,
+        sampling: Sampling,
         price: Price,
         directory: Path,
         bounds: Bounds,
@@ -124,8 +124,8 @@ class Monitor:
         self._forecast_of: Allowlist | None = None
         self._forecast_at = self._forecast_for = 0.0
         self._forecast_lock = asyncio.Lock()
-        self.observation = observation
-        observation.census.wants = self._is_counted
+        self.sampling = sampling
+        sampling.census.wants = self._is_counted
         self.events = observer.events
         self.history = History()
 
@@ -143,7 +143,7 @@ class Monitor:
         due = loop.time() + self._patience.step
         keep_at = loop.time() + kept_history.EVERY_SECONDS
         while True:
-            self.observation.digest()
+            self.sampling.digest()
             if loop.time() >= due:
                 due += self._patience.step
                 await self._step()
@@ -187,7 +187,7 @@ class Monitor:
             names_seen=len(self.names_seen()),
             absences=self.absences(),
             clock_ahead_seconds=delivery.clock_ahead_seconds,
-            newest_sample_at=self.observation.newest_ms / 1000,
+            newest_sample_at=self.sampling.newest_ms / 1000,
             first_received_at=self._selected_since(),
             outbox_error=self._observer.committer.error,
             last_rejection=delivery.last_rejection,
@@ -196,7 +196,7 @@ class Monitor:
             selected_interval=selected_interval,
             refusals=self._refusals(),
             overrun=self._overrun(snapshot),
-            pair=self.observation.pairs.pair(),
+            pair=self.sampling.pairs.pair(),
             first_seen=self._first_seen,
             bounds=self._bounds,
             patience=self._patience,
@@ -284,7 +284,7 @@ class Monitor:
 
     async def cost_by_entry(self) -> Any:
         """Forecast the monthly cost by entry, and of the same metrics folded and raw; at most a minute old."""
-        self.observation.watch()
+        self.sampling.watch()
         async with self._forecast_lock:
             now, allowlist = self._observer.clock(), self._allowlist
             if (
@@ -298,7 +298,7 @@ class Monitor:
     async def _make_forecast(self, allowlist: Allowlist) -> Any:
         """Make a forecast from the arriving series, at their observed intervals."""
         pipeline = self._observer.write_handler.pipeline
-        counted = self.observation.census.counted(self._observer.clock())
+        counted = self.sampling.census.counted(self._observer.clock())
         known = pipeline.statistics().entries
         seen = sum(allowlist.wants(series.name.encode()) for series in counted.series)
         began = asyncio.get_running_loop().time()
@@ -321,7 +321,7 @@ class Monitor:
             self._price,
             seen=seen,
             known=known,
-            stored=self.observation.in_metrics_store(),
+            stored=self.sampling.in_metrics_store(),
         )
 
     def _overrun(self, snapshot: Snapshot) -> Overrun | None:
@@ -347,10 +347,10 @@ class Monitor:
         for is_folded, items in ((False, flow.ledger.rendered), (True, flow.ledger.flushed)):
             metrics = [
                 (metric, entries[name])
-                for name, metric in self.observation.metrics.items()
+                for name, metric in self.sampling.metrics.items()
                 if name in entries and entries[name].is_folded is is_folded
             ]
-            paces = [self.observation.per_minute(metric) for metric, _ in metrics]
+            paces = [self.sampling.per_minute(metric) for metric, _ in metrics]
             a_second = items / flow.seconds / (sum(paces) or 1.0)
             for (metric, entry), pace in zip(metrics, paces, strict=True):
                 sizes[entry.title()] += a_second * pace * metric.billed_bytes()
@@ -360,15 +360,15 @@ class Monitor:
         if flow.seconds < COST_SECONDS:
             return []
         raw, folded = flow.ledger.rendered, flow.ledger.flushed
-        raw_bytes = self.observation.raw_bytes_per_item or LINE_BYTES
-        folded_bytes = self.observation.folded_bytes_per_item or FOLDED_LINE_BYTES
+        raw_bytes = self.sampling.raw_bytes_per_item or LINE_BYTES
+        folded_bytes = self.sampling.folded_bytes_per_item or FOLDED_LINE_BYTES
         size = (raw * raw_bytes + folded * folded_bytes) / ((raw + folded) or 1)
         return estimate((raw + folded) / flow.seconds, size, self._price)
 
     def metrics(self, wanted: Wanted) -> Any:
         """List selected, missing and unselected metrics."""
-        self.observation.watch()
-        seen, shares = self.names_seen(), self.observation.names()
+        self.sampling.watch()
+        seen, shares = self.names_seen(), self.sampling.names()
         listed: dict[str, Listed] = {}
         for source in filter(seen.__getitem__, sorted(seen)):
             for name, row in self._outlets(source).items():
@@ -386,7 +386,7 @@ class Monitor:
             [(name, shares.get(name, 0.0)) for name in fitting],
             min(wanted.limit, SHOWN_NAMES),
             all_names=len(listed),
-            sampling=self.observation,
+            sampling=self.sampling,
         )
 
     def _outlets(self, source: str) -> dict[str, Listed]:
@@ -399,20 +399,20 @@ class Monitor:
         return known
 
     def _row(self, name: str, listed: Listed) -> Any:
-        metric = self.observation.metrics.get(name) or MetricSeen(name)
+        metric = self.sampling.metrics.get(name) or MetricSeen(name)
         return document.metric(
             metric,
             self._observer.write_handler.pipeline.metadata.get(listed.source),
             source=listed.source,
             entry=listed.entry,
-            per_minute=self.observation.per_minute(metric),
+            per_minute=self.sampling.per_minute(metric),
             now=self._observer.clock(),
         )
 
     def series(self, name: str, limit: int) -> Any:
         """List a metric's series by their labels, with their latest values."""
-        self.observation.watch()
-        metric = self.observation.metrics.get(name) or MetricSeen(name)
+        self.sampling.watch()
+        metric = self.sampling.metrics.get(name) or MetricSeen(name)
         return document.series(metric, self._observer.clock(), limit)
 
     async def dead_letters(self, limit: int) -> Any:

@@ -115,13 +115,13 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
 
 class _Shown:
     def __init__(self, monitor: Monitor, about: About) -> None:
-        self._instrument = monitor
+        self._monitor = monitor
         self._about = about
 
     async def series(self, request: web.Request) -> web.Response:
         """List the series of the metric `name`, at most `limit`."""
         limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
-        return _json(self._instrument.series(request.query.get("name", ""), int(limit)))
+        return _json(self._monitor.series(request.query.get("name", ""), int(limit)))
 
     async def settings(self, _: web.Request) -> web.Response:
         """List the settings in effect, and where each comes from."""
@@ -131,7 +131,7 @@ class _Shown:
         """List the latest rejected items, at most `limit`."""
         limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
         try:
-            return _json(await self._instrument.dead_letters(int(limit)))
+            return _json(await self._monitor.dead_letters(int(limit)))
         except NotCommitted as error:
             return web.json_response({"error": str(error)}, status=503)
 
@@ -144,15 +144,15 @@ class _Shown:
             each_category=request.query.get("each") == "category",
             without=frozenset(request.query.getall("without", ())),
         )
-        return _json(self._instrument.metrics(wanted))
+        return _json(self._monitor.metrics(wanted))
 
     async def cost(self, _: web.Request) -> web.Response:
         """Forecast a month by entry."""
-        return _json(await self._instrument.cost_by_entry())
+        return _json(await self._monitor.cost_by_entry())
 
     async def history(self, request: web.Request) -> web.Response:
         """Return the points of the last hour, or those `after` a time."""
-        return _json(self._instrument.history.columns(_number(request, "after", 0)))
+        return _json(self._monitor.history.columns(_number(request, "after", 0)))
 
     async def tap(self, request: web.Request) -> web.Response:
         """Return the items tapped since number `after` whose names match `match`."""
@@ -160,7 +160,7 @@ class _Shown:
         after = int(_number(request, "after", 0))
         items: list[dict[str, Any]] = []
         last, size = after, 0
-        for tapped in self._instrument.observation.tapped(after):
+        for tapped in self._monitor.sampling.tapped(after):
             size += tapped.size_bytes
             if len(items) == TAP_LIMIT or (items and size > TAP_BYTES):
                 break

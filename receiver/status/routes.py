@@ -31,8 +31,8 @@ class RouteView:
     is_served: bool = True
     ledger: Ledger = field(default_factory=Ledger)
     outbox: LaneStatistics = field(default_factory=LaneStatistics)
-    gate: State = field(default_factory=State)
-    gate_wait_seconds: float = 0.0
+    backoff: State = field(default_factory=State)
+    backoff_seconds: float = 0.0
     stubborn: Stubborn = field(default_factory=Stubborn)
     delivery: DeliveryCounts = field(default_factory=DeliveryCounts)
     last_rejection: str = ""
@@ -43,8 +43,8 @@ class RouteView:
         """Say in a word how it is: open, full, held, or what its delivery waits for."""
         if not self.is_served:
             return "held"
-        if self.gate.action:
-            return self.gate.action.value
+        if self.backoff.action:
+            return self.backoff.action.value
         return "full" if self.outbox.is_full else "open"
 
     def oldest_seconds(self, now: float) -> float:
@@ -92,8 +92,8 @@ def _view(
     return replace(
         view,
         endpoint=deliveries.resources[name].connection.track_url,
-        gate=delivery.gate.state,
-        gate_wait_seconds=delivery.gate.wait_seconds(ticks),
+        backoff=delivery.backoff.state,
+        backoff_seconds=delivery.backoff.wait_seconds(ticks),
         stubborn=delivery.stubborn,
         delivery=delivery.counts,
         last_rejection=delivery.last_rejection,

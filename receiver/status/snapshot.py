@@ -31,7 +31,7 @@ from receiver.status.routes import RouteView, view_routes
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything, at one moment; `gate_wait_seconds` is how long nothing will be sent.
+    """Everything, at one moment; `backoff_seconds` is how long nothing will be sent.
 
     Gate and stubborn batches are those of the receiver's own route, `routes` has all, and none
     where there is no other.
@@ -42,11 +42,11 @@ class Snapshot:
     outbox_failing: bool
     write_handler: WriteCounts
     delivery: DeliveryCounts
-    gate: State
-    gate_wait_seconds: float
+    backoff: State
+    backoff_seconds: float
     cache: CacheStatistics
     admission: AdmissionStatistics
-    door: ConnectionCounts
+    connections: ConnectionCounts
     metadata_families: int
     metrics_json: str
     metric_names: tuple[str, ...]
@@ -71,7 +71,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Reads the parts of a receiver. `clock` is in seconds since the epoch, `loop_clock` the gate's."""
+    """Reads the parts of a receiver. `clock` is in seconds since the epoch, `loop_clock` the backoff's."""
 
     committer: Committer
     write_handler: WriteHandler
@@ -92,7 +92,7 @@ class Observer:
         arrivals = self.arrivals()
         totals, outbox = await self.committer.read(Outbox.statistics)
         own = self.delivery.own
-        gate, routing = own.gate, self.write_handler.pipeline.routing
+        backoff, routing = own.backoff, self.write_handler.pipeline.routing
         return Snapshot(
             ledger=read_ledger(totals),
             outbox=outbox,
@@ -100,11 +100,11 @@ class Observer:
             write_handler=arrivals.write_handler,
             delivery=self.delivery.counts,
             stubborn=own.stubborn,
-            gate=gate.state,
-            gate_wait_seconds=gate.wait_seconds(self.loop_clock()),
+            backoff=backoff.state,
+            backoff_seconds=backoff.wait_seconds(self.loop_clock()),
             cache=arrivals.cache,
             admission=arrivals.admission,
-            door=arrivals.door,
+            connections=arrivals.connections,
             refused=self.events.counts(REFUSED),
             closed=self.events.counts(CLOSED),
             metadata_families=len(self.write_handler.pipeline.metadata),

@@ -276,11 +276,11 @@ def expected(row: Row, now: float) -> Expected:
     if settles:
         taken = verdict.accepted >= len(verdict.retry) and verdict.wait is Action.RETRY
         action = verdict.wait if verdict.retry and not taken else None
-    gate = Backoff(lambda: 0.5)
+    backoff = Backoff(lambda: 0.5)
     states: list[State] = []
     if action:
         closed = Action.RETRY if action is Action.SPLIT else action
-        gate.failed(closed, 0.0, 0.0, verdict.retry_after_seconds)
+        backoff.failed(closed, 0.0, 0.0, verdict.retry_after_seconds)
         states.append(_STATES[action])
     states += [State.REJECTED] if rejected else []
     states += [State.DROPPING] if expired else []
@@ -293,7 +293,7 @@ def expected(row: Row, now: float) -> Expected:
         rejected=dict(rejected),
         batches=2 if verdict.action is Action.SPLIT else int(bool(kept)),
         states=tuple(states),
-        wait_seconds=gate.wait_seconds(0.0),
+        wait_seconds=backoff.wait_seconds(0.0),
     )
 
 

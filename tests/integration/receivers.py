@@ -24,7 +24,7 @@ from tests.integration.remote_write import Point
 from tests.integration.waiting import until
 
 RETRY_MAX = "0.1s"
-"""The longest wait between attempts in tests; what the gate does with it, its unit test shows."""
+"""The longest wait between attempts in tests; what the back-off does with it, its unit test shows."""
 
 MANY_SERIES = {"metric_series_max": "10000000", "total_series_max": "10000000"}
 """Streams of tests have a series a sample; the guard against that has tests of its own."""

@@ -121,7 +121,7 @@ async def until_sent(receiver: service.Receiver, attempts: int) -> None:
         while sum(receiver.delivery.counts.attempts.values()) < attempts:
             await asyncio.sleep(0.01)
         while (await receiver.observer.snapshot()).ledger.pending and attempts:
-            if receiver.delivery.own.gate.state.failures:
+            if receiver.delivery.own.backoff.state.failures:
                 return
             await asyncio.sleep(0.01)
 
@@ -169,8 +169,8 @@ def test_a_refused_token_is_renewed_once(tmp_path: Path) -> None:
             await write(receiver, 4)
             await until_sent(receiver, 2)
             found = await receiver.observer.snapshot()
-            assert found.gate.action is not None
-            assert found.gate.action.value == "blocked"
+            assert found.backoff.action is not None
+            assert found.backoff.action.value == "blocked"
             assert len(identity.asked) == 3
             assert found.ledger.pending == 4
             assert found.ledger.adds_up
@@ -193,7 +193,7 @@ def test_an_identity_without_the_role_is_named(tmp_path: Path) -> None:
             await write(receiver, 3)
             await until_sent(receiver, 1)
             found = await receiver.observer.snapshot()
-            assert "Monitoring Metrics Publisher" in found.gate.hint
+            assert "Monitoring Metrics Publisher" in found.backoff.hint
             assert found.ledger.pending == 3
 
     asyncio.run(run())

@@ -275,18 +275,18 @@ def test_any_redirect_stays_with_whom_we_trust(location: str, cache_control: str
     ),
     st.floats(0, 1, exclude_max=True),
 )
-def test_any_failure_closes_the_gate_for_a_while(
+def test_any_failure_closes_the_way_for_a_while(
     failures: list[tuple[Action, float, float, float | None]], chance: float
 ) -> None:
     """For a time that is neither nothing nor for ever, whatever came before."""
-    gate = Backoff(lambda: chance)
+    backoff = Backoff(lambda: chance)
     now = 0.0
     for action, passed, lasted, told in failures:
         now += passed
-        gate.failed(action, now, now - lasted, told)
-        wait = gate.wait_seconds(now)
+        backoff.failed(action, now, now - lasted, told)
+        wait = backoff.wait_seconds(now)
         assert 0.07 <= wait <= 3600 + 2250
-        assert math.isfinite(gate.state.until)
-        assert gate.at_once(4) == 1
-    assert gate.succeeded()
-    assert gate.wait_seconds(now) == 0.0
+        assert math.isfinite(backoff.state.until)
+        assert backoff.at_once(4) == 1
+    assert backoff.succeeded()
+    assert backoff.wait_seconds(now) == 0.0

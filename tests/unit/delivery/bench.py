@@ -115,7 +115,7 @@ class Bench:
         self.events = Events(self.clock, self.loop.time)
         self.changed = asyncio.Event()
         self.picker = Picker(self.loop.time, Backoff(lambda: 0.5))
-        self.gate = Backoff(lambda: 0.5)
+        self.backoff = Backoff(lambda: 0.5)
         self.between: Callable[[], None] = lambda: None
         stands_in: Any = self  # for the committer, the transport and the token bucket
         self.delivery = Delivery(
@@ -123,7 +123,7 @@ class Bench:
             stands_in,
             Destination("key", signed_in=signed_in),
             self.picker,
-            self.gate,
+            self.backoff,
             stands_in,
             senders,
             ServiceClock(self.loop.time, self.clock),

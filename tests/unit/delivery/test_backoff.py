@@ -1,4 +1,4 @@
-"""The gate: waits that grow, apart from each other, and never a hot loop."""
+"""The backoff: waits that grow, apart from each other, and never a hot loop."""
 
 import heapq
 import random
@@ -18,12 +18,12 @@ def middle() -> float:
 
 
 def waits(action: Action, count: int, told: float | None = None) -> list[float]:
-    """Fail so often in a row, each try made when the gate lets it, and list the waits."""
-    gate = Backoff(middle)
+    """Fail so often in a row, each try made when the backoff lets it, and list the waits."""
+    backoff = Backoff(middle)
     now, found = 0.0, []
     for _ in range(count):
-        gate.failed(action, now, now, told)
-        found.append(gate.wait_seconds(now))
+        backoff.failed(action, now, now, told)
+        found.append(backoff.wait_seconds(now))
         now += found[-1]
     return found
 
@@ -38,18 +38,18 @@ def sends(
     seed: int = 1,
 ) -> list[float]:
     """Play delivery against an endpoint that always refuses; list when batches were sent."""
-    gate = Backoff(random.Random(seed).random)
+    backoff = Backoff(random.Random(seed).random)
     under_way: list[tuple[float, float]] = []  # ends at, started at
     sent: list[float] = []
     now = 0.0
     while now < seconds:
-        while len(under_way) < gate.at_once(senders) and not gate.wait_seconds(now):
+        while len(under_way) < backoff.at_once(senders) and not backoff.wait_seconds(now):
             sent.append(now)
             heapq.heappush(under_way, (now + latency(), now))
-        opens_at = now + gate.wait_seconds(now)
-        if under_way and (not gate.wait_seconds(now) or under_way[0][0] <= opens_at):
+        opens_at = now + backoff.wait_seconds(now)
+        if under_way and (not backoff.wait_seconds(now) or under_way[0][0] <= opens_at):
             now, started_at = heapq.heappop(under_way)
-            gate.failed(action, now, started_at, told)
+            backoff.failed(action, now, started_at, told)
         else:
             now = opens_at
     return sent
@@ -57,11 +57,11 @@ def sends(
 
 def test_an_open_gate_lets_all_through() -> None:
     """No wait, and as many at once as there are senders."""
-    gate = Backoff(middle)
+    backoff = Backoff(middle)
 
-    assert gate.wait_seconds(0.0) == 0.0
-    assert gate.at_once(4) == 4
-    assert not gate.succeeded()
+    assert backoff.wait_seconds(0.0) == 0.0
+    assert backoff.at_once(4) == 4
+    assert not backoff.succeeded()
 
 
 def test_waits_grow_from_seconds_to_minutes() -> None:
@@ -81,14 +81,14 @@ def test_an_outage_of_a_year_does_not_overflow() -> None:
 @pytest.mark.parametrize("longest", [0.0, 0.3, 10.0, 600.0])
 def test_the_longest_wait_can_be_set(longest: float) -> None:
     """Waits that nobody told us grow to what is set, and no setting makes a hot loop."""
-    gate = Backoff(middle, longest)
+    backoff = Backoff(middle, longest)
     now = 0.0
     for _ in range(20):
-        gate.failed(Action.RETRY, now, now)
-        now += gate.wait_seconds(now)
-    gate.failed(Action.RETRY, now, now)
+        backoff.failed(Action.RETRY, now, now)
+        now += backoff.wait_seconds(now)
+    backoff.failed(Action.RETRY, now, now)
 
-    assert gate.wait_seconds(now) == pytest.approx(max(longest, 0.1))
+    assert backoff.wait_seconds(now) == pytest.approx(max(longest, 0.1))
 
 
 @pytest.mark.parametrize("action", REFUSALS)
@@ -97,9 +97,9 @@ def test_jitter_stays_within_a_quarter_and_is_used(action: Action) -> None:
     first = 1.0 if action is Action.BLOCKED else SLOW_FIRST_SECONDS.get(action, 1.0)
     found = []
     for number in (0.0, 0.25, 0.5, 0.999999):
-        gate = Backoff(lambda number=number: number)  # type: ignore[misc]
-        gate.failed(action, 100.0, 99.0)
-        found.append(gate.wait_seconds(100.0))
+        backoff = Backoff(lambda number=number: number)  # type: ignore[misc]
+        backoff.failed(action, 100.0, 99.0)
+        found.append(backoff.wait_seconds(100.0))
 
     assert found == sorted(found)
     assert found[0] == pytest.approx(first * (1 - JITTER))
@@ -109,51 +109,51 @@ def test_jitter_stays_within_a_quarter_and_is_used(action: Action) -> None:
 
 def test_the_wait_runs_down() -> None:
     """And ends at nothing, not below."""
-    gate = Backoff(middle)
-    gate.failed(Action.RETRY, 10.0, 9.0)
+    backoff = Backoff(middle)
+    backoff.failed(Action.RETRY, 10.0, 9.0)
 
-    assert gate.wait_seconds(10.4) == pytest.approx(0.6)
-    assert gate.wait_seconds(11.0) == 0.0
-    assert gate.wait_seconds(99.0) == 0.0
-    assert gate.at_once(4) == 1, "one alone tries"
+    assert backoff.wait_seconds(10.4) == pytest.approx(0.6)
+    assert backoff.wait_seconds(11.0) == 0.0
+    assert backoff.wait_seconds(99.0) == 0.0
+    assert backoff.at_once(4) == 1, "one alone tries"
 
 
 def test_one_success_opens_for_all() -> None:
     """And says so, once; the next failure begins from the start."""
-    gate = Backoff(middle)
-    gate.failed(Action.RETRY, 0.0, 0.0)
-    assert gate.succeeded(), "after a single failure too"
-    gate.failed(Action.RETRY, 0.0, 0.0)
-    gate.failed(Action.RETRY, 1.0, 1.0)
+    backoff = Backoff(middle)
+    backoff.failed(Action.RETRY, 0.0, 0.0)
+    assert backoff.succeeded(), "after a single failure too"
+    backoff.failed(Action.RETRY, 0.0, 0.0)
+    backoff.failed(Action.RETRY, 1.0, 1.0)
 
-    assert gate.succeeded()
-    assert not gate.succeeded()
-    assert (gate.at_once(4), gate.wait_seconds(1.0)) == (4, 0.0)
-    gate.failed(Action.RETRY, 2.0, 2.0)
-    assert gate.wait_seconds(2.0) == 1.0
+    assert backoff.succeeded()
+    assert not backoff.succeeded()
+    assert (backoff.at_once(4), backoff.wait_seconds(1.0)) == (4, 0.0)
+    backoff.failed(Action.RETRY, 2.0, 2.0)
+    assert backoff.wait_seconds(2.0) == 1.0
 
 
 def test_batches_that_fail_together_count_once() -> None:
     """Four senders that were under way when the endpoint went do not make the wait 27 seconds."""
-    gate = Backoff(middle)
+    backoff = Backoff(middle)
     for now in (1.0, 1.1, 1.2, 1.3):
-        gate.failed(Action.RETRY, now, 0.5)
+        backoff.failed(Action.RETRY, now, 0.5)
 
-    assert gate.state.failures == 1
-    assert gate.wait_seconds(1.3) == pytest.approx(1.0)
-    gate.failed(Action.RETRY, 3.0, 2.4)
-    assert gate.state.failures == 2
-    gate.failed(Action.RETRY, 4.0, 3.0)
-    assert gate.state.failures == 3, "begun when it closed, and not before"
+    assert backoff.state.failures == 1
+    assert backoff.wait_seconds(1.3) == pytest.approx(1.0)
+    backoff.failed(Action.RETRY, 3.0, 2.4)
+    assert backoff.state.failures == 2
+    backoff.failed(Action.RETRY, 4.0, 3.0)
+    assert backoff.state.failures == 3, "begun when it closed, and not before"
 
 
 def test_a_late_failure_never_shortens_the_wait() -> None:
     """The endpoint said an hour; a batch of before that breaks off: the hour holds."""
-    gate = Backoff(middle)
-    gate.failed(Action.THROTTLE, 1.0, 0.0, retry_after_seconds=3600.0)
-    gate.failed(Action.RETRY, 2.0, 0.0)
+    backoff = Backoff(middle)
+    backoff.failed(Action.THROTTLE, 1.0, 0.0, retry_after_seconds=3600.0)
+    backoff.failed(Action.RETRY, 2.0, 0.0)
 
-    assert gate.wait_seconds(2.0) == 3599.0
+    assert backoff.wait_seconds(2.0) == 3599.0
 
 
 def test_what_is_told_is_done() -> None:
@@ -204,27 +204,27 @@ def test_429_with_retry_after_60_gets_four_and_then_one_a_minute() -> None:
 
 def test_a_change_of_state_is_news_once() -> None:
     """So that each outage is logged once, and its cause again when it changes."""
-    gate = Backoff(middle)
+    backoff = Backoff(middle)
 
-    assert gate.failed(Action.RETRY, 0.0, 0.0, None, "503", "wait")
-    assert not gate.failed(Action.RETRY, 2.0, 1.0, None, "502", "wait")
-    assert gate.failed(Action.BLOCKED, 9.0, 8.0, None, "403", "role")
-    assert (gate.state.action, gate.state.reason, gate.state.hint) == (
+    assert backoff.failed(Action.RETRY, 0.0, 0.0, None, "503", "wait")
+    assert not backoff.failed(Action.RETRY, 2.0, 1.0, None, "502", "wait")
+    assert backoff.failed(Action.BLOCKED, 9.0, 8.0, None, "403", "role")
+    assert (backoff.state.action, backoff.state.reason, backoff.state.hint) == (
         Action.BLOCKED,
         "403",
         "role",
     )
-    gate.succeeded()
-    assert gate.failed(Action.BLOCKED, 99.0, 98.0)
+    backoff.succeeded()
+    assert backoff.failed(Action.BLOCKED, 99.0, 98.0)
 
 
 def test_a_retry_now_ends_the_wait_and_forgets_nothing() -> None:
-    """One batch tries at once; an open gate stays as it is."""
-    gate = Backoff(lambda: 0.5)
-    gate.retry_now(5.0)
-    assert gate.state == State()
-    gate.failed(Action.QUOTA, 10.0, 10.0, reason="403")
-    assert gate.wait_seconds(11.0) > 10
-    gate.retry_now(11.0)
-    assert gate.wait_seconds(11.0) == 0
-    assert (gate.at_once(4), gate.state.failures, gate.state.reason) == (1, 1, "403")
+    """One batch tries at once; an open backoff stays as it is."""
+    backoff = Backoff(lambda: 0.5)
+    backoff.retry_now(5.0)
+    assert backoff.state == State()
+    backoff.failed(Action.QUOTA, 10.0, 10.0, reason="403")
+    assert backoff.wait_seconds(11.0) > 10
+    backoff.retry_now(11.0)
+    assert backoff.wait_seconds(11.0) == 0
+    assert (backoff.at_once(4), backoff.state.failures, backoff.state.reason) == (1, 1, "403")

@@ -46,7 +46,7 @@ def test_none_that_is_under_way_is_picked_again() -> None:
     desk = Desk(3)
     desk.picker.begin(desk.batch(1))
     assert desk.pick(4) == [2, 3]
-    assert desk.picker.under_way == 1
+    assert desk.picker.in_flight == 1
     desk.picker.end(desk.batch(1))
     assert desk.pick(4) == [1, 2, 3]
 
@@ -70,7 +70,7 @@ def test_while_the_line_waits_the_others_go() -> None:
     """And when nothing else is there the picker says how long."""
     desk = Desk(2)
     desk.refuse(1)
-    desk.picker.line.failed(Action.RETRY, desk.now, desk.now)
+    desk.picker.backoff.failed(Action.RETRY, desk.now, desk.now)
     assert desk.pick(4) == [2]
     assert desk.picker.wait_seconds(desk.now) == 1.0
     desk.now += 1.0
@@ -176,7 +176,7 @@ def test_an_empty_line_waits_for_nothing() -> None:
     """Whatever its back-off says: what it was about is gone."""
     desk = Desk(1)
     desk.refuse(1)
-    desk.picker.line.failed(Action.RETRY, desk.now, desk.now)
+    desk.picker.backoff.failed(Action.RETRY, desk.now, desk.now)
     desk.picker.settled(desk.batch(1))
     assert desk.picker.wait_seconds(desk.now) == 0.0
 

@@ -64,7 +64,7 @@ def test_a_batch_that_is_always_refused_takes_nobody_s_turn(
         assert not late, "the present is not late for it"
         assert bench.most_a_minute(bench.posts_with(POISON)) <= 20
         assert len(bench.posts_with(POISON)) <= 60
-        assert not bench.gate.state.failures
+        assert not bench.backoff.state.failures
         assert bench.delivery.stubborn.items == 1
         assert bench.delivery.stubborn.reason
 
@@ -176,7 +176,7 @@ def test_one_item_that_the_service_takes_later_for_ever_is_set_back_alone() -> N
         await bench.run(HOUR, lambda: bench.add(line(100)), 15)
         [last] = bench.outbox.batches.values()
         assert last.items == 1
-        assert not bench.gate.state.failures
+        assert not bench.backoff.state.failures
         assert bench.most_a_minute(bench.posts_with(POISON)) <= 12
         assert bench.delivery.stubborn.batches == 1
 
@@ -195,7 +195,7 @@ def test_a_quota_that_ends_amid_a_batch_is_a_quota(code: int, action: Action) ->
         bench.add(*map(line, range(10)))
         bench.add(*map(line, range(10)))
         await bench.run(5)
-        assert bench.gate.state.action is action
+        assert bench.backoff.state.action is action
         assert bench.outbox.totals["accepted"] % 5 == 0
         assert len(bench.posts) <= 2
 
@@ -241,7 +241,7 @@ def test_one_goes_alone_when_the_way_has_closed_and_its_time_is_over() -> None:
 
         def fail_long_ago() -> None:
             if not bench.posts:
-                bench.gate.failed(Action.RETRY, bench.loop.time() - 100, bench.loop.time() - 100)
+                bench.backoff.failed(Action.RETRY, bench.loop.time() - 100, bench.loop.time() - 100)
 
         bench.between = fail_long_ago
         await bench.run(5)
@@ -492,7 +492,7 @@ def test_the_end_does_not_wait_for_a_way_that_is_closed_for_longer() -> None:
             bench = Bench(lambda _, said=refusal: said)  # type: ignore[misc]
             bench.add(line(1))
             bench.add(line(2))
-            while bench.gate.wait_seconds(bench.loop.time()) < 10:
+            while bench.backoff.wait_seconds(bench.loop.time()) < 10:
                 await bench.run(1, step_seconds=1)
                 bench.delivery._stopping = False
             assert await finished(bench, 4) < 0.2

@@ -32,7 +32,7 @@ def test_an_outage_is_told_once_an_hour_and_so_is_its_end() -> None:
             [event] = bench.events.latest()
             assert (event.where, event.reason) == ("delivery", "retry")
             assert event.words.startswith("503")
-            assert event.hint == bench.gate.state.hint
+            assert event.hint == bench.backoff.state.hint
             assert event.count == len(bench.posts)
             waits = [entry["wait_seconds"] for entry in logs if entry["event"] == "delivery waits"]
             assert waits == [1.0, 120.0]
@@ -132,7 +132,7 @@ def test_senders_are_as_many_as_are_set() -> None:
         names: set[str] = set()
 
         def answer(lines: list[bytes]) -> Said:
-            under_way.append(bench.picker.under_way)
+            under_way.append(bench.picker.in_flight)
             names.update(task.get_name() for task in asyncio.all_tasks())
             return accepted(lines)
 

@@ -40,12 +40,12 @@ SNAPSHOT = Snapshot(
     outbox_failing=False,
     write_handler=WriteCounts(replies=Counter({"204": 9}), last_request_at=NOW - 4),
     delivery=DeliveryCounts(),
-    gate=Backoff(),
-    gate_wait_seconds=0.0,
+    backoff=Backoff(),
+    backoff_seconds=0.0,
     cache=CacheStatistics(1, 1, 1, 1),
     metadata_families=0,
     admission=AdmissionStatistics(0, 0, 0),
-    door=ConnectionCounts(),
+    connections=ConnectionCounts(),
     metrics_json="metrics.json",
     metric_names=("nv_a", "nv_b"),
     endpoint="https://example.test/v2.1/track",
@@ -81,8 +81,8 @@ def facts(*, flow: dict[str, Any] | None = None, facts: dict[str, Any] | None = 
     return replace(FACTS, **changed, **more)
 
 
-def gate(action: Action, reason: str, hint: str = "", failures: int = 3) -> dict[str, Any]:
-    return {"gate": Backoff(action, 0.0, 0.0, failures, reason, hint), "gate_wait_seconds": 2840.0}
+def backoff(action: Action, reason: str, hint: str = "", failures: int = 3) -> dict[str, Any]:
+    return {"backoff": Backoff(action, 0.0, 0.0, failures, reason, hint), "backoff_seconds": 2840.0}
 
 
 CLUSTER = ClusterView("east", "a", NOW - 60, 2.0, 3, 0, (ReplicaView("a", True, 2.0, 7, 0), ReplicaView("b", False, 2.0, 0, 7)))  # fmt: skip # noqa: FBT003 - who leads
@@ -106,7 +106,7 @@ WAITS_IN_A: dict[str, Any] = {
 
 CASES: dict[str, tuple[Facts, str]] = {
     "a route is blocked": (
-        routed(**WAITS_IN_A, gate=gate(Action.BLOCKED, "403 Forbidden", "Look.")["gate"]),
+        routed(**WAITS_IN_A, backoff=backoff(Action.BLOCKED, "403 Forbidden", "Look.")["backoff"]),
         "BLOCKED: route team-a: 403 Forbidden; 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; the oldest expires in 48 h",
     ),
     "a route is full": (
@@ -162,27 +162,27 @@ CASES: dict[str, tuple[Facts, str]] = {
         "CLOCK: the samples that arrive are 3 days old by this machine's clock",
     ),
     "blocked": (
-        facts(**PENDING, **gate(Action.BLOCKED, "403 Forbidden", "The identity lacks the role.")),
+        facts(**PENDING, **backoff(Action.BLOCKED, "403 Forbidden", "The identity lacks the role.")),
         "BLOCKED: 403 Forbidden; 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; the oldest expires in 48 h",
     ),
     "blocked in the service's words": (
-        facts(**PENDING, **gate(Action.BLOCKED, "403 The identity lacks the role X", "The identity lacks the role.")),
+        facts(**PENDING, **backoff(Action.BLOCKED, "403 The identity lacks the role X", "The identity lacks the role.")),
         "BLOCKED: 403 The identity lacks the role X; 41.0 MB wait",
     ),
     "blocked by a wrong key": (
-        facts(**gate(Action.BLOCKED, "400 Invalid instrumentation key", "Copy it again.")),
+        facts(**backoff(Action.BLOCKED, "400 Invalid instrumentation key", "Copy it again.")),
         "BLOCKED: 400 Invalid instrumentation key",
     ),
     "blocked by a web server": (
-        facts(**gate(Action.BLOCKED, "404 Not Found", "Nothing listens at that address.")),
+        facts(**backoff(Action.BLOCKED, "404 Not Found", "Nothing listens at that address.")),
         "BLOCKED: 404 Not Found",
     ),
     "blocked without words": (
-        facts(**gate(Action.BLOCKED, "403", "The identity lacks the role.")),
+        facts(**backoff(Action.BLOCKED, "403", "The identity lacks the role.")),
         "BLOCKED: 403",
     ),
     "blocked by whoever answers": (
-        facts(**gate(Action.BLOCKED, "200 OK (from https://proxy.example)", "Something answers.")),
+        facts(**backoff(Action.BLOCKED, "200 OK (from https://proxy.example)", "Something answers.")),
         "BLOCKED: 200 OK (from https://proxy.example)",
     ),
     "unconfirmed": (
@@ -194,15 +194,15 @@ CASES: dict[str, tuple[Facts, str]] = {
         "SET BACK: 2 batches (17 items) refused while others are accepted: 500 Internal server error",
     ),
     "quota": (
-        facts(**gate(Action.QUOTA, "439 Daily quota exceeded")),
+        facts(**backoff(Action.QUOTA, "439 Daily quota exceeded")),
         "QUOTA: 439 Daily quota exceeded; tried again at 2026-11-18T11:54:00Z",
     ),
-    "throttled": (facts(**gate(Action.THROTTLE, "429 Slow down")), "THROTTLED: until 2026-11-18T11:54:00Z: 429 Slow down"),
+    "throttled": (facts(**backoff(Action.THROTTLE, "429 Slow down")), "THROTTLED: until 2026-11-18T11:54:00Z: 429 Slow down"),
     "no way": (
-        facts(**gate(Action.RETRY, "the host's name cannot be resolved", "Check DNS.")),
+        facts(**backoff(Action.RETRY, "the host's name cannot be resolved", "Check DNS.")),
         "UNREACHABLE: the host's name cannot be resolved, 3 in a row",
     ),
-    "service error": (facts(**gate(Action.RETRY, "503 Busy")), "FAILING: 503 Busy, 3 in a row"),
+    "service error": (facts(**backoff(Action.RETRY, "503 Busy")), "FAILING: 503 Busy, 3 in a row"),
     "full": (
         facts(outbox=Statistics(9, 1, 10**9, 10**9, 0, 0, "1 GB waits"), facts={"first_seen": {State.FULL: NOW - 600}}),
         "FULL: the outbox holds 1.0 GB of 1.0 GB, and every request is answered 503; since 2026-11-18T10:56:40Z; Prometheus keeps refused data for about 2 h",
@@ -369,7 +369,7 @@ ORDER = {
     "no role before the full outbox": (
         facts(
             outbox=Statistics(9, 1, 10**9, 10**9, 0, 0, "1 GB waits"),
-            **gate(Action.BLOCKED, "403", "h"),
+            **backoff(Action.BLOCKED, "403", "h"),
         ),
         [State.BLOCKED, State.FULL],
     ),
@@ -397,7 +397,7 @@ def test_how_bad_it_is_says_the_worst() -> None:
     found = diagnose(
         facts(
             outbox=Statistics(9, 1, 10**9, 10**9, 0, 0, "1 GB waits"),
-            **gate(Action.RETRY, "503 Busy", "h"),
+            **backoff(Action.RETRY, "503 Busy", "h"),
         )
     )
     assert found.first.severity is Severity.WARN

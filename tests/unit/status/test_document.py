@@ -49,11 +49,11 @@ def snapshot(**changes: Any) -> Snapshot:
         outbox_failing=False,
         write_handler=write_handler,
         delivery=delivery,
-        gate=State(Action.THROTTLE, 50.0, 40.0, 3, "429 slow down", "wait"),
-        gate_wait_seconds=12.34,
+        backoff=State(Action.THROTTLE, 50.0, 40.0, 3, "429 slow down", "wait"),
+        backoff_seconds=12.34,
         cache=CacheStatistics(10, 2000, 4000, 11),
         admission=AdmissionStatistics(3, 4, 500),
-        door=ConnectionCounts(6, 12),
+        connections=ConnectionCounts(6, 12),
         metadata_families=21,
         metrics_json="metrics.json",
         metric_names=("a", "b*"),
@@ -135,7 +135,7 @@ def test_a_label_that_explodes_is_named() -> None:
 
 def test_an_open_gate_is_open() -> None:
     """No state of trouble without trouble."""
-    assert document(snapshot(gate=State()))["delivery"]["state"] == "open"
+    assert document(snapshot(backoff=State()))["delivery"]["state"] == "open"
 
 
 @pytest.mark.parametrize("oldest_ms", [0, round(NOW * 1000) + 60_000])
