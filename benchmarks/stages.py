@@ -12,7 +12,7 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.intake.decode import Message, decompress
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
-from receiver.outbox.batch import Append, Settlement, seal
+from receiver.outbox.batch import Append, Settlement, compress_chunks
 from receiver.outbox.store import Outbox
 from receiver.server.write_handler import digest
 
@@ -67,8 +67,8 @@ def _one(body: bytes, selection: Pipeline, outbox: Outbox, clock: _Clock) -> Non
         return
     told = clock.time("digest", lambda: digest(body, Message.V1))
     submission = Append(intake.chunks, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
-    sealed = clock.time("compress", lambda: seal(submission))
-    clock.time("commit", lambda: outbox.apply([sealed], []))
+    compressed = clock.time("compress", lambda: compress_chunks(submission))
+    clock.time("commit", lambda: outbox.apply([compressed], []))
     while batches := clock.time("fetch batches", lambda: outbox.next_batches((), 0, SENDERS)):
         settled = [Settlement(batch, accepted=batch.items) for batch in batches]
         clock.time("settle batches", lambda settled=settled: outbox.apply([], settled))  # type: ignore[misc]

@@ -215,7 +215,7 @@ class Folder:
     def _flush(self, items: Items) -> Flush:
         totals = {("flushed", ""): items.count}
         span = items.oldest_ms, items.newest_ms
-        append = Append(items.chunks, *span, totals, pieces=items.deflated)
+        append = Append(items.chunks, *span, totals, deflated_chunks=items.deflated)
         return Flush(append, self.fold.encode(), [number for number, _ in self._gone])
 
     def checkpoint(self) -> Flush:

@@ -6,14 +6,14 @@ series the deltas add up to the sum over its consecutive samples of v - last, or
 reset: v < last, or the counter's start timestamp moved on, to last's time or later.
 
 * A sample that is not newer than its series' last is ignored: replays change nothing.
-* Staleness markers and NaN do not come here: a gap is one delta, where the next sample is.
-* A series' first sample counts nothing (its growth began before we looked), unless its
-  target was watched at an earlier time: then it was born since, at 0, and counts whole.
-  So it does where its start timestamp says that it was born while other targets were watched.
-* A window is an entry's `every`, aligned to the epoch, by the sample's time. It is over when
-  all its series that are alive have a newer sample, or two minutes after its end and its last
-  sample. What comes for one that is over goes into the next: a window has one item.
-* A mean without an event has no item; what it held waits for the next one.
+* Staleness markers and NaN are dropped earlier: a gap is one delta, at the next sample.
+* A series' first sample is its baseline and counts nothing, unless its target was watched
+  earlier: then the series is new since, began at 0, and counts whole. The same holds where
+  its start timestamp is after the first sample of any target.
+* A window is an entry's `every`, aligned to the epoch, by the sample's time. It is finished
+  when all its live series have a newer sample, or two minutes after its end and its last
+  sample. A late sample goes into the next window: a window has one item.
+* A mean without an event has no item; its sum waits for the next one.
 """
 
 import struct
@@ -39,15 +39,15 @@ else:
     COMPILED = getattr(kernel, "fold", None)  # one of older sources has none
 
 FUTURE_MS = 3_600_000
-"""A sample this far ahead of the clock is ignored: its series would ignore all samples until then."""
+"""Samples this far ahead of the clock are ignored, else their series would ignore all until then."""
 GRACE_MS = 120_000
 """Time after its end and its last sample at which a window of ended series is finished."""
 BIRTH_MS = 3_600_000
-"""A new target's counter that started longer ago may have been counted elsewhere."""
+"""Age above which a new target's counter may have been counted by another receiver."""
 FORGET_MS = 48 * 3_600_000
 """Time after which a series counts as unseen: the service accepts no older samples."""
 SHARED_MAX = 1000
-"""Numbers that windows share."""
+"""Limit of numbers that windows share."""
 COUNT_MAX = 2**31 - 1
 """The service's count is an int32. Source: the DataPoint schema."""
 
@@ -65,15 +65,15 @@ RELEASED = "released"
 EVENTS = {
     REPEATED: "Samples not newer than their series' last: replays, duplicates. Ignored.",
     FUTURE: "Samples more than an hour ahead of this machine's clock. Ignored; the next one makes up for it.",
-    LATE: "Samples whose window had its item already; they count in the next window.",
-    BASELINE: "First samples that count nothing, since the counter's growth began before we looked.",
-    RESET: "Counters that fell: a process or a model began anew. The new value counts whole.",
+    LATE: "Late samples, of a window that has its item; they count in the next window.",
+    BASELINE: "First samples of counters that were running before: a baseline, which counts nothing.",
+    RESET: "Counter resets: a process or a model restarted. The new value counts whole.",
     WOULD_JOIN: 'Series that `"as": "last"` would have to join with another; they are left out.',
     UNKNOWN: "Samples of series that were forgotten meanwhile. Ignored.",
-    SPLIT: "Items whose count went beyond int32; the rest went into the next window.",
-    OVERFLOW: "Items whose value no JSON number can hold. Left out.",
-    TAKEN_OVER: "Series whose sums go on here from what another receiver held (`handover`).",
-    RELEASED: "Series that another receiver took over, and that are forgotten here (`handover`).",
+    SPLIT: "Items with a count beyond int32; the rest went into the next window.",
+    OVERFLOW: "Items with a value beyond a JSON number. Left out.",
+    TAKEN_OVER: "Series taken over from another receiver, with their sums (`handover`).",
+    RELEASED: "Series handed over to another receiver, and forgotten here (`handover`).",
 }
 """The events of `receiver_fold_events_total`, with their meanings."""
 
@@ -93,7 +93,7 @@ def read_records(records: bytes) -> Iterator[tuple[int, int, float, int]]:
 
 
 NO_SCRAPES: dict[int, list[float]] = {}
-"""What windows share that are no mean's; nothing is put into it."""
+"""The shared, always empty scrapes of windows of other kinds than a mean."""
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Closed:
 
 
 Loop = Callable[[bytes, int, int, "tuple[array[Any], ...]"], tuple[bytes, int, int]]
-"""Takes the plain cases; hands back the records of all others, and counts repeats and resets."""
+"""The compiled loop: takes the plain cases; returns all other records, and counts of repeats and resets."""
 
 
 class Windows:
@@ -131,7 +131,7 @@ class Windows:
     def __init__(
         self, state: State, entries: Sequence[Entry], loop: Loop | None = COMPILED
     ) -> None:
-        """Start without windows behind the newest. Without `loop` samples are handled one by one."""
+        """Start without older windows. Without `loop` samples are handled one by one."""
         self.state = state
         self.entries = entries
         self.older: dict[int, list[Window]] = {}
@@ -142,7 +142,7 @@ class Windows:
         self._numbers: dict[float, float] = {}
 
     def take(self, records: bytes, now_ms: int) -> None:
-        """Fold samples; those of a series must be in order."""
+        """Fold samples, in order for each series."""
         if self._loop:
             columns = self.state.columns()
             records, repeated, resets = self._loop(records, now_ms + FUTURE_MS, now_ms, columns)
@@ -186,7 +186,7 @@ class Windows:
             self.counts[RESET] += 1
 
     def _watch(self, target: int, time_ms: int, begun_ms: int) -> bool:
-        """Note a watched target; returns whether its unseen series must be new since then."""
+        """Note a watched target; returns whether its unseen series must be new."""
         state = self.state
         first_ms = state.targets.first_ms[target]
         if first_ms == NEVER:
@@ -218,7 +218,7 @@ class Windows:
             self.counts[BASELINE] += 1
 
     def add_before_base(self, number: int, before: float, now_ms: int) -> None:
-        """Add what a counter grew from `before`, which another receiver saw last, to its base here."""
+        """Add a counter's growth from `before`, another receiver's last value, to its base here."""
         outputs, series = self.state.outputs, self.state.series
         base = series.base_value[number]
         grown = base - before if base >= before else base
@@ -228,12 +228,12 @@ class Windows:
                 self._add(output, part, series.base_ms[number], grown - counted, now_ms)
 
     def is_counter(self, number: int) -> bool:
-        """Whether any item is made of what a series grows."""
+        """Whether any item is made of a series' growth."""
         kinds = self.state.outputs.kind
         return any(kinds[output] > Kind.AGGREGATE for output, _ in self.links(number))
 
     def links(self, number: int) -> Iterator[tuple[int, int]]:
-        """Name the outputs that a series feeds, and as what."""
+        """Yield a series' outputs, with its part in each."""
         links = self.state.links
         place = self.state.series.link[number]
         while place != NONE:
@@ -241,7 +241,7 @@ class Windows:
             place = links.next[place]
 
     def _add(self, output: int, part: int, time_ms: int, amount: float, now_ms: int) -> None:
-        """Add to the window of a time; if that has its item already, to the next."""
+        """Add to the window of a time, or to the next one if that window has its item."""
         outputs = self.state.outputs
         every_ms = outputs.every_ms[output]
         start_ms = time_ms - time_ms % every_ms
@@ -324,7 +324,7 @@ class Windows:
 
     def _pop_newest(self, output: int) -> Window:
         outputs, scrapes = self.state.outputs, self.state.scrapes
-        # Each minute all outputs have such a window for a moment: what is equal is one object.
+        # Each minute all outputs have such a window for a moment: equal numbers are one object.
         one, number = self._times.setdefault, self._numbers.setdefault
         if len(self._times) + len(self._numbers) > SHARED_MAX:
             self._times.clear()
@@ -380,7 +380,7 @@ class Windows:
     def close(self, now_ms: int, *, of: Callable[[int], bool] | None = None) -> Iterator[Closed]:
         """Close the finished windows; with `of` all windows of these outputs.
 
-        A window that says nothing has no `Closed`, and is closed all the same.
+        A window without an item is closed without a `Closed`.
         """
         outputs = filter(of, self._open()) if of else self._candidates(now_ms)
         for output in list(outputs):
@@ -447,7 +447,7 @@ class Windows:
         end_ms = window.start_ms + self.state.outputs.every_ms[output]
         if now_ms >= max(end_ms, window.touched_ms) + GRACE_MS:
             return True
-        # A series of the output that had no sample in the window before either has ended.
+        # A series without a sample in this window and the one before has ended.
         alive_ms = window.start_ms - self.state.outputs.every_ms[output]
         links, time_ms = self.state.links, self.state.series.time_ms
         place = self.state.outputs.link[output]
@@ -461,7 +461,7 @@ class Windows:
         return is_over
 
     def _say(self, output: int, window: Window) -> Closed | None:
-        """Return the content of a window's item, None if it has none; the output then moves on."""
+        """Return the content of a window's item, None for no item; advance the output."""
         outputs = self.state.outputs
         outputs.until_ms[output] = window.start_ms + outputs.every_ms[output]
         total, count = window.total, 1
@@ -514,7 +514,7 @@ class Windows:
             self.counts[SPLIT] += 1
             sent, whole = total * (COUNT_MAX / events), COUNT_MAX
         outputs.left_total[output], outputs.left_count[output] = total - sent, events - whole
-        # What waited belongs to no scrape of this window: the mean is between least and most.
+        # The carried part belongs to no scrape of this window: keep least <= mean <= most.
         window.least = min(window.least, sent / whole)
         window.most = max(window.most, sent / whole)
         return sent, whole
@@ -526,7 +526,9 @@ class Windows:
         for number, time_ms in enumerate(series.time_ms):
             if time_ms >= now_ms - FORGET_MS:
                 alive.add(series.target[number])
-            elif time_ms != NEVER:  # one that was never seen may have its first sample under way
+            elif (
+                time_ms != NEVER
+            ):  # the first sample of an unseen series may be in a request in flight
                 series.time_ms[number] = FORGOTTEN
         for target in range(len(first_ms)):
             if target not in alive:

@@ -1,12 +1,11 @@
 """Batches, the unit of commit and delivery, and their outcome. Pure values.
 
 In: rendered lines, in chunks. Out: gzip bodies of bounded size, ready to be POSTed, and
-the lines of one again.
+the lines of a body again.
 
-A chunk is compressed once, by itself, into a piece: raw DEFLATE that ends on a byte
-(a full flush, RFC 1951 3.2.4). A body is pieces of any requests one after the other
-between a gzip header and trailer, so batches are filled across requests, and a request
-that turns out to have come before takes its pieces away with it.
+A chunk is compressed once, by itself: raw DEFLATE that ends on a byte (a full flush,
+RFC 1951 3.2.4). A body is a gzip header, compressed chunks of any requests, and a trailer.
+So batches are filled across requests, and a repeated request is left out chunk by chunk.
 """
 
 import gzip
@@ -24,7 +23,7 @@ from receiver.errors import Damaged
 
 BATCH_ITEMS = 1000
 BATCH_BYTES = 1 << 20
-"""A batch's limits, in items and in bytes of JSON, above which a POST does not become more efficient."""
+"""A batch's limits, in items and in bytes of JSON: larger POSTs are no more efficient."""
 CHUNK_ITEMS = BATCH_ITEMS // 4
 CHUNK_BYTES = BATCH_BYTES // 4
 """A chunk's limits: smaller ones compress worse (by 2 % here), larger ones fill batches less."""
@@ -42,10 +41,9 @@ Totals = Mapping[tuple[str, str], int]
 
 
 class Lane(NamedTuple):
-    """The way of items: their lane, and the resource for which they were rendered.
+    """The queue of items, and the resource for which they were rendered: two opaque texts.
 
-    Two texts that the outbox keeps and does not understand. Without a name it is the outbox's own
-    lane, and without a destination the outbox's own.
+    Empty texts mean the outbox's default lane and the outbox's own destination.
     """
 
     name: str = ""
@@ -79,10 +77,10 @@ class DeflatedChunk:
 class Append:
     """The items of one request, and its counts.
 
-    They are `chunks` until `seal` makes `pieces` of them. Their times span `oldest_ms` to
-    `newest_ms`. `digest` tells a request that comes again, `answer` is what it gets then;
-    an empty digest is not remembered. `folded` are records for `receiver.outbox.fold_log`, `notes`
-    small states by name, of which the last that is committed is kept; an empty one is deleted.
+    `compress_chunks` turns `chunks` into `deflated_chunks`. The items' times span `oldest_ms` to
+    `newest_ms`. `digest` identifies a repeated request, `answer` is its answer; an empty digest
+    is not remembered. `folded` are records for `receiver.outbox.fold_log`. `notes` are small
+    states by name: the last committed one is kept, an empty one is deleted.
     """
 
     chunks: Sequence[Chunk]
@@ -91,14 +89,16 @@ class Append:
     totals: Totals
     digest: bytes = b""
     answer: bytes = b""
-    pieces: Sequence[DeflatedChunk] = ()
+    deflated_chunks: Sequence[DeflatedChunk] = ()
     folded: bytes = b""
     notes: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def items(self) -> int:
         """The number of items."""
-        return sum(part.items for part in self.chunks) + sum(part.items for part in self.pieces)
+        return sum(part.items for part in self.chunks) + sum(
+            part.items for part in self.deflated_chunks
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The outcome of a batch's items; those in `again` go back, each part as a new batch."""
+    """The outcome of a batch's items; each part of `again` is put back as a new batch."""
 
     batch: Batch
     accepted: int = 0
@@ -137,7 +137,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """A batch without a number."""
+    """A batch before it is stored: without a number."""
 
     body: bytes
     items: int
@@ -150,7 +150,7 @@ class PackedBatch:
 class LaneStatistics:
     """The content of one lane, and its ledger; `max_bytes` is its share of the outbox, 0 for none.
 
-    `oldest_ms` is the oldest sample's time, 0 where nothing waits.
+    `oldest_ms` is the oldest sample's time, 0 for an empty lane.
     """
 
     batches: int = 0
@@ -178,7 +178,7 @@ class Statistics:
     full: str = ""
     """Why no more is accepted; empty while there is room."""
     lanes: Mapping[str, LaneStatistics] = field(default_factory=dict)
-    """Lanes by name, if there are others than the outbox's own."""
+    """Lanes by name; empty if the outbox has the default lane alone."""
 
 
 def cut_points(
@@ -186,8 +186,8 @@ def cut_points(
 ) -> Iterator[tuple[int, int]]:
     """Split lines into chunks, in order: yields each chunk's first line, and the one after its last.
 
-    `ends` says where each line ends; those from `first` up to `last` are cut. One line over the
-    bounds is a chunk of its own.
+    `ends` are the offsets of line ends; lines from `first` up to `last` are split. A line over the
+    limits is a chunk of its own.
     """
     last = len(ends) if last is None else last
     size_before = ends[first - 1] if first else 0
@@ -209,12 +209,12 @@ def lines_of(chunk: Chunk, most: int) -> list[bytes]:
     return [line + b"\n" for line in chunk.text.split(b"\n", most)[: min(most, chunk.items)]]
 
 
-def seal(submission: Append) -> Append:
+def compress_chunks(submission: Append) -> Append:
     """Compress the uncompressed chunks."""
     if not submission.chunks:
         return submission
-    pieces = (*submission.pieces, *map(deflate, submission.chunks))
-    return replace(submission, chunks=(), pieces=pieces)
+    deflated_chunks = (*submission.deflated_chunks, *map(deflate, submission.chunks))
+    return replace(submission, chunks=(), deflated_chunks=deflated_chunks)
 
 
 def deflate(chunk: Chunk) -> DeflatedChunk:
@@ -226,68 +226,67 @@ def deflate(chunk: Chunk) -> DeflatedChunk:
 
 
 def pack(submissions: Iterable[Append]) -> Iterator[PackedBatch]:
-    """Pack the pieces of all compressed submissions into full batches, in order.
+    """Pack the chunks of all compressed submissions into full batches, in order.
 
-    A batch is of one lane. One that holds pieces of several submissions spans the times of
-    them all.
+    A batch has one lane, and spans the times of all its submissions.
     """
     open_batches: dict[Lane, _OpenBatch] = {}
     for submission in submissions:
-        for piece in submission.pieces:
-            batch = open_batches.get(piece.lane)
-            if batch is None or batch.has_no_room_for(piece):
+        for chunk in submission.deflated_chunks:
+            batch = open_batches.get(chunk.lane)
+            if batch is None or batch.has_no_room_for(chunk):
                 if batch:
-                    yield batch.packed(piece.lane)
-                batch = open_batches[piece.lane] = _OpenBatch([], 0, 0, 2**63, -(2**63))
-            batch.add(piece, submission)
+                    yield batch.packed(chunk.lane)
+                batch = open_batches[chunk.lane] = _OpenBatch([], 0, 0, 2**63, -(2**63))
+            batch.add(chunk, submission)
     for lane, batch in open_batches.items():
         yield batch.packed(lane)
 
 
 @dataclass(slots=True)
 class _OpenBatch:
-    """Pieces that become one batch."""
+    """Compressed chunks that become one batch."""
 
-    pieces: list[DeflatedChunk]
+    chunks: list[DeflatedChunk]
     items: int
     size_bytes: int
     oldest_ms: int
     newest_ms: int
 
-    def has_no_room_for(self, piece: DeflatedChunk) -> bool:
+    def has_no_room_for(self, chunk: DeflatedChunk) -> bool:
         return (
-            self.items + piece.items > BATCH_ITEMS
-            or self.size_bytes + piece.size_bytes > BATCH_BYTES
+            self.items + chunk.items > BATCH_ITEMS
+            or self.size_bytes + chunk.size_bytes > BATCH_BYTES
         )
 
-    def add(self, piece: DeflatedChunk, submission: Append) -> None:
-        self.pieces.append(piece)
-        self.items += piece.items
-        self.size_bytes += piece.size_bytes
+    def add(self, chunk: DeflatedChunk, submission: Append) -> None:
+        self.chunks.append(chunk)
+        self.items += chunk.items
+        self.size_bytes += chunk.size_bytes
         self.oldest_ms = min(self.oldest_ms, submission.oldest_ms)
         self.newest_ms = max(self.newest_ms, submission.newest_ms)
 
     def packed(self, lane: Lane) -> PackedBatch:
-        return PackedBatch(_body(self.pieces), self.items, self.oldest_ms, self.newest_ms, lane)
+        return PackedBatch(_body(self.chunks), self.items, self.oldest_ms, self.newest_ms, lane)
 
 
-def _body(pieces: Sequence[DeflatedChunk]) -> bytes:
+def _body(chunks: Sequence[DeflatedChunk]) -> bytes:
     """Make the body of a POST."""
     crc = size = 0
-    for piece in pieces:
-        crc = isal_zlib.crc32_combine(crc, piece.crc, piece.size_bytes)
-        size += piece.size_bytes
+    for chunk in chunks:
+        crc = isal_zlib.crc32_combine(crc, chunk.crc, chunk.size_bytes)
+        size += chunk.size_bytes
     trailer = struct.pack("<LL", crc, size & 0xFFFFFFFF)
-    return b"".join((_GZIP_HEADER, *(piece.deflated for piece in pieces), _LAST_BLOCK, trailer))
+    return b"".join((_GZIP_HEADER, *(chunk.deflated for chunk in chunks), _LAST_BLOCK, trailer))
 
 
 def compress(lines: Sequence[bytes]) -> bytes:
-    """Make the body of a POST from lines, however many; the same lines give the same bytes."""
+    """Make the body of a POST from any number of lines; the same lines give the same bytes."""
     return _body([deflate(Chunk(b"".join(lines), len(lines)))])
 
 
 def unpack(body: bytes) -> list[bytes]:
-    """Read the lines of a body again, each with its line end. Raises: Damaged."""
+    """Read the lines of a body, each with its line end. Raises: Damaged."""
     try:
         return gzip.decompress(body).splitlines(keepends=True)
     except (OSError, EOFError, zlib.error) as error:

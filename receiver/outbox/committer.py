@@ -1,17 +1,17 @@
-"""One thread writes the outbox, for all: group commit.
+"""Group commit: one thread writes the outbox for all requests.
 
-In: submissions, settlements and questions from the event loop. Out: each one's
-result, once it is on disk. The thread takes all that waits and does it in one
-transaction, so that under load many requests share one sync to disk; it compresses
-them first, while the event loop goes on. A transaction costs the same for one request and for
-several, so two things bring requests together: what the event loop has at one moment is handed
-over at once, and after a transaction of several requests the thread waits a moment for as many. While
-delivery is busy with earlier batches it lingers some milliseconds for company,
-since a full batch costs little more to send than a small one. Between transactions it has
-windows that are over flushed, which makes batches of its own.
+In: submissions, settlements and queries from the event loop. Out: the result of each,
+once it is on disk. The thread commits all waiting work in one transaction, so that under
+load many requests share one sync to disk; it compresses them first, beside the event loop.
 
-The thread opens the outbox too, since a disk may take its time for that. Until it is open
-counts are kept, and all else is answered NotCommitted at once.
+A transaction costs the same for one request and for several. So the event loop hands over
+all work of one moment together, and after a transaction of several requests the thread waits
+a moment for as many. While delivery is busy with earlier batches it waits some milliseconds
+longer: a full batch costs little more to send than a small one. Between transactions the
+thread flushes finished windows, which become batches too.
+
+The thread also opens the outbox, since a disk can be slow. Until then counts are kept, and
+all other work ends at once with NotCommitted.
 """
 
 import asyncio
@@ -29,24 +29,24 @@ import structlog
 
 from receiver.errors import NotCommitted, ReceiverError
 from receiver.events import Events, Kind
-from receiver.outbox.batch import BATCH_ITEMS, Append, Settlement, Totals, seal
+from receiver.outbox.batch import BATCH_ITEMS, Append, Settlement, Totals, compress_chunks
 from receiver.outbox.store import Outbox
 
 LINGER_SECONDS = 0.005
 TOGETHER_SECONDS = 0.002
-"""How long a transaction waits for as many requests as the one before had: four senders that
-are answered together send again together."""
+"""Longest wait of a transaction for as many requests as the one before: senders answered
+together send again together."""
 FLUSH_SECONDS = 10.0
-"""How long counts of requests that had nothing to commit wait for a transaction to join."""
+"""Longest wait of counts without items for a transaction to join."""
 WINDOW_SECONDS = 10.0
-"""How often windows that are over are looked for."""
+"""Interval of flushes of finished windows."""
 
 Answer = TypeVar("Answer")
 Question = Callable[[Any], object]
 
 OPENING = "the outbox is being opened"
 STOP_SECONDS = 5.0
-"""How long a stop waits for the disk: what was acknowledged is on it, the rest may be left."""
+"""Longest wait of a stop for the disk: acknowledged items are on it, the rest may be lost."""
 FAILING = Kind("outbox", "outbox cannot be written", 3600.0, "error")
 
 
@@ -54,38 +54,38 @@ log = structlog.get_logger()
 
 
 class Signal(Protocol):
-    """What is told that batches may have come: an asyncio.Event, for one."""
+    """A signal that there may be new batches, such as an asyncio.Event."""
 
     def set(self) -> None:
-        """Take note."""
+        """Set the signal."""
 
 
 class Store(Protocol):
-    """What the thread writes to: an outbox."""
+    """The outbox, as the thread uses it."""
 
     def open(self) -> None:
-        """Begin. Raises: OutboxError."""
+        """Open the database. Raises: OutboxError."""
 
     def apply(
         self, submissions: Sequence[Append], settlements: Sequence[Settlement]
     ) -> Sequence[object]:
-        """Commit all of these, or raise; returns what became of each, submissions first."""
+        """Commit all of these, or raise; returns the outcome of each, submissions first."""
 
     def flush(self) -> bool:
-        """Make batches of what is folded and over; says whether there were any."""
+        """Make batches of finished windows; returns whether there were any."""
 
     @property
     def wants_flush(self) -> bool:
-        """Whether a flush should not wait for its time."""
+        """Whether a flush is due before its time."""
 
     def probe(self) -> None:
-        """Raise where nothing can be written."""
+        """Raise if nothing can be written."""
 
     def replace_if_broken(self, error: BaseException) -> bool:
-        """Begin anew, if an error says that what is there is damaged."""
+        """Replace the database if an error means that it is damaged."""
 
     def close(self) -> None:
-        """End."""
+        """Close the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +109,9 @@ class Committer:
     ) -> None:
         """Take an outbox. Counts wait at most `flush_seconds` for a transaction to join.
 
-        Windows that are over are looked for every `window_seconds`.
-
-        `changed` is set when batches may have come; `busy_lanes` are those of which a batch is
-        under way to somewhere. `opened` is done when the outbox is
-        open, or has the OutboxError that says why it cannot be.
+        Finished windows are flushed every `window_seconds`. `changed` is set when there may be
+        new batches; `busy_lanes` are the lanes with a batch in flight. `opened` is done when the
+        outbox is open, or holds its OutboxError.
         """
         self._outbox = outbox
         self._flush_seconds = flush_seconds
@@ -133,7 +131,7 @@ class Committer:
         self._requests_before = 0
         self._lingers_for: Callable[[], bool] | None = None
         self._waiting_items = 0
-        self._loose: Counter[tuple[str, str]] = Counter()
+        self._unwritten: Counter[tuple[str, str]] = Counter()
         self._stopping = False
         self._failing = False
         self._flush_failed = False
@@ -151,7 +149,7 @@ class Committer:
         self._thread.start()
 
     async def stop(self, within_seconds: float = STOP_SECONDS) -> None:
-        """Write what waits, close the outbox and end the thread; or leave it to a disk that hangs."""
+        """Write all waiting work, close the outbox and end the thread; a hanging disk is left alone."""
         self._hand_over()
         with self._changed:
             self._stopping = True
@@ -166,27 +164,27 @@ class Committer:
     async def submit(self, submission: Append) -> bytes | None:
         """Commit a request's items; returns when they are on disk.
 
-        Returns the answer of the first coming if the request was committed before.
+        Returns the first answer if the request was committed before.
 
-        Raises: NotCommitted, OutboxFull; then nothing of it is kept.
+        Raises: NotCommitted, OutboxFull; then nothing of the request is kept.
         """
         result = await self._put(submission)
         assert result is None or isinstance(result, bytes)
         return result
 
     async def settle(self, settlement: Settlement) -> Sequence[int]:
-        """Write down what became of a batch; returns the numbers of those that hold what goes back.
+        """Commit the outcome of a batch; returns the numbers of the batches put back.
 
         Raises: NotCommitted; the batch is then as before.
         """
         return await self._put(settlement)  # type: ignore[return-value]
 
     async def ask(self, question: Callable[[Outbox], Answer]) -> Answer:
-        """Have the thread call `question` with the outbox, after what is under way."""
+        """Call `question` with the outbox, in the thread, after earlier work."""
         return await self._put(question)  # type: ignore[return-value]
 
     async def change_fold(self, change: Callable[[], Answer]) -> Answer:
-        """Have the thread change the fold by `change`; returns when that is on disk.
+        """Call `change` on the fold, in the thread; returns when the change is on disk.
 
         Raises: NotCommitted; the fold is then as before.
         """
@@ -195,31 +193,31 @@ class Committer:
         return answer
 
     def flush_soon(self) -> None:
-        """Have windows looked for at once: metrics.json has changed."""
+        """Flush finished windows at once: metrics.json has changed."""
         with self._changed:
             self._wants_flush = True
             self._changed.notify()
 
     def count(self, totals: Totals) -> None:
-        """Add to the ledger what needs no disk: a request of which nothing is selected."""
+        """Add the counts of a request without items to the ledger; they need no sync."""
         with self._changed:
-            self._loose.update(totals)
+            self._unwritten.update(totals)
 
     async def read(
         self, question: Callable[[Outbox], Answer]
     ) -> tuple[dict[tuple[str, str], int], Answer]:
-        """Read the ledger, with what is still to be written, and ask something at the same moment."""
+        """Read the ledger, with unwritten counts, and the answer to a query at the same moment."""
 
         def read(outbox: Outbox) -> tuple[dict[tuple[str, str], int], Answer]:
             with self._changed:
                 totals = Counter(outbox.totals())
-                totals.update(self._loose)
+                totals.update(self._unwritten)
             return dict(totals), question(outbox)
 
         return await self.ask(read)
 
     def _put(self, work: Append | Settlement | Question) -> "asyncio.Future[object]":
-        """Have the thread do something; all that comes before the event loop waits goes together."""
+        """Queue work for the thread; all work of one turn of the event loop is handed over together."""
         future: asyncio.Future[object] = self._loop.create_future()
         if self._stopping:
             future.set_exception(NotCommitted("the receiver is stopping"))
@@ -232,7 +230,7 @@ class Committer:
         return future
 
     def _hand_over(self) -> None:
-        """Give the thread what was gathered; wake it where that is what it waits for."""
+        """Hand the gathered work to the thread, and wake it if it waits for work."""
         items = sum(job.work.items for job in self._gathered if isinstance(job.work, Append))
         with self._changed:
             self._jobs += self._gathered
@@ -244,7 +242,7 @@ class Committer:
     def _run(self) -> None:
         try:
             self._outbox.open()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer of `opened`
+        except Exception as error:  # noqa: BLE001 - any error is the result of `opened`
             self._tell(self.opened, error)
         else:
             self._tell(self.opened)
@@ -253,7 +251,7 @@ class Committer:
         self._tell(self._ended)
 
     def _tell(self, future: "asyncio.Future[None]", error: Exception | None = None) -> None:
-        """Finish a future of the event loop, if anybody still waits for it."""
+        """Finish a future of the event loop, unless it was cancelled."""
 
         def finish() -> None:
             if not future.done():
@@ -274,16 +272,16 @@ class Committer:
                 elif self._jobs:
                     self._linger(self._is_together, self._together_seconds)
                 jobs, self._jobs = self._jobs, []
-                loose, self._loose = self._loose, Counter()
+                unwritten, self._unwritten = self._unwritten, Counter()
                 self._waiting_items = 0
                 last = self._stopping
-            self._work(jobs, loose)
+            self._work(jobs, unwritten)
             if last:
                 break
             self._flush()
 
     def _linger(self, enough: Callable[[], bool], seconds: float) -> None:
-        """Wait until it is enough, woken for nothing else."""
+        """Wait until `enough` is true, or `seconds` are over."""
         self._lingers_for = enough
         self._changed.wait_for(lambda: self._stopping or enough(), seconds)
         self._lingers_for = None
@@ -294,12 +292,12 @@ class Committer:
     def _is_together(self) -> bool:
         return len(self._jobs) >= self._requests_before
 
-    def _work(self, jobs: list[_Job], loose: Counter[tuple[str, str]]) -> None:
+    def _work(self, jobs: list[_Job], unwritten: Counter[tuple[str, str]]) -> None:
         writes = [job for job in jobs if isinstance(job.work, Append | Settlement)]
         self._requests_before = sum(isinstance(job.work, Append) for job in writes)
         results: list[tuple[_Job, object]] = []
-        if writes or loose or self._failing:
-            results += zip(writes, self._write(writes, loose), strict=True)
+        if writes or unwritten or self._failing:
+            results += zip(writes, self._write(writes, unwritten), strict=True)
         for job in jobs:
             if not isinstance(job.work, Append | Settlement):
                 results.append((job, self._answer(job.work)))
@@ -307,7 +305,7 @@ class Committer:
             self._loop.call_soon_threadsafe(self._resolve, results)
 
     def _flush(self) -> None:
-        """Flush windows when it is time; what fails is tried again then."""
+        """Flush finished windows when it is time; a failed flush is tried again at the next."""
         now = time.monotonic()
         is_time = now - self._flushed_at >= self._window_seconds
         if not (is_time or self._wants_flush or self._outbox.wants_flush):
@@ -326,20 +324,20 @@ class Committer:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._batches_changed.set)
 
-    def _write(self, writes: list[_Job], loose: Counter[tuple[str, str]]) -> list[object]:
-        submissions = [seal(job.work) for job in writes if isinstance(job.work, Append)]
+    def _write(self, writes: list[_Job], unwritten: Counter[tuple[str, str]]) -> list[object]:
+        submissions = [compress_chunks(job.work) for job in writes if isinstance(job.work, Append)]
         settlements = [job.work for job in writes if isinstance(job.work, Settlement)]
-        extra = [Append((), 0, 0, loose)] if loose else []
+        extra = [Append((), 0, 0, unwritten)] if unwritten else []
         try:
-            if self._failing:  # else nobody would know that it can be written again
+            if self._failing:  # without work to write, only a probe shows the recovery
                 self._outbox.probe()
             answers = self._outbox.apply(submissions + extra, settlements)
-        except Exception as error:  # noqa: BLE001 - whatever it is, no caller may wait for ever
+        except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever the error
             with self._changed:
-                self._loose.update(loose)
+                self._unwritten.update(unwritten)
             self._note_failure(error)
             return [NotCommitted(f"the outbox cannot be written: {error}") for _ in writes]
-        if not self._flush_failed:  # else what was too large for the disk then may still be
+        if not self._flush_failed:  # else the flush may still be too large for the disk
             self._note_failure(None)
         taken, settled = iter(answers), iter(answers[len(answers) - len(settlements) :])
         return [next(taken if isinstance(job.work, Append) else settled) for job in writes]
@@ -371,7 +369,7 @@ class Committer:
     def _resolve(self, results: list[tuple[_Job, object]]) -> None:
         for job, result in results:
             if job.future.done():
-                continue  # the caller has gone away; what was committed stays committed
+                continue  # the caller was cancelled; committed work stays committed
             if isinstance(result, BaseException):
                 job.future.set_exception(result)
             else:

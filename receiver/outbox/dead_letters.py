@@ -1,7 +1,7 @@
-"""What Application Insights rejected for good: kept for a while, for people to read.
+"""Dead letters: permanently rejected items, kept for people to read.
 
-In: rejected items, as their batch is settled. Out: the latest of them, the service's
-words, and a hint where the message is known; also while a receiver uses the outbox.
+In: rejected items, as their batch is settled. Out: the latest, each with the service's
+message; also while a receiver uses the outbox.
 """
 
 import sqlite3
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from receiver.outbox.batch import DeadLetter
 
 LATEST_BYTES = 1 << 20
-"""Of the items that are read at once; the latest in any case."""
+"""Limit of items read at once; the latest is always read."""
 LetterRow = tuple[float, int, str, str, str]
-"""When, status, the service's words, the item, its lane."""
+"""Time, status, the service's message, the item, its lane."""
 KEPT = 1000
-"""How many of the latest rejected items are kept."""
+"""Limit of rejected items kept, the latest."""
 
 
-def bury(
+def store_dead_letters(
     database: sqlite3.Connection, letters: Sequence[DeadLetter], now: float, lane: str
 ) -> None:
-    """Keep rejected items, in the caller's transaction; the oldest make room."""
+    """Store rejected items, in the caller's transaction; the oldest make room."""
     if letters:
         database.executemany(
             "INSERT INTO dead_letters (rejected_at, status, message, item, lane)"

@@ -1,11 +1,11 @@
-"""What waits in each lane, and how much may: no lane takes another's room.
+"""The content of each lane and its share of the outbox: no lane takes another's room.
 
-In: what is put into lanes other than the outbox's own, and taken out of them, within the
-outbox's transactions. Out: each lane's counts, after a restart too, and whether its share of the
-outbox is used up. Knows a lane's name alone.
+In: changes of all lanes but the default one, within the outbox's transactions. Out: each
+lane's counts, after a restart too, and whether its share of the outbox is used up. A lane
+is a name, no more.
 
-The counts of the outbox's own lane are those of the whole outbox less these, so that an
-outbox without other lanes writes nothing here.
+The default lane's counts are the whole outbox's less those of all other lanes: an outbox
+without other lanes writes nothing here.
 """
 
 import sqlite3
@@ -16,33 +16,33 @@ from dataclasses import replace
 from receiver.outbox.batch import Append, DeflatedChunk, LaneStatistics
 
 BATCHES, SIZE_BYTES = "batches", "size_bytes"
-"""Counted beside the words of the ledger."""
+"""Counts beside the ledger's."""
 Key = tuple[str, str, str]
 """A lane, an outcome, a reason."""
 
 
 class Lanes:
-    """The counts. Without `shares` any lane takes what the outbox has room for."""
+    """The counts. Without `shares` the outbox's limit is the only one."""
 
     def __init__(self) -> None:
-        """Know no lane; `read` does."""
+        """Start empty; call `read`."""
         self.shares: Mapping[str, int] = {}
         self._counts: Counter[Key] = Counter()
         self._change: Counter[Key] = Counter()
 
     def read(self, database: sqlite3.Connection) -> None:
-        """Know what the disk knows."""
+        """Load the counts from disk."""
         query = "SELECT lane, outcome, reason, count FROM lane_totals"
         self._counts = Counter({(lane, outcome, reason): count for lane, outcome, reason, count in database.execute(query)})  # fmt: skip
         self._change.clear()
 
     def count(self, lane: str, outcome: str, count: int, reason: str = "") -> None:
-        """Count, as part of the transaction that is open; the outbox's own lane is not counted here."""
+        """Count, as part of the open transaction; the default lane is not counted here."""
         if lane and count:
             self._change[lane, outcome, reason] += count
 
     def write(self, database: sqlite3.Connection) -> None:
-        """Write what the transaction has counted."""
+        """Write the transaction's counts."""
         if self._change:
             database.executemany(
                 "INSERT INTO lane_totals VALUES (?, ?, ?, ?)"
@@ -51,16 +51,16 @@ class Lanes:
             )
 
     def committed(self) -> None:
-        """Take note that the transaction is on disk."""
+        """Note that the transaction is on disk."""
         self._counts.update(self._change)
         self._change.clear()
 
     def rolled_back(self) -> None:
-        """Forget what a transaction counted that failed."""
+        """Discard the counts of a failed transaction."""
         self._change.clear()
 
     def size_bytes(self, lane: str, all_bytes: int) -> int:
-        """Say how many bytes wait in a lane, of `all_bytes` in the outbox."""
+        """Return the bytes in a lane, of `all_bytes` in the outbox."""
         if lane:
             key = lane, SIZE_BYTES, ""
             return self._counts[key] + self._change[key]
@@ -68,7 +68,7 @@ class Lanes:
         return all_bytes - others
 
     def full(self, lanes: Iterator[str], all_bytes: int) -> set[str]:
-        """Name those of `lanes` whose share is used up; one without a share has no bound."""
+        """Return the lanes with a used-up share; a lane without a share has no limit."""
         if not self.shares:
             return set()
         return {
@@ -78,15 +78,15 @@ class Lanes:
         }
 
     def without(self, submission: Append, full: set[str]) -> tuple[Append, Counter[str]]:
-        """Take the pieces of full lanes out of a sealed submission; returns their items by lane."""
+        """Take the chunks of full lanes out of a compressed submission; returns their items by lane."""
         kept: list[DeflatedChunk] = []
         gone: Counter[str] = Counter()
-        for piece in submission.pieces:
-            if piece.lane.name in full:
-                gone[piece.lane.name] += piece.items
+        for chunk in submission.deflated_chunks:
+            if chunk.lane.name in full:
+                gone[chunk.lane.name] += chunk.items
             else:
-                kept.append(piece)
-        return (replace(submission, pieces=tuple(kept)) if gone else submission), gone
+                kept.append(chunk)
+        return (replace(submission, deflated_chunks=tuple(kept)) if gone else submission), gone
 
     def _names(self) -> set[str]:
         return {lane for lane, _, _ in (*self._counts, *self._change)}
@@ -95,7 +95,7 @@ class Lanes:
         self, database: sqlite3.Connection, totals: Mapping[tuple[str, str], int],
         batches: int, all_bytes: int,
     ) -> dict[str, LaneStatistics]:  # fmt: skip
-        """Measure all lanes; `totals`, `batches` and `all_bytes` are the whole outbox's. None: no lanes."""
+        """Return the statistics of all lanes, from the whole outbox's numbers; empty without lanes."""
         names = self._names() | set(self.shares) - {""}
         if not names:
             return {}
@@ -114,9 +114,9 @@ class Lanes:
 
 
 def recount(database: sqlite3.Connection, word: str, sign: int) -> None:
-    """Count anew what waits in each lane, after batches were moved in or out; part of a transaction.
+    """Count the items of each lane again, after batches moved in or out; part of a transaction.
 
-    The items that are more, or with a `sign` of -1 less, than before are counted as `word`.
+    The items added, or with a `sign` of -1 removed, are counted as `word`.
     """
     query = "SELECT lane, COUNT(*), SUM(items), SUM(size_bytes) FROM batches WHERE lane != '' GROUP BY lane"
     now = {lane: counts for lane, *counts in database.execute(query)}
@@ -139,9 +139,9 @@ def _oldest_ms(database: sqlite3.Connection, lane: str) -> int:
 
 
 def shares_of(wanted: Mapping[str, int], max_bytes: int) -> dict[str, int]:
-    """Share an outbox out among lanes: as much as each wants (0: as the others), in bytes.
+    """Divide an outbox among lanes: their configured bytes, 0 for an equal part of the rest.
 
-    What the wishes leave is shared equally among the lanes without one, and each has a byte.
+    Each lane has at least one byte.
     """
     rest = max_bytes - sum(wanted.values())
     without = sum(not share for share in wanted.values()) or 1
@@ -149,5 +149,5 @@ def shares_of(wanted: Mapping[str, int], max_bytes: int) -> dict[str, int]:
 
 
 def lanes_of(submissions: Sequence[Append]) -> Iterator[str]:
-    """Name the lanes of sealed submissions' pieces."""
-    return (piece.lane.name for submission in submissions for piece in submission.pieces)
+    """Return the lanes of compressed submissions' chunks."""
+    return (chunk.lane.name for submission in submissions for chunk in submission.deflated_chunks)

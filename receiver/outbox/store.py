@@ -1,18 +1,17 @@
 """The store of waiting items on disk.
 
-In: submissions (the rendered items of one request each) and settlements (what
-became of one batch). Out: batches that are ready to be POSTed, and the ledger.
-Never looks into an item, never opens a socket.
+In: submissions (the rendered items of one request each) and settlements (the outcome of
+one batch). Out: batches that are ready to be POSTed, and the ledger. Never parses an item,
+never opens a socket.
 
-Theory of operation: `apply` does any number of submissions and settlements in one
-SQLite transaction, WAL with synchronous=FULL: when it returns they are on disk, and
-when it raises none of them is. Settlements alone are written without waiting for the
-disk (synchronous=NORMAL): the process may die at once, but after a power failure the last
-of them may have to be done again, as if the service's answer had been lost. The next
-submission's sync is theirs too. The ledger's totals change in that same transaction,
-so that at all times, and after any crash, `receiver.ledger`'s equations hold.
-What is to be folded is `receiver.outbox.fold_log`'s, in the same transactions.
-One thread at a time may call; `receiver.outbox.committer` has the one that does.
+Theory of operation: `apply` commits any number of submissions and settlements in one
+SQLite transaction, WAL with synchronous=FULL: when it returns all are on disk, and
+when it raises none is. Settlements alone are written without waiting for the disk
+(synchronous=NORMAL): they outlast the process, but a power failure may undo the last of
+them, as if the service's answer had been lost. The next submission's sync covers them.
+The ledger's totals change in the same transaction: at all times, and after any crash,
+`receiver.ledger`'s equations hold. Records to fold are in `receiver.outbox.fold_log`,
+in the same transactions. One thread at a time may call: `receiver.outbox.committer`'s.
 """
 
 import sqlite3
@@ -37,10 +36,10 @@ from receiver.outbox.batch import (
     Settlement,
     Statistics,
     compress,
+    compress_chunks,
     pack,
-    seal,
 )
-from receiver.outbox.dead_letters import LetterRow, bury, latest
+from receiver.outbox.dead_letters import LetterRow, latest, store_dead_letters
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
 from receiver.outbox.flushed import Flushed
@@ -72,11 +71,11 @@ class Outbox:
         folding: Folding | None = None,
         flushed: Flushed | None = None,
     ) -> None:
-        """Take the directory for this service alone; `open`, or the first use, opens the database.
+        """Lock the directory for this process; `open`, or the first use, opens the database.
 
-        New batches are for `destination`, a text that is kept with them. A batch whose newest
-        sample is older than `lifetime_ms` is worth nothing to whom it is for. `folding` takes
-        the records of requests, and `flushed` the items that a committed flush made of them.
+        New batches are for `destination`, a text that is stored with them. A batch is expired
+        when its newest sample is older than `lifetime_ms`. `folding` folds the records of
+        requests, and `flushed` receives the items of committed flushes.
 
         Raises: OutboxError, which says what to do.
         """
@@ -98,22 +97,22 @@ class Outbox:
         self._lanes = Lanes()
 
     def share_out(self, shares: Mapping[str, int]) -> None:
-        """Bound what may wait in each lane, in bytes; from any thread. None: the outbox alone has a bound.
+        """Limit the bytes of each lane; callable from any thread. Empty: the outbox's limit alone.
 
-        What a lane has no room for is dropped, with its reason, and holds no other lane up.
+        Items of a full lane are dropped, with their reason, and delay no other lane.
         """
         self._lanes.shares = shares
 
     @property
     def _database(self) -> sqlite3.Connection:
-        """The open database; opened, or begun anew, where it is not."""
+        """The open database; opened or created if it is not."""
         if self._open_database is None:
             self._open()
         assert self._open_database
         return self._open_database
 
     def open(self) -> None:
-        """Open the database, or make it; a directory where that fails is let go.
+        """Open or create the database; on failure the directory is unlocked.
 
         Raises: OutboxError, which says what to do.
         """
@@ -141,7 +140,7 @@ class Outbox:
             database = self._opened()
         self._open_database = database
         self._identity = schema.identity(self._directory)
-        self._waits_for_disk = True  # as it was opened
+        self._waits_for_disk = True  # open_database sets synchronous=FULL
 
     def _opened(self) -> sqlite3.Connection:
         database = schema.open_database(self._directory)
@@ -157,7 +156,7 @@ class Outbox:
         newest_id = turn.newest_id(database)
         if not newest_id and self._pending:
             self._account_for_loss(database)
-        if self._last_id > newest_id:  # batches of the damaged one may be under way
+        if self._last_id > newest_id:  # batches of the damaged database may be in flight
             insert = "INSERT INTO sqlite_sequence VALUES ('batches', ?)"
             database.execute(insert, (self._last_id,))
         self._batches, self._size_bytes = database.execute("SELECT * FROM waiting").fetchone()
@@ -193,7 +192,7 @@ class Outbox:
         )
 
     def replace_if_broken(self, error: BaseException) -> bool:
-        """Set the database aside if an error means that it is damaged; the next use creates a new one."""
+        """Set the database aside if an error means damage; the next use creates a new one."""
         if not isinstance(error, sqlite3.Error) or not schema.is_broken(error):
             return False
         if self._open_database:
@@ -211,17 +210,16 @@ class Outbox:
     def apply(
         self, submissions: Sequence[Append], settlements: Sequence[Settlement]
     ) -> list[bytes | OutboxFull | Sequence[int] | None]:
-        """Commit all of these, sealed submissions and settlements, or raise and commit none.
+        """Commit compressed submissions and settlements: all, or none and raise.
 
-        Returns, for each submission: None when it is committed now; the answer that
-        its first coming got, when it was committed before; OutboxFull when there is
-        no room, and then nothing of it is kept. Behind them, for each settlement: the
-        numbers of the batches that hold what goes back.
+        Returns, for each submission: None when it is committed now; its first answer when it
+        was committed before; OutboxFull when there is no room, and then nothing of it is kept.
+        Then, for each settlement: the numbers of the batches put back.
         """
         folds = any(submission.folded for submission in submissions)
         if folds:
             self._prepare_fold()
-        self._sync(wait=folds or any(submission.pieces for submission in submissions))
+        self._sync(wait=folds or any(submission.deflated_chunks for submission in submissions))
         with self._transaction() as totals:
             put_back = [self._settle(settlement, totals) for settlement in settlements]
             self._expire_when_full(submissions, totals)
@@ -238,10 +236,9 @@ class Outbox:
             self.flush()
 
     def flush(self, *, is_last: bool = False) -> bool:
-        """Make items of windows that are over, in one transaction; says whether there were any.
+        """Make items of finished windows, in one transaction; returns whether there were any.
 
-        `is_last`: of those that are open too. A full outbox has its windows wait, as it has
-        requests wait.
+        `is_last` includes open windows. With a full outbox windows wait, as requests do.
         """
         if not self._fold or self._why_full():
             return False
@@ -266,17 +263,17 @@ class Outbox:
             self._fold.write_flush(self._database, flush)
         self._fold.flushed()
         if self._flushed:
-            self._flushed.put((*flush.items.chunks, *flush.items.pieces))
+            self._flushed.put((*flush.items.chunks, *flush.items.deflated_chunks))
 
     def folded_series(self, after: int, limit: int) -> list[SeriesRow]:
-        """Read at most so many folded series with higher numbers; the fold is then as the disk is."""
+        """Read up to `limit` folded series with numbers above `after`, with the fold as on disk."""
         self._prepare_fold()
         return series_after(self._database, after, limit)
 
     def change_fold(self, change: Callable[[], Answer]) -> Answer:
-        """Have `change` change the fold's memory, and write its state and items: all or nothing.
+        """Call `change` on the fold, and write the fold's state and items: all or nothing.
 
-        Series that have numbers get their rows before. Raises: OutboxFull.
+        Numbered series get their rows before. Raises: OutboxFull.
         """
         self._prepare_fold()
         assert self._fold
@@ -295,11 +292,11 @@ class Outbox:
         return answer
 
     def _take_flushed(self, flush: Flush, totals: Counter[tuple[str, str]]) -> None:
-        """Insert the items of a flush; those of a full lane are rejected: a window cannot wait for one."""
-        items = seal(flush.items)
+        """Insert the items of a flush; items of a full lane are rejected: windows do not wait for a lane."""
+        items = compress_chunks(flush.items)
         totals.update(items.totals)
-        for piece in items.pieces:
-            self._lanes.count(piece.lane.name, "flushed", piece.items)
+        for chunk in items.deflated_chunks:
+            self._lanes.count(chunk.lane.name, "flushed", chunk.items)
         items, gone = self._lanes.without(items, self._full_lanes([items]))
         for lane, count in gone.items():
             totals["rejected", ROUTE_FULL] += count
@@ -316,7 +313,7 @@ class Outbox:
 
     def _sync(self, *, wait: bool) -> None:
         """Set whether the next transaction waits for the disk."""
-        database = self._database  # which, where it is opened only now, waits
+        database = self._database  # may open it, which sets FULL
         if wait is not self._waits_for_disk:
             database.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
             self._waits_for_disk = wait
@@ -327,7 +324,7 @@ class Outbox:
         database = self._database
         self._lock.check()
         if schema.identity(self._directory) != self._identity:
-            raise OutboxError(schema.GONE)  # what is written to it now would go with this process
+            raise OutboxError(schema.GONE)  # an unlinked file ends with this process
         before = self._batches, self._size_bytes, self._pending
         totals: Counter[tuple[str, str]] = Counter()
         try:
@@ -352,7 +349,7 @@ class Outbox:
         self._lock.note(self._pending)
 
     def _add_totals(self, rows: Sequence[tuple[str, str, int]]) -> None:
-        if rows:  # in one statement: each gives the event loop's thread a turn
+        if rows:  # one statement: each statement releases the GIL
             self._database.execute(
                 f"INSERT INTO totals VALUES {', '.join(['(?, ?, ?)'] * len(rows))}"  # noqa: S608 - question marks
                 " ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
@@ -371,7 +368,7 @@ class Outbox:
         taken: list[Append] = []
         full = (
             self._why_full()
-            if any(submission.pieces or submission.folded for submission in submissions)
+            if any(submission.deflated_chunks or submission.folded for submission in submissions)
             else ""
         )
         cannot_fold = full or (NOT_FLUSHED if self._fold and self._fold.must_flush else "")
@@ -382,7 +379,7 @@ class Outbox:
             result = answers.get(submission.digest)
             if result is None and submission.folded and cannot_fold:
                 result = OutboxFull(cannot_fold)
-            elif result is None and submission.pieces and full:
+            elif result is None and submission.deflated_chunks and full:
                 result = OutboxFull(full)
             if result is None:
                 totals.update(submission.totals)
@@ -390,8 +387,8 @@ class Outbox:
                 for lane, count in gone.items():
                     totals["dropped", ROUTE_FULL] += count
                     self._lanes.count(lane, "dropped", count, ROUTE_FULL)
-                for piece in kept.pieces:
-                    self._lanes.count(piece.lane.name, "rendered", piece.items)
+                for chunk in kept.deflated_chunks:
+                    self._lanes.count(chunk.lane.name, "rendered", chunk.items)
                 totals["rendered", ""] += kept.items
                 taken.append(kept)
                 if submission.digest:
@@ -418,7 +415,7 @@ class Outbox:
         return {name: bytes(note) for name, note in rows}
 
     def _why_full(self) -> str:
-        """Return why no more can be accepted; empty while there is room."""
+        """Return the reason for a full outbox; empty while there is room."""
         if self._size_bytes >= self._max_bytes:
             return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
         return schema.short_of_space(self._directory)
@@ -428,32 +425,32 @@ class Outbox:
         return self._lanes.full(lanes_of(submissions), self._size_bytes)
 
     def _insert_all(self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]) -> None:
-        for parcel in pack(submissions):
-            totals["pending", ""] += parcel.items
-            self._lanes.count(parcel.lane.name, "pending", parcel.items)
-            self._insert(parcel)
+        for packed in pack(submissions):
+            totals["pending", ""] += packed.items
+            self._lanes.count(packed.lane.name, "pending", packed.items)
+            self._insert(packed)
 
-    def _insert(self, parcel: PackedBatch) -> int:
-        lane, destination = parcel.lane
+    def _insert(self, packed: PackedBatch) -> int:
+        lane, destination = packed.lane
         added = self._database.execute(
             "INSERT INTO batches (items, oldest_ms, newest_ms, destination, size_bytes, body, lane)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                parcel.items,
-                parcel.oldest_ms,
-                parcel.newest_ms,
+                packed.items,
+                packed.oldest_ms,
+                packed.newest_ms,
                 destination or self._destination,
-                len(parcel.body),
-                parcel.body,
+                len(packed.body),
+                packed.body,
                 lane,
             ),
         )
         number = added.lastrowid or 0
         self._last_id = max(self._last_id, number)
         self._batches += 1
-        self._size_bytes += len(parcel.body)
+        self._size_bytes += len(packed.body)
         self._lanes.count(lane, BATCHES, 1)
-        self._lanes.count(lane, SIZE_BYTES, len(parcel.body))
+        self._lanes.count(lane, SIZE_BYTES, len(packed.body))
         return number
 
     def _delete(self, number: int, size_bytes: int, lane: str) -> bool:
@@ -469,7 +466,7 @@ class Outbox:
     def _settle(self, settlement: Settlement, totals: Counter[tuple[str, str]]) -> Sequence[int]:
         batch = settlement.batch
         if not self._delete(batch.id, len(batch.body), batch.lane):
-            return ()  # settled before; its totals are counted
+            return ()  # settled before, and counted
         ends = Counter({
             ("pending", ""): sum(map(len, settlement.again)) - batch.items,
             ("accepted", ""): settlement.accepted,
@@ -484,9 +481,9 @@ class Outbox:
         put_back = []
         for lines in settlement.again:
             body = compress(lines)
-            parcel = PackedBatch(body, len(lines), batch.oldest_ms, batch.newest_ms, lane)
-            put_back.append(self._insert(parcel))
-        bury(self._database, settlement.dead_letters, self._clock(), batch.lane)
+            packed = PackedBatch(body, len(lines), batch.oldest_ms, batch.newest_ms, lane)
+            put_back.append(self._insert(packed))
+        store_dead_letters(self._database, settlement.dead_letters, self._clock(), batch.lane)
         return put_back
 
     def _expire_when_full(
@@ -494,14 +491,14 @@ class Outbox:
     ) -> None:
         """Make room by expiring batches that the service would refuse as too old.
 
-        Both this machine's clock and the newest sample at hand must say so: either
-        one alone may have jumped.
+        Too old by this machine's clock and by the newest sample at hand: either alone may have
+        jumped.
         """
         newest_ms = max(
             (
                 submission.newest_ms
                 for submission in submissions
-                if submission.pieces or submission.folded
+                if submission.deflated_chunks or submission.folded
             ),
             default=0,
         )
@@ -513,7 +510,7 @@ class Outbox:
             self._expire(cutoff_ms, lane, totals)
 
     def _expire(self, cutoff_ms: int, lane: str | None, totals: Counter[tuple[str, str]]) -> bool:
-        """Expire some older batches, of a lane or of all; returns whether there may be more."""
+        """Expire some batches older than `cutoff_ms`, of a lane or of all; returns whether there may be more."""
         expired = self._database.execute(
             "SELECT id, items, size_bytes, lane FROM batches"
             " WHERE newest_ms < ? AND lane = IFNULL(?, lane) ORDER BY newest_ms LIMIT ?",
@@ -528,7 +525,7 @@ class Outbox:
         return len(expired) == EXPIRE_BATCHES
 
     def expire_held(self, served: Collection[str]) -> None:
-        """Give up what is too old in lanes that nobody delivers, all but those served. Raises: OutboxError."""
+        """Expire batches that are too old in all lanes but those `served`. Raises: OutboxError."""
         for lane in self._lanes.statistics(self._database, {}, 0, 0):
             if lane not in served:
                 self._expire_lane(lane)
@@ -553,20 +550,20 @@ class Outbox:
     def next_batches(
         self, busy: Collection[int], fresh_from_id: int, most: int, lane: str = ""
     ) -> list[Batch]:
-        """Fetch the batches of a lane to send next, as `receiver.outbox.order` says.
+        """Fetch the batches of a lane to send next, in the order of `receiver.outbox.order`.
 
-        Raises: OutboxError where another receiver has the directory: it sends them.
+        Raises: OutboxError if another receiver has the directory, and sends them.
         """
         self._lock.check()
         return turn.next_batches(self._database, busy, fresh_from_id, most, lane)
 
     def batch(self, number: int) -> Batch | None:
-        """Fetch one batch, if it is still there. Raises: as above."""
+        """Fetch one batch, if it still exists. Raises: as `next_batches`."""
         self._lock.check()
         return turn.batch(self._database, number)
 
     def smallest_batch(self, lane: str = "") -> list[Batch]:
-        """Fetch the batch of a lane with the fewest bytes, if there is one: a cheap probe. Raises: as above."""
+        """Fetch a lane's batch with the fewest bytes, if any: a cheap probe. Raises: as `next_batches`."""
         self._lock.check()
         return turn.smallest_batch(self._database, lane)
 
@@ -575,7 +572,7 @@ class Outbox:
         return turn.newest_id(self._database)
 
     def totals(self) -> dict[tuple[str, str], int]:
-        """Read the ledger: samples by (outcome, reason); `pending` is one of the outcomes."""
+        """Read the ledger: samples by (outcome, reason), with `pending` as an outcome."""
         rows = self._database.execute("SELECT outcome, reason, samples FROM totals")
         return {(outcome, reason): samples for outcome, reason, samples in rows}
 
@@ -596,7 +593,7 @@ class Outbox:
         )
 
     def dead_letters(self, limit: int) -> list[LetterRow]:
-        """Read the latest rejected items, as `receiver.outbox.dead_letters` has them."""
+        """Read the latest rejected items, the newest first."""
         return latest(self._database, limit)
 
     def compact(self) -> bool:

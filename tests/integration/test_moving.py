@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from receiver.azure.limits import EXPIRY_MS
-from receiver.outbox.batch import Append, cut, seal
+from receiver.outbox.batch import Append, compress_chunks, cut
 from receiver.outbox.store import Outbox
 from receiver.outbox.transfer_file import COMPLETE, MAGIC
 from receiver.sandbox import Sandbox, serve
@@ -114,7 +114,9 @@ def fill(directory: Path, first: int, count: int) -> set[bytes]:
     lines = [b"%d %s\n" % (first + n, chance.randbytes(300).hex().encode()) for n in range(count)]
     now_ms = int(time.time() * 1000)
     store = Outbox(directory, 1 << 30, KEY, EXPIRY_MS)
-    store.apply([seal(Append(cut(lines), now_ms, now_ms, {("received", ""): count}))], [])
+    store.apply(
+        [compress_chunks(Append(cut(lines), now_ms, now_ms, {("received", ""): count}))], []
+    )
     store.close()
     return set(lines)
 

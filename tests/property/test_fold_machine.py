@@ -33,7 +33,7 @@ from receiver.fold.windows import BIRTH_MS
 from receiver.intake.entries import As, Entry
 from receiver.intake.metrics_json import Allowlist, parse
 from receiver.ledger import read_ledger
-from receiver.outbox.batch import Append, Settlement, cut, seal, unpack
+from receiver.outbox.batch import Append, Settlement, compress_chunks, cut, unpack
 from receiver.outbox.store import Outbox
 from tests.property.examples import examples
 
@@ -66,7 +66,7 @@ class Broken(Folder):
     def _flush(self, items: Any) -> Any:
         flush = super()._flush(items)
         if self.breaks:
-            bad = seal(Append(cut([b"bad\n"]), 2**70, 2**70, {}))
+            bad = compress_chunks(Append(cut([b"bad\n"]), 2**70, 2**70, {}))
             return replace(flush, items=bad)
         return flush
 
@@ -204,7 +204,7 @@ class FoldMachine(RuleBasedStateMachine):
             if raw:
                 lines.append(b'{"raw":%d}\n' % number)
         newest = max((at_ms for _, at_ms, *_ in samples), default=0)
-        return seal(
+        return compress_chunks(
             Append(cut(lines), newest, newest, totals, digest, b"answer", folded=b"".join(records))
         )
 
@@ -231,7 +231,7 @@ class FoldMachine(RuleBasedStateMachine):
             (number, self.now_ms, self.values.get(number, 0.0) + grown, self.now_ms - 1)
             for number in range(8)
         ]
-        bad = seal(Append(cut([b"bad\n"]), 2**70, 2**70, {}))
+        bad = compress_chunks(Append(cut([b"bad\n"]), 2**70, 2**70, {}))
         try:
             self.outbox.apply([self.made(samples, b""), bad], [])
         except OverflowError:

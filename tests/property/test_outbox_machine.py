@@ -19,13 +19,13 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.errors import OutboxFull
 from receiver.ledger import read_ledger
 from receiver.outbox import transfer
-from receiver.outbox.batch import Append, Batch, Settlement, cut, seal, unpack
+from receiver.outbox.batch import Append, Batch, Settlement, compress_chunks, cut, unpack
 from receiver.outbox.dedup import REMEMBER_SECONDS
 from receiver.outbox.store import Outbox
 from tests.property.examples import examples
 
 NOW_MS = 1_800_000_000_000
-BAD = seal(Append(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))
+BAD = compress_chunks(Append(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))
 """One that SQLite cannot hold: a transaction with it fails."""
 
 
@@ -70,7 +70,7 @@ class OutboxMachine(RuleBasedStateMachine):
         digest = b"%d" % self.serial
         submission = Append(cut(lines), NOW_MS, NOW_MS, totals, digest, b"answer " + digest)
         self.lines[digest] = lines
-        return seal(submission)
+        return compress_chunks(submission)
 
     def expect(self, submission: Append, answer: bytes | OutboxFull | None) -> None:
         """Take down what a submission must have changed."""
@@ -87,7 +87,7 @@ class OutboxMachine(RuleBasedStateMachine):
         made = [self.made(items, unselected) for items, unselected in shapes]
         full = self.outbox.statistics().size_bytes >= self.max_bytes
         for submission, answer in zip(made, self.outbox.apply(made, []), strict=True):
-            if full and submission.pieces:
+            if full and submission.deflated_chunks:
                 assert isinstance(answer, OutboxFull)
             else:
                 assert answer is None

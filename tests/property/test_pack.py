@@ -11,9 +11,9 @@ from receiver.outbox.batch import (
     CHUNK_BYTES,
     CHUNK_ITEMS,
     Append,
+    compress_chunks,
     cut,
     pack,
-    seal,
     unpack,
 )
 
@@ -51,17 +51,17 @@ def test_batches_conserve_items_and_order_within_bounds(
     """Nothing lost, doubled or moved; no batch over a bound, none that the next one's first chunk fitted into."""
     made = submissions(shape)
 
-    parcels = list(pack(map(seal, made)))
+    batches = list(pack(map(compress_chunks, made)))
 
-    bodies = [unpack(parcel.body) for parcel in parcels]
+    bodies = [unpack(batch.body) for batch in batches]
     assert [line for body in bodies for line in body] == [
         line
         for each in made
         for chunk in each.chunks
         for line in chunk.text.splitlines(keepends=True)
     ]
-    for parcel, body in zip(parcels, bodies, strict=True):
-        assert 1 <= parcel.items == len(body) <= BATCH_ITEMS
+    for batch, body in zip(batches, bodies, strict=True):
+        assert 1 <= batch.items == len(body) <= BATCH_ITEMS
         assert sum(map(len, body)) <= BATCH_BYTES
     chunks = {
         chunk.text.splitlines(keepends=True)[0]: chunk for each in made for chunk in each.chunks
@@ -90,7 +90,7 @@ def test_a_batch_spans_exactly_the_requests_in_it(
     """Expiry and the age that is shown follow from these times."""
     made = submissions(shape)
 
-    for parcel in pack(map(seal, made)):
-        numbers = {int(line.split(b"/")[0]) for line in unpack(parcel.body)}
-        assert parcel.oldest_ms == min(made[number].oldest_ms for number in numbers)
-        assert parcel.newest_ms == max(made[number].newest_ms for number in numbers)
+    for batch in pack(map(compress_chunks, made)):
+        numbers = {int(line.split(b"/")[0]) for line in unpack(batch.body)}
+        assert batch.oldest_ms == min(made[number].oldest_ms for number in numbers)
+        assert batch.newest_ms == max(made[number].newest_ms for number in numbers)

@@ -13,7 +13,7 @@ import pytest
 from receiver.azure.limits import EXPIRY_MS
 from receiver.cli.main import main
 from receiver.cli.rejected_items import RejectedItem
-from receiver.outbox.batch import Append, DeadLetter, Settlement, cut, seal
+from receiver.outbox.batch import Append, DeadLetter, Settlement, compress_chunks, cut
 from receiver.outbox.store import Outbox
 
 NOBODY = "127.0.0.1:9"
@@ -23,7 +23,7 @@ WRONG = "106: Field 'name' is of incorrect type"
 def fill(directory: Path, *letters: DeadLetter) -> None:
     """Leave an outbox with rejected items."""
     outbox = Outbox(directory, 1 << 20, "key", EXPIRY_MS, lambda: 1_800_000_000.0)
-    outbox.apply([seal(Append(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
+    outbox.apply([compress_chunks(Append(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
     [batch] = outbox.next_batches([], 0, 2)
     assert batch
     outbox.apply([], [Settlement(batch, rejected={"wrong_type": 1}, dead_letters=letters)])

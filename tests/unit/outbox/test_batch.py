@@ -11,10 +11,10 @@ from receiver.outbox.batch import (
     CHUNK_ITEMS,
     Append,
     compress,
+    compress_chunks,
     cut,
     lines_of,
     pack,
-    seal,
     unpack,
 )
 
@@ -26,40 +26,40 @@ def lines(count: int, size: int = 20, mark: str = "a") -> list[bytes]:
 
 def submission(made: list[bytes], oldest_ms: int = 0, newest_ms: int = 0) -> Append:
     """Submit lines with a span of times."""
-    return seal(Append(cut(made), oldest_ms, newest_ms, {}))
+    return compress_chunks(Append(cut(made), oldest_ms, newest_ms, {}))
 
 
 def test_a_batch_is_filled_across_requests() -> None:
     """Many small requests make one POST, in the order in which they came."""
     parts = [lines(3, mark=f"r{number}-") for number in range(10)]
 
-    [parcel] = pack(map(submission, parts))
+    [packed] = pack(map(submission, parts))
 
-    assert parcel.items == 30
-    assert unpack(parcel.body) == [line for part in parts for line in part]
+    assert packed.items == 30
+    assert unpack(packed.body) == [line for part in parts for line in part]
 
 
 def test_a_batch_has_at_most_a_thousand_items() -> None:
     """The 1,001st item begins the next batch."""
-    parcels = list(pack([submission(lines(BATCH_ITEMS + 1))]))
+    batches = list(pack([submission(lines(BATCH_ITEMS + 1))]))
 
-    assert [parcel.items for parcel in parcels] == [BATCH_ITEMS, 1]
+    assert [packed.items for packed in batches] == [BATCH_ITEMS, 1]
     assert BATCH_ITEMS == 1000
 
 
 def test_a_batch_has_at_most_a_mebibyte_of_json() -> None:
     """Sixteen lines of 64 KiB fit to the byte; the 17th does not."""
-    parcels = list(pack([submission(lines(33, size=65536))]))
+    batches = list(pack([submission(lines(33, size=65536))]))
 
-    assert [parcel.items for parcel in parcels] == [16, 16, 1]
+    assert [packed.items for packed in batches] == [16, 16, 1]
     assert BATCH_BYTES == 16 * 65536
 
 
 def test_one_line_over_the_limit_still_goes_alone() -> None:
     """Nothing is lost for being large: the service judges it."""
-    parcels = list(pack([submission([*lines(1), b"x" * BATCH_BYTES + b"y\n", *lines(1)])]))
+    batches = list(pack([submission([*lines(1), b"x" * BATCH_BYTES + b"y\n", *lines(1)])]))
 
-    assert [parcel.items for parcel in parcels] == [1, 1, 1]
+    assert [packed.items for packed in batches] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK_ITEMS, CHUNK_ITEMS + 1, 1000])
@@ -76,11 +76,11 @@ def test_chunks_hold_all_lines_in_their_order(count: int) -> None:
 
 def test_what_is_sealed_stays_as_it_is() -> None:
     """A worker seals, and the outbox's own thread need not."""
-    sealed = submission(lines(300))
+    compressed = submission(lines(300))
 
-    assert seal(sealed) is sealed
-    assert sealed.items == 300
-    assert not sealed.chunks
+    assert compress_chunks(compressed) is compressed
+    assert compressed.items == 300
+    assert not compressed.chunks
 
 
 def test_nothing_makes_no_batch() -> None:
@@ -91,7 +91,7 @@ def test_nothing_makes_no_batch() -> None:
 
 def test_a_batch_spans_the_times_of_all_its_requests() -> None:
     """Expiry looks at the newest item, so the span must not be too narrow."""
-    parcels = pack(
+    batches = pack(
         [
             submission(lines(1), 500, 900),
             submission([], 1, 9999),
@@ -100,14 +100,14 @@ def test_a_batch_spans_the_times_of_all_its_requests() -> None:
         ]
     )
 
-    assert [(parcel.oldest_ms, parcel.newest_ms) for parcel in parcels] == [(100, 900)]
+    assert [(packed.oldest_ms, packed.newest_ms) for packed in batches] == [(100, 900)]
 
 
 def test_a_batch_that_begins_inside_a_request_has_its_times() -> None:
     """The rest of a request that is cut keeps the request's span; earlier requests leave theirs."""
     made = list(pack([submission(lines(600), 1, 2), submission(lines(600), 5, 9)]))
 
-    assert [(parcel.items, parcel.oldest_ms, parcel.newest_ms) for parcel in made] == [
+    assert [(packed.items, packed.oldest_ms, packed.newest_ms) for packed in made] == [
         (850, 1, 9),
         (350, 5, 9),
     ]
@@ -117,7 +117,7 @@ def test_a_request_that_ends_with_its_batch_leaves_the_next_one_alone() -> None:
     """The next batch does not inherit the times of what went before."""
     made = list(pack([submission(lines(1000), 1, 2), submission(lines(1), 5, 9)]))
 
-    assert [(parcel.oldest_ms, parcel.newest_ms) for parcel in made] == [(1, 2), (5, 9)]
+    assert [(packed.oldest_ms, packed.newest_ms) for packed in made] == [(1, 2), (5, 9)]
 
 
 def test_the_same_lines_give_the_same_bytes() -> None:

@@ -17,9 +17,9 @@ from receiver.outbox.batch import (
     DeadLetter,
     Lane,
     Settlement,
+    compress_chunks,
     cut,
     pack,
-    seal,
     unpack,
 )
 from receiver.outbox.folding import Flush
@@ -50,7 +50,7 @@ def lines(lane: Lane, count: int) -> list[bytes]:
 def request(counts: dict[Lane, int], digest: bytes = b"", at_ms: int = NOW_MS) -> Append:
     """Submit so many lines in each lane."""
     chunks = [chunk for lane, count in counts.items() for chunk in cut(lines(lane, count), lane)]
-    return seal(Append(chunks, at_ms, at_ms, {("received", ""): sum(counts.values())}, digest, b"answer"))  # fmt: skip
+    return compress_chunks(Append(chunks, at_ms, at_ms, {("received", ""): sum(counts.values())}, digest, b"answer"))  # fmt: skip
 
 
 class Lanes:

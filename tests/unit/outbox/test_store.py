@@ -14,7 +14,15 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.cli.rejected_items import read_dead_letters
 from receiver.errors import OutboxError, OutboxFull
 from receiver.ledger import read_ledger
-from receiver.outbox.batch import Append, Batch, DeadLetter, Settlement, cut, seal, unpack
+from receiver.outbox.batch import (
+    Append,
+    Batch,
+    DeadLetter,
+    Settlement,
+    compress_chunks,
+    cut,
+    unpack,
+)
 from receiver.outbox.dead_letters import KEPT
 from receiver.outbox.directory import LOCK_NAME
 from receiver.outbox.schema import FILE_NAME
@@ -122,7 +130,7 @@ def submission(
         ("unselected", ""): more.get("unselected", 0),
         ("dropped", "nan"): more.get("nan", 0),
     }
-    return seal(Append(cut(lines), at_ms, at_ms, totals, digest, answer))
+    return compress_chunks(Append(cut(lines), at_ms, at_ms, totals, digest, answer))
 
 
 def test_what_is_committed_waits(box: Box) -> None:
