@@ -55,6 +55,7 @@ fuzz: .venv/ready ## A minute of libFuzzer over each part of the kernel's core, 
 
 mutation: .venv/ready ## Which lines could be wrong unnoticed (ARGS="receiver/delivery/picker.py tests/unit/delivery")
 	@test -d .parts/mutmut || $(BIN)/pip install --quiet --no-deps --target .parts/mutmut mutmut==3.3.1 'libcst>=1.7,<1.8'
+	@rm -rf .parts/mutmut/tests # mutmut's own, which would be imported in place of ours
 	@PYTHONPATH=.:.parts/mutmut $(BIN)/python -m tests.mutation $(ARGS)
 
 wheel: .venv/ready ## manylinux wheels into dist/, audited, and tried without a compiler
