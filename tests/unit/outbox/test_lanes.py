@@ -24,7 +24,7 @@ from receiver.outbox.batch import (
 )
 from receiver.outbox.folding import Flush
 from receiver.outbox.lanes import shares_of
-from receiver.outbox.store import Outbox
+from receiver.outbox.store import EXPIRE_BATCHES, Outbox
 
 NOW_MS = 1_800_000_000_000
 A, B = Lane("a", "key-a"), Lane("b", "key-b")
@@ -169,6 +169,10 @@ def test_a_full_own_lane_holds_no_other_up(lanes: Lanes) -> None:
     assert lanes.outbox.apply([request({OWN: 2, A: 2})], []) == [None]
     assert lanes.total("", "dropped", ROUTE_FULL) == 2
     assert lanes.total("a", "rendered") == 2
+    lanes.outbox.share_out({"": 1, "a": 1})
+    assert lanes.outbox.apply([request({OWN: 3, A: 4})], []) == [None]
+    assert lanes.total("", "dropped", ROUTE_FULL) == 5
+    assert lanes.total("a", "dropped", ROUTE_FULL) == 4
 
 
 def test_a_lane_that_is_full_of_old_batches_makes_room(lanes: Lanes) -> None:
@@ -195,6 +199,17 @@ def test_what_nobody_delivers_expires(lanes: Lanes) -> None:
     assert lanes.total("b", "pending") == lanes.total("", "pending") == 3
 
 
+def test_however_much_nobody_delivers_expires(lanes: Lanes) -> None:
+    """In several transactions, so that no request waits for all of it."""
+    old_ms = NOW_MS - EXPIRY_MS - 60_000
+    for _ in range(EXPIRE_BATCHES + 1):
+        lanes.outbox.apply([request({A: 1}, at_ms=old_ms)], [])
+
+    lanes.outbox.expire_held({""})
+
+    assert lanes.total("a", "expired") == EXPIRE_BATCHES + 1
+
+
 def test_a_transaction_that_fails_counts_in_no_lane(lanes: Lanes) -> None:
     """Neither in memory nor on disk."""
     lanes.outbox.apply([request({A: 1})], [])
@@ -216,8 +231,8 @@ class Windows:
     def restore(self, *_: object) -> None: ...
 
     def flush(self, now_ms: int, *_: object, **__: object) -> Flush:
-        chunks = [*cut(lines(A, 2), A), *cut(lines(OWN, 3))]
-        return Flush(Append(chunks, now_ms, now_ms, {("flushed", ""): 5}), b"state")
+        chunks = [*cut(lines(A, 2), A), *cut(lines(B, 1), B), *cut(lines(OWN, 3))]
+        return Flush(Append(chunks, now_ms, now_ms, {("flushed", ""): 6}), b"state")
 
     def flushed(self) -> None: ...
 
@@ -226,11 +241,13 @@ def test_items_of_windows_are_in_their_lanes(tmp_path: Path) -> None:
     """Those of a full lane are rejected, since a window that waits would hold the others up."""
     outbox = Outbox(tmp_path, 1 << 30, "own", EXPIRY_MS, lambda: NOW_MS / 1000, Windows())  # type: ignore[arg-type]
     outbox.open()
-    outbox.share_out({"": 1 << 20, "a": 1})
+    outbox.share_out({"": 1 << 20, "a": 1, "b": 1})
     assert outbox.flush()
     assert outbox.flush()
     found = outbox.statistics().lanes
     assert found["a"].totals == {("flushed", ""): 4, ("pending", ""): 2, ("rejected", ROUTE_FULL): 2}  # fmt: skip
+    assert found["b"].totals == {("flushed", ""): 2, ("pending", ""): 1, ("rejected", ROUTE_FULL): 1}  # fmt: skip
+    assert outbox.totals()["rejected", ROUTE_FULL] == 3
     assert found[""].totals["pending", ""] == found[""].totals["flushed", ""] == 6
     assert read_ledger(outbox.totals()).adds_up
     outbox.close()

@@ -5,6 +5,8 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ from receiver.outbox.batch import (
 from receiver.outbox.dead_letters import KEPT
 from receiver.outbox.directory import LOCK_NAME
 from receiver.outbox.schema import FILE_NAME
-from receiver.outbox.store import EXPIRE_BATCHES, Outbox
+from receiver.outbox.store import COMPACT_PAGES, EXPIRE_BATCHES, Outbox
 
 KEY = "11111111-2222-3333-4444-555555555555"
 NOW = 1_800_000_000.0
@@ -306,10 +308,13 @@ def test_a_full_outbox_takes_nothing_and_forgets_nothing(tmp_path: Path) -> None
     box = Box(tmp_path, max_bytes=100)
     newcomer = submission(items(2), digest=b"d", answer=b"a")
     box.apply([submission(items(200))])
-    assert box.outbox.statistics().size_bytes >= 100
+    found = box.outbox.statistics()
+    assert found.size_bytes >= found.max_bytes == 100
+    assert "bytes wait for delivery" in found.full
 
     [refused] = box.apply([newcomer])
     assert isinstance(refused, OutboxFull)
+    assert "bytes wait for delivery; the limit is 100" in str(refused)
     assert (box.total("received"), box.total("pending")) == (200, 200)
 
     known = box.apply([submission([], unselected=3)])
@@ -317,9 +322,28 @@ def test_a_full_outbox_takes_nothing_and_forgets_nothing(tmp_path: Path) -> None
 
     [batch] = box.batches()
     box.apply([], [Settlement(batch, accepted=200)])
+    found = box.outbox.statistics()
+    assert (found.full, found.oldest_ms, found.batches) == ("", 0, 0)
     assert box.apply([newcomer]) == [None]
     assert box.lines() == items(2)
     box.close()
+
+
+def test_notes_are_written_with_their_requests(box: Box) -> None:
+    """The latest of each name stays, an empty one is deleted; a request that fails changes none."""
+
+    def noted(lines: list[bytes], at_ms: int = NOW_MS, **notes: bytes) -> Append:
+        return replace(submission(lines, at_ms), notes=notes)
+
+    assert box.outbox.notes() == {}
+    box.apply([noted(items(1), b=b"1", a=b"1"), noted([], b=b"2", c=b"3")])
+    assert box.outbox.notes() == {"a": b"1", "b": b"2", "c": b"3"}
+    box.apply([submission(items(1))])
+    box.apply([noted([], a=b""), noted([], c=b""), noted([], c=b"4")])
+    with pytest.raises(OverflowError):
+        box.outbox.apply([noted(items(1), 2**70, b=b"no")], [])
+
+    assert box.outbox.notes() == {"b": b"2", "c": b"4"}
 
 
 def test_room_made_in_a_transaction_is_used_in_it(tmp_path: Path) -> None:
@@ -545,16 +569,23 @@ def test_a_damaged_file_is_set_aside_and_the_service_goes_on(
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)
 
-    box.open()
-    with suppress(sqlite3.DatabaseError):  # as damaged pages are read: at once, or later
-        box.batches()
-    if not box.outbox._set_aside:
-        with pytest.raises(sqlite3.DatabaseError) as found:
+    with structlog.testing.capture_logs() as log:
+        box.open()
+        with suppress(sqlite3.DatabaseError):  # as damaged pages are read: at once, or later
             box.batches()
-        assert box.outbox.replace_if_broken(found.value)
+        if not box.outbox._set_aside:
+            with pytest.raises(sqlite3.DatabaseError) as found:
+                box.batches()
+            assert box.outbox.replace_if_broken(found.value)
+        box.batches()
 
     [kept] = tmp_path.glob("outbox.db.corrupt-*")
     assert kept.read_bytes()[4096:] == damaged[4096:]
+    assert [(line["event"], line.get("file"), line.get("directory")) for line in log] == [
+        ("outbox set aside", str(kept), None),
+        ("outbox was lost", None, str(tmp_path)),
+    ]
+    assert all(line["error"] in {"file is not a database", "database disk image is malformed"} for line in log[:1])  # fmt: skip
     assert box.outbox.statistics().set_aside == 1
     box.check()
     box.apply([submission(items(2))])
@@ -600,6 +631,34 @@ def test_a_database_that_vanished_is_accounted_for(tmp_path: Path, lost: str) ->
     assert not log, "once"
     assert box.total("rejected", "damaged") == 1505
     box.close()
+
+
+def test_what_waited_before_the_last_start_is_lost_too(tmp_path: Path) -> None:
+    """The number beside the database is of all that waits, not of what this process was given."""
+    box = Box(tmp_path)
+    box.apply([submission(items(1505))])
+    box.close()
+    box.open()
+    box.apply([submission(items(2))])
+    box.close()
+    (tmp_path / FILE_NAME).unlink()
+
+    box.open()
+    box.check()
+
+    assert box.total("rejected", "damaged") == 1507
+    box.close()
+
+
+def test_a_damaged_file_is_noticed_by_the_first_use(tmp_path: Path) -> None:
+    """As where the database is opened again, after it was set aside: by what comes next."""
+    (tmp_path / FILE_NAME).write_bytes(garbage(bytes(8192)))
+    outbox = Outbox(tmp_path, 1 << 30, KEY, EXPIRY_MS)
+
+    assert outbox.apply([submission(items(2))], []) == [None]
+
+    assert outbox.statistics().set_aside == 1
+    outbox.close()
 
 
 def test_a_stop_with_nothing_waiting_is_no_loss(tmp_path: Path) -> None:
@@ -650,7 +709,8 @@ def test_who_has_lost_the_directory_sends_nothing(tmp_path: Path) -> None:
         for use in (
             box.batches,
             box.outbox.smallest_batch,
-            lambda: box.apply([submission(items(1))]),
+            lambda: box.outbox.batch(1),
+            lambda: box.outbox.apply([submission(items(1))], []),
         ):
             with pytest.raises(OutboxError, match="another receiver"):
                 use()
@@ -690,24 +750,43 @@ def test_a_batch_expires_by_its_newest_sample(tmp_path: Path) -> None:
     box.close()
 
 
-def test_damage_found_while_at_work_is_set_aside_too(tmp_path: Path) -> None:
-    """What finds it fails, and the next use is in a new file."""
+@pytest.mark.parametrize("found_by", ["a question", "a request"])
+def test_damage_found_while_at_work_is_set_aside_too(tmp_path: Path, found_by: str) -> None:
+    """What finds it fails, and the next use is in a new file; each time it happens."""
     box = Box(tmp_path)
-    for number in range(20):
-        box.apply([submission(unlike_each_other(500, number))])
-    path = tmp_path / FILE_NAME
-    sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)").connection.close()
-    path.write_bytes(scribbled(path.read_bytes()))
+    for times in (1, 2):
+        box.outbox.apply([submission(unlike_each_other(500, number)) for number in range(20)], [])
+        path = tmp_path / FILE_NAME
+        sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)").connection.close()
+        path.write_bytes(scribbled(path.read_bytes()))
 
-    with pytest.raises(sqlite3.DatabaseError) as found:
-        box.lines()
-    assert box.outbox.replace_if_broken(found.value)
+        with pytest.raises(sqlite3.DatabaseError) as found:
+            box.lines() if found_by == "a question" else box.apply([submission(items(2))])
+        assert found.value.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT
+        if found_by == "a question":
+            assert box.outbox.replace_if_broken(found.value)
 
-    assert box.outbox.statistics().set_aside == 1
-    assert len(list(tmp_path.glob("outbox.db.corrupt-*"))) >= 1
-    box.apply([submission(items(2))])
-    assert box.lines() == items(2)
+        assert box.outbox.statistics().set_aside == times
+        assert len(list(tmp_path.glob("outbox.db.corrupt-*"))) >= 1
+        box.apply([submission(items(2))])
+        assert box.lines() == items(2)
     box.close()
+
+
+def test_a_transaction_that_cannot_begin_says_why(box: Box) -> None:
+    """There is nothing to roll back, and the disk's own words are what the operator gets."""
+    box.apply([submission(items(2))])
+    box.outbox._database.execute("PRAGMA query_only=1")
+
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        box.outbox.apply([submission(items(1))], [])
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        box.outbox.probe()
+
+    box.outbox._database.execute("PRAGMA query_only=0")
+    box.outbox.probe()
+    box.check()
+    assert box.lines() == items(2)
 
 
 def test_a_late_outcome_does_not_meet_a_batch_of_the_new_database(tmp_path: Path) -> None:
@@ -748,6 +827,8 @@ def test_a_directory_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "odd" / FILE_NAME).mkdir(parents=True)
     with pytest.raises(OutboxError, match="cannot be opened"):
         Outbox(tmp_path / "odd", 1, KEY, EXPIRY_MS).open()
+    (tmp_path / "odd" / FILE_NAME).rmdir()
+    Box(tmp_path / "odd").close()  # it is let go
 
 
 def test_the_directory_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -771,6 +852,46 @@ def test_an_emptied_outbox_gives_the_disk_back(tmp_path: Path) -> None:
     assert grown > 4 << 20
     assert (tmp_path / FILE_NAME).stat().st_size < before / 10
     box.check()
+    box.close()
+
+
+def leave_free(box: Box, size_bytes: int) -> int:
+    """Have so many bytes of the file free; returns its size."""
+    database = box.outbox._database
+    database.execute("CREATE TABLE large (content BLOB)")
+    database.execute("INSERT INTO large VALUES (zeroblob(?))", (size_bytes,))
+    database.execute("DROP TABLE large")
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return (box.directory / FILE_NAME).stat().st_size
+
+
+def test_much_disk_is_given_back_in_steps(tmp_path: Path) -> None:
+    """Each says whether there is more: requests get their turn between them."""
+    box = Box(tmp_path)
+    sizes = [leave_free(box, 2 * COMPACT_PAGES * 4096 + (8 << 20))]
+    for has_more in (True, True, False):
+        assert box.outbox.compact() is has_more
+        sizes.append((tmp_path / FILE_NAME).stat().st_size)
+
+    step = COMPACT_PAGES * 4096
+    for before, after in pairwise(sizes[:3]):
+        assert step <= before - after < step * 1.01  # with SQLite's own pages among them
+    assert sizes[-1] < 1 << 20
+    box.close()
+
+
+@pytest.mark.parametrize(("waiting", "free_bytes"), [(0, 3 << 20), (1, 8 << 20)])
+def test_little_is_kept_and_what_is_in_use_is_not_compacted(
+    tmp_path: Path, waiting: int, free_bytes: int
+) -> None:
+    """The next batches are written there."""
+    box = Box(tmp_path)
+    box.apply([submission(items(waiting))])
+    size = leave_free(box, free_bytes)
+
+    assert box.outbox.compact() is False
+
+    assert (tmp_path / FILE_NAME).stat().st_size == size
     box.close()
 
 
