@@ -113,20 +113,22 @@ def _held(ask: Ask, address: str) -> Iterator[Series]:
 
 def _quiet(ask: Ask, address: str, series: Sequence[tuple[int, Series]]) -> list[tuple[int, Series]]:  # fmt: skip
     """Leave out those that have had a sample since."""
-    now = {each["number"]: each["time_ms"] for each in _held(ask, address)}
-    return [(owner, each) for owner, each in series if now.get(each["number"]) == each["time_ms"]]
+    now = {one["number"]: one["time_ms"] for one in _held(ask, address)}
+    return [(owner, one) for owner, one in series if now.get(one["number"]) == one["time_ms"]]
 
 
 def _move(
     ask: Ask, urls: Sequence[str], giver: int, owner: int, series: Sequence[Series], moves: Moves
 ) -> None:  # fmt: skip
-    given = [{key: each[key] for key in ("labels", "time_ms", "value")} for each in series]
+    given = [{key: one[key] for key in ("labels", "time_ms", "value")} for one in series]
     answer = ask(f"{urls[owner]}/api/v1/fold/take", "outcomes", document={"series": given})
     outcomes = [Taken(outcome) for outcome in answer["outcomes"]]
-    moves.refused.update(each for each in outcomes if each not in {Taken.TAKEN, Taken.SAME})
-    gone = [[each["number"], each["time_ms"]] for each, outcome in zip(series, outcomes, strict=True) if outcome in {Taken.TAKEN, Taken.SAME}]  # fmt: skip
-    newer = ask(f"{urls[giver]}/api/v1/fold/release", "newer", document={"series": gone})["newer"]  # fmt: skip
-    moves.moved[giver, owner] += len(gone) - len(newer)
+    moves.refused.update(
+        outcome for outcome in outcomes if outcome not in {Taken.TAKEN, Taken.SAME}
+    )
+    taken = [[one["number"], one["time_ms"]] for one, outcome in zip(series, outcomes, strict=True) if outcome in {Taken.TAKEN, Taken.SAME}]  # fmt: skip
+    newer = ask(f"{urls[giver]}/api/v1/fold/release", "newer", document={"series": taken})["newer"]  # fmt: skip
+    moves.moved[giver, owner] += len(taken) - len(newer)
     moves.arriving[giver] += len(newer)
 
 

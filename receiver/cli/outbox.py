@@ -51,7 +51,7 @@ def _merge(mine: FoldParts, theirs: FoldParts) -> MergedFold:
         for contents in (mine, theirs)
     ]
     one = handover.merge(folds[0], mine.series, folds[1], theirs.series)
-    return MergedFold(one.fold.encode(), one.added, one.gone)
+    return MergedFold(one.fold.encode(), one.added, one.removed)
 
 
 def _say_exported(

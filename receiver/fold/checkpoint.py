@@ -1,8 +1,8 @@
 """Serialisation of the fold's state. Pure.
 
-What the entries and the series decide is not in it: `receiver.fold.plan` makes the same
-outputs of the same series again. Their columns are there to be compared: a receiver whose
-plan is another one keeps what it knows of the series, and no windows.
+`receiver.fold.plan` makes the same outputs of the same series, so the plan is not stored; its
+columns are stored to be compared. A receiver with another plan keeps the state of the series,
+and no windows.
 """
 
 import json
@@ -21,9 +21,9 @@ from receiver.intake.entries import As, Entry, First
 from receiver.intake.routes import NO_KEY, NO_ROUTES, Route, Routing
 
 VERSIONS = (1, 2, 3)
-"""The second has a column more: the series' start timestamps. The third names its further columns.
+"""Version 2 adds a column: the series' start timestamps. Version 3 names its further columns.
 
-Each is written where there is something that the version before cannot say.
+The lowest version that can hold the state is written.
 """
 _SERIES = ("time_ms", "value")
 _BASES = ("base_ms", "base_value")
@@ -52,7 +52,8 @@ def encode(
 ) -> bytes:
     """Return the state as bytes; `upto` is the highest number of a series, `entries` is the whole list.
 
-    `ends` has the ends of items that no entry makes now, in milliseconds. Of the routes it has what decides which series take them, and no key.
+    `ends` has the ends of items that no entry makes now, in milliseconds. Of the routes the
+    matchers are stored, and no key.
     """
     state = windows.state
     older = [
@@ -90,7 +91,7 @@ def encode(
 
 
 def header(body: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Read the header; returns it and the columns' bytes. Raises: Unusable."""
+    """Return the header and the columns' bytes. Raises: Unusable."""
     try:
         raw = memoryview(zlib.decompress(body))
         size = int.from_bytes(raw[:8], "little")
@@ -103,7 +104,7 @@ def header(body: bytes) -> tuple[dict[str, Any], memoryview]:
 
 
 def entries_of(document: Mapping[str, Any]) -> list[Entry]:
-    """Read the entries under which it was written."""
+    """Read the entries of a checkpoint."""
     return [
         Entry(
             **{
@@ -120,7 +121,7 @@ def entries_of(document: Mapping[str, Any]) -> list[Entry]:
 
 
 def routing_of(document: Mapping[str, Any], now: Routing) -> Routing:
-    """Read the routes under which it was written, each with the key that it has now."""
+    """Read the routes of a checkpoint, each with its present key."""
     keys = {route.name: key for route, key in zip(now.routes, now.keys, strict=True)}
     routes = tuple(
         Route(name, tuple((label, tuple(globs)) for label, globs in match))
@@ -130,14 +131,14 @@ def routing_of(document: Mapping[str, Any], now: Routing) -> Routing:
 
 
 def ends_of(document: Mapping[str, Any]) -> dict[bytes, int]:
-    """Read the ends of items that no entry made; older receivers wrote none."""
+    """Read the ends of items that no entry makes; older receivers wrote none."""
     return {bytes.fromhex(item): at_ms for item, at_ms in document.get("ends", ())}
 
 
 def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: Windows) -> bool:
-    """Fill the columns of a plan that has the same series; False where it made other outputs.
+    """Fill the columns of a plan with the same series; False if its outputs are others.
 
-    Then the series' last values are there, and no windows.
+    Then the series' last values are restored, and no windows.
     """
     columns = list(_read(document, raw))
     state = plan.state

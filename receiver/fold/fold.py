@@ -1,8 +1,8 @@
 """The fold of one metrics.json: samples in, items out, and a checkpoint between them. Pure.
 
-It is a function of what was committed: the same series, the same records with the same
-times of commit make the same items. So memory is a copy of what is on disk, which may be
-thrown away and read again at any time.
+The fold is a function of committed data: the same series, and the same records with the same
+times of commit, make the same items. So memory is a copy of the disk, and can be discarded
+and read again at any time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,19 +38,19 @@ from receiver.outbox.batch import (
 )
 
 SHOWN_BYTES = 8 << 20
-"""Lines of a flush that are kept as they are: what `receiver.outbox.flushed` has room for."""
+"""Limit of a flush's uncompressed lines: the limit of `receiver.outbox.flushed`."""
 ENDS_KEPT_MS = 3 * 3_600_000
-"""Time for which the end of an item is remembered whose entry is gone: windows last an hour at most."""
+"""Time for which an item's end outlasts its entry: windows last an hour at most."""
 OLDER_MAX = 100_000
-"""Limit of open windows behind the newest of their outputs; above it the oldest are closed early."""
+"""Limit of open windows older than their output's newest; above it the oldest are closed early."""
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
     """Items in chunks, with the span of their times (0, 0 for none).
 
-    A minute of 200,000 series is more than 100 MB of lines: only the first of them are kept as they
-    are, to be shown; `deflated` are the others.
+    A minute of 200,000 series is more than 100 MB of lines: only the first stay uncompressed, for
+    the status page; `deflated` are the others.
     """
 
     chunks: Sequence[Chunk] = ()
@@ -60,13 +60,13 @@ class Items:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of items."""
         shown = sum(chunk.items for chunk in self.chunks)
         return shown + sum(chunk.items for chunk in self.deflated)
 
     @property
     def by_lane(self) -> Mapping[Lane, Sequence[bytes]]:
-        """The lines of those that are kept as they are, by lane."""
+        """The uncompressed lines, by lane."""
         lanes: dict[Lane, list[bytes]] = {}
         for chunk in self.chunks:
             lanes.setdefault(chunk.lane, []).extend(lines_of(chunk, chunk.items))
@@ -74,7 +74,7 @@ class Items:
 
     @property
     def lines(self) -> Sequence[bytes]:
-        """The same, lane by lane."""
+        """The uncompressed lines, lane after lane."""
         return [line for lines in self.by_lane.values() for line in lines]
 
     def __add__(self, other: "Items") -> "Items":
@@ -94,7 +94,7 @@ class Fold:
     def __init__(
         self, allowlist: Allowlist, identity: Identity, routing: Routing = NO_ROUTES
     ) -> None:
-        """Start without series; `identity` is that of the receiver's own route."""
+        """Start without series; `identity` is the default route's."""
         self.allowlist = allowlist
         self.routing = routing
         self.upto = 0
@@ -141,7 +141,7 @@ class Fold:
         return self._render(self.windows.close(now_ms, of=lambda _: True))
 
     def close_released(self, now_ms: int) -> Items:
-        """Make items of the windows to which no series can add any more: all are forgotten."""
+        """Return the items of windows with only forgotten series: no sample can follow."""
         state = self.plan.state
 
         def is_released(output: int) -> bool:
@@ -166,9 +166,9 @@ class Fold:
         series: Iterable[tuple[int, bytes]],
         routing: Routing = NO_ROUTES,
     ) -> "tuple[Fold, bool]":
-        """Read it again, under its own entries and routes; `series` are those that it knew.
+        """Read a checkpoint, under its own entries and routes; `series` are all its series.
 
-        A route's key is that which `routing` has for its name. False: its windows are lost.
+        Routes get their keys from `routing`, by name. False: the windows are lost.
 
         Raises: checkpoint.Unusable.
         """
@@ -201,11 +201,11 @@ class Fold:
         now_ms: int,
         routing: Routing | None = None,
     ) -> "tuple[Fold, Items]":
-        """Go on under another list, or with other routes; returns the new fold, and what ends with the old one.
+        """Continue under another list, or with other routes; returns the new fold and the old one's last items.
 
-        `series` are those that stay. Each keeps its last value. A window whose entry and route are
-        the same goes on; of all others the items are made. Targets count as not yet watched, unless the
-        list is the same: series that were not selected before are not born now.
+        The `series` that stay keep their last values. A window with the same entry and route goes
+        on; the others become items. Targets count as not yet watched, unless the list is the same:
+        a series that was not selected before is not a new series.
         """
         new = Fold(allowlist, self._identity, self.routing if routing is None else routing)
         for number, labels in series:
@@ -221,16 +221,16 @@ class Fold:
             for number, target in enumerate(new.plan.targets):
                 state.targets.first_ms[number] = watched.get(target, NEVER)
             state.since_ms = mine.since_ms
-        heirs = self.heirs(new)
-        closed = self.windows.close(now_ms, of=lambda output: output not in heirs)
+        successors = self.successors(new)
+        closed = self.windows.close(now_ms, of=lambda output: output not in successors)
         items = self._render(closed)
-        self.hand_over(new, heirs)
+        self.hand_over(new, successors)
         new.ends = {item: at for item, at in new.ends.items() if now_ms < at + ENDS_KEPT_MS}
         new.windows.counts = self.windows.counts
         return new, items
 
-    def heirs(self, new: "Fold") -> dict[int, int]:
-        """Return the outputs of the new fold that continue one of this fold: the same item of the same entry."""
+    def successors(self, new: "Fold") -> dict[int, int]:
+        """Map this fold's outputs to the new fold's outputs of the same item and entry."""
         theirs = {}
         for output in range(len(new.plan.state.outputs)):
             theirs[new.identity_of(output)] = output
@@ -243,7 +243,7 @@ class Fold:
         """Return an output's identity: its items' name, and its entry."""
         return self.plan.item(output), self.plan.entries[self.plan.state.outputs.entry[output]]
 
-    def hand_over(self, new: "Fold", heirs: Mapping[int, int]) -> None:
+    def hand_over(self, new: "Fold", successors: Mapping[int, int]) -> None:
         """Move the windows to continuing outputs, and the end of the last item to all outputs.
 
         Items that the new list does not make leave their ends in `ends`: a list may come back within
@@ -261,14 +261,14 @@ class Fold:
             theirs.outputs.until_ms[output] = max(theirs.outputs.until_ms[output], ends_ms)
         new.ends |= {item: at for item, at in until.items() if at != NEVER and item not in made}
         columns = ("start_ms", "total", "count", "least", "most", "touched_ms", "left_total", "left_count", "said", "said_ms")  # fmt: skip
-        for output, heir in heirs.items():
+        for output, successor in successors.items():
             for name in columns:
-                getattr(theirs.outputs, name)[heir] = getattr(mine.outputs, name)[output]
-            first, second = mine.outputs.scrapes[output], theirs.outputs.scrapes[heir]
+                getattr(theirs.outputs, name)[successor] = getattr(mine.outputs, name)[output]
+            first, second = mine.outputs.scrapes[output], theirs.outputs.scrapes[successor]
             if first != NONE:
                 new.windows.put_scrapes(second, self.windows.scrapes_at(first))
             if behind := self.windows.older.get(output):
-                new.windows.older[heir] = behind
+                new.windows.older[successor] = behind
                 new.windows.older_count += len(behind)
 
     def _render(self, closed: Iterable[Closed]) -> Items:
@@ -292,7 +292,7 @@ class Fold:
         for window in closed:
             time_text = self._times.get(window.start_ms)
             if time_text is None:
-                continue  # a time that no calendar has is dropped before it comes here
+                continue  # a sample with a time outside the calendar is dropped earlier
             lane, line = self._line(window, time_text)
             lines = by_lane.setdefault(lane, [])
             lines.append(line)

@@ -1,7 +1,7 @@
-"""The fold as the outbox uses it: one memory of what is on disk, in the outbox's thread.
+"""The fold as the outbox uses it: a copy of the disk in memory, in the outbox's thread.
 
 In: committed records; another metrics.json, from the event loop. Out: items, checkpoints.
-`receiver.outbox.fold_log` says when; `receiver.fold.fold` does the work.
+`receiver.outbox.fold_log` calls it; `receiver.fold.fold` does the work.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ class FoldCounts:
     windows_behind: int = 0
     events: Mapping[str, int] = field(default_factory=dict)
     gap_share: float = 0.0
-    """Of the intervals of watched series those that are too long (`receiver.fold.gaps`)."""
+    """Share of too long intervals between samples of watched series (`receiver.fold.gaps`)."""
 
 
 class Folder:
@@ -52,14 +52,14 @@ class Folder:
         on_forget: Callable[[], None] = lambda: None,
         routing: Routing = NO_ROUTES,
     ) -> None:
-        """Fold as `allowlist` says, to the lanes of `routing`. `on_forget` is called when numbers are not valid any more."""
+        """Fold by `allowlist`, to the lanes of `routing`. `on_forget` is called when numbers become invalid."""
         self.registry = registry
         self._wanted = allowlist, routing
         self._identity = identity
         self._on_forget = on_forget
         self._fold: Fold | None = None
         self._has_state = False
-        self._gone: list[SeriesRow] = []
+        self._forgotten: list[SeriesRow] = []
         self._ended = NO_ITEMS
         self._gaps = Gaps()
         self._unused: set[int] = set()
@@ -71,7 +71,7 @@ class Folder:
 
     @property
     def fold(self) -> Fold:
-        """The fold, once it has been read."""
+        """The fold, after it has been read."""
         assert self._fold is not None
         return self._fold
 
@@ -123,7 +123,7 @@ class Folder:
             fold.add_series(*waiting)
             waiting = next(later, None)
         self._gaps.forget()
-        fold.windows.counts.clear()  # counted when it came
+        fold.windows.counts.clear()  # counted before the restart
         fold.windows.forget(now_ms)
         self._fold, self._forgot_at_ms = fold, now_ms
         if (
@@ -165,7 +165,7 @@ class Folder:
     def take(self, records: bytes, now_ms: int) -> None:
         """Fold records that are on disk."""
         self.fold.take(records, now_ms)
-        self._gaps.look(self.fold.plan.state, now_ms)
+        self._gaps.observe(self.fold.plan.state, now_ms)
 
     @property
     def open_windows(self) -> int:
@@ -180,10 +180,10 @@ class Folder:
         is_long: bool,
         is_last: bool = False,
     ) -> Flush | None:
-        """Make items of what is over; where the list has changed, of what ends with the old one.
+        """Make items of finished windows; after a change of the list, of all windows that end with it.
 
-        `is_last`: of all windows that are open. What comes for one of them later counts in the
-        next, so that the sums stay what they are, should this receiver go on all the same.
+        `is_last` includes open windows. Later samples of such a window count in the next one, so
+        the sums stay right if this receiver continues after all.
         """
         if abs(now_ms - self._forgot_at_ms) > FORGET_EVERY_MS:
             self._forgot_at_ms = now_ms
@@ -204,10 +204,10 @@ class Folder:
         dead = self.fold.dead() | self._unused
         self._unused = set()
         wanted, routing = self._wanted
-        self._gone = [row for row in rows if row[0] in dead]
+        self._forgotten = [row for row in rows if row[0] in dead]
         stay = [row for row in rows if row[0] not in dead]
         if not rows and not self._has_state and not any(e.is_folded for e in wanted.entries):
-            return None  # nothing was ever folded, and nothing will be
+            return None  # no series was ever folded, and none is selected
         self._fold, ended = self.fold.changed_to(wanted, stay, now_ms, routing)
         close = self.fold.close_all if is_last else self.fold.close
         return self._flush(ended + close(now_ms))
@@ -216,27 +216,27 @@ class Folder:
         totals = {("flushed", ""): items.count}
         span = items.oldest_ms, items.newest_ms
         append = Append(items.chunks, *span, totals, deflated_chunks=items.deflated)
-        return Flush(append, self.fold.encode(), [number for number, _ in self._gone])
+        return Flush(append, self.fold.encode(), [number for number, _ in self._forgotten])
 
     def checkpoint(self) -> Flush:
-        """Give the state as it is, and the items of windows whose series were all released."""
+        """Return the state, and the items of windows whose series were all released."""
         ended, self._ended = self._ended, NO_ITEMS
         return self._flush(ended)
 
     def held(self, rows: Iterable[SeriesRow]) -> Sequence[tuple[Held, bytes]]:
-        """List what is held of these series, with their labels, as JSON."""
+        """Return the last samples of these series, with their labels as JSON."""
         labels = dict(rows)
         series = held(self.fold.windows, min(labels, default=0) - 1)
-        return [(each, labels[each.number]) for each in series if each.number in labels]
+        return [(one, labels[one.number]) for one in series if one.number in labels]
 
     def take_over(self, given: Sequence[Held], now_ms: int) -> Sequence[Taken]:
-        """Go on from what another receiver held of series, which have these numbers here."""
-        taken = [take(self.fold.windows, each, now_ms) for each in given]
+        """Continue from another receiver's last samples of series, numbered as here."""
+        taken = [take(self.fold.windows, one, now_ms) for one in given]
         self.fold.windows.counts[TAKEN_OVER] += taken.count(Taken.TAKEN)
         return taken
 
     def release(self, given: Sequence[tuple[int, int]], now_ms: int) -> set[int]:
-        """Forget series that another receiver took over; names those that had a sample since."""
+        """Forget series that another receiver took over; returns those with a newer sample, which stay."""
         newer = release(self.fold.windows, given)
         self._ended = self.fold.close_released(now_ms)
         self.fold.windows.counts[RELEASED] += len(given) - len(newer)
@@ -245,9 +245,9 @@ class Folder:
     def flushed(self) -> None:
         """Note that the last flush is on disk: forgotten series can be removed."""
         self._has_state = True
-        if self._gone:
-            self.registry.forget(self._gone)
-            self._gone = []
+        if self._forgotten:
+            self.registry.forget(self._forgotten)
+            self._forgotten = []
             self._on_forget()
 
 

@@ -1,14 +1,14 @@
-"""Whether samples of folded series are missing that another receiver gets. Pure.
+"""Detection of samples that went to another receiver. Pure.
 
 In: the fold's columns, after each request. Out: the share of intervals of watched series that are longer than
 their usual one.
 
-Prometheus loses no sample that it has scraped, and sends those of a series in order. So a
-series that comes every 15 s, and again and again after 30 or 45, has samples that went elsewhere: a
-Service or a proxy deals requests out to several receivers. A scrape that fails looks the same
-here, so it takes many, of most of the series. Eight series are watched at a time, of as many
-targets, since looking must cost nothing; those that come more often than every ten seconds
-are not, for one request may hold two of their samples.
+Prometheus loses no scraped sample, and sends a series' samples in order. So a series with an
+interval of 15 s, and repeatedly of 30 or 45 s, has samples that went elsewhere: a Service or a
+proxy spreads requests over several receivers. A failed scrape looks the same, so the verdict
+needs many long intervals, of most of the series. Eight series of eight targets are watched at
+a time, which costs next to nothing; series with intervals below ten seconds are not watched,
+since one request may hold two of their samples.
 """
 
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ from receiver.fold.state import FORGOTTEN, NONE, State
 
 WATCHED = 8
 ROUND_MS = 600_000
-"""How long the same series are watched."""
+"""Time for which the same series are watched."""
 LONGEST_ROUND_MS = 3_600_000
 INTERVALS = 10
-"""As many of each series say something."""
+"""Intervals of each series that suffice."""
 PACE_MS = 10_000
 LONG = 1.5
 SHARE = 0.2
-"""Long intervals among all, from which on samples are missing: of two receivers each sees half of them."""
+"""Share of long intervals from which on samples are missing; with two receivers it is half."""
 
 
 @dataclass(slots=True)
@@ -35,46 +35,48 @@ class _Watched:
 
 
 class Gaps:
-    """Watches some series after the other."""
+    """Watches a few series at a time."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without series."""
         self.share = 0.0
-        """Of the last round, where most of its series had gaps; else 0."""
+        """The last round's share of long intervals, if most of its series had gaps; else 0."""
         self._watched: list[_Watched] = []
         self._began_ms = 0
         self._next = 0
 
-    def look(self, state: State, now_ms: int) -> None:
-        """Take note of what has come; call it after each request."""
+    def observe(self, state: State, now_ms: int) -> None:
+        """Note the new samples; call it after each request."""
         series = state.series
-        for each in self._watched:
-            time_ms = series.time_ms[each.number]
-            if time_ms > each.last_ms:
-                each.intervals.append(time_ms - each.last_ms)
-                each.last_ms = time_ms
+        for watched in self._watched:
+            time_ms = series.time_ms[watched.number]
+            if time_ms > watched.last_ms:
+                watched.intervals.append(time_ms - watched.last_ms)
+                watched.last_ms = time_ms
         lasted_ms = now_ms - self._began_ms
         if 0 <= lasted_ms < ROUND_MS:
             return
-        is_said = all(len(each.intervals) >= INTERVALS for each in self._watched)
-        if is_said or not 0 <= lasted_ms < LONGEST_ROUND_MS:
+        is_enough = all(len(watched.intervals) >= INTERVALS for watched in self._watched)
+        if is_enough or not 0 <= lasted_ms < LONGEST_ROUND_MS:
             self.share = self._judge()
             self._watched, self._began_ms = self._choose(state, now_ms), now_ms
 
     def forget(self) -> None:
-        """Begin anew: numbers may be others'."""
+        """Restart, since numbers may belong to other series now."""
         self._watched, self._began_ms = [], 0
 
     def _judge(self) -> float:
         shares = [
-            share for each in self._watched if (share := _long_share(each.intervals)) is not None
+            share
+            for watched in self._watched
+            if (share := _long_share(watched.intervals)) is not None
         ]
         shares.sort()
         median = shares[(len(shares) - 1) // 2] if shares else 0.0
         return median if median >= SHARE else 0.0
 
     def _choose(self, state: State, now_ms: int) -> list[_Watched]:
-        """Choose series that came lately, of a target each, others than the last time."""
+        """Choose live series, one for each target, others than in the last round."""
         series, count = state.series, len(state.series.time_ms)
         chosen: dict[int, _Watched] = {}
         for step in range(count):
@@ -84,12 +86,12 @@ class Gaps:
                 chosen.setdefault(target, _Watched(number, time_ms))
                 if len(chosen) == WATCHED:
                     break
-        self._next = max((each.number for each in chosen.values()), default=-1) + 1
+        self._next = max((watched.number for watched in chosen.values()), default=-1) + 1
         return list(chosen.values())
 
 
 def _long_share(intervals: list[int]) -> float | None:
-    """Give the share of long intervals; None where there are too few, or all too short."""
+    """Return the share of long intervals; None if there are too few, or all are too short."""
     if len(intervals) < INTERVALS or (pace := min(intervals)) < PACE_MS:
         return None
     return sum(interval > LONG * pace for interval in intervals) / len(intervals)

@@ -1,9 +1,9 @@
-"""Two folds become one: what an import brings beside what is there. Pure.
+"""Merging of two folds, for an import into an outbox that has series. Pure.
 
-In: two folds, each with its series. Out: one, under the numbers of the first; the second's
-series get numbers behind them. It is exact where no series and no item is in both: each series
-keeps its last value, each window what it holds. Two values of one series cannot be put
-together, since nobody knows which samples both have counted: that is refused.
+In: two folds, each with its series. Out: one fold with the numbers of the first; the second's
+series get higher numbers. The merge is exact if no series and no item is in both: each series
+keeps its last value, each window its content. Two values of one series cannot be merged, since
+the samples that both have counted are unknown: that is refused.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,19 +19,19 @@ from receiver.intake.metrics_json import Allowlist
 from receiver.outbox.folding import LogRow, SeriesRow
 
 _UNBOUNDED = 1 << 62
-_NOBODY = Identity("", "")
-"""Nothing is rendered here."""
+_NO_IDENTITY = Identity("", "")
+"""Unused: no item is rendered here."""
 
 
 class CannotMerge(OutboxError):
-    """The two cannot be one."""
+    """The two folds cannot be merged."""
 
 
 def read(
     state: bytes | None, series: Sequence[SeriesRow], log: Iterable[LogRow], now_ms: int
 ) -> Fold:
-    """Make the fold of what an outbox has on disk. Raises: CannotMerge."""
-    folder = Folder(Allowlist([]), _NOBODY, Registry(_UNBOUNDED))
+    """Read the fold of an outbox from its rows. Raises: CannotMerge."""
+    folder = Folder(Allowlist([]), _NO_IDENTITY, Registry(_UNBOUNDED))
     folder.restore(state, series, log, now_ms)
     if not folder.has_state:
         message = "the checkpoint of the fold cannot be read: flush it with the receiver that wrote it (RECEIVER_DRAIN_FOLD=yes), then export again"
@@ -41,17 +41,17 @@ def read(
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """One fold, the rows of the second's series as they are numbered now, and the first's that went."""
+    """The merged fold, the renumbered rows of the second's series, and the first's removed series."""
 
     fold: Fold
     added: Sequence[SeriesRow]
-    gone: Sequence[int]
+    removed: Sequence[int]
 
 
 def merge(
     mine: Fold, my_series: Sequence[SeriesRow], theirs: Fold, their_series: Sequence[SeriesRow]
 ) -> Merged:
-    """Make one fold of two. Raises: CannotMerge, which names what is in both."""
+    """Merge two folds. Raises: CannotMerge, which names the first series or item in both."""
     if mine.plan.entries != theirs.plan.entries:
         message = "the two outboxes fold by different entries of metrics.json: give both receivers the same list, run each for a moment, and begin again; or import into an empty outbox"
         raise CannotMerge(message)
@@ -61,7 +61,7 @@ def merge(
     if mine.routing.matchers != theirs.routing.matchers:
         message = "the two outboxes fold for different routes: give both receivers the same routes.json, run each for a moment, and begin again; or import into an empty outbox"
         raise CannotMerge(message)
-    new = Fold(mine.allowlist, _NOBODY, mine.routing)
+    new = Fold(mine.allowlist, _NO_IDENTITY, mine.routing)
     last = max([mine.upto, *(number for number, _ in my_rows)])
     added = [(number, labels) for number, (_, labels) in enumerate(their_rows, last + 1)]
     for number, labels in (*my_rows, *added):
@@ -72,18 +72,18 @@ def merge(
     numbers = {old: number for (old, _), (number, _) in zip(their_rows, added, strict=True)}
     _copy(mine, new, {number: number for number, _ in my_rows})
     _copy(theirs, new, numbers)
-    gone = {number for number, _ in my_series} - {number for number, _ in my_rows}
-    return Merged(new, added, sorted(gone))
+    removed = {number for number, _ in my_series} - {number for number, _ in my_rows}
+    return Merged(new, added, sorted(removed))
 
 
 def _alive(fold: Fold, rows: Iterable[SeriesRow]) -> list[SeriesRow]:
-    """Leave out the series that are forgotten, or were never seen."""
+    """Return the rows without forgotten and unseen series."""
     dead = fold.dead(unseen=True)
     return [row for row in rows if row[0] not in dead]
 
 
 def _refuse_joined(new: Fold, last: int, refused: int) -> None:
-    """Refuse where series of both sides feed one item; the first side's go to `last`. Raises: CannotMerge."""
+    """Refuse a series of each side in one item; numbers up to `last` are the first side's. Raises: CannotMerge."""
     links, sides = new.plan.state.links, dict[int, bool]()
     for output, number in zip(links.output, links.series, strict=True):
         if sides.setdefault(output, number > last) is not (number > last):
@@ -94,7 +94,7 @@ def _refuse_joined(new: Fold, last: int, refused: int) -> None:
 
 
 def _copy(fold: Fold, new: Fold, numbers: Mapping[int, int]) -> None:
-    """Give the new fold all that one of the two knows."""
+    """Copy the state of one fold into the new one."""
     for number, its_new in numbers.items():
         new.plan.state.series.copy(its_new, fold.plan.state.series, number)
     new.plan.state.since_ms = max(new.plan.state.since_ms, fold.plan.state.since_ms)
@@ -102,6 +102,6 @@ def _copy(fold: Fold, new: Fold, numbers: Mapping[int, int]) -> None:
     watched = dict(zip(fold.plan.targets, fold.plan.state.targets.first_ms, strict=True))
     for number, target in enumerate(new.plan.targets):
         since = watched.get(target, NEVER)
-        if since != NEVER:  # the first time at which either has seen it
+        if since != NEVER:  # the earlier of the two first times
             first_ms[number] = since if first_ms[number] == NEVER else min(first_ms[number], since)
-    fold.hand_over(new, fold.heirs(new))
+    fold.hand_over(new, fold.successors(new))

@@ -2,11 +2,11 @@
 
 In: numbered series with their labels, one after the other. Out: columns of
 `receiver.fold.state` with their links. The same series in the same order make the same
-outputs, so nothing of this is written down.
+outputs, so the plan is not stored.
 
-Series of one output have the same place (target, which is job and instance, and route), the same
-item's name and, of the labels, the same after keep and drop. A mean's value and count meet by
-place and labels. An output's `target` is the number of its place, a series' that of its target.
+All series of an output have the same place (route, and target: job and instance), the same
+item name, and the same labels after keep and drop. A mean's value and count are paired by
+place and labels. `target` is a place's number in outputs, and a target's in series.
 """
 
 import hashlib

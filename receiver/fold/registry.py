@@ -1,8 +1,8 @@
 """The numbers of folded series: the event loop's part of the fold.
 
-In: the labels of a series that is not known. Out: its number, the same for as long as the
-series is remembered; numbers are never given twice. Numbers that are not on disk yet wait
-here, and any next transaction with samples writes them first.
+In: the labels of an unknown series. Out: its number, the same for as long as the series is
+remembered; numbers are never reused. New numbers wait here for the next transaction with
+samples, which writes them first.
 """
 
 import hashlib
@@ -35,9 +35,9 @@ class Registry:
         return len(self._numbers)
 
     def number_of(self, labels: Mapping[str, str]) -> int:
-        """Return the number of a series, a new one if it has none; 0 where there is no room.
+        """Return the number of a series, a new one if it has none; 0 if there is no room.
 
-        Raises: NotCommitted, while the numbers on the disk are not known.
+        Raises: NotCommitted, until the numbers are read from disk.
         """
         if not self.is_loaded:
             raise NotCommitted("the outbox is being opened")
@@ -62,15 +62,15 @@ class Registry:
             return list(self._unsaved)
 
     def saved(self, count: int) -> None:
-        """Note that the first of them are on disk."""
+        """Note that the first `count` of the numbers to write are on disk."""
         with self._lock:
             del self._unsaved[:count]
 
     def load(self, series: Sequence[tuple[int, bytes]], upto: int) -> bool:
         """Load the numbers from disk; new numbers continue after `upto`.
 
-        False where numbers that were given are not on the disk any more: it was replaced. Then
-        all are given anew.
+        False if assigned numbers are missing on the disk, which was replaced; then all series get
+        new numbers.
         """
         with self._lock:
             is_kept = len(series) >= len(self._numbers) - len(self._unsaved)

@@ -1,7 +1,7 @@
 """The ends of series, by metrics.json and the fold's numbers.
 
 In: a series' labels, once. Out: `receiver.intake.ends.Ends`: the labels of its raw items, its
-number in the fold, or why it has neither. Implements `receiver.intake.ends.Selection`.
+number in the fold, or the reason for neither. Implements `receiver.intake.ends.Selection`.
 """
 
 from collections.abc import Mapping

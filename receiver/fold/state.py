@@ -1,11 +1,11 @@
 """The fold's state in columns: series, links, outputs.
 
-A series is a source: its last time and value. An output is what items are made of: the
-window that is open and what it holds. A link says that a series feeds an output, as its
-value or as its count. Columns of numbers, not objects: 200,000 series fit in memory, a
-checkpoint is their bytes, and `receiver.fold.apply` can be compiled.
+A series has its last time and value. An output makes items: it has the open window and its
+content. A link connects a series to an output, as its value or as its count. Columns of
+numbers, not objects: 200,000 series fit in memory, a checkpoint is the columns' bytes, and the
+loop of `receiver.fold.windows` is compiled.
 
-Nothing is removed: a number stays what it is until the whole is built anew.
+Nothing is removed: numbers stay the same until the whole state is rebuilt.
 """
 
 from array import array
@@ -43,9 +43,9 @@ class Series:
     """Series, by number. `link` is the first of a series' links.
 
     `begun_ms` is the start timestamp of the last sample that had one, 0 before the first.
-    `base_ms` and `base_value` are the first sample where that counted nothing: another receiver
-    may still say what the counter showed before (`receiver.fold.takeover`). Where it has, they
-    are the time of what it said, and NaN.
+    `base_ms` and `base_value` are a first sample that counted nothing: another receiver may still
+    hand over the counter's earlier value (`receiver.fold.takeover`). After that they are the time
+    of the earlier value, and NaN.
     """
 
     time_ms: "array[int]" = field(default_factory=lambda: array("q"))
@@ -57,7 +57,7 @@ class Series:
     begun_ms: "array[int]" = field(default_factory=lambda: array("q"))
 
     def grow(self, number: int) -> None:
-        """Make a place for this number."""
+        """Extend the columns to this number."""
         more = number + 1 - len(self.time_ms)
         if more > 0:
             self.time_ms.extend([NEVER] * more)
@@ -69,7 +69,7 @@ class Series:
             self.begun_ms.extend([0] * more)
 
     def copy(self, number: int, other: "Series", its_number: int) -> None:
-        """Take what samples have left of a series of another state: all but its target and links."""
+        """Copy a series of another state, without its target and links."""
         self.time_ms[number] = other.time_ms[its_number]
         self.value[number] = other.value[its_number]
         self.base_ms[number] = other.base_ms[its_number]
@@ -102,12 +102,12 @@ class Links:
 class Outputs:
     """Outputs, from which items are made, by number.
 
-    `start_ms` is the open window's, NEVER where none is open; of windows before it that are
-    open too `receiver.fold.windows` keeps the rest. `total`, `count`, `least` and `most` are
-    what it holds so far. `touched_ms` is when (this machine's clock) a sample last came.
-    `until_ms` is the end of the last window that has its item: nothing is added before it.
-    `left_total` and `left_count` wait for the next item. `said` and `said_ms` are the value and
-    the window of the last item. `scrapes` is the place of a mean's scrapes.
+    `start_ms` is the newest open window's start, NEVER for no open window;
+    `receiver.fold.windows` keeps older open windows. `total`, `count`, `least` and `most` are the
+    window's content so far. `touched_ms` is the arrival of its last sample by this machine's clock.
+    `until_ms` is the end of the last window with an item: nothing is added before it.
+    `left_total` and `left_count` are carried into the next item. `said` and `said_ms` are the
+    value and the window of the last item. `scrapes` is the place of a mean's scrapes.
     """
 
     kind: "array[int]" = field(default_factory=lambda: array("b"))
@@ -179,7 +179,7 @@ class Scrapes:
 
 @dataclass(slots=True)
 class Targets:
-    """Targets, by number: since when each is watched under this metrics.json."""
+    """Targets, by number: the start of their watch under this metrics.json."""
 
     first_ms: "array[int]" = field(default_factory=lambda: array("q"))
 

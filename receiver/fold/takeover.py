@@ -1,15 +1,15 @@
-"""Folded series that another receiver folds from now on: what one gives, what the other takes. Pure.
+"""The takeover of folded series by another receiver. Pure.
 
-In: the columns of a fold; what a receiver held of series that went elsewhere. Out: what a fold
-holds; windows that have what was missing.
+In: the columns of a fold; another receiver's last samples of series. Out: a fold's last
+samples; windows with the missing growth added.
 
-Theory of operation: the samples of a series that one receiver counted are a stretch of time. At
-its end is the last value; at its beginning is the base, the first sample, which counts
-nothing. When a series goes to another receiver the growth between the end of the one stretch and the
-base of the next is in neither. Whoever takes over adds it: before its own first sample the value
-that it is given is simply the last one, after that the growth up to the base is added late. What was
-given is forgotten by its giver, so that a series which comes back begins a stretch there too.
-Each step may be done again: what was taken once is known by its time.
+Theory of operation: each receiver counts a series over a period. The period ends with the last
+value, and begins with the base, the first sample, which counts nothing. When a series moves to
+another receiver, the growth between the last value here and the base there is in neither. The
+new receiver adds it: before its own first sample, the value handed over becomes the last value;
+after that, the growth up to the base is added late. The old receiver forgets the series, so
+that a series which returns begins a period there too. Each step can be repeated: a value taken
+before is recognised by its time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ from receiver.fold.windows import FUTURE_MS, Windows
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a fold holds of a series: its number there, and its last sample."""
+    """A series in a fold: its number there, and its last sample."""
 
     number: int
     time_ms: int
@@ -31,7 +31,7 @@ class Held:
 
 
 class Taken(StrEnum):
-    """What became of a series that was to be taken over."""
+    """The outcome of a series' takeover."""
 
     TAKEN = "taken"
     SAME = "same"
@@ -52,7 +52,7 @@ MEANINGS = {
 
 
 def held(windows: Windows, after: int) -> Iterator[Held]:
-    """List the series that have a last sample, those with a higher number than `after`."""
+    """List the series with a last sample, with numbers above `after`."""
     series = windows.state.series
     for number in range(after + 1, len(series.time_ms)):
         if series.target[number] != NONE and series.time_ms[number] > FORGOTTEN:
@@ -60,10 +60,10 @@ def held(windows: Windows, after: int) -> Iterator[Held]:
 
 
 def take(windows: Windows, given: Held, now_ms: int) -> Taken:
-    """Go on from what another receiver held of a series, which has its number here.
+    """Continue from another receiver's last sample of a series, numbered as here.
 
-    Its target does not become watched by that: a series that was not given begins here, and was
-    not born.
+    This does not start a watch on its target: other series of the target that begin here are not
+    new series.
     """
     series, number = windows.state.series, given.number
     if number >= len(series.time_ms) or series.target[number] == NONE:
@@ -75,7 +75,7 @@ def take(windows: Windows, given: Held, now_ms: int) -> Taken:
         return Taken.SAME
     if last_ms > FORGOTTEN and given.time_ms <= last_ms:
         if not windows.is_counter(number):
-            return Taken.SAME  # a gauge's last value is nobody's base
+            return Taken.SAME  # a gauge has no base
         if base_ms == NEVER or given.time_ms > base_ms or isnan(series.base_value[number]):
             return Taken.OVERLAPS
         windows.add_before_base(number, given.value, now_ms)
@@ -86,10 +86,10 @@ def take(windows: Windows, given: Held, now_ms: int) -> Taken:
 
 
 def release(windows: Windows, given: Iterable[tuple[int, int]]) -> set[int]:
-    """Forget series, numbers with the times of their last samples, that another took over.
+    """Forget series that another receiver took over, given by number and time of the last sample.
 
-    One that has had a sample since stays, and is named. A target is no longer watched when
-    its last series is gone: what comes back is not newly born.
+    A series with a newer sample stays, and is returned. A target without series is no longer
+    watched: a series that returns is not a new series.
     """
     series, targets = windows.state.series, windows.state.targets
     newer, touched = set(), set()

@@ -130,7 +130,7 @@ class Guard:
             values.add(hash(value))
             self._values_kept += len(values) - before
 
-    def look(self, now: float) -> bool:
+    def recount_if_due(self, now: float) -> bool:
         """Start or end a recount when it is due; True where all series must be decided anew."""
         if self._since is None:
             self._since = now

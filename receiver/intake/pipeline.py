@@ -223,10 +223,10 @@ class Pipeline:
         """Forget the ends of all series, which are decided anew when they arrive."""
         self._series.clear()
 
-    def look(self, now: float) -> None:
+    def recount_if_due(self, now: float) -> None:
         """Let the guard recount series when due; `now` in seconds. Call it between requests."""
         has_room = self.replicas.make_room() if self.replicas else False
-        if self._guard.look(now) or has_room:
+        if self._guard.recount_if_due(now) or has_room:
             self.forget_series()
 
     def explosion(self) -> Explosion | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REPLICA = "replica"
 REPLICA_LIMIT = "replica_limit"
-ANYBODY = 0
+UNLABELLED = 0
 """The source of series without the replica's label."""
 ALWAYS_MS = 2**63 - 1
 """The floor of a replica that does not lead: as late as any sample."""
@@ -166,7 +166,7 @@ class Replicas:
         """
         replica = labels.pop(self.replica_label, "")
         if not replica:
-            return ANYBODY
+            return UNLABELLED
         cluster = labels.get(self.cluster_label, "") if self.cluster_label else ""
         number = self._numbers.get((cluster, replica))
         if number is None:
@@ -190,7 +190,7 @@ class Replicas:
         now, epoch = self._ticks(), self._clock()
         by_cluster: dict[str, list[str]] = {}
         for number in numbers:
-            if number != ANYBODY:
+            if number != UNLABELLED:
                 source = self._sources[number]
                 source.seen_at = now
                 by_cluster.setdefault(source.cluster, []).append(source.replica)
@@ -204,7 +204,7 @@ class Replicas:
     def _lower_floors(self, cluster: str) -> None:
         lead = self._election.leads[cluster]
         for number, source in enumerate(self._sources):
-            if number != ANYBODY and source.cluster == cluster:
+            if number != UNLABELLED and source.cluster == cluster:
                 self._floors[number] = self._floor_of(lead, source.replica)
 
     def sift(self, taken: Sequence[Taken]) -> tuple[list[Taken], list[Account]]:
@@ -228,7 +228,7 @@ class Replicas:
         dropped_in_all = 0
         led: set[str] = set()
         for number, kept, dropped, newest_ms in accounts:
-            if number == ANYBODY:
+            if number == UNLABELLED:
                 continue
             source = self._sources[number]
             source.kept += kept

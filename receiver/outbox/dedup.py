@@ -1,9 +1,8 @@
-"""A request seen twice counts once.
+"""Deduplication: a request seen twice counts once.
 
-In: the digests of requests, as they are committed. Out: the answer that a request got
-before, if it came before: a sender that missed our answer sends the same body again.
-Kept in the outbox's database and written in the transaction that commits the request,
-so it holds after a restart.
+In: the digests of requests, as they are committed. Out: the earlier answer to a repeated
+request: a sender that missed an answer sends the same body again. Digests are written to
+the outbox's database in the transaction that commits the request, so they outlast a restart.
 """
 
 import sqlite3
@@ -13,26 +12,26 @@ from typing import TypeVar
 from receiver.outbox.batch import Append
 
 REMEMBER_SECONDS = 600
-"""How long a request is remembered."""
+"""Time for which a request is remembered."""
 
 
 AT_ONCE = 100
 """Requests in one statement, which costs nearly as much for one."""
-Each = TypeVar("Each")
+Value = TypeVar("Value")
 
 
 class Repeats:
     """The requests of the last ten minutes. `clock` is in seconds since the epoch."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Know nothing; the database does."""
+        """Take a clock; the digests are in the database."""
         self._clock = clock
         self._forgot_at = float("-inf")
 
     def answers(
         self, database: sqlite3.Connection, submissions: Sequence[Append]
     ) -> dict[bytes, bytes]:
-        """Give what those of the requests that came before were answered, by their digests."""
+        """Return the earlier answers to repeated requests, by their digests."""
         digests = [submission.digest for submission in submissions if submission.digest]
         answers: dict[bytes, bytes] = {}
         for some in _parts(digests):
@@ -41,7 +40,7 @@ class Repeats:
         return answers
 
     def remember(self, database: sqlite3.Connection, submissions: Sequence[Append]) -> None:
-        """Keep requests' answers; one without a digest is not to be told from others."""
+        """Store the answers to requests; a request without a digest is not remembered."""
         now = self._clock()
         for some in _parts([submission for submission in submissions if submission.digest]):
             values = [
@@ -53,7 +52,7 @@ class Repeats:
             database.execute(insert, values)
 
     def forget(self, database: sqlite3.Connection) -> None:
-        """Let go of what is older than that, once a minute."""
+        """Delete older requests, once a minute."""
         now = self._clock()
         if abs(now - self._forgot_at) < REMEMBER_SECONDS / 10:
             return
@@ -62,12 +61,12 @@ class Repeats:
         database.execute(query, self._span())
 
     def _span(self) -> tuple[float, float]:
-        """The times that count: those from the future too, when the clock has been set back."""
+        """The valid times; future ones too, as after the clock has been set back."""
         now = self._clock()
         return now - REMEMBER_SECONDS, now + REMEMBER_SECONDS
 
 
-def _parts(values: Sequence[Each]) -> Iterator[Sequence[Each]]:
+def _parts(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
     return (values[first : first + AT_ONCE] for first in range(0, len(values), AT_ONCE))
 
 

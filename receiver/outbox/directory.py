@@ -1,13 +1,13 @@
-"""The outbox's directory: who has it, and what the last one who had it left there.
+"""The lock on the outbox's directory, and the number of items that its last owner left.
 
 A directory belongs to one receiver at a time: an exclusive lock on `outbox.lock`, which the
-system lets go when the process ends, however it ends. Removing that file must not let a second
-receiver in, so the directory itself is locked too where the file system can do that, and the
-one who has it looks, before it reads or writes what is to be sent, that the file it has locked
-is still the one that stands there.
+system releases when the process ends, however it ends. Removing that file must not let a
+second receiver in. So the directory itself is locked too, where the file system can do that,
+and before each transaction and each delivery the owner checks that the locked file is still
+the one at that path.
 
-The file says who has the directory and how many items wait, for the next one to compare with
-what it meets: a database that has vanished says nothing of itself.
+The file holds the owner's process number and the number of waiting items. The next owner
+compares that number with its database, and so notices a lost one.
 """
 
 import errno
@@ -20,23 +20,23 @@ from receiver.errors import OutboxError
 
 LOCK_NAME = "outbox.lock"
 _NOTE_BYTES = 40
-"""What is written is always as long, so that one write is enough."""
+"""The fixed length of the file's text, so that one write is enough."""
 _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
-"""What flock says of a lock that another has; all else is a file system that cannot lock."""
+"""flock's errors for a lock that is held; any other means a file system without locks."""
 _ANOTHER = "; make it writable, or name another with RECEIVER_OUTBOX_DIR"
 
 
 class DirectoryLock:
     """The directory, locked for this receiver until `close`.
 
-    `items_left` is how many items its last owner left waiting there; None if nobody knows.
+    `items_left` is the number of items left by its last owner; None if unknown.
     """
 
     def __init__(self, directory: Path) -> None:
         """Make the directory, and lock it. Raises: OutboxError, which says what to do."""
         self._directory = directory
         self._path = directory / LOCK_NAME
-        self._lock_path = str(self._path)  # a system call's: asked before each transaction
+        self._lock_path = str(self._path)  # text for a system call before each transaction
         self._directory_fd = self._fd = -1
         self._noted = -1
         try:
@@ -61,10 +61,10 @@ class DirectoryLock:
         except OSError as error:
             if error.errno == errno.EWOULDBLOCK:
                 raise OutboxError(self._in_use()) from error
-            # a network's file system has no locks on directories: the file's has to do
+            # network file systems have no locks on directories: the file's lock has to do
 
     def _lock_file(self) -> int:
-        """Open and lock the file that stands at the lock's path; it may be exchanged meanwhile."""
+        """Open and lock the file at the lock's path, even if it is replaced meanwhile."""
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(self._path, flags, 0o600)
@@ -108,9 +108,9 @@ class DirectoryLock:
         return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def check(self) -> None:
-        """Make sure that the directory is still ours; a lock file that was removed is made again.
+        """Check that this process still owns the directory; recreate a removed lock file.
 
-        Raises: OutboxError where another receiver has taken the directory.
+        Raises: OutboxError if another receiver has locked the directory.
         """
         try:
             if self._fd >= 0 and self._is_in_place(self._fd):
@@ -125,17 +125,17 @@ class DirectoryLock:
         self.note(noted)
 
     def note(self, items: int) -> None:
-        """Write down, for the next one, how many items wait."""
+        """Write the number of waiting items, for the next owner."""
         if items != self._noted:
             self._noted = items
             self._write(f"{items}\n")
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # on a full disk nothing is known of us, but the lock holds
+        with suppress(OSError):  # on a full disk the owner is unknown, but the lock holds
             os.pwrite(self._fd, f"{os.getpid()}\n{text}".ljust(_NOTE_BYTES).encode(), 0)
 
     def close(self) -> None:
-        """Let the directory go."""
+        """Unlock the directory."""
         for fd in (self._fd, self._directory_fd):
             if fd >= 0:
                 os.close(fd)

@@ -1,7 +1,7 @@
-"""Items of folded windows, for whoever shows what flows: by reference, and bounded.
+"""A bounded queue of the items of folded windows, for the status page.
 
 In: the chunks of each flush, from the outbox's thread, once they are committed. Out: the same
-to the event loop, one at a time. Past the bound a chunk is counted and let go: it is in the
+to the event loop, one at a time. Above the limit a chunk is counted and skipped: it is in the
 outbox, and merely not shown.
 """
 

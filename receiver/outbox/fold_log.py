@@ -1,13 +1,13 @@
 """The fold's data on disk: a log of records, a checkpoint, and the series.
 
 In: the records of committed requests, as bytes. Out: the same, after a restart, and the
-items that a flush makes of them. Knows no record, no series and no window: `Folding` does.
+items that a flush makes of them. The bytes are opaque here: `Folding` reads them.
 
 Theory of operation: a transaction that commits requests adds one row with all their
 records. When it is committed, and not before, the fold in memory takes them. A flush
-closes windows in memory, and writes their items, the new checkpoint and the end of the log in
-one transaction; where that fails memory is ahead of the disk, so it is thrown away and read
-again. Reading is the checkpoint and then the log, row by row with each row's own clock.
+closes windows in memory; one transaction writes their items and the new checkpoint, and
+clears the log. If it fails, memory is ahead of the disk, is discarded and read again: first
+the checkpoint, then the log, row by row with each row's own clock.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from receiver.outbox.folding import Flush, Folding, LogRow, SeriesRow
 
 LONG_BYTES = 16 << 20
-"""Length of the log at which a checkpoint is made in any case."""
+"""Length of the log that forces a checkpoint."""
 
 
 class FoldLog:
@@ -88,7 +88,7 @@ class FoldLog:
     def flush(
         self, database: sqlite3.Connection, now_ms: int, *, is_last: bool = False
     ) -> Flush | None:
-        """Make items of what is over, if anything is; `is_last`: of what is open too.
+        """Make items of finished windows, if there are any; `is_last` includes open ones.
 
         Memory is then ahead of the disk.
         """
@@ -97,7 +97,7 @@ class FoldLog:
         )
 
     def checkpoint(self) -> Flush:
-        """Give the state as it is in memory."""
+        """Return the state in memory."""
         return self._folding.checkpoint()
 
     @staticmethod
@@ -106,7 +106,7 @@ class FoldLog:
         database.execute("INSERT OR REPLACE INTO fold_state VALUES (1, ?)", (flush.state,))
         database.execute("DELETE FROM fold_log")
         delete = "DELETE FROM fold_series WHERE number = ?"
-        database.executemany(delete, ((number,) for number in flush.gone))
+        database.executemany(delete, ((number,) for number in flush.removed))
 
     def flushed(self) -> None:
         """Note that a flush is committed."""
@@ -121,7 +121,7 @@ def _series(database: sqlite3.Connection) -> Iterator[SeriesRow]:
 
 
 def series_after(database: sqlite3.Connection, after: int, limit: int) -> list[SeriesRow]:
-    """Read at most so many series with higher numbers, in their order."""
+    """Read up to `limit` series with numbers above `after`, in their order."""
     query = "SELECT number, labels FROM fold_series WHERE number > ? ORDER BY number LIMIT ?"
     rows = database.execute(query, (after, limit))
     return [(number, bytes(labels)) for number, labels in rows]

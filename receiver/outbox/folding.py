@@ -1,6 +1,6 @@
 """The interface between outbox and fold: values, and one protocol. Pure.
 
-`receiver.outbox.fold_log` keeps the tables; who implements `Folding` knows what is in them.
+`receiver.outbox.fold_log` keeps the tables; `Folding` reads and writes their content.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ class Flush:
 
     items: Append
     state: bytes
-    gone: Sequence[int] = ()
+    removed: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Folding(Protocol):
         """Return the series to write before any of their records."""
 
     def saved(self, series: Sequence[SeriesRow]) -> None:
-        """Note that they are on disk."""
+        """Note that these series are on disk."""
 
     def take(self, records: bytes, now_ms: int) -> None:
         """Fold records that are on disk."""
@@ -60,13 +60,13 @@ class Folding(Protocol):
         is_long: bool,
         is_last: bool = False,
     ) -> Flush | None:
-        """Make items of what is over, if anything is; `is_long` wants a checkpoint anyway.
+        """Make items of finished windows, if there are any; `is_long` forces a checkpoint.
 
-        `is_last`: of the windows that are still open too.
+        `is_last` includes open windows.
         """
 
     def checkpoint(self) -> Flush:
-        """Give the state as it is, after a change of it from outside, with the items that this ended."""
+        """Return the state after a change from outside, with the items of windows that it ended."""
 
     def flushed(self) -> None:
         """Note that the last flush is on disk."""

@@ -1,8 +1,8 @@
 """The order of delivery: which waiting batches are next.
 
-In: the outbox's database. Out: batches. Those that came in the last minute go before older
-ones, so that catching up does not make the present late; in each part the oldest goes first.
-Each lane has its own order.
+In: the outbox's database. Out: batches. Batches of the last minute go before older ones, so
+that a backlog does not delay the present; in each part the oldest goes first. Each lane has
+its own order.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ _SELECT = "SELECT id, body, items, oldest_ms, newest_ms, destination, lane FROM 
 def next_batches(
     database: sqlite3.Connection, busy: Collection[int], fresh_from_id: int, most: int, lane: str
 ) -> list[Batch]:
-    """Fetch up to a number of a lane's batches, none of `busy`; those from `fresh_from_id` on first."""
+    """Fetch up to `most` batches of a lane, none of `busy`, first from `fresh_from_id` on."""
     skip = ",".join(map(str, busy))
     batches: list[Batch] = []
     for first, last in ((fresh_from_id, _ID_LIMIT), (0, fresh_from_id - 1)):
@@ -33,16 +33,16 @@ def next_batches(
 
 
 def batch(database: sqlite3.Connection, number: int) -> Batch | None:
-    """Fetch one batch, if it is still there."""
+    """Fetch one batch, if it still exists."""
     row = database.execute(f"{_SELECT} WHERE id = ?", (number,)).fetchone()
     return Batch(*row) if row else None
 
 
 def smallest_batch(database: sqlite3.Connection, lane: str) -> list[Batch]:
-    """Fetch the batch of a lane with the fewest bytes, if there is one."""
+    """Fetch a lane's batch with the fewest bytes, if any."""
     index = "batches INDEXED BY batches_by_newest"
     smallest = f"SELECT id FROM {index} WHERE lane = ? ORDER BY size_bytes LIMIT 1"
-    query = f"{_SELECT} WHERE id = ({smallest})"  # no body is read but the one
+    query = f"{_SELECT} WHERE id = ({smallest})"  # reads one body
     return [Batch(*row) for row in database.execute(query, (lane,))]
 
 

@@ -1,9 +1,8 @@
 """The outbox's file: its tables, its versions, and the handling of a broken file.
 
-Opening it costs the same whatever waits in it: nothing is read but what SQLite needs (its
-log, after a crash), and what waits is counted in a row of its own. Damage is met where a
-damaged page is read. A database that SQLite cannot read is set aside under a name that
-says so, and a new one is begun.
+Opening costs the same for any number of batches: only SQLite's log is read, after a crash,
+and one row has the count of waiting batches. Damage shows when a damaged page is read. A
+database that SQLite cannot read is renamed to a `.corrupt` name, and a new one is created.
 """
 
 import os
@@ -56,7 +55,7 @@ _NO_SHARED_MEMORY = (
     sqlite3.SQLITE_IOERR_UNLOCK,
 )
 RESERVE_BYTES = 16 << 20
-"""Disk space that new items must leave free: recording outcomes, which frees space, first
+"""Disk space that new items must leave free: recording an outcome frees space, but first
 needs some (SQLite's log, a few MiB)."""
 _VERSION_2 = """
 ALTER TABLE batches RENAME COLUMN instrumentation_key TO destination;
@@ -77,9 +76,9 @@ CREATE TABLE fold_state (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT N
 INSERT OR IGNORE INTO totals SELECT 'rendered', '', SUM(samples) FROM totals
     WHERE outcome IN ('accepted', 'rejected', 'expired', 'pending') HAVING SUM(samples) > 0;
 """
-"""What `receiver.outbox.fold_log` keeps; items were all rendered before there was a fold."""
+"""The tables of `receiver.outbox.fold_log`; before the fold all items were rendered."""
 _VERSION_4 = "CREATE TABLE notes (name TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;"
-"""Small states that others want written with their items: `Append.notes`."""
+"""Small states that are committed with items: `Append.notes`."""
 _VERSION_5 = """
 ALTER TABLE batches ADD COLUMN lane TEXT NOT NULL DEFAULT '';
 CREATE INDEX batches_by_lane ON batches (lane);
@@ -94,7 +93,7 @@ CREATE TABLE lane_totals (
     PRIMARY KEY (lane, outcome, reason)
 ) WITHOUT ROWID;
 """
-"""What `receiver.outbox.lanes` counts; all that waited before is in the outbox's own lane."""
+"""The counts of `receiver.outbox.lanes`; earlier batches are in the default lane."""
 MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """Statements that lead from version N to N + 1; a file's version is its `user_version`."""
 
@@ -109,15 +108,15 @@ def identity(directory: Path) -> tuple[int, int] | None:
 
 
 def _text(raw: bytes) -> str:
-    """Decode a text that the disk may have changed, replacing invalid UTF-8."""
+    """Decode a text from disk, replacing invalid UTF-8."""
     return raw.decode("utf-8", "replace")
 
 
 def open_database(directory: Path) -> sqlite3.Connection:
     """Open the database in its durable mode, and bring it to the newest version.
 
-    Raises: sqlite3.Error where the file is broken or the disk fails; OutboxError
-    where it was made by a newer receiver.
+    Raises: sqlite3.Error for a broken file or a failing disk; OutboxError for a file of a
+    newer receiver.
     """
     connection = sqlite3.connect(
         directory / FILE_NAME, isolation_level=None, check_same_thread=False, timeout=10
@@ -129,7 +128,7 @@ def open_database(directory: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(
             "PRAGMA secure_delete=OFF"
-        )  # Debian's default writes zeros over what is sent
+        )  # Debian's default overwrites deleted rows with zeros
         connection.execute("PRAGMA cell_size_check=ON")  # each page is checked as it is read
         _migrate(connection, directory)
     except BaseException:

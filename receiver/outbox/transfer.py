@@ -1,14 +1,14 @@
-"""An outbox moves to another machine: out of one database into a file, out of the file into another.
+"""Export and import: an outbox moves to another machine in a file.
 
-In: the directory of an outbox that no receiver uses, and a file's name. Out: counts. What a
-row means is nobody's business here but for the fold's state, which `merge` may put together.
+In: the directory of an outbox that no receiver uses, and a file's name. Out: counts. Rows
+are opaque here, except the fold's state, which `merge` may combine.
 
 Theory of operation: each item is in exactly one place that delivers. An export writes the
-file whole and syncs it; then one transaction of the source takes out what is in the file and
+whole file and syncs it; then one transaction of the source deletes the exported rows and
 notes the file's id; then the file is marked as complete. A process that dies before that
-transaction has moved nothing, and the file is taken by nobody; one that dies after it has
-moved all, and the next export completes the file. An import is one transaction, which notes the
-id too, so a file is taken once. The ledgers say it on both sides: `exported`, `imported`.
+transaction has moved nothing, and the file cannot be imported; one that dies after it has
+moved everything, and the next export completes the file. An import is one transaction, which
+notes the id too, so a file is imported once. Both ledgers count it: `exported`, `imported`.
 """
 
 import os
@@ -32,17 +32,17 @@ from receiver.outbox.transfer_file import Header, Reader, Row, Writer, complete,
 from receiver.text import moment
 
 MOVED = ("batches", "fold_series", "fold_state", "fold_log")
-"""Tables whose rows are in one outbox alone."""
+"""Tables with rows in one outbox only."""
 COPIED = ("requests", "notes")
-"""Tables of which both sides may have a row: a request that comes again is known on both."""
+"""Tables with rows in both outboxes: a repeated request is recognised by both."""
 KEPT = ("dead_letters", "totals", "lane_totals", "waiting", "transfers")
-"""Tables that stay: what became of items stays in the ledger where it became of them."""
+"""Tables that stay: outcomes stay in the ledger of the outbox that delivered the items."""
 _ON_BOTH = {
     "requests": "ON CONFLICT (digest) DO UPDATE SET committed_at = excluded.committed_at, "
     "answer = excluded.answer WHERE excluded.committed_at > committed_at",
     "notes": "ON CONFLICT (name) DO NOTHING",
 }
-"""Which of two rows counts: the request that came last; the note of the receiver that goes on."""
+"""The row that wins: the newer request; the note of the importing receiver."""
 _ORDER = {"requests": "committed_at", "fold_series": "number", "notes": "name"}
 TRANSFERS = """
 CREATE TABLE IF NOT EXISTS transfers (
@@ -57,14 +57,14 @@ CREATE TABLE IF NOT EXISTS transfers (
 """
 """Made by the first transfer; `direction` is export or import."""
 BEGUN, MOVED_OUT, COMPLETE = "begun", "moved", "complete"
-"""A transfer's state. An export that has begun has moved nothing; then its items are the file's."""
+"""A transfer's state: `begun` has moved nothing, `moved` has its items in the file."""
 ADD = "INSERT INTO totals VALUES (?, '', ?) ON CONFLICT DO UPDATE SET samples = samples + excluded.samples"
 COUNT_WAITING = "UPDATE waiting SET (batches, size_bytes) = (SELECT COUNT(*), IFNULL(SUM(size_bytes), 0) FROM batches)"
 
 
 @dataclass(frozen=True, slots=True)
 class FoldParts:
-    """What an outbox, or an export, holds of a fold: its checkpoint, its series, its log."""
+    """The fold in an outbox or an export: its checkpoint, its series, its log."""
 
     state: bytes | None
     series: Sequence[SeriesRow]
@@ -73,20 +73,20 @@ class FoldParts:
 
 @dataclass(frozen=True, slots=True)
 class MergedFold:
-    """The state of one fold that was two, the series to add, and the numbers of those that go."""
+    """The state of two merged folds, the series to add, and the numbers of removed series."""
 
     state: bytes
     added: Sequence[SeriesRow]
-    gone: Sequence[int]
+    removed: Sequence[int]
 
 
 Merge = Callable[[FoldParts, FoldParts], MergedFold]
-"""Makes one fold of the one that is there and the one that comes. Raises: OutboxError where it cannot."""
+"""Merges the imported fold into the existing one. Raises: OutboxError if it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What an outbox or an export holds. Times in ms, 0 for none."""
+    """The content of an outbox or an export. Times in ms, 0 for none."""
 
     batches: int = 0
     items: int = 0
@@ -99,7 +99,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """What a transfer did. `finished` is the file of an earlier export that it completed instead."""
+    """The result of a transfer. `finished` is the file of an earlier export that was completed instead."""
 
     contents: Contents
     pending: int
@@ -108,9 +108,9 @@ class Transferred:
 
 
 def export(directory: Path, path: Path, *, copy: bool = False) -> Transferred:
-    """Move what waits in an outbox into a file, or with `copy` put it there too.
+    """Move the content of an outbox into a file, or with `copy` duplicate it.
 
-    Raises: OutboxError, which says what to do; then the outbox has all that it had.
+    Raises: OutboxError, which says what to do; then the outbox is unchanged.
     """
     if not (directory / schema.FILE_NAME).exists():
         raise OutboxError(
@@ -147,9 +147,9 @@ def export(directory: Path, path: Path, *, copy: bool = False) -> Transferred:
 
 
 def import_(directory: Path, path: Path, merge: Merge) -> Transferred:
-    """Add what a file holds to an outbox, which need not be there yet.
+    """Add the content of a file to an outbox, which is created if necessary.
 
-    Raises: OutboxError, which says what to do; then the outbox is as it was.
+    Raises: OutboxError, which says what to do; then the outbox is unchanged.
     """
     reader = Reader(path)
     header = reader.header
@@ -180,7 +180,7 @@ def import_(directory: Path, path: Path, merge: Merge) -> Transferred:
 
 
 def contents_of(database: sqlite3.Connection) -> Contents:
-    """Count what an outbox holds."""
+    """Count the content of an outbox."""
     query = (
         "SELECT COUNT(*), IFNULL(SUM(items), 0), IFNULL(SUM(size_bytes), 0), IFNULL(MIN(oldest_ms), 0),"
         " IFNULL(MAX(newest_ms), 0) FROM batches"
@@ -195,13 +195,13 @@ def transfers_of(database: sqlite3.Connection) -> list[tuple[str, str, float, st
     """List the transfers of an outbox: id, direction, time, file, items, state."""
     try:
         return database.execute("SELECT * FROM transfers ORDER BY at").fetchall()
-    except sqlite3.OperationalError:  # there was none
+    except sqlite3.OperationalError:  # no transfer yet
         return []
 
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[tuple[sqlite3.Connection, DirectoryLock]]:
-    """Have an outbox for this process alone, its file in the newest version."""
+    """Open an outbox for this process alone, its file in the newest version."""
     lock = DirectoryLock(directory)
     try:
         with _disk_errors(f"the outbox in {directory} cannot be used"):
@@ -219,7 +219,7 @@ def _opened(directory: Path) -> Iterator[tuple[sqlite3.Connection, DirectoryLock
 
 @contextmanager
 def _disk_errors(what: str) -> Iterator[None]:
-    """Say what could not be done where the disk or SQLite fails. Raises: OutboxError."""
+    """Translate errors of the disk and SQLite; `what` names the failed step. Raises: OutboxError."""
     try:
         yield
     except sqlite3.Error as error:
@@ -235,7 +235,7 @@ def _pending(database: sqlite3.Connection) -> int:
 
 
 def _columns(database: sqlite3.Connection, table: str) -> list[str]:
-    """List a table's columns; a number that SQLite gives is not carried."""
+    """List a table's columns, without the row numbers that SQLite assigns."""
     rows = database.execute(f"PRAGMA table_info({table})")
     return [name for _, name, *_ in rows if (table, name) != ("batches", "id")]
 
@@ -259,7 +259,7 @@ def _rows(database: sqlite3.Connection, table: str, columns: Sequence[str]) -> I
 
 
 def _take_out(database: sqlite3.Connection, identifier: str, items: int) -> None:
-    """Let go, in one transaction, of what a synced file has; from now on it is the file's."""
+    """Delete the rows of a synced file, in one transaction; the file then owns the items."""
     database.execute("BEGIN IMMEDIATE")
     try:
         for table in MOVED:
@@ -279,13 +279,13 @@ def _take_out(database: sqlite3.Connection, identifier: str, items: int) -> None
 def _note(
     database: sqlite3.Connection, identifier: str, path: Path, items: int, state: str
 ) -> None:
-    """Write down how far an export is."""
+    """Record the state of an export."""
     row = (identifier, "export", time.time(), str(path), items, state)
     database.execute("INSERT OR REPLACE INTO transfers VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def _interrupted(database: sqlite3.Connection) -> list[tuple[str, Path, int]]:
-    """Find exports whose items are in a file that may not be complete; clean up after others."""
+    """Return exports with items in a file that may be incomplete; clean up after others."""
     query = "SELECT id, file, items, state FROM transfers WHERE direction = 'export' AND state != ?"
     moved = []
     for identifier, file, items, state in database.execute(query, (COMPLETE,)).fetchall():
@@ -301,7 +301,7 @@ def _interrupted(database: sqlite3.Connection) -> list[tuple[str, Path, int]]:
 
 
 def _complete_interrupted(database: sqlite3.Connection, identifier: str, file: Path) -> bool:
-    """Complete the file of an interrupted export; False where it is gone. Raises: OutboxError."""
+    """Complete the file of an interrupted export; False if it is missing. Raises: OutboxError."""
     partial = partial_of(file, identifier)
     is_partial = partial.exists()
     if is_partial:
@@ -348,7 +348,7 @@ def _take_in(database: sqlite3.Connection, reader: Reader, merge: Merge) -> None
         database.execute("INSERT OR REPLACE INTO fold_state VALUES (1, ?)", (one.state,))
         database.execute("DELETE FROM fold_log")
         delete = "DELETE FROM fold_series WHERE number = ?"
-        database.executemany(delete, [(number,) for number in one.gone])
+        database.executemany(delete, [(number,) for number in one.removed])
         database.executemany("INSERT INTO fold_series VALUES (?, ?)", one.added)
     items = _pending(database) - here.items
     database.execute(COUNT_WAITING)
@@ -360,7 +360,7 @@ def _take_in(database: sqlite3.Connection, reader: Reader, merge: Merge) -> None
 
 
 def _insert(database: sqlite3.Connection, table: str, names: Sequence[str]) -> str:
-    """Make the statement that writes a row; only tables and columns that this version knows."""
+    """Return the statement that inserts a row, for tables and columns of this version only."""
     if table not in (*MOVED, *COPIED) or not {*names} <= {*_columns(database, table)}:
         raise OutboxError(f"the file has a table {table} that this receiver does not know: import it with the one that wrote it")  # fmt: skip
     on_both = _ON_BOTH.get(table, "")
@@ -389,13 +389,13 @@ def _as_parts(tables: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[R
 
 
 def _give_back(database: sqlite3.Connection) -> None:
-    """Give the disk back what the emptied outbox no longer needs; it may as well keep it."""
+    """Free the disk space of the emptied outbox; a failure is harmless."""
     with suppress(sqlite3.Error):
         database.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
 
 
 def _give_to_owner(directory: Path) -> None:
-    """Where root imports, leave the files to the directory's owner: the receiver is no root."""
+    """After an import by root, give the files to the directory's owner, as which the receiver runs."""
     if os.geteuid() == 0:
         owner = directory.stat()
         for file in directory.glob("outbox.*"):

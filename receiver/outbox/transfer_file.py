@@ -1,7 +1,8 @@
-r"""The file that carries an outbox to another machine: its form, and nothing of what is in it.
+r"""The format of the file that carries an outbox to another machine; its rows are opaque.
 
-In: tables' rows, one by one. Out: a file, and the same rows again. It is written and read in
-pieces, so its size does not matter; what was cut off or changed is noticed before a row is used.
+In: tables' rows, one by one. Out: a file, and the same rows again. The file is written and
+read in blocks, so its size does not matter; truncation or a change is noticed before a row
+is used.
 
     appinsights-receiver outbox export\n
     unfinished ␣␣…\n      or "complete": 16 bytes, overwritten in place at the end
@@ -10,8 +11,8 @@ pieces, so its size does not matter; what was cut off or changed is noticed befo
         R  a row: the table's number (1 byte), then its values
         E  SHA-256 of all frames before; the last frame
 
-An export that moves is complete when the outbox that it came from no longer has its items:
-until then the file is "unfinished", and nobody takes it.
+An export that moves is complete when its outbox no longer has the items: until then the
+file is "unfinished", and cannot be imported.
 """
 
 import hashlib
@@ -40,7 +41,7 @@ Row = Sequence[Value]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an export says of itself. `tables` has the columns of each table, in the rows' order."""
+    """An export's header. `tables` has the columns of each table, in the rows' order."""
 
     id: str
     made_at: float
@@ -53,10 +54,10 @@ class Header:
 
 
 class Writer:
-    """Writes an unfinished export; where an error ends the context, it removes what it has written."""
+    """Writes an unfinished export; an error inside the context removes the file."""
 
     def __init__(self, partial: Path, header: Header) -> None:
-        """Begin. Raises: OSError."""
+        """Create the file, with its header. Raises: OSError."""
         self._partial = partial
         self._tables = list(header.tables)
         self._digest = hashlib.sha256()
@@ -71,7 +72,7 @@ class Writer:
         self._frame(ROW, bytes([self._tables.index(table)]) + b"".join(map(_encode, row)))
 
     def finish(self) -> None:
-        """Have all on the disk. Raises: OSError."""
+        """Write the digest, and sync the file. Raises: OSError."""
         self._frame(END, self._digest.digest())
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -102,12 +103,12 @@ class Writer:
 
 
 def partial_of(path: Path, identifier: str) -> Path:
-    """Name the file while it is written: no two exports share one."""
+    """Return the name of the file while it is written, different for each export."""
     return path.with_name(f"{path.name}.{identifier[:8]}.partial")
 
 
 def complete(partial: Path, path: Path) -> None:
-    """Say in a finished file that it is complete, and give it its name. Raises: OSError."""
+    """Mark a finished file as complete, and give it its name. Raises: OSError."""
     fd = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.pwrite(fd, COMPLETE, len(MAGIC))
@@ -127,7 +128,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 class Reader:
-    """Reads an export; it is checked as a whole before the first row is given."""
+    """Reads an export; the whole file is checked before the first row."""
 
     def __init__(self, path: Path) -> None:
         """Read the header, and check the file. Raises: OutboxError, which says what to do."""
@@ -146,7 +147,7 @@ class Reader:
         return file.read(len(COMPLETE)) == COMPLETE
 
     def _check(self, file: IO[bytes]) -> Header:
-        """Read all frames, in pieces, and compare the sum at the end. Raises: OutboxError."""
+        """Read all frames, in blocks, and compare the digest. Raises: OutboxError."""
         digest = hashlib.sha256()
         header: Header | None = None
         while True:
@@ -197,7 +198,7 @@ class Reader:
         return OutboxError(f"{self.path} was changed since it was written: copy it again")
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Give the rows: of which table, and its values. Raises: OutboxError, OSError."""
+        """Yield the rows: the table and the values. Raises: OutboxError, OSError."""
         tables = list(self.header.tables)
         with self.path.open("rb") as file:
             file.seek(self._start)

@@ -210,7 +210,7 @@ def together(forecasts: Sequence[Forecast]) -> Forecast:
             items=sum(line.items for line in lines),
             billed_bytes=sum(line.billed_bytes for line in lines),
         )
-        for lines in zip(*(each.lines for each in forecasts), strict=True)
+        for lines in zip(*(forecast.lines for forecast in forecasts), strict=True)
     ])  # fmt: skip
 
 

@@ -162,7 +162,7 @@ class Monitor:
         except NotCommitted:  # the disk fails; the next check reports it
             return
         self.history.add(point_of(view.snapshot))
-        self._observer.write_handler.pipeline.look(view.snapshot.now)
+        self._observer.write_handler.pipeline.recount_if_due(view.snapshot.now)
         before, self._logged = self._logged, view.diagnosis
         if before is None or before.state is not view.diagnosis.state:
             self._log(view.diagnosis)

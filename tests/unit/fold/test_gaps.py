@@ -18,7 +18,7 @@ def watch(comes: Callable[[int, int], bool], *, seconds: int = 15, steps: int = 
         for host in range(HOSTS):
             if comes(step, host):
                 player.send(step * seconds, "c", step, instance=f"h:{host}")
-        gaps.look(player.fold.plan.state, T0_MS + step * seconds * 1000)
+        gaps.observe(player.fold.plan.state, T0_MS + step * seconds * 1000)
     return gaps.share
 
 
@@ -67,7 +67,7 @@ def test_it_ends_when_it_ends() -> None:
             player.send(step * 15, "c", step)
         if step == 350:
             gaps.forget()
-        gaps.look(player.fold.plan.state, T0_MS + step * 15_000)
+        gaps.observe(player.fold.plan.state, T0_MS + step * 15_000)
         shares.append(gaps.share)
     assert max(shares[:130]) > 0.3
     assert shares[-1] == 0

@@ -24,7 +24,7 @@ def merged(mine: Player, theirs: Player) -> Player:
     ]
     one = handover.merge(folds[0], mine.series, folds[1], theirs.series)
     player = Player(DELTA)
-    player.series = [row for row in mine.series if row[0] not in one.gone] + [*one.added]
+    player.series = [row for row in mine.series if row[0] not in one.removed] + [*one.added]
     player.fold, is_whole = Fold.decode(one.fold.encode(), IDENTITY, player.series)
     assert is_whole
     return player

@@ -107,15 +107,15 @@ def test_the_limit_of_all_metrics(compiled: bool) -> None:  # noqa: FBT001 - a c
 def test_what_has_ended_makes_room_once_a_day(compiled: bool) -> None:  # noqa: FBT001 - a case
     """And nothing that comes in the hour after is refused, or counted twice."""
     chosen = pipeline(20, compiled=compiled)
-    chosen.look(0.0)
+    chosen.recount_if_due(0.0)
     assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
-    chosen.look(ANEW_SECONDS - 1)
+    chosen.recount_if_due(ANEW_SECONDS - 1)
     assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
 
-    chosen.look(ANEW_SECONDS)
+    chosen.recount_if_due(ANEW_SECONDS)
     assert counts(chosen.take(request("nv_a", range(10, 30)), Message.V1)) == (10, 10)
     assert counts(chosen.take(request("nv_a", range(10, 30)), Message.V1)) == (10, 10)
-    chosen.look(ANEW_SECONDS + ALIVE_SECONDS)
+    chosen.recount_if_due(ANEW_SECONDS + ALIVE_SECONDS)
 
     assert chosen.explosion() is None
     assert counts(chosen.take(request("nv_a", range(10, 40)), Message.V1)) == (20, 10)
@@ -126,7 +126,7 @@ def test_the_label_has_its_name_after_a_day_too(compiled: bool) -> None:  # noqa
     """Where all series are alive still, so that none is new."""
     chosen = pipeline(20, compiled=compiled)
     for now in (0.0, ANEW_SECONDS, ANEW_SECONDS + ALIVE_SECONDS):
-        chosen.look(now)
+        chosen.recount_if_due(now)
         assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
 
     found = chosen.explosion()

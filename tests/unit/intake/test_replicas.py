@@ -304,12 +304,12 @@ def test_invented_replicas_are_bounded(monkeypatch: pytest.MonkeyPatch, *, compi
     assert world.take(scrape("d", START_MS, cluster="two")).dropped == {REPLICA_LIMIT: 2}
     assert world.take(scrape("x" * 1025, START_MS)).dropped == {REPLICA_LIMIT: 2}
     assert world.take(scrape("c", START_MS, cluster="two")).dropped == {REPLICA: 2}
-    world.pipeline.look(world.now)
+    world.pipeline.recount_if_due(world.now)
     assert world.take(scrape("d", START_MS, cluster="two")).dropped == {REPLICA_LIMIT: 2}
 
     world.now = 3700.0
     world.take(scrape("b", START_MS + 3_700_000, cluster="two"))
-    world.pipeline.look(world.now)
+    world.pipeline.recount_if_due(world.now)
 
     assert world.take(scrape("d", START_MS, cluster="two")).dropped == {REPLICA: 2}
     assert [view.cluster for view in world.replicas.views()] == ["two"]
