@@ -229,6 +229,25 @@ async def test_replicas_have_their_leader(tmp_path: Path) -> None:
 
 
 @in_loop()
+async def test_routes_have_a_table(tmp_path: Path) -> None:
+    """A row for each route with its items and its share; what comes below it is filled too."""
+    connection = "InstrumentationKey=aaaaaaaa-0000-0000-0000-000000000000;IngestionEndpoint=http://127.0.0.1:9"  # fmt: skip
+    (tmp_path / "a.secret").write_text(connection)
+    route = {"name": "a", "match": {"model": "a_*"}, "connection_string_file": "a.secret"}
+    (tmp_path / "routes.json").write_text(json.dumps({"routes": [route]}))
+    async with open_page(tmp_path, routes=str(tmp_path / "routes.json")) as (page, running, _):
+        await feed(running, 1)
+        await page.look(running.url)
+        rows = "[...document.querySelectorAll('#s-routes:not([hidden]) #routes tr')]"
+        ready = f"{rows}.some((row) => row.children[2]?.textContent === '7')"
+        assert await page.wait_for(ready)
+        texts = await page.evaluate(f"{rows}.map((row) => [...row.children].map((cell) => cell.textContent))")  # fmt: skip
+        assert [row[:2] for row in texts] == [["default", "open"], ["a", "open"]]
+        assert all(" of " in row[5] for row in texts)
+        assert await page.wait_for("document.querySelector('#live').textContent.startsWith('live')")
+
+
+@in_loop()
 async def test_texts_are_never_html(tmp_path: Path) -> None:
     """A metric's name from outside is shown as it is, whatever it holds."""
     async with open_page(tmp_path, '["*"]') as (page, running, _):
