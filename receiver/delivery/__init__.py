@@ -1,1 +1,1 @@
-"""Batches out to Application Insights, and what it said of them."""
+"""The delivery of batches to Application Insights."""

@@ -73,7 +73,7 @@ class Client:
             except (BrokenOff, TimedOut):
                 if connection.answer_has_begun:
                     raise
-                self._drop(place)  # the others have been idle even longer
+                self._drop(place)  # the other connections have been idle even longer
         return await self._exchange(place, None, proxy, request)
 
     def _proxy(self, place: Place, url: str) -> Proxy | None:

@@ -1,13 +1,13 @@
-"""One delivery for each lane of the outbox: none waits for another.
+"""One delivery for each lane of the outbox, independent of the others.
 
-In: the resources that routes lead to, as they change. Out: for each a `Delivery` that runs, with
-connections, token, pace, back-off and clock of its own.
+In: the resources of the routes, as they change. Out: a running `Delivery` for each, with its own
+connections, token, rate limit, back-off and clock.
 
-Theory of operation: a lane has one delivery at a time, since two would send a batch twice. Where
-its resource changes, the one before ends first, with what it has under way; its counts go on. A
-lane whose route is gone is delivered to the end, where it led last. One that nobody has a resource for
-(its route was gone before the start) waits: its items are that route's, and no other resource's;
-what grows too old there expires.
+Theory of operation: a lane has one delivery at a time, since two would send a batch twice. When
+its resource changes, the old delivery first finishes its batches in flight; its counts continue. A
+lane whose route is removed is still delivered to its last resource, until it is empty. A lane
+without a resource (its route was removed before the start) is held: its items are sent to no other
+resource, and expire when they are too old.
 """
 
 import asyncio
@@ -21,31 +21,31 @@ from receiver.errors import NotCommitted
 from receiver.outbox.committer import Committer, Signal
 
 HELD_SECONDS = 60.0
-"""How often what waits for no one is looked at."""
+"""Interval at which held lanes are checked for expired items."""
 Open = Callable[[Resource, AsyncExitStack, asyncio.Event, DeliveryCounts], Delivery]
-"""Makes a delivery; the stack closes its connections, the event says that batches may have come."""
+"""Makes a delivery; the stack closes its connections, the event is set when batches may have come."""
 
 
 class Changed:
-    """Tells all deliveries that batches may have come."""
+    """Notifies all deliveries that batches may have come."""
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Start without deliveries."""
         self.signals: set[Signal] = set()
 
     def set(self) -> None:
-        """Take note."""
+        """Notify all."""
         for signal in self.signals:
             signal.set()
 
 
 class Deliveries:
-    """The deliveries by lane; that of the receiver's own route is always there, under no name."""
+    """The deliveries by lane; the receiver's own route always has one, with an empty name."""
 
     def __init__(
         self, own: Resource, open_delivery: Open, committer: Committer, changed: Changed
     ) -> None:
-        """Run nothing yet. `own` is the resource of the receiver's own route."""
+        """Prepare, without sending. `own` is the resource of the receiver's own route."""
         self._open = open_delivery
         self._committer = committer
         self._changed = changed
@@ -53,14 +53,14 @@ class Deliveries:
         self._stopping = False
         self._tasks: asyncio.TaskGroup | None = None
         self._lanes: dict[str, _Lane] = {}
-        self._looked = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._ended: DeliveryCounts | None = None
         self.use([own])
         self.own = self._lanes[""].delivery
 
     @property
     def counts(self) -> DeliveryCounts:
-        """Count for all lanes together, those that have ended among them."""
+        """The sum of all lanes, including ended ones."""
         others = [lane.delivery.counts for name, lane in self._lanes.items() if name]
         if not others and self._ended is None:
             return self.own.counts
@@ -68,12 +68,12 @@ class Deliveries:
 
     @property
     def by_lane(self) -> Mapping[str, Delivery]:
-        """Give the deliveries by lane, those that end among them."""
+        """The deliveries by lane, including those that are ending."""
         return {name: lane.delivery for name, lane in self._lanes.items()}
 
     @property
     def resources(self) -> Mapping[str, Resource]:
-        """Give the resources by lane, those of routes that are gone among them."""
+        """The resources by lane, including those of removed routes."""
         return {name: lane.resource for name, lane in self._lanes.items()}
 
     def is_wanted(self, lane: str) -> bool:
@@ -81,7 +81,7 @@ class Deliveries:
         return lane in self._wanted
 
     def use(self, resources: Sequence[Resource]) -> None:
-        """Deliver to these from now on; the receiver's own stays where none of them is it."""
+        """Deliver to these resources from now on; without an own one among them the present own one stays."""
         own = {name: resource for name, resource in self._wanted.items() if not name}
         self._wanted = own | {resource.name: resource for resource in resources}
         for name, resource in self._wanted.items():
@@ -89,7 +89,7 @@ class Deliveries:
             if lane is None:
                 self._begin(name, resource, DeliveryCounts())
             elif lane.resource != resource or lane.is_ending:
-                lane.delivery.stop()  # the next one begins when what is under way has ended
+                lane.delivery.stop()  # its successor starts when the batches in flight have ended
         for name, lane in self._lanes.items():
             if name not in self._wanted:
                 lane.is_ending = True
@@ -118,7 +118,7 @@ class Deliveries:
             self._ended = counts.plus(self._ended or DeliveryCounts())
 
     async def run(self) -> None:
-        """Send until `stop` is called; then return when what is under way has its outcome."""
+        """Send until `stop`; return when the batches in flight have their outcome."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             for name, lane in self._lanes.items():
@@ -126,34 +126,34 @@ class Deliveries:
             tasks.create_task(self._expire_held(), name="held lanes")
 
     async def _expire_held(self) -> None:
-        """Give up what grows too old in lanes that nobody delivers, until `stop`."""
+        """Expire items of lanes without a delivery, until `stop`."""
         while not self._stopping:
             try:
                 async with asyncio.timeout(HELD_SECONDS):
-                    await self._looked.wait()
+                    await self._stopped.wait()
             except TimeoutError:
                 served = set(self._lanes)
                 try:
                     await self._committer.ask(lambda outbox: outbox.expire_held(served))  # noqa: B023 - awaited here
                 except NotCommitted:
-                    continue  # the committer has said so
+                    continue  # reported by the committer
 
     def finish(self, within_seconds: float) -> None:
-        """Send what waits for at most so long; each ends as soon as nothing more can go in that time."""
+        """Send waiting batches for at most this time; a lane ends early when no more can be sent in it."""
         self._stopping = True
-        self._looked.set()
+        self._stopped.set()
         for lane in self._lanes.values():
             lane.delivery.finish(within_seconds)
 
     def stop(self) -> None:
-        """Begin no further batch."""
+        """Start no further batch."""
         self._stopping = True
-        self._looked.set()
+        self._stopped.set()
         for lane in self._lanes.values():
             lane.delivery.stop()
 
     def retry_now(self, lane: str | None = None) -> bool:
-        """Try again at once, one lane or all; returns whether any of them was waiting."""
+        """Retry one lane or all at once; returns whether any of them was waiting."""
         deliveries = [
             delivery for name, delivery in self.by_lane.items() if lane is None or name == lane
         ]

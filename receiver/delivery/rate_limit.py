@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class TokenBucket:
-    """Limits items to `per_second`, with bursts of up to one second's number."""
+    """Limits items to `per_second`, with bursts of one second's items."""
 
     def __init__(self, per_second: int, clock: Callable[[], float]) -> None:
         """Start with a full bucket. `clock` is monotonic, in seconds."""

@@ -1,8 +1,8 @@
-"""Batches go from the outbox to the service, and their outcome comes back.
+"""The delivery of one lane: sends batches of the outbox, and records their outcomes.
 
-In: batches. Out: settlements. Sends, and does what the verdict on an answer asks for. Which
-batch is next is `receiver.delivery.picker`'s, when one may go `receiver.delivery.backoff`'s
-and `rate_limit`'s, what an answer means `receiver.azure.destination`'s.
+In: batches. Out: settlements. Sends, and acts on the verdict of an answer.
+`receiver.delivery.picker` chooses the next batch, `backoff` and `rate_limit` the time,
+`receiver.azure.destination` judges the answer.
 
 A batch stays in the outbox until its outcome is written there. A process that dies
 between the service's answer and that write sends the batch again: the service has
@@ -34,12 +34,12 @@ from receiver.outbox.committer import Committer
 
 DISK_RETRY_SECONDS = 1.0
 _ABOUT_THE_RATE = (Action.THROTTLE, Action.QUOTA)
-"""Refusals that speak of how much is sent, never of the batch."""
+"""Refusals for the amount of data, never for the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """The events of one lane's delivery: those of another have their own counts and lines."""
+    """The events of one lane's delivery, with counts and log lines of their own."""
 
     failed: Kind
     set_back: Kind
@@ -49,7 +49,7 @@ class Kinds:
 
     @classmethod
     def of(cls, lane: str) -> "Kinds":
-        """Make them."""
+        """Return a lane's events."""
         where, of_route = (f"delivery {lane}", f" of route {lane}") if lane else ("delivery", "")
         one = f"a batch{of_route} is refused while others are accepted"
         return cls(
@@ -63,7 +63,7 @@ class Kinds:
 
 @dataclass(slots=True)
 class DeliveryCounts:
-    """What delivery did since this process began."""
+    """Counts of delivery since the process started."""
 
     attempts: Counter[str] = field(default_factory=Counter)
     unconfirmed_items: int = 0
@@ -72,7 +72,7 @@ class DeliveryCounts:
     latency: Latency = field(default_factory=Latency)
 
     def plus(self, other: "DeliveryCounts") -> "DeliveryCounts":
-        """Count what two have counted."""
+        """Return the sum of two counts."""
         return DeliveryCounts(
             self.attempts + other.attempts,
             self.unconfirmed_items + other.unconfirmed_items,
@@ -83,7 +83,7 @@ class DeliveryCounts:
 
 
 class Delivery:
-    """Empties the outbox."""
+    """Delivers one lane of the outbox."""
 
     def __init__(
         self,
@@ -102,10 +102,10 @@ class Delivery:
         lane: str = "",
         counts: DeliveryCounts | None = None,
     ) -> None:
-        """Wire it up; `run` starts it. At most `senders` batches are under way at once.
+        """Prepare; `run` starts. At most `senders` batches are in flight at once.
 
-        It empties one `lane` of the outbox, and goes on with the `counts` of who did before.
-        `changed` is set when there may be batches. `wall_clock` is in seconds since the epoch.
+        `counts` are continued from the lane's previous delivery. `changed` is set when there
+        may be batches. `wall_clock` is in seconds since the epoch.
         """
         self._committer = committer
         self._transport = transport
@@ -126,11 +126,11 @@ class Delivery:
         self._finish_at: float | None = None
         self.counts = counts or DeliveryCounts()
         self.last_rejection = ""
-        self._found_nothing = self._disk_fails = False
+        self._is_empty = self._disk_fails = False
 
     @property
     def clock_ahead_seconds(self) -> float | None:
-        """How far our clock is ahead of the service's; None before the service told its time."""
+        """Seconds by which this machine's clock is ahead of the service's; None while unknown."""
         return self._service_clock.ahead_seconds
 
     @property
@@ -139,18 +139,18 @@ class Delivery:
         return self._picker.stubborn
 
     async def run(self) -> None:
-        """Send until `finish` or `stop` ends it; then return when what is under way has its outcome."""
+        """Send until `finish` or `stop`; return when the batches in flight have their outcome."""
         async with asyncio.TaskGroup() as tasks:
             while batches := await self._next_batches():
                 for batch in batches:
                     await self._rate_limit.take(batch.items)
-                    if self._may_still_go():
+                    if self._may_be_sent():
                         tasks.create_task(self._send(batch), name=f"batch {batch.id}")
                     else:
                         self._picker.end(batch)
 
-    def _may_still_go(self) -> bool:
-        """Whether a batch may go that has waited for its pace: the end or a failure may have come between."""
+    def _may_be_sent(self) -> bool:
+        """Whether a batch may be sent after its wait for the rate limit, in which a stop or a failure may have come."""
         return (
             not self._stopping
             and not self.backoff.wait_seconds(self._loop.time())
@@ -158,40 +158,40 @@ class Delivery:
         )
 
     def finish(self, within_seconds: float) -> None:
-        """Send what waits for at most so long, and end as soon as nothing more can go in that time."""
+        """Send waiting batches for at most this time; end early when no more can be sent in it."""
         self._finish_at = self._loop.time() + within_seconds
         self._loop.call_later(within_seconds, self.stop)
         self._changed.set()
 
     def stop(self) -> None:
-        """Begin no further batch."""
+        """Start no further batch."""
         self._stopping = True
         self._changed.set()
 
     def end_when_empty(self) -> None:
-        """End as soon as nothing waits, however long that takes: the route is gone."""
+        """End when no batch waits, without a time limit: the route was removed."""
         self._ends_when_empty = True
         self._changed.set()
 
     def retry_now(self) -> None:
-        """Try again at once: what was wrong has been set right."""
+        """Retry at once, after a fix."""
         self.backoff.retry_now(self._loop.time())
         self._changed.set()
 
     async def _next_batches(self) -> list[Batch]:
-        """Wait until batches may go, and return them; none when stopping."""
+        """Wait until batches may be sent, and return them; none when stopping."""
         while not self._stopping:
             self._changed.clear()
-            self._found_nothing = False
+            self._is_empty = False
             if self._room() and (batches := await self._choose()):
                 if batches := batches[: self._room()]:
                     for batch in batches:
                         self._picker.begin(batch)
                     return batches
-                continue  # the way has closed meanwhile
+                continue  # the back-off has closed meanwhile
             if self._changed.is_set() and not self._disk_fails:
-                continue  # batches may have come after the outbox was asked
-            if self._ends_when_empty and self._found_nothing and self._picker.is_idle:
+                continue  # batches may have come after the query
+            if self._ends_when_empty and self._is_empty and self._picker.is_idle:
                 break
             now = self._loop.time()
             wait = self.backoff.wait_seconds(now) or self._picker.wait_seconds(now)
@@ -205,33 +205,33 @@ class Delivery:
         return []
 
     def _is_finished(self, now: float, wait: float) -> bool:
-        """Say whether the end is near and nothing can go before it: no batch waits, or all wait longer."""
+        """Whether no batch can be sent before the end: none waits, or all wait longer."""
         if self._finish_at is None or self._picker.in_flight:
             return False
         return not wait or now + wait > self._finish_at
 
     def _room(self) -> int:
-        """Say how many more batches may go now."""
+        """Return how many more batches may be sent now."""
         if self.backoff.wait_seconds(self._loop.time()):
             return 0
         return max(0, self.backoff.at_once(self._senders) - self._picker.in_flight)
 
     async def _choose(self) -> list[Batch]:
-        question = self._picker.question(self._room(), self.backoff.state.action)
+        query = self._picker.query(self._room(), self.backoff.state.action)
         try:
-            picked = await self._committer.ask(question)
+            picked = await self._committer.ask(query)
             self._disk_fails = False
             batches = self._picker.chosen(picked)
             if picked.gone is not None:
-                self._changed.set()  # another one's turn
-            self._found_nothing = not batches and picked.gone is None
+                self._changed.set()  # the next batch that is set back
+            self._is_empty = not batches and picked.gone is None
             if batches or self._picker.in_flight:
                 self._committer.busy_lanes.add(self._lane)
             else:
                 self._committer.busy_lanes.discard(self._lane)
                 while await self._committer.ask(lambda outbox: outbox.compact()):
-                    pass  # step by step, so that requests get their turn
-        except NotCommitted:  # the committer has said so
+                    pass  # in steps, so that requests are committed in between
+        except NotCommitted:  # reported by the committer
             self._disk_fails = True
             await self._sleep(DISK_RETRY_SECONDS)
             self._changed.set()
@@ -263,7 +263,7 @@ class Delivery:
             self._changed.set()
 
     async def _attempt(self, batch: Batch, started_at: float) -> None:
-        """POST a batch, and do what the answer asks for. Raises: Damaged."""
+        """POST a batch, and act on the answer. Raises: Damaged."""
         body = self._destination.body_for(batch.body, batch.destination)
         try:
             answer = await self._transport.post(body)
@@ -294,17 +294,17 @@ class Delivery:
         if verdict.by_the_service:
             self._service_clock.learn(answer.headers.get("Date", ""))
         if verdict.about_the_body and verdict.accepted < batch.items:
-            unpack(batch.body)  # one that the disk has damaged would be refused for ever
+            unpack(batch.body)  # raises where the disk has damaged it: it would be refused for ever
         return verdict
 
     async def _judged(self, batch: Batch, verdict: Verdict, started_at: float) -> None:
-        """Write down what the service said of each item; those that it takes later are set back."""
+        """Record the service's result for each item; set back those to be sent again."""
         some_are_taken = verdict.accepted >= len(verdict.retry) and verdict.wait is Action.RETRY
         divide = False
         if verdict.retry and not some_are_taken:
             divide = self._wait(batch, verdict, verdict.wait, started_at)
         else:
-            self._goes_on(batch)
+            self._succeeded(batch)
         if verdict.action is Action.UNCONFIRMED:
             self.counts.unconfirmed_items += batch.items
             self._events.happened(
@@ -318,9 +318,9 @@ class Delivery:
         await self._put_back(batch, outcome, first=divide)
 
     async def _refused(self, batch: Batch, verdict: Verdict, started_at: float) -> None:
-        """Keep a batch that was refused as a whole, and let others have their turn."""
+        """Keep a batch that was refused as a whole, behind the others."""
         if verdict.action not in _ABOUT_THE_RATE:
-            self._transport.route.forget()  # a redirect may lead to where nothing is taken
+            self._transport.route.forget()  # the redirect's target may be the wrong one
         divide = self._wait(batch, verdict, verdict.action, started_at)
         if divide or verdict.action is Action.SPLIT:
             await self._put_back(batch, halves(batch), first=True)
@@ -333,10 +333,10 @@ class Delivery:
         started_at: float,
         defect: Exception | None = None,
     ) -> bool:
-        """Set a batch back, and wait before the next try; says whether to send it in halves.
+        """Set a batch back, and wait before the next attempt; returns whether to send it in halves.
 
-        The wait is for this batch where others are accepted since it was last refused, and for
-        all of them where the refusal speaks of the way, or of how much is sent.
+        Only this batch waits if others were accepted since it was last refused. All wait if the
+        cause is the endpoint or the amount of data.
         """
         now, reason, hint = self._loop.time(), verdict.reason, verdict.hint
         action = Action.RETRY if action is Action.SPLIT else action
@@ -354,22 +354,22 @@ class Delivery:
         )
         return False
 
-    def _goes_on(self, batch: Batch) -> None:
+    def _succeeded(self, batch: Batch) -> None:
         if self.backoff.succeeded():
             self._events.is_over(self._kinds.failed, self._kinds.goes_on)
         if self._picker.is_set_back(batch):
             self._picker.backoff.succeeded()
 
     async def _put_back(self, batch: Batch, outcome: Settlement, *, first: bool) -> None:
-        """Settle a batch; the parts of it that go back wait in the line."""
+        """Settle a batch, and set back its parts that are sent again."""
         numbers = await self._settle(outcome)
         parts = dict(zip(numbers, map(len, outcome.again), strict=False))
         self._picker.put_back(batch, parts, first=first)
 
     async def _settle(self, outcome: Settlement) -> Sequence[int]:
-        """Write an outcome down, however long the disk takes to let us: else it is sent twice.
+        """Record an outcome, retrying while the disk fails: a lost outcome means a second delivery.
 
-        Returns the numbers of the batches that went back; none when stopped before it was written.
+        Returns the numbers of the batches to send again; none if stopped before the write.
         """
         if outcome.rejected:
             letter = next(iter(outcome.dead_letters), None)

@@ -1,8 +1,7 @@
-"""A verdict on a batch becomes what is written down of it. Pure.
+"""The settlement of a batch, by the verdict on it. Pure.
 
-In: the batch that was sent, and the verdict on it. Out: a `Settlement`, in which each item
-has its end, or goes back; some of those that were rejected for good are kept, with the
-service's own words.
+In: the batch that was sent, and the verdict. Out: a `Settlement`: each item has its outcome, or
+is sent again; some of the rejected items are kept as dead letters, with the service's messages.
 """
 
 from collections import Counter
@@ -16,7 +15,7 @@ DEAD_LETTERS_PER_BATCH = 50
 
 
 def halves(batch: Batch) -> Settlement:
-    """Put a batch back as two. Raises: Damaged."""
+    """Return a settlement that replaces a batch by its halves. Raises: Damaged."""
     return Settlement(batch, again=_halves(unpack(batch.body)))
 
 
@@ -26,9 +25,9 @@ def _halves(lines: Sequence[bytes]) -> Sequence[Sequence[bytes]]:
 
 
 def settlement(batch: Batch, verdict: Verdict, *, divide: bool = False) -> Settlement:
-    """Turn a verdict on a batch's items into what is written down of it. Raises: Damaged.
+    """Return the settlement of a batch by its verdict. Raises: Damaged.
 
-    `divide`: those that are to be sent again go back in halves.
+    `divide`: the items to send again are split into halves.
     """
     rejected = Counter(rejection.reason for rejection in verdict.rejected)
     expired = rejected.pop(TOO_OLD, 0)

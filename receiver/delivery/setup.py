@@ -1,7 +1,7 @@
-"""Where batches go out: the connections, the tokens and the pace of delivery, wired.
+"""The set-up of delivery: connections, tokens and rate limits.
 
-In: settings, and where to deliver to. Out: `Deliveries` that are ready to run: one for the
-receiver's own connection string, and others as routes lead to them.
+In: settings, and resources. Out: `Deliveries` that are ready to run: one for the receiver's
+own connection string, and one for each route's.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ def open_sender(
     suffix: str = "",
     environ: Mapping[str, str] | None = None,
 ) -> Send:
-    """Make what POSTs, each within `timeout_seconds` (0: no limit); `stack` closes it.
+    """Return a function that POSTs, each within `timeout_seconds` (0: no limit); `stack` closes it.
 
-    `environ` says which proxy leads there, in place of the environment.
+    `environ`, instead of the environment, sets the proxy.
     """
     agent = f"appinsights-receiver/{__version__}{suffix}"
     client = Client(agent, timeout_seconds or None, os.environ if environ is None else environ)
@@ -50,7 +50,7 @@ def open_sender(
 def _tokens(
     settings: Settings, resource: Resource, stack: AsyncExitStack, clock: Callable[[], float]
 ) -> Token | None:
-    """Set up signing in with Microsoft Entra ID, where that is asked for. Raises: SettingsError."""
+    """Set up sign-in with Microsoft Entra ID, if it is configured. Raises: SettingsError."""
     authentication = entra.parse(resource.authentication_string)
     if authentication is None:
         return None
@@ -63,7 +63,7 @@ def _tokens(
 
 
 def own_resource(settings: Settings, connection: Connection) -> Resource:
-    """Name the resource of all that no route takes."""
+    """Return the resource of series without a route."""
     return Resource(
         "",
         connection,
@@ -81,7 +81,7 @@ def open_deliveries(
     events: Events,
     changed: Changed,
 ) -> Deliveries:
-    """Make what delivers. Raises: SettingsError."""
+    """Return the deliveries, ready to run. Raises: SettingsError."""
     ticks = asyncio.get_running_loop().time
     longest_seconds = settings.retry_max_seconds
 
@@ -112,9 +112,9 @@ def open_deliveries(
 
 
 def check_way(resource: Resource) -> Proxy | None:
-    """Find the proxy that leads to a resource, if one does.
+    """Return the proxy of a resource, if it has one.
 
-    Raises: SettingsError for one that cannot be used, and where nobody can sign in.
+    Raises: SettingsError where the proxy or the sign-in cannot be used.
     """
     if authentication := entra.parse(resource.authentication_string):
         entra.credential_maker(authentication, resource.connection)

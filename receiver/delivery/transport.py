@@ -22,7 +22,6 @@ HEADERS = {
 Token = Callable[[str], Awaitable[str]]
 """Returns a bearer token other than the refused one (empty: none was refused). Raises: Unreachable."""
 
-
 Send = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
 """POSTs a body to an address with headers. Raises: OSError, ValueError."""
 

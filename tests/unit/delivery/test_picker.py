@@ -8,7 +8,7 @@ from receiver.azure.policy import Action
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.picker import (
     FRESH_SECONDS,
-    LINE_LIMIT,
+    QUEUE_LIMIT,
     SPLIT_AFTER,
     Picked,
     Picker,
@@ -32,7 +32,7 @@ class Desk:
         return self.outbox.batches[number]
 
     def ask(self, room: int, action: Action | None = None) -> Picked:
-        return self.picker.question(room, action)(self.outbox)  # type: ignore[arg-type]
+        return self.picker.query(room, action)(self.outbox)  # type: ignore[arg-type]
 
     def pick(self, room: int, action: Action | None = None) -> list[int]:
         return [batch.id for batch in self.picker.chosen(self.ask(room, action))]
@@ -123,12 +123,12 @@ def test_stubborn_is_what_is_refused_while_others_are_accepted() -> None:
 def test_the_line_is_bounded() -> None:
     """The one that waited longest counts as not tried."""
     desk = Desk(1)
-    for number in range(2, LINE_LIMIT + 3):
+    for number in range(2, QUEUE_LIMIT + 3):
         desk.picker.refused(Batch(number, b"", 1, 0, 0, "key"), "", "", alone=False)
     assert not desk.picker.is_set_back(Batch(2, b"", 1, 0, 0, "key"))
     assert desk.picker.is_set_back(Batch(3, b"", 1, 0, 0, "key")), "and no other one"
-    assert LINE_LIMIT == 5000
-    assert desk.picker.is_set_back(Batch(LINE_LIMIT + 2, b"", 1, 0, 0, "key"))
+    assert QUEUE_LIMIT == 5000
+    assert desk.picker.is_set_back(Batch(QUEUE_LIMIT + 2, b"", 1, 0, 0, "key"))
 
 
 def test_the_second_refusal_beside_others_divides_a_batch() -> None:
