@@ -29,8 +29,8 @@ log = structlog.get_logger()
 class Kind:
     """A kind of event: `where` it happens, and the start of its log line.
 
-    After a line the same reason is not logged for `apart_seconds`; the next line has the
-    number of events since.
+    A reason is logged at most once in `apart_seconds`; the next line has the number of events
+    since.
     """
 
     where: str

@@ -1,9 +1,9 @@
-"""The receiver as a whole: wires the stages, starts them and stops them.
+"""The receiver as a whole: wires the stages, starts and stops them.
 
-Data flows down: web, write_handler, outbox, delivery. They are started from the bottom
-up, so that nothing arrives before it can be kept, and stopped from the top down, so
-that nothing is lost: newcomers get 503, what is in flight is finished, what has no
-outcome yet stays in the outbox.
+Data flows down: server, write_handler, outbox, delivery. The stages start from the bottom up, so
+that nothing arrives before it can be stored, and stop from the top down, so that nothing is lost:
+new requests get 503, requests and batches in flight are finished, and batches without an
+outcome stay in the outbox.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ from receiver.status.snapshot import Observer
 from receiver.text import span
 
 OPENING_SECONDS = 1.0
-"""How long a start waits for the outbox to open before it listens without."""
+"""Longest wait for the outbox at the start; after it the receiver listens without one."""
 PROGRESS_SECONDS = 10.0
 DEFECT = "A defect of the receiver: please report it. It ends, and loses nothing: start it again."
 
@@ -68,7 +68,7 @@ LEFT = (
     "appinsights-receiver outbox export carries them to another machine."
 )
 LEFT_SECONDS = 2.0
-"""How long a stop waits for the disk to say what is left."""
+"""Longest wait at a stop for the outbox's statistics."""
 
 SUSPICIONS_LOGGED = 10
 REPLICA_CHANGED = Kind("replicas", "replica leads", 0.0)
@@ -79,10 +79,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver that runs. `url` is where it listens.
+    """A running receiver, which listens at `url`.
 
-    `broken` has the error of a part that ended and should not have: a defect, after which
-    the process had better end and be started again than go on without that part.
+    `broken` has the error of a part that ended unexpectedly: a defect, after which the process
+    ends, to be restarted, since it would lack that part.
     """
 
     url: str
@@ -101,11 +101,12 @@ async def running(
     patience: Patience = PATIENCE,
     origins: Sequence[Origin] = (),
 ) -> AsyncIterator[Receiver]:
-    """Run a receiver for as long as the context lasts. `clock` is in seconds since the epoch.
+    """Run a receiver within the context. `clock` is in seconds since the epoch.
 
-    `patience` says how soon a state is a verdict; `origins` are shown as the settings in effect.
+    `patience` has the times after which a state becomes a verdict; `origins` are the settings
+    in effect, for the status page.
 
-    Raises: OutboxError, SettingsError where it cannot start.
+    Raises: OutboxError, SettingsError.
     """
     key = connection.instrumentation_key
     identity = Identity(
@@ -113,12 +114,12 @@ async def running(
     )
     events, batches_changed = Events(clock), Changed()
     loop, registry = asyncio.get_running_loop(), Registry(settings.fold_max_bytes)
-    metadata = MetadataBook()  # types and units come once in a while: a new list knows them too
+    metadata = MetadataBook()  # arrives now and then, so it is kept when metrics.json changes
     replicas = _replicas(settings, loop.time, clock, events)
     select = selector(settings, identity, metadata, registry, replicas)
 
     def forget_series() -> None:
-        loop.call_soon_threadsafe(lambda: write_handler.pipeline.forget_series())  # noqa: PLW0108 - the one of then
+        loop.call_soon_threadsafe(lambda: write_handler.pipeline.forget_series())  # noqa: PLW0108 - may be replaced
 
     in_force = _InForce(select)
     metrics_json = _follow_metrics_json(settings, in_force.use_list, clock)
@@ -137,15 +138,15 @@ async def running(
         stack.push_async_callback(committer.stop)
         await asyncio.wait({committer.opened}, timeout=OPENING_SECONDS)
         if committer.opened.done():
-            committer.opened.result()  # an outbox that cannot be opened is no start
+            committer.opened.result()  # raises if the outbox cannot be opened
         delivery = open_deliveries(settings, connection, committer, clock, events, batches_changed)
         delivery.use(routes_json.value.resources)
-        told_apart = (settings.replica_label, settings.cluster_label) if replicas else ()
+        replica_labels = (settings.replica_label, settings.cluster_label) if replicas else ()
         sampling = Sampling(
             clock,
             flushed,
-            Pairs(told_apart),
-            lambda name: write_handler.pipeline.allowlist.wants(name),  # noqa: PLW0108 - the one of then
+            Pairs(replica_labels),
+            lambda name: write_handler.pipeline.allowlist.wants(name),  # noqa: PLW0108 - may be replaced
             lambda: folder.latest_times(WATCHED_MAX // 2),
             Census(replica_label=settings.replica_label.encode()),
         )
@@ -196,21 +197,21 @@ async def running(
         )
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         opening = _watched(_until_open(committer, write_handler), "outbox", broken)
-        looking = _watched(monitor.run(), "monitor", broken)
+        monitoring = _watched(monitor.run(), "monitor", broken)
         sending = _watched(delivery.run(), "delivery", broken)
         watching = _watched(watch.run(), "watch", broken)
         try:
             yield Receiver(url, broken, delivery, observer, watch, monitor)
         finally:
-            for task in (opening, looking, watching):
+            for task in (opening, monitoring, watching):
                 task.cancel()
             await _stop(server, delivery, sending, committer, settings)
-            await _say_what_is_left(committer, folder, settings, clock)
+            await _log_remaining(committer, folder, settings, clock)
             monitor.keep()
 
 
 class _InForce:
-    """Which metrics.json and which routes are in force, and the parts that follow them."""
+    """The metrics.json and routes in force, and the parts that use them."""
 
     def __init__(self, select: Callable[[Allowlist, Routing], Pipeline]) -> None:
         self._select = select
@@ -225,27 +226,27 @@ class _InForce:
         outbox: Outbox,
         delivery: Deliveries,
     ) -> None:
-        """Have these follow each change of the list and the routes that they have begun with."""
+        """Keep the parts that are updated at every change, and the files they have started with."""
         self._allowlist, self._routes = allowlist, routes
         self._write_handler, self._folder, self._committer = write_handler, folder, committer
         self._outbox, self._delivery = outbox, delivery
 
     def use_list(self, allowlist: Allowlist) -> None:
-        """Select by another list."""
+        """Select by another metrics.json."""
         warn_of_suspicions(allowlist)
         self._allowlist = allowlist
-        self._take()
+        self._update()
 
     def use_routes(self, routes: Routes) -> None:
-        """Take other routes, or other keys for them. Raises: SettingsError, and changes nothing."""
+        """Use other routes, or other keys for them. Raises: SettingsError, without a change."""
         for resource in routes.resources:
             check_way(resource)
         self._routes = routes
         self._delivery.use(routes.resources)
         self._outbox.share_out(routes.shares)
-        self._take()
+        self._update()
 
-    def _take(self) -> None:
+    def _update(self) -> None:
         routing = self._routes.routing
         self._write_handler.pipeline = self._select(self._allowlist, routing)
         self._folder.want(self._allowlist, routing)
@@ -253,7 +254,7 @@ class _InForce:
 
 
 async def _until_open(committer: Committer, write_handler: WriteHandler) -> None:
-    """Say, while the disk takes its time to open the outbox, that it does. Raises: OutboxError."""
+    """Log now and then that a slow disk is opening the outbox. Raises: OutboxError."""
     loop_time = asyncio.get_running_loop().time
     began_at, was_slow = loop_time(), not committer.opened.done()
     while not committer.opened.done():
@@ -273,11 +274,11 @@ async def _until_open(committer: Committer, write_handler: WriteHandler) -> None
 def _replicas(
     settings: Settings, ticks: Callable[[], float], clock: Callable[[], float], events: Events
 ) -> Replicas | None:
-    """Tell replicas apart, if the settings say by which label."""
+    """Return the replicas, if a setting names their label."""
     if not settings.replica_label:
         return None
 
-    def say(change: Change) -> None:
+    def report(change: Change) -> None:
         name = f"{change.cluster}: " if settings.cluster_label else ""
         if not change.before:
             log.info("replica leads", replica=change.after, cluster=change.cluster)
@@ -287,12 +288,12 @@ def _replicas(
 
     timeout = settings.replica_timeout_seconds
     return Replicas(
-        settings.replica_label, settings.cluster_label, timeout, ticks, clock, on_change=say
+        settings.replica_label, settings.cluster_label, timeout, ticks, clock, on_change=report
     )
 
 
 def _about(settings: Settings, origins: Sequence[Origin]) -> About:
-    """Say which receiver this is."""
+    """Return the receiver's identity and settings."""
     return About(settings.host, settings.cloud_role, settings.cloud_role_instance, origins)
 
 
@@ -303,9 +304,9 @@ def _with_handover(pages: Pages, handover: Handover) -> Pages:
 def _watched(
     work: Coroutine[Any, Any, None], name: str, broken: "asyncio.Future[BaseException]"
 ) -> "asyncio.Task[None]":
-    """Start a part that runs until it is stopped; its error, if it has one, is that of all."""
+    """Start a part that runs until the stop; its error, if any, ends the receiver."""
 
-    def look(task: "asyncio.Task[None]") -> None:
+    def report(task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) and not broken.done():
             if isinstance(error, ReceiverError):  # an outbox that could not be opened in time
                 hint = "It ends, and loses nothing: the error says what to do."
@@ -315,14 +316,14 @@ def _watched(
             broken.set_result(error)
 
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(look)
+    task.add_done_callback(report)
     return task
 
 
 def _follow_metrics_json(
     settings: Settings, use: Callable[[Allowlist], None], clock: Callable[[], float]
 ) -> FollowedFile[Allowlist]:
-    """Read metrics.json, and follow it where there is such a file. Raises: SettingsError."""
+    """Read metrics.json, and follow its changes if it is a file. Raises: SettingsError."""
     files = [place(settings.metrics_json)] if settings.metrics_json else []
     return FollowedFile("metrics.json", lambda: (load_allowlist(settings), files), clock, use)
 
@@ -341,11 +342,11 @@ async def _stop(
     committer: Committer,
     settings: Settings,
 ) -> None:
-    """Stop from the top down; what is not delivered in time stays in the outbox.
+    """Stop from the top down; undelivered batches stay in the outbox.
 
-    Requests in flight are finished first, for at most `shutdown_seconds`. What waits is sent for
-    at most `drain_seconds` from now on, and batches under way have `shutdown_seconds` more. Until
-    all is done newcomers are answered 503: the server is closed after this.
+    Requests in flight are finished first, for at most `shutdown_seconds`. Waiting batches are sent
+    for at most `drain_seconds` from now on, and batches in flight have `shutdown_seconds` more.
+    Meanwhile new requests are answered 503: the server is closed afterwards.
     """
     loop_time = asyncio.get_running_loop().time
     drain_until = loop_time() + settings.drain_seconds
@@ -365,10 +366,10 @@ async def _stop(
         await asyncio.wait({sending})
 
 
-async def _say_what_is_left(
+async def _log_remaining(
     committer: Committer, folder: Folder, settings: Settings, clock: Callable[[], float]
 ) -> None:
-    """Say in the log what a stop leaves in the outbox; a disk that does not answer says nothing."""
+    """Log the items that a stop leaves in the outbox, if the disk answers in time."""
     outbox = str(settings.outbox_dir)
     with suppress(NotCommitted, TimeoutError):
         async with asyncio.timeout(LEFT_SECONDS):
@@ -394,9 +395,9 @@ async def serve(
     patience: Patience = PATIENCE,
     origins: Sequence[Origin] = (),
 ) -> int:
-    """Run until SIGTERM or SIGINT (0), or a part fails (1).
+    """Run until SIGTERM or SIGINT (returns 0), or until a part fails (1).
 
-    A second signal ends the process at once, and loses nothing.
+    A second signal ends the process at once, without loss.
     """
     stop = stop_on_signals()
     asyncio.get_running_loop().set_default_executor(DaemonThreads())
@@ -426,7 +427,7 @@ async def serve(
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Make an event that SIGTERM and SIGINT set; the second of them ends the process at once."""
+    """Return an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
     stop = asyncio.Event()
 
     def on_signal() -> None:

@@ -29,7 +29,7 @@ ENVELOPE_BYTES = 126
 
 NUMBER_BYTES = 8
 _TARGET = (*CLOUD_LABELS, "job", "instance")
-"""Labels that say role and role instance, which are columns of their own."""
+"""Labels that become the columns role and role instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ def billed(line: bytes) -> Billed:
 
 
 def billed_of_series(name: str, properties: Mapping[str, str], *, has_many_values: bool) -> int:
-    """Say what an item of a series costs without the item, within some bytes.
+    """Estimate the billed bytes of a series' item from its labels, to within some bytes.
 
-    Of its numbers each is taken for one of eight digits; of an item of many values they are
-    sum, least, greatest and count, else one three times.
+    Every number counts as eight digits: four of an item with many values (sum, min, max, count),
+    else three.
     """
     target = sum(len(properties.get(label, "").encode()) for label in _TARGET)
     kept = {label: value for label, value in properties.items() if label not in CLOUD_LABELS}

@@ -84,7 +84,7 @@ def parse(text: str, source: str = "the connection string") -> Connection:
 def check_key(key: str, source: str) -> str:
     """Return an instrumentation key, trimmed and in lower case.
 
-    Raises: SettingsError for one that is not a GUID.
+    Raises: SettingsError unless it is a GUID.
     """
     key = key.strip()
     if not _GUID.fullmatch(key):
@@ -134,7 +134,7 @@ def check_endpoint(endpoint: str, source: str) -> str:
 
     A trailing /v2.1/track is removed.
 
-    Raises: SettingsError for what is not an http or https address.
+    Raises: SettingsError unless it is an http or https address.
     """
     text = endpoint.strip().rstrip("/")
     text = re.sub(r"/v2(\.1)?/track$", "", text).rstrip("/")

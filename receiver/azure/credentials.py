@@ -142,7 +142,7 @@ class Tokens:
 
         A token that expires within five minutes is renewed in the background.
 
-        Raises: Unreachable, with the identity platform's message, or that it did not answer.
+        Raises: Unreachable, with the identity platform's message, or for its silence.
         """
         if self._token and self._token.token == refused:
             self._token = None

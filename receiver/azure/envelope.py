@@ -142,9 +142,7 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
     excess = len(middle) - (ITEM_LIMIT_BYTES - LINE_OVERHEAD_BYTES)
     if excess > 0:
         for key in sorted(properties, key=lambda key: -len(properties[key].encode())):
-            excess -= (
-                len(_to_json({key: properties.pop(key)})) - 1
-            )  # with its comma, without its braces
+            excess -= len(_to_json({key: properties.pop(key)})) - 1  # two braces less, a comma more
             left_out += 1
             if excess <= 0:
                 break

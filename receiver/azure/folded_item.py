@@ -25,7 +25,7 @@ from receiver.azure.envelope import (
 PROPERTIES_LIMIT_BYTES = 48 << 10
 """Limit of an item's properties, with which name and role still fit into the service's 64 KiB."""
 CLOUD_LABELS = ("cloud_RoleName", "cloud_RoleInstance")
-"""Azure's own names of role and role instance, under which `read_series` gives them."""
+"""Azure's column names of role and role instance, which `read_series` uses."""
 _EXACT = 2.0**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_AT = len(b'{"time":"')

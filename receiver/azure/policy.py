@@ -31,7 +31,7 @@ class Action(Enum):
     QUOTA = "quota"
     """The daily or monthly quota is used up: wait long, then probe with one batch."""
     BLOCKED = "blocked"
-    """An operator must correct something: keep everything, and probe slowly."""
+    """An operator must correct the configuration: keep everything, and probe slowly."""
     SPLIT = "split"
     """Send the batch in halves; a single item is rejected or kept, as the rule's why says."""
 

@@ -32,16 +32,16 @@ Sample = tuple[int, float, int]
 """A time in milliseconds, a value, and the start timestamp: 0 or less for none."""
 
 NO_LANE = 0xFFFF
-"""The number of a series whose samples go nowhere, and are counted; also in the kernel."""
+"""The lane of series whose samples are only counted: they take no route; also in the kernel."""
 RECORD = struct.Struct("<Iqd")
 """A sample for the fold: the series' number, the time in milliseconds, the value."""
 START_BITS = 0x7FF8535441525400
-"""A record whose value has these bits, a NaN, is a start timestamp: that of the record behind it."""
+"""Value bits (a NaN) of a record that holds a start timestamp: that of the next record."""
 START: float = struct.unpack("<d", struct.pack("<Q", START_BITS))[0]
 
 
 def record_of(number: int, time_ms: int, value: float, start_ms: int = 0) -> bytes:
-    """Pack a sample for the fold, its start timestamp first where it has one."""
+    """Pack a sample for the fold, after its start timestamp if it has one."""
     record = RECORD.pack(number, time_ms, value)
     return RECORD.pack(number, start_ms, START) + record if start_ms > 0 else record
 
@@ -59,7 +59,7 @@ class Rows(Protocol):
         """Return the values that are not finite, which are neither rendered nor folded."""
 
     def unrouted(self) -> int:
-        """Count the samples of series that are in no lane: they have no end."""
+        """Count the samples of series without a lane."""
 
     def times(self) -> list[int]:
         """Return the time of each moment (a time of a lane) of rendered rows, in milliseconds."""
@@ -68,7 +68,7 @@ class Rows(Protocol):
         """Return the lane of each moment."""
 
     def spans(self) -> list[tuple[int, int, int]]:
-        """Return each lane that has rows, with its first row and the one behind its last."""
+        """Return each lane with rows, its first row, and the row after its last."""
 
     def values(self) -> list[float]:
         """Return the rendered rows' values, in their order."""
@@ -99,7 +99,7 @@ class PlainRows:
         self._lines: list[bytes] = []
 
     def put(self, template: bytes, fold_number: int, lane: int, samples: Sequence[Sample]) -> None:
-        """Add a series' samples; with an empty template they are not rendered, with number 0 not folded."""
+        """Add a series' samples: rendered if the template is not empty, folded if the number is not 0."""
         for time_ms, value, start_ms in samples:
             if not math.isfinite(value):
                 self._not_finite.append(value)
@@ -131,7 +131,7 @@ class PlainRows:
         return self._not_finite
 
     def unrouted(self) -> int:
-        """Count the samples of series that are in no lane: they have no end."""
+        """Count the samples of series without a lane."""
         return self._unrouted
 
     def times(self) -> list[int]:
@@ -143,7 +143,7 @@ class PlainRows:
         return [lane for _, lane in self._moments()]
 
     def spans(self) -> list[tuple[int, int, int]]:
-        """Return each lane that has rows, with its first row and the one behind its last."""
+        """Return each lane with rows, its first row, and the row after its last."""
         lanes = sorted(self._by_lane)
         ends = list(accumulate(len(self._by_lane[lane]) for lane in lanes))
         return list(zip(lanes, [0, *ends], ends, strict=False))
@@ -196,8 +196,8 @@ class Renderer:
         """Return all lines, in chunks of one lane each. All times must pass `has_time`."""
         if not len(rows):
             return []
-        spell, commons = self._times.get, self._commons
-        heads = tuple([b"".join((LINE_START, spell(time) or b"", commons[lane])) for time, lane in zip(rows.times(), rows.lanes(), strict=True)])  # fmt: skip
+        text_of, commons = self._times.get, self._commons
+        heads = tuple([b"".join((LINE_START, text_of(time) or b"", commons[lane])) for time, lane in zip(rows.times(), rows.lanes(), strict=True)])  # fmt: skip
         texts = orjson.dumps(rows.values())[1:-1]
         ends = memoryview(rows.layout(heads, texts, LINE_END)).cast("Q")
         return [

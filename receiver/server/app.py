@@ -106,7 +106,7 @@ class App:
         events: Events,
         own_names: Collection[str] | None,
     ) -> None:
-        """Make the application, without a listener, which sets `guard_of` later.
+        """Make the application; the listener sets `guard_of` later.
 
         `own_names` are this machine's names if the listener is on loopback, else None.
         """
@@ -232,7 +232,7 @@ class App:
         with self._bounds.admission.enter(lambda: limit.reschedule(now())) as lease:
             content = request.content
             if content.is_eof() and not content.exception():
-                body = content.read_nowait()  # all of it came with the headers
+                body = content.read_nowait()  # it came with the headers
                 self._hold(lease, len(body))
             else:
                 body = await self._body(request, lease, limit)

@@ -92,7 +92,7 @@ def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, lis
 
 
 def exposure(listen: Address, rules: Rules) -> str:
-    """Warn that anyone who reaches `listen` may write and read; empty if not so."""
+    """Return a warning if anyone who reaches `listen` may write and read; else an empty text."""
     if is_loopback(listen.host) or not rules.ask_nothing:
         return ""
     return f"{listen} is reachable from other machines without credentials: see docs/access.md"
@@ -109,8 +109,8 @@ def is_loopback(host: str) -> bool:
 def refuse_weaker(new: Rules, old: Rules) -> None:
     """Refuse rules that are weaker than those in force.
 
-    A file that an editor, a full disk or `cp` has truncated reads as weaker rules; to weaken
-    the rules on purpose, restart the receiver.
+    A file truncated by an editor, a full disk or `cp` reads as weaker rules; a restart accepts
+    them.
 
     Raises: SettingsError, which names the requirement that would be dropped.
     """

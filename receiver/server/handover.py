@@ -1,7 +1,7 @@
-"""Folded series that go to another receiver, over HTTP: what is held, what is taken over, what is let go.
+"""The handover of folded series between receivers, over HTTP: list, take over, release.
 
-In: requests of the verb `handover`, which asks each receiver in turn. Out: answers, when what
-they say is on disk. `receiver.fold.takeover` has the rules; docs/http-api.md the shapes.
+In: requests of the verb `handover`. Out: answers, once their result is on disk.
+`receiver.fold.takeover` has the rules, docs/http-api.md the documents.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +26,7 @@ Answer = Awaitable[web.Response]
 
 
 class Handover:
-    """The fold of one receiver, as the others' operator sees it."""
+    """The HTTP interface of one receiver's folded series."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class Handover:
         write_handler: WriteHandler,
         clock: Callable[[], float],
     ) -> None:
-        """`write_handler` knows the metrics.json in force; `clock` is in seconds."""
+        """Prepare. `write_handler` has the metrics.json in force; `clock` is in seconds since the epoch."""
         self._committer = committer
         self._folder = folder
         self._write_handler = write_handler
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
-        """Give the addresses."""
+        """Return the routes."""
         return [
             web.get("/api/v1/fold/series", self.held),
             web.post("/api/v1/fold/take", self._guarded(self._take)),
@@ -50,28 +50,28 @@ class Handover:
         ]
 
     async def held(self, request: web.Request) -> web.Response:
-        """List folded series with numbers above `after`, each with its last sample."""
+        """List folded series with numbers above `after`, with their last samples."""
         after = request.query.get("after", "0")
         if not after.isdecimal() or len(after) > 15:
             raise web.HTTPBadRequest(text="after is not a whole number of at least 0\n")
 
-        def look(outbox: Any) -> dict[str, Any]:
+        def query(outbox: Any) -> dict[str, Any]:
             rows = outbox.folded_series(int(after), SERIES_MAX)
             return {
                 "after": rows[-1][0] if rows else None,
                 "series": [
-                    {"number": each.number, "labels": orjson.Fragment(labels), "time_ms": each.time_ms, "value": each.value}
-                    for each, labels in self._folder.held(rows)
+                    {"number": held.number, "labels": orjson.Fragment(labels), "time_ms": held.time_ms, "value": held.value}
+                    for held, labels in self._folder.held(rows)
                 ],
             }  # fmt: skip
 
         try:
-            return _json(await self._committer.ask(look))
+            return _json(await self._committer.ask(query))
         except NotCommitted as error:
             return _json({"error": str(error)}, 503)
 
     def _guarded(self, work: Callable[[Any], Awaitable[Any]]) -> Callable[[web.Request], Answer]:
-        """Read a request's series, and answer what is wrong with them by 400."""
+        """Return a handler that reads a request's series; invalid ones are answered 400."""
 
         async def handler(request: web.Request) -> web.Response:
             try:
@@ -87,13 +87,13 @@ class Handover:
         return handler
 
     async def _take(self, series: list[Any]) -> Any:
-        """Go on from what another receiver held."""
+        """Continue series from another receiver's last samples."""
         outcomes: list[str] = []
         given: list[Held] = []
         allowlist = self._write_handler.pipeline.allowlist
-        for each in series:
-            labels = _labels(each["labels"])
-            time_ms, value = int(each["time_ms"]), float(each["value"])
+        for entry in series:
+            labels = _labels(entry["labels"])
+            time_ms, value = int(entry["time_ms"]), float(entry["value"])
             if not -(1 << 62) < time_ms < 1 << 62:
                 raise ValueError("time_ms is out of range")
             number = 0
@@ -106,13 +106,13 @@ class Handover:
                 given.append(Held(number, time_ms, value))
         now_ms = round(self._clock() * 1000)
         taken = await self._committer.change_fold(lambda: self._folder.take_over(given, now_ms))
-        of_known = iter(taken)
-        answer = [outcome or next(of_known) for outcome in outcomes]
+        later = iter(taken)
+        answer = [outcome or next(later) for outcome in outcomes]
         log.info("folded series were taken over", series=answer.count(Taken.TAKEN), of=len(series))
         return {"outcomes": answer}
 
     async def _release(self, series: list[Any]) -> Any:
-        """Let go of what another receiver took over."""
+        """Forget series that another receiver took over."""
         given = [(int(number), int(time_ms)) for number, time_ms in series]
         now_ms = round(self._clock() * 1000)
         newer = await self._committer.change_fold(lambda: self._folder.release(given, now_ms))

@@ -21,7 +21,7 @@ _PARAMETER = re.compile(rf'\s*;\s*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)
 _TYPE = re.compile(rf"\s*({_TOKEN}/{_TOKEN})")
 
 
-@lru_cache(maxsize=32)  # a sender's are the same each time
+@lru_cache(maxsize=32)  # the same for all requests of a sender
 def negotiate(content_type: str, content_encoding: str) -> Message:
     """Return the type of message that the headers declare.
 

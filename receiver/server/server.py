@@ -29,7 +29,7 @@ from receiver.server.write_handler import WriteCounts, WriteHandler
 
 @dataclass(frozen=True, slots=True)
 class ServerCounts:
-    """What came in, and what it feeds, read at one moment: requests, connections, known series."""
+    """The counts of requests, connections and cached series, at one moment."""
 
     write_handler: WriteCounts
     connections: ConnectionCounts

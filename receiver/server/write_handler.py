@@ -59,12 +59,12 @@ class WriteHandler:
         self,
         pipeline: Pipeline,
         committer: Committer,
-        take_note: Callable[[Outcome, bytes, Message], None] = lambda *_: None,
+        on_commit: Callable[[Outcome, bytes, Message], None] = lambda *_: None,
     ) -> None:
-        """Wire the stages; `take_note` gets every request that was taken, once."""
+        """Wire the stages; `on_commit` is called once for each accepted request."""
         self.pipeline = pipeline
         self._committer = committer
-        self._take_note = take_note
+        self._on_commit = on_commit
         self.counts = WriteCounts()
 
     async def take(
@@ -74,7 +74,7 @@ class WriteHandler:
 
         `hold` is called with the number of bytes to commit, once it is known.
 
-        Raises: RequestRefused; nothing of the request is kept then.
+        Raises: RequestRefused, with nothing of the request committed.
         """
         if self.pipeline.replicas is not None:
             await self.begin()
@@ -82,10 +82,10 @@ class WriteHandler:
         outcome = self.pipeline.take(raw, message)
         reply = _reply(outcome)
         totals = _totals(outcome)
-        before = None
+        earlier = None
         if outcome.chunks or outcome.folded:
             hold(sum(len(chunk.text) for chunk in outcome.chunks) + len(outcome.folded))
-            before = await self._committer.submit(
+            earlier = await self._committer.submit(
                 Append(
                     outcome.chunks,
                     outcome.oldest_ms,
@@ -99,17 +99,17 @@ class WriteHandler:
             )
         else:
             self._committer.count(totals)
-        if before is not None:
+        if earlier is not None:
             self.counts.repeated += 1
-            return Reply(**orjson.loads(before))
+            return Reply(**orjson.loads(earlier))
         self.counts.refused_series.update(outcome.refused)
         self.counts.labels_cut += outcome.labels_cut
         self.counts.labels_left_out += outcome.labels_left_out
-        self._take_note(outcome, raw, message)
+        self._on_commit(outcome, raw, message)
         return reply
 
     async def begin(self) -> None:
-        """Know the leaders of before, which are in the outbox, if replicas are told apart.
+        """Load the leaders of replicas from the outbox, if there are replicas.
 
         Raises: NotCommitted, until the outbox is open.
         """
