@@ -310,9 +310,9 @@ def _watched(
         if not task.cancelled() and (error := task.exception()) and not broken.done():
             if isinstance(error, ReceiverError):  # an outbox that could not be opened in time
                 hint = "It ends, and loses nothing: the error says what to do."
-                log.error("the receiver cannot go on", part=name, error=str(error), hint=hint)
+                log.error("the receiver cannot continue", part=name, error=str(error), hint=hint)
             else:
-                log.error("a part has failed", part=name, hint=DEFECT, exc_info=error)
+                log.error("a component has failed", part=name, hint=DEFECT, exc_info=error)
             broken.set_result(error)
 
     task = asyncio.create_task(work, name=name)
@@ -361,7 +361,7 @@ async def _stop(
     delivery.finish(max(0.0, drain_until - loop_time()))
     await asyncio.wait({sending}, timeout=max(0.0, deadline - loop_time()))
     if not sending.done():
-        log.info("stopped while batches were under way", hint="They stay in the outbox.")
+        log.info("stopped while batches were in flight", hint="They stay in the outbox.")
         sending.cancel()
         await asyncio.wait({sending})
 

@@ -45,7 +45,7 @@ class Kinds:
     set_back: Kind
     unconfirmed: Kind
     rejected: Kind
-    goes_on: str
+    resumed: str
 
     @classmethod
     def of(cls, lane: str) -> "Kinds":
@@ -57,7 +57,7 @@ class Kinds:
             Kind(where, one, apart_seconds=600.0),
             Kind(where, f"items{of_route} unconfirmed", apart_seconds=600.0),
             Kind(f"rejected {lane}".strip(), f"items{of_route} rejected"),
-            f"delivery{of_route} goes on",
+            f"delivery{of_route} resumed",
         )
 
 
@@ -356,7 +356,7 @@ class Delivery:
 
     def _succeeded(self, batch: Batch) -> None:
         if self.backoff.succeeded():
-            self._events.is_over(self._kinds.failed, self._kinds.goes_on)
+            self._events.is_over(self._kinds.failed, self._kinds.resumed)
         if self._picker.is_set_back(batch):
             self._picker.backoff.succeeded()
 

@@ -22,7 +22,9 @@ from receiver.outbox.store import Outbox
 
 TEXT_LIMIT = 1000
 """Limit of an answer's text in bytes: senders log at most 1,024."""
-UNREADABLE = "The next replica that comes leads its cluster. Report it, please."
+UNREADABLE = (
+    "The next replica that writes leads its cluster. A defect of the receiver: please report it."
+)
 
 log = structlog.get_logger()
 

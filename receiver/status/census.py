@@ -1,12 +1,12 @@
-"""The series that come, selected or wanted for a comparison: what a forecast of the cost counts on.
+"""The sampled series on which the forecast of the cost is based.
 
-In: some series of a request now and then, whole, as `receiver.status.sampling` opens them. Out:
-`Seen`s: labels, last value, how often it comes, whether it moves. Bounded; what did not come
-for a while is forgotten.
+In: some series of some requests, as `receiver.status.sampling` opens them. Out: `Seen`s: labels,
+last value, interval, and whether the value changes. Bounded; series that have not arrived for
+a while are forgotten.
 
 Theory of operation: all series of a target have the times of its scrapes, those of a rule the
-times of its evaluations. So the distance of two neighbouring times, over all looks, is how
-often its series come, though a look sees one request of many.
+times of its evaluations. So the shortest gap between the times of a group, over all sampled
+requests, is the interval of its series, though most requests are not sampled.
 """
 
 import math
@@ -21,27 +21,27 @@ from receiver.pack.forecast import Seen
 from receiver.pack.forms import RATE
 
 SERIES_MAX = 1_000
-"""A forecast of so many takes a second of CPU, in a thread."""
+"""A forecast for this many takes a second of CPU, in a thread."""
 LABELS_BYTES = 4 << 20
 GROUPS_MAX = 1_000
 TIMES_KEPT = 32
 SHORTEST_MS = 1_000
-"""No interval is taken for shorter."""
+"""Shortest interval that is assumed."""
 GONE_SECONDS = 900.0
 SETTLED_SECONDS = 90.0
-"""A value that was the same for so long, over several looks, stands still."""
+"""Time after which a value that did not change, in at least `LOOKS` samples, counts as constant."""
 LOOKS = 3
 
 SWITCH_SECONDS = 120.0
-"""After so much silence of the replica that brought a series another one's samples are its."""
+"""Silence of a series' replica after which another replica's samples are used."""
 
 Group = tuple[str, str, bool, bytes]
-"""Job, instance, whether a rule made it, and the replica: series of one group have the same times."""
+"""Job, instance, whether it is a recording rule's, and replica: series of one group have the same times."""
 
 
 @dataclass(slots=True)
 class _Known:
-    """One series: its last sample, and since when its value is what it is."""
+    """One series: its last sample, and the time of its value's last change."""
 
     seen: Seen
     group: Group
@@ -55,7 +55,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The series, and the observed intervals with the number of series that come by each."""
+    """The series, and the number of series by observed interval."""
 
     series: tuple[Seen, ...]
     intervals: Mapping[float, int]
@@ -64,8 +64,7 @@ class Counted:
 
 @dataclass(slots=True)
 class Census:
-    """`wants` says of a name whether its series are counted. `replica_label` is taken off: of two
-    replicas' series the one that was seen first counts."""  # noqa: D205,D209 - one sentence and one more
+    """The series of names that pass `wants`, without `replica_label`: the first replica seen counts."""
 
     wants: Callable[[bytes], bool] = lambda _: True
     replica_label: bytes = b""
@@ -75,15 +74,15 @@ class Census:
     _is_full: bool = False
 
     def saw(self, series: Series, now: float) -> None:
-        """Take in a series of a request."""
+        """Add a series of a request."""
         if not series.samples or not self.wants(series.name):
             return
         try:
-            pairs, replica = self._told_apart(series.label_pairs())
+            pairs, replica = self._without_replica(series.label_pairs())
             known = self._known.get(hash(pairs))
             if known is None:
                 known = self._learn(pairs, replica, now)
-        except ReceiverError:  # it was refused, and said so
+        except ReceiverError:  # it was refused, and reported
             return
         if known is None:
             return
@@ -93,8 +92,8 @@ class Census:
             known.group = (*known.group[:3], replica)
         self._update(known, series, now)
 
-    def _told_apart(self, pairs: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bytes]:
-        """Take the replica's label off."""
+    def _without_replica(self, pairs: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bytes]:
+        """Split off the replica's label."""
         if self.replica_label:
             for place in range(0, len(pairs), 2):
                 if pairs[place] == self.replica_label:
@@ -132,7 +131,7 @@ class Census:
                 times.append(sample.timestamp)
 
     def forget(self, now: float) -> None:
-        """Forget what did not come for a while."""
+        """Forget series that have not arrived for a while."""
         gone = [key for key, known in self._known.items() if now - known.at > GONE_SECONDS]
         for key in gone:
             self._labels_bytes -= self._known.pop(key).size
@@ -142,13 +141,13 @@ class Census:
             del self._times[group]
 
     def counted(self, now: float) -> Counted:
-        """Give the series as a forecast takes them."""
-        every = {group: _interval(times) for group, times in self._times.items()}
+        """Return the series for a forecast."""
+        intervals = {group: _interval(times) for group, times in self._times.items()}
         series = tuple(
             Seen(
                 known.seen.labels,
                 known.seen.value,
-                every.get(known.group, 0.0),
+                intervals.get(known.group, 0.0),
                 _moves(known, now),
             )
             for known in self._known.values()
@@ -157,7 +156,7 @@ class Census:
 
 
 def _moves(known: _Known, now: float) -> bool | None:
-    """Say whether a value changes; None while too little of it was seen."""
+    """Whether a value changes; None before enough samples."""
     if now - known.changed_at <= GONE_SECONDS:
         return True
     is_settled = known.looks >= LOOKS and known.at - known.first_at >= SETTLED_SECONDS
@@ -165,9 +164,9 @@ def _moves(known: _Known, now: float) -> bool | None:
 
 
 def _interval(times: Iterable[int]) -> float:
-    """Find the distance of neighbouring times, in seconds; 0 while there are too few.
+    """Return the interval of times, in seconds; 0 while there are too few.
 
-    Scrapes are a little early or late, so it is all the time by the number of the shortest gaps in it.
+    Scrapes are a little early or late, so it is the whole time, divided by the number of shortest gaps in it.
     """
     ordered = sorted(times)
     gaps = [later - earlier for earlier, later in pairwise(ordered)]

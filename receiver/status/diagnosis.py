@@ -44,8 +44,8 @@ STEADY_REFUSALS = 2
 HARMLESS_DROPS = frozenset({"stale", "nan", REPLICA, UNROUTED})
 WORDS_LIMIT = 300
 EXPLODES = (
-    "Take the label off at its source, or at Prometheus (labeldrop; a recording rule that sums without it, "
-    "where series become equal); if so many series are meant, raise the limit."
+    "Remove the label at its source or in Prometheus (labeldrop; a recording rule that sums without it, "
+    "where series become equal); if so many series are intended, raise the limit."
 )
 
 
@@ -82,7 +82,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem, or that there is none: a state, a sentence, and a hint."""
+    """A problem, or the absence of problems: a state, a sentence, and a hint."""
 
     state: State
     detail: str
@@ -227,7 +227,7 @@ Finder = Callable[[Facts], Iterator[Finding]]
 
 
 def _each_route(find: Finder) -> Finder:
-    """Make a finder that looks at each route by itself, and names it; at all where there are none."""
+    """Return a finder that checks every route and names it, or the receiver without routes."""
 
     def find_all(facts: Facts) -> Iterator[Finding]:
         if not facts.snapshot.routes:
@@ -240,7 +240,7 @@ def _each_route(find: Finder) -> Finder:
 
 
 def _facts_of(route: RouteView, facts: Facts) -> Facts:
-    """Show one route as if it were alone."""
+    """Return the facts of one route, as of a receiver without others."""
     snapshot, waiting = facts.snapshot, route.outbox
     outbox = replace(
         snapshot.outbox,
@@ -272,17 +272,19 @@ def _route_full(facts: Facts) -> Iterator[Finding]:
         detail = f"route {route.name} holds {size(route.outbox.size_bytes)} of {size(route.outbox.max_bytes)}"
         if dropped or rejected:
             detail += f"; {dropped} samples and {_items(rejected)} of windows dropped in {span(facts.flow.seconds)}"
-        hint = "Its resource takes less than arrives: mend that first, or give it more with outbox_max_bytes in routes.json."
+        hint = "Its resource accepts fewer items than arrive: correct that first, or raise outbox_max_bytes of the route in routes.json."
         yield Finding(State.ROUTE_FULL, detail, hint)
 
 
 def _route_held(facts: Facts) -> Iterator[Finding]:
     for route in facts.snapshot.routes:
         if not route.is_served and route.ledger.pending:
-            detail = f"{_items(route.ledger.pending)} of route {route.name}, which routes.json does not have"
+            detail = (
+                f"{_items(route.ledger.pending)} of route {route.name}, which is not in routes.json"
+            )
             oldest = EXPIRY_MS / 1000 - route.oldest_seconds(facts.snapshot.now)
             detail = _with(detail, f"the oldest expires in {span(max(0.0, oldest))}")
-            yield Finding(State.ROUTE_HELD, detail, "Write the route back into routes.json, under the same name: what waits is delivered to its resource, and to no other.")  # fmt: skip
+            yield Finding(State.ROUTE_HELD, detail, "Add the route to routes.json again, under the same name: its items are delivered only to its own resource.")  # fmt: skip
 
 
 def _receiving(facts: Facts) -> Iterator[Finding]:
@@ -373,7 +375,7 @@ def _rejecting(facts: Facts) -> Iterator[Finding]:
         detail = f"{_items(count)} rejected in {span(seconds)} ({reasons}){words}"
         yield Finding(State.REJECTED, detail, "appinsights-receiver dead-letters shows them.")
     if ledger.expired:
-        detail = f"{_items(ledger.expired)} expired ({TOO_OLD}): older than the 48 hours that Application Insights takes"
+        detail = f"{_items(ledger.expired)} expired ({TOO_OLD}): older than the 48 hours that Application Insights accepts"
         yield Finding(State.DROPPING, detail, "Expected after an outage of more than two days; otherwise check Prometheus' clock.")  # fmt: skip
 
 
@@ -391,7 +393,7 @@ def _dropping(facts: Facts) -> Iterator[Finding]:
         detail = f"samples that cannot be sent in {span(seconds)}: {reasons}"
         yield Finding(State.DROPPING, _with(detail, explosion.words if explosion else ""), hint)
     elif UNROUTED in dropped and not ledger.committed:
-        yield Finding(State.DROPPING, f"none of the selected samples takes a route: {reasons}", 'routes.json says "unmatched": "drop"; explain METRIC says which route a series takes.')  # fmt: skip
+        yield Finding(State.DROPPING, f"no route matches any selected sample: {reasons}", 'routes.json has "unmatched": "drop"; appinsights-receiver explain METRIC shows the route of a series.')  # fmt: skip
     elif dropped.keys() - {REPLICA} and not ledger.committed:
         yield Finding(State.DROPPING, f"no selected sample is a number: {reasons}", "Quantiles are not numbers without requests: send traffic to Triton, or select other metrics.")  # fmt: skip
 
@@ -439,27 +441,27 @@ def _replicated(facts: Facts) -> Iterator[Finding]:
             of = f" of cluster {cluster.cluster}" if cluster.cluster else ""
             names = ", ".join(replica.replica for replica in cluster.replicas)
             detail = f"the leader{of} changed three times within ten minutes: {names}"
-            hint = "RECEIVER_REPLICA_TIMEOUT has to be longer than the scrape interval: two and a half intervals. If it is, the leader's requests do not arrive: look at its log."
+            hint = "Set RECEIVER_REPLICA_TIMEOUT to at least two and a half scrape intervals. If it is, the leader's requests do not arrive: see its log."
             yield Finding(State.REPLICAS, detail, hint)
             return
 
 
 def _shared(facts: Facts) -> Iterator[Finding]:
     if share := facts.snapshot.fold.gap_share:
-        detail = f"{share:.0%} of the intervals of folded series are longer than their usual one: samples between go to another receiver, and both count them"
-        hint = "Have Prometheus write all series of a target to one receiver: appinsights-receiver relabel --shards N prints how (docs/scaling.md). Where there is only one, scrapes fail: look at up in Prometheus."
+        detail = f"{share:.0%} of the intervals of folded series are longer than usual: another receiver gets the samples in between, and both count the growth"
+        hint = "Have Prometheus write all series of a target to one receiver: appinsights-receiver relabel --shards N prints how (docs/scaling.md). With only one receiver scrapes fail: see up in Prometheus."
         yield Finding(State.SHARED, detail, hint)
 
 
 def _unnoticed(pair: Pair) -> Finding:
-    """Describe two senders of the same series, which are both counted."""
+    """Describe two senders of the same series, both of which are counted."""
     if pair.label:
-        detail = f"{len(pair.values)} senders bring the same series and differ in {pair.label} alone ({', '.join(pair.values)}): every item exists {len(pair.values)} times"
-        hint = f"Set RECEIVER_REPLICA_LABEL={pair.label}: one of them counts, and another takes over when it is silent (docs/replicas.md)."
+        detail = f"{len(pair.values)} senders send the same series and differ only in {pair.label} ({', '.join(pair.values)}): every item exists {len(pair.values)} times"
+        hint = f"Set RECEIVER_REPLICA_LABEL={pair.label}: one sender counts, and another takes over when it is silent (docs/replicas.md)."
         return Finding(State.REPLICAS, detail, hint)
     of = f" of {', '.join(pair.examples)}" if pair.examples else ""
-    detail = f"two senders bring the same series with the same labels: the times{of} alternate, and counters may seem to fall"
-    hint = "Give each Prometheus an external label of its own, and name it: RECEIVER_REPLICA_LABEL=prometheus_replica (docs/replicas.md). Two scrape jobs for one target look the same: take one out."
+    detail = f"two senders send the same series with the same labels: the times{of} alternate, and counters may seem to fall"
+    hint = "Give each Prometheus an external label of its own, and name it: RECEIVER_REPLICA_LABEL=prometheus_replica (docs/replicas.md). Two scrape jobs for one target look the same: remove one."
     return Finding(State.REPLICAS, detail, hint)
 
 

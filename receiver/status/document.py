@@ -256,7 +256,7 @@ def tapped(item: "Tapped") -> dict[str, Any]:
 
 
 def settings(about: "About") -> Any:
-    """Return the body of GET /api/v1/settings: those in effect and where each comes from."""
+    """Return the body of GET /api/v1/settings: the settings in effect, with their sources."""
     return {
         "settings": [
             {
@@ -414,17 +414,17 @@ def _route(route: "RouteView", view: "View") -> dict[str, Any]:
 def _explosion(view: "View") -> dict[str, Any] | None:
     explosion = view.snapshot.explosion
     if explosion is None or CARDINALITY not in view.flow.ledger.dropped:
-        return None  # there is none, or it has ended
+        return None  # none, or an ended one
     return {**asdict(explosion), "words": explosion.words}
 
 
 def _flow(flow: "Flow") -> dict[str, Any]:
-    words = flow.ledger.document()
-    waiting = words.pop("pending")
+    counts = flow.ledger.document()
+    waiting = counts.pop("pending")
     return {
         "seconds": round(flow.seconds, 1),
         "pace_seconds": round(flow.pace_seconds or flow.seconds, 1),
-        **words,
+        **counts,
         "committed": flow.ledger.committed,
         "waiting": waiting,
         "requests": flow.requests,
@@ -471,7 +471,7 @@ def cost_by_entry(
     `seen` of the `known` selected series are counted; `stored` are series and dimensions of items.
     """
 
-    def spell(month: "Forecast | Line") -> dict[str, Any]:
+    def row(month: "Forecast | Line") -> dict[str, Any]:
         gigabytes = month.billed_bytes / 1e9
         return {
             "series": month.series,
@@ -495,10 +495,10 @@ def cost_by_entry(
             "dimensions": stored[1],
             "dimensions_limit": METRIC_DIMENSIONS,
         },
-        "entries": [{"entry": line.entry, **spell(line)} for line in comparison.yours.lines],
-        "total": spell(comparison.yours),
-        "folded": spell(comparison.folded),
-        "raw": spell(comparison.raw),
+        "entries": [{"entry": line.entry, **row(line)} for line in comparison.yours.lines],
+        "total": row(comparison.yours),
+        "folded": row(comparison.folded),
+        "raw": row(comparison.raw),
     }
 
 

@@ -74,7 +74,7 @@ class Flow:
     unconfirmed: int = 0
     pace_seconds: float = 0.0
     routes: Mapping[str, "Flow"] = field(default_factory=dict)
-    """Of each route; it has the items, and the samples that were rendered or dropped as route_full."""
+    """The flow of each route: its items, and its samples rendered or dropped as route_full."""
 
     def a_minute(self, count: float) -> float:
         """Return a count's rate a minute; 0 where no time has passed."""
@@ -165,10 +165,10 @@ class History:
     def columns(self, after: float) -> dict[str, list[float]]:
         """Return the points later than `after`, in columns."""
         points = [point for point in self._points if round(point.at, 1) > after]
-        words = [point.ledger.columns() for point in points]
+        rows = [point.ledger.columns() for point in points]
         return {
             "at": [round(point.at, 1) for point in points],
-            **{word: [counts[word] for counts in words] for word in Ledger().columns()},
+            **{word: [row[word] for row in rows] for word in Ledger().columns()},
             "outbox_bytes": [point.outbox_bytes for point in points],
             "oldest_seconds": [round(point.oldest_seconds, 1) for point in points],
         }

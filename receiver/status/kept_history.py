@@ -33,7 +33,7 @@ def write(history: History, directory: Path) -> None:
 
 
 def read(history: History, directory: Path, now: float, received: int) -> None:
-    """Read the points of the last hour that fit this ledger; requests are counted anew."""
+    """Read the points of the last hour that fit this ledger; counts of requests start at 0."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         points = [
             Point(float(at), _ledger(ledger), size, oldest)

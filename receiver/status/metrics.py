@@ -58,7 +58,7 @@ def _replicas(
 
 
 def _by_route(read: Callable[[RouteView], float]) -> Callable[[Snapshot], dict[str, float]]:
-    return lambda found: {route.name: float(read(route)) for route in found.routes}
+    return lambda snapshot: {route.name: float(read(route)) for route in snapshot.routes}
 
 
 METRICS = (
@@ -124,21 +124,21 @@ METRICS = (
     SelfMetric("receiver_series_cache_bytes", "gauge", "Memory of the cache of series.", lambda s: s.cache.size_bytes),
     SelfMetric("receiver_series_cache_max_bytes", "gauge", "Limit of the memory of the cache of series.", lambda s: s.cache.limit_bytes),
     SelfMetric("receiver_series_cache_misses_total", "counter", "Series added to the cache, for the first time or again.", lambda s: s.cache.misses),
-    SelfMetric("receiver_route_samples_rendered_total", "counter", "Samples that became an item each, by route. These and all of routes are there where routes.json is.", _by_route(lambda r: r.ledger.rendered), "route"),
+    SelfMetric("receiver_route_samples_rendered_total", "counter", "Samples sent as items of their own, by route. All metrics of routes exist only with routes.json.", _by_route(lambda r: r.ledger.rendered), "route"),
     SelfMetric("receiver_route_samples_dropped_total", "counter", "Samples dropped as route_full: the route's share of the outbox was full.", _by_route(lambda r: r.ledger.dropped.get(ROUTE_FULL, 0)), "route"),
-    SelfMetric("receiver_route_items_flushed_total", "counter", "Items that windows became, by route.", _by_route(lambda r: r.ledger.flushed), "route"),
-    SelfMetric("receiver_route_items_accepted_total", "counter", "Items that a route's resource accepted.", _by_route(lambda r: r.ledger.accepted), "route"),
-    SelfMetric("receiver_route_items_rejected_total", "counter", "Items that were rejected for good, by route; items of windows that its share had no room for among them.", _by_route(lambda r: sum(r.ledger.rejected.values())), "route"),
-    SelfMetric("receiver_route_items_expired_total", "counter", "Items that grew too old, by route.", _by_route(lambda r: r.ledger.expired), "route"),
-    SelfMetric("receiver_route_items_pending", "gauge", "Items that wait in the outbox, by route.", _by_route(lambda r: r.ledger.pending), "route"),
-    SelfMetric("receiver_route_adds_up", "gauge", "1 while the route's items add up, as those of receiver_ledger_adds_up; 0 is a defect.", _by_route(lambda r: r.ledger.items_add_up), "route"),
-    SelfMetric("receiver_route_outbox_bytes", "gauge", "Compressed bytes that wait in the outbox, by route.", _by_route(lambda r: r.outbox.size_bytes), "route"),
-    SelfMetric("receiver_route_outbox_max_bytes", "gauge", "The route's share of the outbox; 0 where it has none: its route is gone.", _by_route(lambda r: r.outbox.max_bytes), "route"),
-    SelfMetric("receiver_route_full", "gauge", "1 while the route's share of the outbox is full, and its samples are dropped.", _by_route(lambda r: r.outbox.is_full), "route"),
-    SelfMetric("receiver_route_oldest_seconds", "gauge", "Age of the oldest sample that waits, by route; 0 when none does.", lambda s: {r.name: r.oldest_seconds(s.now) for r in s.routes}, "route"),
-    SelfMetric("receiver_route_delivery_failures", "gauge", "Failures in a row, by route; 0 while delivery goes well.", _by_route(lambda r: r.backoff.failures), "route"),
-    SelfMetric("receiver_route_delivery_wait_seconds", "gauge", "How long nothing will be sent for a route, for the failures' sake.", _by_route(lambda r: r.backoff_seconds), "route"),
-    SelfMetric("receiver_route_held", "gauge", "1 while nobody delivers what waits for a route: it is not in routes.json any more.", _by_route(lambda r: not r.is_served), "route"),
+    SelfMetric("receiver_route_items_flushed_total", "counter", "Items made from windows, by route.", _by_route(lambda r: r.ledger.flushed), "route"),
+    SelfMetric("receiver_route_items_accepted_total", "counter", "Items accepted by a route's resource.", _by_route(lambda r: r.ledger.accepted), "route"),
+    SelfMetric("receiver_route_items_rejected_total", "counter", "Items rejected permanently, by route, including items of windows for which its share had no room.", _by_route(lambda r: sum(r.ledger.rejected.values())), "route"),
+    SelfMetric("receiver_route_items_expired_total", "counter", "Items that became older than 48 hours, by route.", _by_route(lambda r: r.ledger.expired), "route"),
+    SelfMetric("receiver_route_items_pending", "gauge", "Items waiting in the outbox, by route.", _by_route(lambda r: r.ledger.pending), "route"),
+    SelfMetric("receiver_route_adds_up", "gauge", "1 while the route's items add up as in receiver_ledger_adds_up; 0 is a defect.", _by_route(lambda r: r.ledger.items_add_up), "route"),
+    SelfMetric("receiver_route_outbox_bytes", "gauge", "Compressed bytes waiting in the outbox, by route.", _by_route(lambda r: r.outbox.size_bytes), "route"),
+    SelfMetric("receiver_route_outbox_max_bytes", "gauge", "The route's share of the outbox; 0 for a removed route, which has none.", _by_route(lambda r: r.outbox.max_bytes), "route"),
+    SelfMetric("receiver_route_full", "gauge", "1 while the route's share of the outbox is full: its samples are dropped.", _by_route(lambda r: r.outbox.is_full), "route"),
+    SelfMetric("receiver_route_oldest_seconds", "gauge", "Age of the oldest waiting sample, by route; 0 without one.", lambda s: {r.name: r.oldest_seconds(s.now) for r in s.routes}, "route"),
+    SelfMetric("receiver_route_delivery_failures", "gauge", "Consecutive failures, by route; 0 while delivery succeeds.", _by_route(lambda r: r.backoff.failures), "route"),
+    SelfMetric("receiver_route_delivery_wait_seconds", "gauge", "Seconds until the next delivery attempt (back-off after failures), by route.", _by_route(lambda r: r.backoff_seconds), "route"),
+    SelfMetric("receiver_route_held", "gauge", "1 while items wait for a route that is no longer in routes.json: they are not delivered.", _by_route(lambda r: not r.is_served), "route"),
 )  # fmt: skip
 """All metrics at /metrics, in their order."""
 

@@ -168,9 +168,9 @@ class Monitor:
             self._log(view.diagnosis)
 
     def _log(self, diagnosis: Diagnosis) -> None:
-        say = log.info if diagnosis.severity is Severity.GOOD else log.warning
+        write = log.info if diagnosis.severity is Severity.GOOD else log.warning
         first, more = diagnosis.first, {"also": diagnosis.also} if diagnosis.also else {}
-        say("verdict", verdict=first.line, hint=first.hint, runbook=first.runbook, **more)
+        write("verdict", verdict=first.line, hint=first.hint, runbook=first.runbook, **more)
 
     async def view(self) -> View:
         """Return the current view. Raises: NotCommitted where the outbox cannot be read."""
@@ -271,7 +271,7 @@ class Monitor:
         return self._cost(self.history.flow(point_of(view.snapshot), HOUR_SECONDS))
 
     def route_costs(self, view: View) -> dict[str, list[Cost]]:
-        """Extrapolate the pace of each route in the last hour; nothing where there are none."""
+        """Extrapolate the last hour's rate of each route; empty without routes."""
         if not view.snapshot.routes:
             return {}
         hour = self.history.flow(point_of(view.snapshot), HOUR_SECONDS)
@@ -350,10 +350,10 @@ class Monitor:
                 for name, metric in self.sampling.metrics.items()
                 if name in entries and entries[name].is_folded is is_folded
             ]
-            paces = [self.sampling.per_minute(metric) for metric, _ in metrics]
-            a_second = items / flow.seconds / (sum(paces) or 1.0)
-            for (metric, entry), pace in zip(metrics, paces, strict=True):
-                sizes[entry.title()] += a_second * pace * metric.billed_bytes()
+            rates = [self.sampling.per_minute(metric) for metric, _ in metrics]
+            a_second = items / flow.seconds / (sum(rates) or 1.0)
+            for (metric, entry), rate in zip(metrics, rates, strict=True):
+                sizes[entry.title()] += a_second * rate * metric.billed_bytes()
         return dict(sizes)
 
     def _cost(self, flow: Flow) -> list[Cost]:

@@ -80,9 +80,9 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
     tried_at = -math.inf
 
     async def retry(request: web.Request) -> web.Response:
-        """Try delivery at once, after a fix; once in a second, however often it is asked for.
+        """Retry delivery at once, after a fix; at most once a second.
 
-        `route` names one of the routes; without it all are tried.
+        `route` names one route; without it all are retried.
         """
         nonlocal tried_at
         now = asyncio.get_running_loop().time()
@@ -91,8 +91,8 @@ def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.Route
         route = request.query.get("route", "")
         was_waiting = monitor.retry_now(route)
         if was_waiting is None:
-            shown = printable(route[:80])
-            return web.Response(status=404, text=f"There is no route {shown}; /api/v1/status lists them.\n")  # fmt: skip
+            name = printable(route[:80])
+            return web.Response(status=404, text=f"There is no route {name}; /api/v1/status lists them.\n")  # fmt: skip
         tried_at = now
         if was_waiting:
             return web.Response(text="Delivery is retried now.\n")
@@ -124,7 +124,7 @@ class _Shown:
         return _json(self._monitor.series(request.query.get("name", ""), int(limit)))
 
     async def settings(self, _: web.Request) -> web.Response:
-        """List the settings in effect, and where each comes from."""
+        """List the settings in effect, with their sources."""
         return _json(document.settings(self._about))
 
     async def dead_letters(self, request: web.Request) -> web.Response:
@@ -136,7 +136,7 @@ class _Shown:
             return web.json_response({"error": str(error)}, status=503)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """List the metrics: `match` (words or a glob), `limit` of rows, in all or of `each=category`."""
+        """List the metrics: `match` (words or a glob), `limit` of rows, in total or with `each=category`."""
         limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
         wanted = Wanted(
             matcher(request.query.get("match", "")),

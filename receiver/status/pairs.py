@@ -1,14 +1,14 @@
-"""Two senders that bring the same series, and are not told apart: noticed in samples. Pure.
+"""Detection of two senders of the same series that RECEIVER_REPLICA_LABEL does not name. Pure.
 
-In: requests that were picked, their series with labels and samples; and the times of a few series,
-sample by sample. Out: a `Pair`, the label in which two senders differ, or that they differ in none.
+In: sampled requests, as series with labels and samples; and every sample's time of a few series.
+Out: a `Pair`: the label in which two senders differ, if there is one.
 
-Theory of operation. An external label stands on every series of a request with one value. Where
-two requests differ in one such label, and the counters that are equal in all others run through the same values at
-the same time, two Prometheus scrape the same targets. Equal labels are not enough: every
-machine of a fleet may have a Triton at localhost:8002, told apart by such a label alone, and their
-counters are not the same. Senders without a label of their own show in the times of a series: two
-intervals that alternate, or times that go back.
+Theory of operation. An external label has one value on all series of a request. If two requests
+differ in one such label, and counters that are equal in all other labels run through the same
+values at the same time, two Prometheus scrape the same targets. Equal labels are not enough: every
+machine of a fleet may have a Triton at localhost:8002, distinguished only by such a label, with
+different counters. Senders without any label of their own show in the times of a series: two
+alternating intervals, or times that go back.
 """
 
 from collections import deque
@@ -17,35 +17,35 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 NOT_EXTERNAL = frozenset({"__name__", "job", "instance", "model", "version", "quantile", "le", "gpu_uuid", "policy", "reason"})  # fmt: skip
-"""Labels of targets and metrics: they tell series apart, and no senders."""
+"""Labels of targets and metrics: they distinguish series, not senders."""
 LABELS_MAX = 4
-"""External labels of a request that are looked at."""
+"""External labels of a request that are compared."""
 SERIES_MAX = 400
-"""Series that are remembered for each of them."""
+"""Series that are remembered for each label."""
 PICKED_MAX = 200
-"""Series that are looked at in one request."""
+"""Series that are compared in one request."""
 SAMPLES_MAX = 4
 VALUES_MAX = 5
-"""Values that a label has among replicas of one Prometheus, at most."""
+"""Largest number of replicas of one Prometheus."""
 GROWING_MIN = 5
-"""Counters that two senders have to share, growing, before it is said."""
+"""Growing counters that two senders must share."""
 SHARE_MIN = 0.8
-"""Which share of all counters that both have, and that grow, has to agree."""
+"""Share of the growing counters of both senders that must have the same values."""
 RECENT_MS = 600_000
-"""What was not seen for so long is no evidence any more."""
+"""Age after which a sample is no evidence."""
 WATCHED_MAX = 6
-"""Series whose every sample is looked at."""
+"""Series of which every sample's time is kept."""
 TIMES = 13
-"""How many times of a series are judged."""
+"""Times of a series that are judged together."""
 TURNS = 3
-"""How many series have to show it."""
+"""Series that must have interleaved times."""
 
 Sample = tuple[int, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A series of a request that was picked."""
+    """A series of a sampled request."""
 
     labels: Mapping[str, str]
     samples: Sequence[Sample]
@@ -53,9 +53,9 @@ class Picked:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two senders bring the same series: `label` is the one in which they differ, with its `values`.
+    """Two senders of the same series: `label` is the one in which they differ, with its `values`.
 
-    Without a label nothing tells them apart: `examples` then are names of raw series, if there are any.
+    If no label differs, `label` is empty, and `examples` are names of raw series, if there are any.
     """
 
     label: str
@@ -66,18 +66,18 @@ class Pair:
 
 @dataclass(slots=True)
 class _Label:
-    """What was seen of one external label: by series without it, by its value, the latest samples."""
+    """The latest samples under one external label, by series (without the label) and by its value."""
 
     series: dict[int, dict[str, deque[Sample]]] = field(default_factory=dict)
     seen_ms: dict[str, int] = field(default_factory=dict)
 
 
 class Pairs:
-    """Looks for pairs."""
+    """Detects pairs."""
 
-    def __init__(self, told_apart: Iterable[str] = ()) -> None:
-        """Begin with nothing seen; senders that differ in the labels `told_apart` are no pair."""
-        self._told_apart = NOT_EXTERNAL.union(told_apart)
+    def __init__(self, ignored_labels: Iterable[str] = ()) -> None:
+        """Start empty; senders that differ in `ignored_labels` are no pair."""
+        self._ignored_labels = NOT_EXTERNAL.union(ignored_labels)
         self._labels: dict[str, _Label] = {}
         self._times: dict[Hashable, deque[int]] = {}
         self._names: dict[Hashable, str] = {}
@@ -87,7 +87,7 @@ class Pairs:
     # Senders that differ in a label
 
     def look(self, request: Sequence[Picked]) -> None:
-        """Look at a request that was picked; it has few series at most."""
+        """Add a sampled request, of few series."""
         if len(request) < 2:
             return
         external = self._external(request)
@@ -100,12 +100,12 @@ class Pairs:
             self._remember(label, name, external[name], request)
 
     def _external(self, request: Sequence[Picked]) -> dict[str, str]:
-        """Find the labels that stand on each series with one value."""
+        """Return the labels that have one value on all series."""
         first, *others = request
         return {
             name: text
             for name, text in first.labels.items()
-            if name not in self._told_apart
+            if name not in self._ignored_labels
             and all(other.labels.get(name) == text for other in others)
         }
 
@@ -134,11 +134,11 @@ class Pairs:
     # Senders that differ in nothing
 
     def wants_times(self, series: Hashable) -> bool:
-        """Say whether a series' times are looked at, or could be."""
+        """Whether a series' times are kept, or there is room for them."""
         return series in self._times or len(self._times) < WATCHED_MAX
 
     def saw(self, series: Hashable, name: str, time_ms: int) -> None:
-        """Take note of a sample's time; a series is judged when it has enough of them, and makes room."""
+        """Add a sample's time; a series with enough times is judged, and makes room for another."""
         times = self._times.get(series)
         if times is None:
             if len(self._times) >= WATCHED_MAX:
@@ -146,27 +146,27 @@ class Pairs:
             times = self._times[series] = deque(maxlen=TIMES)
             self._names[series] = name
         if times and times[-1] == time_ms:
-            return  # a request that came again
+            return  # a repeated request
         times.append(time_ms)
         if len(times) == TIMES:
             self._judged.append((self._names.pop(series), interleaves(times)))
             del self._times[series]
 
     def stop_waiting(self) -> None:
-        """Let go of series that have ended: others are watched in their place."""
+        """Replace series that have ended by others."""
         self._times.clear()
         self._names.clear()
 
-    # What it says
+    # The result
 
     def pair(self) -> Pair | None:
-        """Say what was noticed; None for nothing."""
+        """Return the detected pair, if any."""
         for name, label in sorted(self._labels.items()):
             if pair := self._pair_of(name, label):
                 return pair
-        shown = [name for name, is_interleaved in self._judged if is_interleaved]
-        if len(shown) >= TURNS and len(shown) >= SHARE_MIN * len(self._judged):
-            return Pair("", examples=tuple(dict.fromkeys(filter(None, shown)))[:TURNS])
+        names = [name for name, is_interleaved in self._judged if is_interleaved]
+        if len(names) >= TURNS and len(names) >= SHARE_MIN * len(self._judged):
+            return Pair("", examples=tuple(dict.fromkeys(filter(None, names)))[:TURNS])
         return None
 
     def _pair_of(self, name: str, label: _Label) -> Pair | None:
@@ -190,7 +190,7 @@ class Pairs:
 
 
 def _grows(samples: Sequence[Sample]) -> bool:
-    """Whether it is a counter that grew: never less than before, and more at last."""
+    """Whether the samples are those of a growing counter: it never fell, and rose at least once."""
     values = [value for _, value in samples]
     return len(values) >= 2 and values[-1] > values[0] and values == sorted(values)
 
@@ -198,7 +198,7 @@ def _grows(samples: Sequence[Sample]) -> bool:
 def _run_together(senders: Sequence[Sequence[Sample]]) -> bool:
     """Whether counters ran through the same values at the same time.
 
-    One of them within the other's span is enough: their clocks are apart, and they are scraped at different times.
+    Overlapping spans are enough: the scrapes are at different times, by different clocks.
     """
     latest_start = max(samples[0][0] for samples in senders)
     first_end = min(samples[-1][0] for samples in senders)
@@ -209,14 +209,13 @@ def _run_together(senders: Sequence[Sequence[Sample]]) -> bool:
 
 def interleaves(times: Iterable[int]) -> bool:
     """Whether the times of a series are those of two senders: they go back, or two gaps alternate."""
-    row = list(times)
-    gaps = [after - before for before, after in pairwise(row)]
+    gaps = [after - before for before, after in pairwise(times)]
     if sum(gap < 0 for gap in gaps) >= 3:
         return True
     if len(gaps) < TIMES - 1 or min(gaps) <= 0:
         return False
-    even, odd = sorted(gaps[::2]), sorted(gaps[1::2])
-    both = even[0] + odd[0]
-    apart = abs(even[len(even) // 2] - odd[len(odd) // 2]) > both / 5
-    steady = even[-1] - even[0] < both / 10 and odd[-1] - odd[0] < both / 10
-    return apart and steady
+    evens, odds = sorted(gaps[::2]), sorted(gaps[1::2])
+    both = evens[0] + odds[0]
+    differ = abs(evens[len(evens) // 2] - odds[len(odds) // 2]) > both / 5
+    are_steady = evens[-1] - evens[0] < both / 10 and odds[-1] - odds[0] < both / 10
+    return differ and are_steady

@@ -1,7 +1,7 @@
-"""Each route as an operator sees it: its ledger, what waits, what holds it back.
+"""The state of each route: its ledger, waiting items, and back-off.
 
 In: the deliveries by lane, the routes in force and the outbox's counts by lane. Out: a
-`RouteView` a route, the receiver's own first; none where all goes one way.
+`RouteView` for each route, the receiver's own first; none without routes.json.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from receiver.outbox.batch import LaneStatistics
 
 @dataclass(frozen=True, slots=True)
 class RouteView:
-    """A route at one moment. `is_served`: somebody delivers it; `is_in_force`: series take it.
+    """A route at one moment. `is_served`: it has a delivery; `is_in_force`: it is in routes.json.
 
-    `takes` says which series do. Of the ledger the samples are those that were rendered or
-    dropped as route_full: what was received is counted for all routes together.
+    `takes` describes its series. Its ledger has only the samples that were rendered or dropped
+    as route_full: received ones are counted for all routes together.
     """
 
     name: str
@@ -40,7 +40,7 @@ class RouteView:
 
     @property
     def state(self) -> str:
-        """Say in a word how it is: open, full, held, or what its delivery waits for."""
+        """The state in a word: open, full, held, or the reason of the back-off."""
         if not self.is_served:
             return "held"
         if self.backoff.action:
@@ -48,7 +48,7 @@ class RouteView:
         return "full" if self.outbox.is_full else "open"
 
     def oldest_seconds(self, now: float) -> float:
-        """Say how old the oldest sample is that waits; 0 when none does."""
+        """Return the age of the oldest waiting sample; 0 without one."""
         return max(0.0, now - self.outbox.oldest_ms / 1000) if self.outbox.oldest_ms else 0.0
 
 
@@ -58,7 +58,7 @@ def view_routes(
     lanes: Mapping[str, LaneStatistics],
     ticks: float,
 ) -> tuple[RouteView, ...]:
-    """Look at all routes; `ticks` is the time of their gates."""
+    """Return the state of all routes; `ticks` is the time of their back-offs."""
     by_name = {route.name: route for route in routing.routes}
     names = list(dict.fromkeys(("", *by_name, *lanes, *deliveries.by_lane)))
     if names == [""]:

@@ -126,7 +126,7 @@ class SeriesSeen:
                 self.minutes.append(point)
 
     def is_gone(self, now: float) -> bool:
-        """Whether it has not arrived for long, relative to its interval."""
+        """Whether it has been absent for long, relative to its interval."""
         least = FOLDED_GONE_SECONDS if self.item else GONE_SECONDS
         return now - self.seen_at > max(least, 3 * self.gap_seconds)
 
@@ -211,7 +211,7 @@ def text_bytes(labels: Mapping[str, str]) -> int:
 
 
 def _window_minute(time_ms: int, now: float) -> int:
-    """Say which minute the item of a window belongs to: the first of its window."""
+    """Return the minute of a window's item: the first of its window."""
     return min(time_ms // MINUTE_MS, int(now // 60))
 
 
@@ -307,7 +307,7 @@ class Sampling:
             ):  # in turns, so that every sender is picked
                 self._picked = (raw, message)
         if outcome.received and len(raw) <= BODY_BYTES:
-            self._bodies += 1  # each has the same chance to be opened
+            self._bodies += 1  # all have the same chance to be opened
             if not self._choose(self._bodies):
                 self._body = (raw, message)
 

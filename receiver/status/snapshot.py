@@ -31,10 +31,10 @@ from receiver.status.routes import RouteView, view_routes
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything, at one moment; `backoff_seconds` is how long nothing will be sent.
+    """The state at one moment; `backoff_seconds` is the time until the next delivery attempt.
 
-    Gate and stubborn batches are those of the receiver's own route, `routes` has all, and none
-    where there is no other.
+    Back-off and stubborn batches are those of the receiver's own route; `routes` has all routes,
+    or is empty without routes.json.
     """
 
     ledger: Ledger
@@ -65,13 +65,13 @@ class Snapshot:
 
     @property
     def oldest_seconds(self) -> float:
-        """The age of the oldest sample that waits; 0 when none does."""
+        """The age of the oldest waiting sample; 0 without one."""
         return max(0.0, self.now - self.outbox.oldest_ms / 1000) if self.outbox.oldest_ms else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Reads the parts of a receiver. `clock` is in seconds since the epoch, `loop_clock` the backoff's."""
+    """Reads the parts of a receiver. `clock` is in seconds since the epoch, `loop_clock` is the back-off's."""
 
     committer: Committer
     write_handler: WriteHandler

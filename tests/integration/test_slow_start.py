@@ -76,7 +76,7 @@ async def test_an_outbox_that_cannot_be_opened_ends_it_with_a_sentence(tmp_path:
     with closing(_held(receiver.outbox)):
         await receiver.begin()
         assert await receiver.ended(40.0) == 1
-    [line] = [each for each in receiver.events() if each["event"] == "the receiver cannot go on"]
+    [line] = [each for each in receiver.events() if each["event"] == "the receiver cannot continue"]
     assert "cannot be opened" in line["error"]
     assert "local disk" in line["error"]
     assert "Traceback" not in receiver.log.read_text()

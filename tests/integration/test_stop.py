@@ -259,6 +259,6 @@ async def test_a_part_that_fails_is_told_and_not_gone_on_without(tmp_path: Path)
                 async with asyncio.timeout(20):
                     assert str(await receiver.broken) == "the clock broke"
                 broken.clear()
-        [entry] = [each for each in log if each["event"] == "a part has failed"]
+        [entry] = [each for each in log if each["event"] == "a component has failed"]
         assert entry["part"] == "monitor"
         assert entry["log_level"] == "error"

@@ -43,11 +43,11 @@ def test_after_the_end_the_next_is_logged_at_once() -> None:
     with structlog.testing.capture_logs() as captured:
         events.happened(B, "retry", "503", "wait")
         events.happened(B, "retry", "503", "wait")
-        events.is_over(B, "delivery goes on")
+        events.is_over(B, "delivery resumed")
         events.happened(B, "retry", "503", "wait")
     assert [each["event"] for each in captured] == [
         "delivery waits",
-        "delivery goes on",
+        "delivery resumed",
         "delivery waits",
     ]
 

@@ -39,7 +39,7 @@ def test_an_outage_is_told_once_an_hour_and_so_is_its_end() -> None:
             bench.answer = accepted
             bench.delivery._stopping = False
             await bench.run(300)
-            assert lines_of(logs, "delivery goes on") == 1
+            assert lines_of(logs, "delivery resumed") == 1
             bench.answer = lambda _: Unreachable("no answer", "look")
             bench.add(line(1))
             bench.delivery._stopping = False

@@ -122,7 +122,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "a route is gone": (
         routed(**WAITS_IN_A | {"is_served": False, "outbox": LaneStatistics(3, 5, 0, int((NOW - 40) * 1000))}),
-        "ROUTE HELD: 900 items of route team-a, which routes.json does not have; the oldest expires in 48 h",
+        "ROUTE HELD: 900 items of route team-a, which is not in routes.json; the oldest expires in 48 h",
     ),
     "a batch of a route is set back": (
         routed(stubborn=Stubborn(1, 5, "400 no", "Look.")),
@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "no series takes a route": (
         facts(flow={"dropped": {"unrouted": 120}, "rendered": 0, "accepted": 0}),
-        "DROPPING: none of the selected samples takes a route: 120 unrouted",
+        "DROPPING: no route matches any selected sample: 120 unrouted",
     ),
     "fine": (facts(), "OK: 55 items a minute delivered, 0 waiting, last request 4 s ago"),
     "fine at the start": (
@@ -312,11 +312,11 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "a pair that nobody named": (
         facts(facts={"pair": Pair("prometheus_replica", ("a", "b"), 9)}),
-        "REPLICAS: 2 senders bring the same series and differ in prometheus_replica alone (a, b): every item exists 2 times",
+        "REPLICAS: 2 senders send the same series and differ only in prometheus_replica (a, b): every item exists 2 times",
     ),
     "a pair that nothing tells apart": (
         facts(facts={"pair": Pair("", examples=("nv_a",))}),
-        "REPLICAS: two senders bring the same series with the same labels: the times of nv_a alternate",
+        "REPLICAS: two senders send the same series with the same labels: the times of nv_a alternate",
     ),
     "a leader that changes all the time": (
         facts(replicas=(replace(CLUSTER, changes_often=True),)),
@@ -328,7 +328,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "another receiver gets samples": (
         facts(fold=FoldCounts(gap_share=0.52)),
-        "SHARED: 52% of the intervals of folded series are longer than their usual one",
+        "SHARED: 52% of the intervals of folded series are longer than usual",
     ),
     "one never seen": (
         facts(facts={"absences": [MissingMetric("nv_b", "there is no GPU")]}),
