@@ -1,4 +1,4 @@
-/* The core as the Python module receiver.kernel: arguments in, objects out, and no idea of its own.
+/* The Python module receiver.kernel: converts arguments and results of the core, without logic.
 
    Limited API of Python 3.11, heap types, multi-phase initialisation: one build runs on every later
    Python. The objects are changed without a lock, so free-threading is refused: where Python has
@@ -29,7 +29,7 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *heads, *texts, *end; /* what the lines were measured with; NULL before */
+    PyObject *heads, *texts, *end; /* the arguments of `layout`; NULL before it */
     Rows rows;
 } RowsObject;
 
@@ -37,7 +37,7 @@ typedef struct {
 
 static State *state_of(PyObject *module) { return PyModule_GetState(module); }
 
-/* The module's state, from a type's instance. */
+/* Return the module's state, from an instance of one of its types. */
 static State *state_from(PyObject *self) { return PyType_GetModuleState(Py_TYPE(self)); }
 
 static int span_from(PyObject *bytes, Span *span)
@@ -138,16 +138,16 @@ static PyObject *table_statistics(PyObject *self, PyObject *Py_UNUSED(none))
 static PyMethodDef table_methods[] = {
     {"get", table_get, METH_O, "Return a series' template, fold number, source and lane, or None."},
     {"put", table_keep, METH_VARARGS,
-     "Keep a series by its key: its template, fold number, source and lane; too large ones are not "
+     "Add a series by its key: template, fold number, source and lane; too large ones are not "
      "kept."},
-    {"clear", table_forget, METH_NOARGS, "Forget everything."},
+    {"clear", table_forget, METH_NOARGS, "Remove all series."},
     {"statistics", table_statistics, METH_NOARGS,
-     "Return entries, their bytes, the limit, and how often something was put in."},
+     "Return the numbers of entries, of their bytes, the limit, and the number of additions."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot table_slots[] = {
-    {Py_tp_doc, "Series by key, bounded in bytes; what was not used lately is forgotten first."},
+    {Py_tp_doc, "Series by key, bounded in bytes; those not used lately are evicted first."},
     {Py_tp_new, table_new},
     {Py_tp_dealloc, table_dealloc},
     {Py_tp_methods, table_methods},
@@ -198,7 +198,7 @@ static void reading_dealloc(PyObject *self)
     deallocate(self);
 }
 
-/* The item of a place, which has to be unrecognised still. */
+/* Return the unrecognised item at a place; NULL with an exception for any other. */
 static Item *unrecognised_item(PyObject *self, Py_ssize_t place)
 {
     ReadingObject *object = (ReadingObject *)self;
@@ -255,7 +255,7 @@ static PyObject *reading_drop(PyObject *self, PyObject *arg)
     return PyLong_FromSize_t(item_drop(&((ReadingObject *)self)->reading, item));
 }
 
-/* Read a list of (time in ms, value, start in ms). NULL with an exception; else for the caller to free. */
+/* Read a list of (time in ms, value, start in ms), which the caller frees. NULL with an exception. */
 static Started *samples_from(PyObject *list, size_t *count)
 {
     Py_ssize_t size = PyList_Size(list);
@@ -331,7 +331,7 @@ static PyObject *reading_symbols(PyObject *self, PyObject *Py_UNUSED(none))
     return list;
 }
 
-/* Which sources the series have that have their place, in rising order. */
+/* Return the sources of all recognised series, in ascending order. */
 static PyObject *reading_sources(PyObject *self, PyObject *Py_UNUSED(none))
 {
     const Reading *reading = &((ReadingObject *)self)->reading;
@@ -388,21 +388,21 @@ static PyObject *reading_rows(PyObject *self, PyObject *args)
 
 static PyMethodDef reading_methods[] = {
     {"counts", reading_counts, METH_NOARGS,
-     "Return how many series there are, how many of them nobody wants, how many are known, how many "
-     "of these are rendered, and their templates' bytes."},
+     "Return the numbers of series, unselected series, their samples, known series, and rendered known "
+     "series, and the bytes of the known ones' templates."},
     {"unrecognised", reading_unrecognised, METH_NOARGS, "Return the unrecognised series' places."},
     {"look", reading_look, METH_O,
-     "Return an unrecognised series' bytes, its name, how many of the bytes are labels, and its "
-     "key; empty and 0 where the shape is not the usual one."},
-    {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected; returns how many samples it has."},
+     "Return an unrecognised series' bytes, its name, the size of its label section, and its key; "
+     "empty and 0 for an unusual shape."},
+    {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected; returns the number of its samples."},
     {"put", reading_put, METH_VARARGS,
-     "Give an unrecognised series its template, fold number, source and lane, and its samples (triples "
-     "of time, value and start timestamp, 0 for none) where the shape is not the usual one."},
+     "Set an unrecognised series' template, fold number, source and lane, and, for an unusual shape, "
+     "its samples: triples of time, value and start timestamp (0: none)."},
     {"symbols", reading_symbols, METH_NOARGS, "Return the symbols of 2.0."},
-    {"sources", reading_sources, METH_NOARGS, "Return the sources of all series that have their place."},
+    {"sources", reading_sources, METH_NOARGS, "Return the sources of all recognised series."},
     {"rows", reading_rows, METH_VARARGS,
-     "Return the rows of all series that have their place; where floors are given (i64, one for each "
-     "source), without samples up to their source's."},
+     "Return the rows of all recognised series; with floors (i64, one for each source) without "
+     "samples up to their source's."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -467,8 +467,8 @@ static PyObject *rows_not_finite(PyObject *self, PyObject *Py_UNUSED(none))
     return floats(rows->not_finite, rows->not_finite_count, sizeof(double));
 }
 
-/* What the floors did: for each source with samples, those that count, those that do not, and the
-   latest time of the former that is of a number. */
+/* Return, for each source with samples, the numbers of kept and dropped ones, and the latest time of
+   a kept one that is finite. */
 static PyObject *rows_accounts(PyObject *self, PyObject *Py_UNUSED(none))
 {
     const Rows *rows = &((RowsObject *)self)->rows;
@@ -486,7 +486,7 @@ static PyObject *rows_accounts(PyObject *self, PyObject *Py_UNUSED(none))
     return list;
 }
 
-/* A number of each moment. */
+/* Return a number of each moment. */
 static PyObject *of_moments(PyObject *self, PyObject *(*number_of)(const Moment *))
 {
     const Rows *rows = &((RowsObject *)self)->rows;
@@ -519,7 +519,7 @@ static PyObject *rows_lanes(PyObject *self, PyObject *Py_UNUSED(none))
     return of_moments(self, lane_of);
 }
 
-/* Where each lane's rows begin and end: the rows are in the order of their lanes. */
+/* Return the first row of each lane, and the row after its last: rows are sorted by lane. */
 static PyObject *rows_spans(PyObject *self, PyObject *Py_UNUSED(none))
 {
     const Rows *rows = &((RowsObject *)self)->rows;
@@ -544,7 +544,7 @@ static PyObject *rows_unrouted(PyObject *self, PyObject *Py_UNUSED(none))
     return PyLong_FromSize_t(((RowsObject *)self)->rows.unrouted);
 }
 
-/* The heads as spans, for the caller to free; NULL with an exception. */
+/* Return the heads as spans, which the caller frees; NULL with an exception. */
 static Span *heads_of(PyObject *heads, size_t expected)
 {
     if ((size_t)PyTuple_Size(heads) != expected) {
@@ -637,26 +637,26 @@ static PyObject *rows_sample(PyObject *self, PyObject *args)
 
 static PyMethodDef rows_methods[] = {
     {"folded", rows_folded, METH_NOARGS,
-     "Return the records for the fold, and how many samples have that end alone."},
+     "Return the records for the fold, and the number of samples that are only folded."},
     {"not_finite", rows_not_finite, METH_NOARGS, "Return the values that are not finite."},
     {"accounts", rows_accounts, METH_NOARGS,
-     "Return for each source its samples that count, those that do not, and the former's latest time."},
+     "Return for each source its numbers of kept and dropped samples, and the latest kept time."},
     {"times", rows_times, METH_NOARGS, "Return the time in ms of each moment of rendered rows."},
     {"lanes", rows_lanes, METH_NOARGS, "Return the lane of each moment."},
-    {"spans", rows_spans, METH_NOARGS, "Return lanes, each with its first row and the one behind its last."},
-    {"unrouted", rows_unrouted, METH_NOARGS, "Count the samples of series that are in no lane."},
+    {"spans", rows_spans, METH_NOARGS, "Return lanes, each with its first row and the row after its last."},
+    {"unrouted", rows_unrouted, METH_NOARGS, "Count the samples of series without a lane."},
     {"values", rows_values, METH_NOARGS, "Return the rendered rows' values, in their order."},
     {"layout", rows_measure, METH_VARARGS,
-     "Measure the lines, of a head for each moment, the values' texts and what ends a line; return "
-     "where each line ends (u64)."},
-    {"text", rows_text, METH_VARARGS, "Write lines that were measured, from one up to another."},
+     "Measure the lines by a head for each moment, the values' texts and the end of a line; return "
+     "the offset of each line's end (u64)."},
+    {"text", rows_text, METH_VARARGS, "Return the measured lines from one up to another."},
     {"sample", rows_sample, METH_VARARGS,
      "Return some rows, from one on, as template, time and value."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot rows_slots[] = {
-    {Py_tp_doc, "What is rendered and what is folded of a request: made by `Reading.rows`."},
+    {Py_tp_doc, "The rendered and folded samples of a request: made by `Reading.rows`."},
     {Py_tp_dealloc, rows_dealloc},
     {Py_tp_methods, rows_methods},
     {Py_sq_length, rows_length},
@@ -674,7 +674,7 @@ static PyType_Spec rows_spec = {
 
 enum { COLUMNS = 21 };
 
-/* Fold records; returns those handed back, and how many were repeated, and resets. */
+/* Fold records; returns those handed back, the number of repeated ones, and of resets. */
 static PyObject *kernel_fold(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *records, *columns, *result = NULL;
@@ -688,7 +688,7 @@ static PyObject *kernel_fold(PyObject *Py_UNUSED(module), PyObject *args)
         PyErr_SetString(PyExc_TypeError, "the columns are a tuple of 21 arrays");
         return NULL;
     }
-    /* What an element takes, and the column whose length each has, as in receiver/fold/state.py. */
+    /* The size of an element, and the column of the same length, as in receiver/fold/state.py. */
     static const uint8_t sizes[COLUMNS] = {8, 8, 4, 4, 8, 8, 4, 1, 4, 1, 8, 8, 8, 8, 8, 8, 8, 4, 8, 8, 8};
     static const uint8_t like[COLUMNS] = {0, 0, 0, 0, 0, 5, 6, 6, 6, 9, 9, 9, 9, 9, 9, 9, 9, 9, 18, 18, 18};
     Py_buffer views[COLUMNS];
@@ -733,7 +733,7 @@ release:
 
 /* ---- the module ---- */
 
-/* Spell a series' label pairs as a key of 2.0, so that the full parser knows what was recognised. */
+/* Write a series' label pairs as a key of 2.0, so that the full parser finds recognised series. */
 static PyObject *kernel_key(PyObject *Py_UNUSED(module), PyObject *pairs)
 {
     if (!PyTuple_Check(pairs)) {
@@ -766,9 +766,9 @@ static PyObject *kernel_key(PyObject *Py_UNUSED(module), PyObject *pairs)
 
 static PyMethodDef kernel_functions[] = {
     {"read", kernel_read, METH_VARARGS,
-     "Open a request (bytes, version, unwanted names, known series, most series); None for an "
+     "Open a request (bytes, version, unselected names, known series, limit of series); None for an "
      "unusual one."},
-    {"key", kernel_key, METH_O, "Spell label pairs as a key of the known series."},
+    {"key", kernel_key, METH_O, "Return label pairs as a key of the known series."},
     {"fold", kernel_fold, METH_VARARGS,
      "Fold records (bytes, latest time, our time, columns): those handed back, repeats, resets."},
     {NULL, NULL, 0, NULL},

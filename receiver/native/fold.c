@@ -36,7 +36,8 @@ static int is_in_newest(const Columns *c, uint32_t number, int64_t time)
     return 1;
 }
 
-/* Keep value and count of the same moment together; the oldest makes room, with its mean. */
+/* Add to the sum and count of a scrape's time; at the limit the mean of the oldest scrape is
+   taken into least and most, and its place is reused. */
 static void add_to_scrape(Columns *c, int32_t output, int part, int64_t time, double amount)
 {
     size_t first = (size_t)c->scrapes[output], place = first;
@@ -65,7 +66,7 @@ static void add_to_scrape(Columns *c, int32_t output, int part, int64_t time, do
         c->scrape_total[place] += amount;
 }
 
-/* Add a sample to the newest windows; returns whether one of them takes it as a counter's. */
+/* Add a sample to the newest windows; returns whether one of them is a counter's. */
 static int add(Columns *c, const Record *record, double grown, int64_t now_ms)
 {
     int is_counter = 0;
@@ -108,8 +109,8 @@ static void hand_back(const Columns *c, Folded *folded, const uint8_t *at, size_
         folded->deferred[number / 8] |= (uint8_t)(1 << number % 8);
 }
 
-/* Whether the counter began anew: its start moved on, to a time not before its last sample. */
-static int is_anew(const Columns *c, const Record *record, int64_t start)
+/* Whether the counter was reset: its start is newer than before, and not before its last sample. */
+static int is_reset(const Columns *c, const Record *record, int64_t start)
 {
     return start > c->begun[record->number] && start >= c->time[record->number] && start < record->time;
 }
@@ -129,7 +130,7 @@ void fold_records(const uint8_t *records, size_t size, int64_t future_ms, int64_
             start = record.time;
             record = record_at(records + place + RECORD_SIZE);
             if (record.number != number || record.bits == START_BITS)
-                continue; /* nothing of ours writes that */
+                continue; /* no writer makes such records */
             taken = 2 * RECORD_SIZE;
         }
         if (number >= c->series || record.time > future_ms || is_deferred(folded, number)) {
@@ -151,7 +152,7 @@ void fold_records(const uint8_t *records, size_t size, int64_t future_ms, int64_
             continue;
         }
         const double last = c->value[number];
-        const int began = is_anew(c, &record, start);
+        const int began = is_reset(c, &record, start);
         const double grown = record.value >= last && !began ? record.value - last : record.value;
         c->time[number] = record.time;
         c->value[number] = record.value;

@@ -1,8 +1,8 @@
 /* Samples into windows: the plain cases of receiver/fold/windows.py, compiled.
 
-   What is plain: a series that was seen, of a target that is watched, whose sample falls into the
-   newest window of each output that it feeds. All else is handed back, with whatever follows of the
-   same series, for Python to judge; so the rules stand in one place.
+   A plain sample is of a known series and target, and falls into the newest window of each output
+   that the series feeds. All others are handed back to Python, with the later records of the same
+   series; so the rules stand in one place.
 
    The columns are those of receiver/fold/state.py. Indices are checked before they are used.
 */
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define RECORD_SIZE 20 /* series number (u32), time in ms (i64), value (double); packed, little-endian */
-/* A record whose value has these bits, a NaN, is a start timestamp: that of the record behind it. */
+/* Value bits (a NaN) of a record that holds a start timestamp: that of the next record. */
 #define START_BITS 0x7ff8535441525400u
 enum { SCRAPES = 4 };
 enum { KIND_LAST, KIND_AGGREGATE, KIND_DELTA, KIND_MEAN };
@@ -47,7 +47,7 @@ typedef struct {
     size_t repeated, resets;
     uint8_t *rest;     /* records handed back; room for all of them */
     size_t rest_size;
-    uint8_t *deferred; /* a bit a series: what follows of it is handed back too */
+    uint8_t *deferred; /* a bit for each series: its later records are handed back too */
 } Folded;
 
 /* Fold records of RECORD_SIZE, in their order. */

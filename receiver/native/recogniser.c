@@ -1,10 +1,10 @@
 #include "recogniser.h"
 
-#define SPELT_LIMIT 4096       /* a key of 2.0: some bytes of references can name megabytes */
-#define ARENA_LIMIT (32u << 20) /* all of them, in one request */
-#define AHEAD 8                /* how far memory is asked for before it is needed */
+#define SPELT_LIMIT 4096       /* of a key of 2.0: a few bytes of references can name megabytes */
+#define ARENA_LIMIT (32u << 20) /* of all keys of a request */
+#define AHEAD 8                /* items by which memory is prefetched */
 #define SAMPLE_SIZE 18
-#define ZERO_SIZE 9            /* of a sample whose value is 0, and so left out */
+#define ZERO_SIZE 9            /* of a sample with the value 0, which is left out */
 #define START_SIZE 7           /* of a start timestamp, with its tag */
 
 enum Verdict { NOT_ASKED, UNWANTED, PERHAPS };
@@ -52,8 +52,8 @@ int item_give_samples(Reading *reading, Item *item, Series *series, const Starte
     return 0;
 }
 
-/* Step over labels (1.0), or references (2.0), whose length has one byte. A loop that knows nothing
-   else: each step waits for the length before it, and every series that nobody wants goes this way. */
+/* Skip labels (1.0) or references (2.0) whose length has one byte. A loop of its own, for speed: each
+   step depends on the length before it, and every unselected series takes it. */
 static Span after_labels(Span fields)
 {
     const uint8_t *at = fields.at;
@@ -63,8 +63,8 @@ static Span after_labels(Span fields)
     return span_of(at + (place < size ? place : size), place < size ? size - place : 0);
 }
 
-/* Count the samples and native histograms of a series, from any of its fields on: a hop over each,
-   none is opened. One of remote-write's tags has a byte, and nearly every length has one too. */
+/* Count the samples and native histograms of a series, from any of its fields on, without reading
+   them. Remote-write's tags have one byte, and nearly all lengths too. */
 static size_t count_samples(Span fields, int version)
 {
     fields = after_labels(fields);
@@ -113,7 +113,7 @@ static enum Verdict verdict_on(const Table *unwanted, Span name)
     return left(name) && table_find(unwanted, name, table_hash(unwanted, name)) ? UNWANTED : PERHAPS;
 }
 
-/* Read a time: a varint of 6 bytes. 0: it is none. */
+/* Read a time: a varint of 6 bytes. 0: any other varint. */
 static int time_at_6(const uint8_t *at, int64_t *time_ms)
 {
     uint64_t read = 0;
@@ -126,7 +126,7 @@ static int time_at_6(const uint8_t *at, int64_t *time_ms)
     return 1;
 }
 
-/* Read the sample that `tail` begins with. Returns its size, 0 for any other shape. */
+/* Read the sample at the start of `tail`. Returns its size; 0 for any other shape. */
 static size_t sample_at(Span tail, Sample *sample)
 {
     const uint8_t *at = tail.at;
@@ -143,7 +143,7 @@ static size_t sample_at(Span tail, Sample *sample)
     return time_at_6(at + time_at, &sample->time_ms) ? time_at + 6 : 0;
 }
 
-/* The name of a series of 1.0: 0a LL 0a 08 "__name__" 12 NN name, lengths below 80, LL = NN + 12. */
+/* Return the name of a series of 1.0: 0a LL 0a 08 "__name__" 12 NN name, lengths below 80, LL = NN + 12. */
 static Span name_v1(Span series)
 {
     static const uint8_t before[] = "\x0a\x08__name__\x12";
@@ -155,8 +155,8 @@ static Span name_v1(Span series)
     return (Span){at + 14, at + 14 + at[13]};
 }
 
-/* Read a series of 1.0 from its end: its one sample, and what is before it as the key. Where the end
-   could be either kind of sample, at most one of the two keys is labels and nothing else. */
+/* Read a series of 1.0 from its end: its one sample, and the bytes before it as the key. If the end
+   could be either kind of sample, at most one of the two keys consists of labels only. */
 static void key_v1(Item *item)
 {
     const uint8_t *end = item->at + item->size;
@@ -197,7 +197,7 @@ static int take_v1(Reading *reading, const Table *unwanted, Span series)
 
 /* ---- remote-write 2.0 ---- */
 
-/* Read the section `0a LL nn …` that a series of 2.0 begins with, LL below 80. */
+/* Read the section `0a LL nn …` at the start of a series of 2.0, LL below 80. */
 static int references_of(Span series, Span *references)
 {
     if (left(series) < 2 || series.at[0] != 0x0a || series.at[1] >= 0x80)
@@ -206,14 +206,14 @@ static int references_of(Span series, Span *references)
     return delimited(&series, references);
 }
 
-/* Find the name among the symbols, where it is the first label. Returns its number, or -1. */
+/* Return the symbol of the name, which is the first label; -1 for any other order. */
 static int64_t name_number(const Reading *reading, Span references)
 {
     uint64_t label, text;
     if (!varint(&references, &label) || !varint(&references, &text) ||
         label >= reading->symbol_count || text >= reading->symbol_count ||
         left(reading->symbols[label]) != 8 || memcmp(reading->symbols[label].at, "__name__", 8) ||
-        left(reading->symbols[text]) > SPELT_LIMIT) /* no key has a longer one */
+        left(reading->symbols[text]) > SPELT_LIMIT) /* longer than any key */
         return -1;
     return (int64_t)text;
 }
@@ -238,7 +238,7 @@ size_t spell_text(Span text, uint8_t *to)
     return size + 4;
 }
 
-/* Spell the key into the arena; references that are wrong or too long leave the item without one. */
+/* Write the key into the arena; with wrong or too long references the item has no key. */
 static int spell_key(Reading *reading, Item *item, Span references)
 {
     size_t start = reading->arena_size, count = 0;
@@ -266,8 +266,8 @@ unusual:
     return 0;
 }
 
-/* Read what follows a sample of 2.0: nothing, or metadata without contents, or the start timestamp
-   of 2.0-rc.3, or both. Returns whether it is that. */
+/* Read the end of a series of 2.0, after its sample: empty metadata, the start timestamp of 2.0-rc.3,
+   both, or nothing. Returns whether it is one of these. */
 static int ending_v2(Span rest, int64_t *start_ms)
 {
     if (left(rest) >= 2 && rest.at[0] == 0x2a && !rest.at[1])
@@ -277,13 +277,13 @@ static int ending_v2(Span rest, int64_t *start_ms)
     return !left(rest);
 }
 
-/* Read the one sample of a series of 2.0 and what follows it. Returns whether they are usual. */
+/* Read the one sample of a series of 2.0, and its end. Returns whether their shape is usual. */
 static int tail_v2(Span tail, Sample *sample, int64_t *start_ms)
 {
     int64_t its_start_ms = 0;
     *start_ms = 0;
     size_t size = sample_at(tail, sample);
-    if (!size && left(tail) >= ZERO_SIZE + START_SIZE) { /* not yet usual: with a start it may be */
+    if (!size && left(tail) >= ZERO_SIZE + START_SIZE) { /* it may have a start timestamp */
         uint8_t plain[SAMPLE_SIZE];
         const uint8_t *at = tail.at;
         size_t plain_size = at[0] != 0x12 ? 0 : at[1] == 0x17 ? SAMPLE_SIZE : at[1] == 0x0e ? ZERO_SIZE : 0;
@@ -330,7 +330,7 @@ static int take_v2(Reading *reading, const Table *unwanted, Span series)
             verdict = reading->verdicts[number];
         }
     }
-    if (verdict == UNWANTED && is_usual) { /* of an unusual one the samples have to be counted */
+    if (verdict == UNWANTED && is_usual) { /* one sample; those of an unusual series are counted later */
         reading->unselected++;
         reading->unselected_samples++;
         return 0;
@@ -348,8 +348,8 @@ static int take_v2(Reading *reading, const Table *unwanted, Span series)
 
 /* ---- a whole request ---- */
 
-/* Look all keys up. Memory is asked for some items ahead (slots in the first loop, series in the
-   second), so that its latency is not paid for each. */
+/* Look up all keys. Slots (first loop) and series (second loop) are prefetched some items ahead, to
+   hide the latency of memory. */
 static void look_up(Reading *reading, const Table *table)
 {
     Item *items = reading->items;
@@ -381,7 +381,7 @@ static void look_up(Reading *reading, const Table *table)
     }
 }
 
-/* Step over a field that nobody needs. 0: there is none. */
+/* Skip a field that is not needed. 0: none is left. */
 static int skip_field(Span *s, uint64_t tag)
 {
     uint64_t skipped;
@@ -403,7 +403,7 @@ static int skip_field(Span *s, uint64_t tag)
     }
 }
 
-/* Collect the symbols of 2.0: they may come behind the series that name them. */
+/* Collect the symbols of 2.0: they may come after the series that refer to them. */
 static int take_symbols(Reading *reading, Span s, size_t most)
 {
     Span content;

@@ -1,10 +1,10 @@
-/* A decompressed request is opened one level deep; what is known of its bytes is never parsed again.
+/* The recogniser: finds known series in a decompressed request by their bytes, without parsing them.
 
-   In: a request of remote-write 1.0 or 2.0, the names that nobody wants, and the known series.
-   Out: a Reading: an Item for each series but those whose name nobody wants. An item is KNOWN,
-   with its series and its one sample, or UNRECOGNISED: the caller decides what it is for, and
-   gives it its place. Nothing here refuses a request: what is not exactly of the usual shape is
-   unrecognised, or (`recognise` returns 0) the whole request is.
+   In: a request of remote-write 1.0 or 2.0, the unselected names, and the known series. Out: a
+   Reading, with an Item for each series, except those of unselected names. An item is KNOWN, with
+   its series and its one sample, or UNRECOGNISED: then the caller parses it and supplies the series.
+   No request is refused here: series of an unusual shape are unrecognised, or the whole request is
+   (`recognise` returns 0).
 
    Remote-write 1.0, a series with one sample; in hexadecimal, LL and NN lengths below 80:
 
@@ -12,21 +12,21 @@
        \__ the first label, the name ___/  more \  \_ sample of 16 bytes     \_ time: a varint
        \________ the label section, the key ____/    \_ its value, 8 bytes      of 6 bytes is
                                                                                 1971 to 2109
-   or, where the value is 0 and so left out:      12 07 10 tttttttttttt
+   or, for the value 0, which is left out:        12 07 10 tttttttttttt
 
-   Remote-write 2.0, where labels are numbers of the request's symbols; the key is their texts,
-   each behind its size (4 bytes), since numbers differ from request to request:
+   Remote-write 2.0, where labels are references to the request's symbols; the key is the symbols'
+   texts, each after its size (4 bytes), since references differ from request to request:
 
        0a LL nn …      12 10 09 dddddddddddddddd 10 tttttttttttt 2a 00
        \_ references   \_ the sample, as above                   \_ empty metadata, or nothing
 
-   A sample may have a start timestamp behind its time (18, a varint of 6 bytes; its size is then
-   17 or 0e), and a series the one of 2.0-rc.3 at its end (30, the same).
+   A sample may have a start timestamp after its time (18, a varint of 6 bytes; its size is then
+   17 or 0e), and a series that of 2.0-rc.3 at its end (30, the same).
 
    Why it is sound. Concatenated messages parse as one merged message. A key enters the table only
-   after the full parser, given the label section alone, read a whole message of labels and nothing
-   else in it. What follows the key is exactly one sample and nothing else, so no other reading of
-   the series is possible. A name that nobody wants ends it: the series is not looked into further.
+   after the full parser has read the label section as a whole message of labels and nothing else.
+   The key is followed by exactly one sample and nothing else, so the series has no other
+   interpretation. Of a series with an unselected name only the samples are counted.
 */
 #ifndef RECEIVER_RECOGNISER_H
 #define RECEIVER_RECOGNISER_H
@@ -40,7 +40,7 @@ enum Kind { UNRECOGNISED, KNOWN, SEVERAL, GONE };
 
 typedef struct {
     const uint8_t *at;         /* the series' bytes in the request */
-    uint32_t size, labels_size; /* labels_size: of these, the label section */
+    uint32_t size, labels_size; /* labels_size: that of the label section, which comes first */
     size_t key_at;             /* the key's place in the arena (2.0) */
     uint32_t key_size;         /* 0: the shape is not the usual one */
     uint16_t kind;
@@ -62,31 +62,31 @@ typedef struct {
     uint8_t *arena;            /* keys of 2.0 */
     size_t arena_size, arena_room;
     Span *symbols;
-    uint8_t *verdicts;         /* by symbol: 0 while it was not looked up as a name */
+    uint8_t *verdicts;         /* by symbol: 0 before its look-up as a name */
     size_t symbol_count, symbol_room;
-    Started *samples;          /* of series with several, or none, or of unusual shape */
+    Started *samples;          /* of series with no or several samples, or of unusual shape */
     size_t sample_count, sample_room;
 } Reading;
 
 /* Open a request of at most `most` series. 1: done; 0: unusual as a whole; -1: no memory.
-   The request's bytes have to stay while the reading is used; `reading_free` it in every case. */
+   The request's bytes must outlive the reading; call `reading_free` in every case. */
 int recognise(Reading *reading, Span raw, int version, const Table *unwanted, const Table *series,
               size_t most);
 void reading_free(Reading *reading);
 
-int64_t item_start(const Item *item); /* of a KNOWN item's one sample; 0: it has none */
+int64_t item_start(const Item *item); /* the start of a KNOWN item's sample; 0: none */
 Span item_text(const Item *item);
 Span item_key(const Reading *reading, const Item *item);
-Span item_name(const Reading *reading, const Item *item); /* empty: not where it should be */
+Span item_name(const Reading *reading, const Item *item); /* empty: not in the usual place */
 
-/* Give an unrecognised item its series (the reference goes over), with its own one sample if its
-   shape is usual, or with `count` others. Returns -1 where it has no memory, and keeps nothing. */
+/* Set the series of an unrecognised item, which takes over the reference: with the item's one sample
+   (usual shape), or with the `count` given ones. -1: no memory; the item is unchanged. */
 void item_give(Item *item, Series *series);
 int item_give_samples(Reading *reading, Item *item, Series *series, const Started *samples,
                       size_t count);
 size_t item_drop(Reading *reading, Item *item); /* its name is not selected; returns its samples */
 
-/* Spell a key of texts: each behind its size. Returns its size; writes where `to` is not NULL. */
+/* Append a text to a key: its size, then its bytes. Returns the total; writes if `to` is not NULL. */
 size_t spell_text(Span text, uint8_t *to);
 
 #endif

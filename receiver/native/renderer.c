@@ -1,8 +1,8 @@
 #include "renderer.h"
 #include <math.h>
 
-#define AHEAD 8            /* lines; how far a template is asked for before it is copied */
-#define TEMPLATE_LINES 10  /* of the processor's cache, 64 bytes each: most templates whole */
+#define AHEAD 8            /* lines by which templates are prefetched */
+#define TEMPLATE_LINES 10  /* prefetched cache lines of 64 bytes: most templates whole */
 
 void rows_free(Rows *rows)
 {
@@ -28,7 +28,7 @@ static size_t slot_of(const Rows *rows, Moment moment)
 
 static inline int is_same(Moment a, Moment b) { return a.time_ms == b.time_ms && a.lane == b.lane; }
 
-/* Make the slots anew, with room for twice as many moments. */
+/* Replace the slots, with room for twice as many moments. */
 static int more_slots(Rows *rows)
 {
     size_t slots = rows->slot_mask ? (rows->slot_mask + 1) * 2 : 64;
@@ -46,7 +46,7 @@ static int more_slots(Rows *rows)
     return 0;
 }
 
-/* Say the number of a moment; most are that of the row before. -1: no memory. */
+/* Return the number of a moment, mostly that of the previous row. -1: no memory. */
 static int64_t number_of(Rows *rows, Moment moment)
 {
     if (rows->count && is_same(rows->moments[rows->rows[rows->count - 1].moment], moment))
@@ -65,8 +65,8 @@ static int64_t number_of(Rows *rows, Moment moment)
     return (int64_t)rows->moment_count - 1;
 }
 
-/* Whether a sample counts, by its source's floor; keeps the account. */
-static int counts(Rows *rows, const Series *series, Sample sample)
+/* Whether a sample is above its source's floor; updates the account. */
+static int is_kept(Rows *rows, const Series *series, Sample sample)
 {
     Account *account = &rows->accounts[series->source];
     if (sample.time_ms <= account->floor_ms) {
@@ -93,7 +93,7 @@ static int add(Rows *rows, Series *series, Sample sample, int64_t start_ms)
     if (rows->accounts) {
         if (series->source >= rows->sources)
             return -2;
-        if (!counts(rows, series, sample))
+        if (!is_kept(rows, series, sample))
             return 0;
     }
     if (!isfinite(sample.value)) {
@@ -125,7 +125,7 @@ static int add(Rows *rows, Series *series, Sample sample, int64_t start_ms)
     return 0;
 }
 
-/* Put the rows in the order of their lanes, each in the order sent: a counting sort. */
+/* Sort the rows by lane, each lane in the order sent: a counting sort. */
 static int sort_lanes(Rows *rows)
 {
     Row *sorted = malloc(rows->count * sizeof(Row));

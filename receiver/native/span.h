@@ -1,5 +1,5 @@
-/* Bytes that came from outside, read one step at a time: no length is believed before it is
-   compared with what is left. Rules: Protocol Buffers, "Encoding" (varints, length-delimited). */
+/* Bytes of a request, read field by field: every length is compared with the remaining bytes
+   first. Rules: Protocol Buffers, "Encoding" (varints, length-delimited). */
 #ifndef RECEIVER_SPAN_H
 #define RECEIVER_SPAN_H
 
@@ -22,7 +22,7 @@ static inline Span span_of(const void *at, size_t size)
     return (Span){bytes, size ? bytes + size : bytes};
 }
 
-/* Read a varint of at most 10 bytes; 0 where there is none. */
+/* Read a varint of at most 10 bytes. 0: there is none. */
 static inline int varint(Span *s, uint64_t *value)
 {
     uint64_t read = 0;
@@ -37,14 +37,14 @@ static inline int varint(Span *s, uint64_t *value)
     return 0;
 }
 
-/* Read a tag or a length: at most 5 bytes, for the full parser refuses a longer one. */
+/* Read a tag or a length: at most 5 bytes, as in the full parser. */
 static inline int short_varint(Span *s, uint64_t *value)
 {
     const uint8_t *start = s->at;
     return varint(s, value) && s->at - start <= 5;
 }
 
-/* Read a length and as many bytes; 0 where fewer are left. */
+/* Read a length and as many bytes. 0: fewer are left. */
 static inline int delimited(Span *s, Span *content)
 {
     uint64_t size;
@@ -62,7 +62,7 @@ static inline uint64_t mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Have room for `wanted` elements of `size` bytes in all. -1: no memory; the array is as before. */
+/* Make room for `wanted` elements of `size` bytes in total. -1: no memory; the array is unchanged. */
 static inline int grow(void **array, size_t *room, size_t wanted, size_t size)
 {
     if (wanted <= *room)

@@ -1,7 +1,7 @@
 #include "table.h"
 
-#define LOAD_OF(slots) ((slots) / 2) /* half full at most: a probe is one look, mostly */
-#define OVERHEAD (sizeof(Series) + 76) /* malloc's own, and two slots */
+#define LOAD_OF(slots) ((slots) / 2) /* half full at most: most probes read one slot */
+#define OVERHEAD (sizeof(Series) + 76) /* with malloc's own, and two slots */
 #define FIRST_SLOTS 256
 
 Series *series_new(Span key, Span template_, uint32_t fold_number, uint16_t source, uint16_t lane)
@@ -33,7 +33,7 @@ static size_t cost_of(size_t key_size, size_t template_size)
     return key_size + template_size + OVERHEAD;
 }
 
-/* ---- the hash: 16 bytes a step, multiplied to 128 bits and folded ---- */
+/* ---- the hash: 16 bytes in each step, multiplied to 128 bits and folded ---- */
 
 static inline uint64_t load64(const uint8_t *at)
 {
@@ -106,8 +106,8 @@ static void place_in(Table *table, Slot added)
     table->slots[place] = added;
 }
 
-/* Move to new slots; if `unused_go`, without the series that nobody asked for since the last time. */
-static int rebuild(Table *table, size_t slots, int unused_go)
+/* Move to new slots; with `evict`, without the series that were not used since the last eviction. */
+static int rebuild(Table *table, size_t slots, int evict)
 {
     Slot *before = table->slots, *made = calloc(slots, sizeof(Slot));
     if (!made)
@@ -119,13 +119,13 @@ static int rebuild(Table *table, size_t slots, int unused_go)
         Series *series = before[i].series;
         if (!series)
             continue;
-        if (unused_go && !series->used) {
+        if (evict && !series->used) {
             table->entries--;
             table->size_bytes -= cost_of(series->key_size, series->template_size);
             series_release(series);
             continue;
         }
-        if (unused_go)
+        if (evict)
             series->used = 0;
         place_in(table, before[i]);
     }
@@ -133,9 +133,9 @@ static int rebuild(Table *table, size_t slots, int unused_go)
     return 0;
 }
 
-/* Evict what was not asked for since the last time (newcomers are not, before they come again).
-   Where that frees less than a sixteenth, evict all: a sweep costs the whole table, so it has to
-   make room for as many newcomers again. */
+/* Evict the series that were not used since the last eviction (new ones count as unused). If that
+   frees less than a sixteenth, evict all: a sweep visits the whole table, so it must free a share
+   of it to stay amortised O(1). */
 static int make_room(Table *table, size_t cost)
 {
     if (table->size_bytes + cost > table->limit_bytes) {

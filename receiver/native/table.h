@@ -1,9 +1,9 @@
-/* What is known of series, by bytes: a table that is bounded in bytes.
+/* The table of known series by their label bytes, bounded in bytes.
 
    Theory of operation. Open addressing with linear probing, half full at most, and a hash with a
-   secret seed, so that nobody can choose keys that collide. A series is one piece of memory: its
-   head, its key, its template. It counts its references, so that the table may forget it while
-   requests still hold it. When there is no room, what was not asked for since the last time goes.
+   secret seed, so that a sender cannot choose colliding keys. A series is one block of memory: head,
+   key, template. It counts its references, so that the table may evict it while requests still
+   use it. At the limit the series that were not used since the last eviction are evicted.
 */
 #ifndef RECEIVER_TABLE_H
 #define RECEIVER_TABLE_H
@@ -13,10 +13,10 @@
 typedef struct {
     uint32_t references, key_size, template_size;
     uint32_t fold_number; /* 0: not folded */
-    uint16_t source;      /* which sender's it is, where that matters; 0: anybody's */
-    uint16_t lane;        /* of its lines; UNROUTED: its samples have no end, and are counted */
-    uint16_t used;        /* asked for since room was made last */
-    uint8_t bytes[];      /* the key, then the template; without template it is not rendered */
+    uint16_t source;      /* the replica that sends it; 0: any sender */
+    uint16_t lane;        /* of its lines; UNROUTED: its samples are only counted */
+    uint16_t used;        /* looked up since the last eviction */
+    uint8_t bytes[];      /* the key, then the template; without a template it is not rendered */
 } Series;
 
 typedef struct { uint64_t hash; Series *series; } Slot;
@@ -28,11 +28,11 @@ typedef struct {
 } Table;
 
 #define UNROUTED 0xffff
-#define KEY_LIMIT 65536 /* bytes; what has a longer key is not kept */
+#define KEY_LIMIT 65536 /* bytes; series with a longer key are not kept */
 
-/* Make a series with one reference, which is the caller's. NULL: no memory, or too large. */
+/* Make a series with one reference, owned by the caller. NULL: no memory, or too large. */
 Series *series_new(Span key, Span template_, uint32_t fold_number, uint16_t source, uint16_t lane);
-void series_release(Series *series); /* NULL is fine */
+void series_release(Series *series); /* may be NULL */
 
 static inline Series *series_retain(Series *series)
 {
@@ -49,9 +49,9 @@ int table_init(Table *table, size_t limit_bytes, const uint64_t seed[2]); /* -1:
 void table_free(Table *table);
 void table_clear(Table *table);
 uint64_t table_hash(const Table *table, Span key);
-/* Find a series; the reference is the table's. NULL: not known. */
+/* Find a series; the table keeps the reference. NULL: unknown. */
 Series *table_find(const Table *table, Span key, uint64_t hash);
-/* Keep a series, unless the key is known or it would take half the room. -1: no memory. */
+/* Add a series, unless its key is known or it would take half the limit. -1: no memory. */
 int table_put(Table *table, Span key, Span template_, uint32_t fold_number, uint16_t source,
               uint16_t lane);
 
