@@ -24,7 +24,7 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.config.followed_file import FollowedFile, Watch
 from receiver.config.routes import Routes, load_routes
 from receiver.config.selection import selector
-from receiver.config.settings import Origin, Settings, load_allowlist, place
+from receiver.config.settings import Origin, Settings, load_allowlist, read_path
 from receiver.daemon_threads import DaemonThreads
 from receiver.delivery.lanes import Changed, Deliveries
 from receiver.delivery.setup import check_way, open_deliveries
@@ -324,7 +324,7 @@ def _follow_metrics_json(
     settings: Settings, use: Callable[[Allowlist], None], clock: Callable[[], float]
 ) -> FollowedFile[Allowlist]:
     """Read metrics.json, and follow its changes if it is a file. Raises: SettingsError."""
-    files = [place(settings.metrics_json)] if settings.metrics_json else []
+    files = [read_path(settings.metrics_json)] if settings.metrics_json else []
     return FollowedFile("metrics.json", lambda: (load_allowlist(settings), files), clock, use)
 
 

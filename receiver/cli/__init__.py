@@ -1,1 +1,1 @@
-"""What a person types: a file for each verb."""
+"""The command line: a file for each verb."""

@@ -1,4 +1,4 @@
-"""Whether Application Insights can be reached: DNS, then one item sent as the receiver sends it.
+"""A test of the path to Application Insights: DNS, then one item sent as the receiver sends it.
 
 In: the destination. Out: findings, the clock difference among them. Sends one item
 named `appinsights_receiver_doctor`, which is billed like any other.

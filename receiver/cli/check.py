@@ -34,7 +34,7 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
         print(json.dumps(_document(report, prometheus, origins), indent=2))
         return report.exit_code
     named = [Finding(f"prometheus: {finding.what}", finding.mark, finding.detail, finding.fix) for finding in prometheus]  # fmt: skip
-    show([*_settings(origins, verbose=given.verbose), *report.findings, *named], as_json=False, well="all can be used.")  # fmt: skip
+    show([*_settings(origins, verbose=given.verbose), *report.findings, *named], as_json=False, all_passed="all can be used.")  # fmt: skip
     return report.exit_code
 
 

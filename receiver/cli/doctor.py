@@ -23,9 +23,9 @@ from receiver.cli.receiver_api import Ask, ask_running, running_entries
 from receiver.cli.upstream import (
     Prometheus,
     Triton,
-    ask_looks,
-    ask_paces,
     ask_prometheus,
+    ask_range_calls,
+    ask_sample_intervals,
     ask_triton,
 )
 from receiver.config.routes import load_routes
@@ -240,13 +240,15 @@ def _queue(prometheus: Prometheus, port: int, running: Running) -> Iterator[Find
 def _windows(prometheus: Prometheus, url: str, wanted: Sequence[str]) -> Iterator[Finding]:
     """Check the windows of the rules that record selected names, per job, as Prometheus parses them."""
     ours = [rule for rule in prometheus.rules if rule.name in wanted]
-    rules = {rule.name: ask_looks(url, rule.query) for rule in ours}
-    every = [look for looks in rules.values() for look in looks]
+    rules = {rule.name: ask_range_calls(url, rule.query) for rule in ours}
+    every = [call for range_calls in rules.values() for call in range_calls]
     try:
-        paces = ask_paces(url, prometheus, {look.name for look in every if look.name})
+        intervals = ask_sample_intervals(
+            url, prometheus, {call.name for call in every if call.name}
+        )
     except NoAnswer:
         return
-    yield from judge_windows(rules, {look: paces.get(look.name, ()) for look in every})
+    yield from judge_windows(rules, {call: intervals.get(call.name, ()) for call in every})
 
 
 def _triton(triton: Triton) -> Iterator[Finding]:

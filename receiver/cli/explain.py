@@ -279,7 +279,7 @@ def _selected(name: str, listed: Sequence[Entry], source: str, known: Known) -> 
 
 
 def _routed(name: str, settings: Settings, url: str) -> Iterator[Finding]:
-    """Say which route each of its series takes, as Prometheus has their labels. Raises: SettingsError."""
+    """Report the routes of its series, by their labels in Prometheus. Raises: SettingsError."""
     routes, _ = load_routes(settings)
     routing = routes.routing
     try:
@@ -318,7 +318,7 @@ def _at_receiver(name: str, seen: _Seen) -> Iterator[Finding]:
 
 
 def _replicas(status: dict[str, Any]) -> Iterator[Finding]:
-    """Say whose samples count, where replicas are told apart."""
+    """Report the leader of each cluster, if replicas are deduplicated."""
     for cluster in status.get("replicas", ())[:NAMES_SHOWN]:  # an older receiver has none
         others = [replica["replica"] for replica in cluster["replicas"] if not replica["leads"]]
         of = f" of cluster {cluster['cluster']}" if cluster["cluster"] else ""

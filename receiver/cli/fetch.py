@@ -37,7 +37,7 @@ class Refused(NoAnswer):
 
 
 def is_address(source: str) -> bool:
-    """Say whether a source is asked over HTTP; else it is a file."""
+    """Whether a source is an HTTP address; else it is a file."""
     return source.startswith(("http://", "https://"))
 
 
@@ -49,7 +49,7 @@ def get(
     user: str = "",
     document: Any = None,
 ) -> tuple[int, str]:
-    """GET a URL, or POST a document; any status is an answer. `context` says whom to trust.
+    """GET a URL, or POST a document; any status is an answer. `context` is the TLS trust.
 
     Raises: NoAnswer.
     """

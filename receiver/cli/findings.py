@@ -46,7 +46,7 @@ def show(
     *,
     as_json: bool,
     cause: Finding | None = None,
-    well: str = "every check passed.",
+    all_passed: str = "every check passed.",
 ) -> int:
     """Print findings, the cause first (by default the first trouble); return the exit code."""
     cause = cause or first_trouble(findings)
@@ -65,7 +65,7 @@ def show(
         for line in cause.fix.splitlines():
             printer.line(f"  {line}")
     else:
-        printer.raw(f"{printer.paint('OK:', COLORS['ok'])} {well}")
+        printer.raw(f"{printer.paint('OK:', COLORS['ok'])} {all_passed}")
     printer.line()
     width = max((len(finding.what) for finding in findings), default=0)
     indent = width + 8

@@ -1,8 +1,8 @@
-"""`handover`: after a change of their number, receivers get what others held of their series.
+"""`handover`: moves folded sums between receivers after a change of their number.
 
-In: how many receivers share the series out, and their addresses. Each is asked what it holds; what
-belongs to another by Prometheus' hash, and no longer arrives, is given to that one, and then
-forgotten by the first. It may be broken off and begun again at any moment.
+In: the number of receivers, and their addresses. A series that belongs to another receiver by
+Prometheus' hash, and no longer arrives, is given to that receiver, and then forgotten by the old
+one. The verb can be interrupted and repeated at any moment.
 Rules: Prometheus' relabel_config, hashmod; `receiver.fold.takeover`.
 """
 
@@ -26,12 +26,12 @@ from receiver.fold.takeover import MEANINGS, Taken
 AT_ONCE = 1_000
 """Series in one request."""
 SEPARATOR = ";"
-"""What Prometheus joins the values of source_labels with."""
+"""The separator of the values of source_labels."""
 
 
 @dataclass(slots=True)
 class Moves:
-    """What was found and done."""
+    """The numbers of series by outcome."""
 
     held: int = 0
     arriving: Counter[int] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ Series = dict[str, Any]
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Hand over, and say what was."""
+    """Hand over, and print the findings."""
     receivers = given.receivers or given.shards
     if receivers < given.shards:
         raise SettingsError(f"--receivers {receivers} is less than --shards {given.shards}")
@@ -58,13 +58,13 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     if given.json:
         print(json.dumps(_document(moves), indent=2))
         return int(bool(moves.arriving or moves.refused))
-    return show([*findings(moves, dry=given.dry_run)], as_json=False, well="each series is where it belongs.")  # fmt: skip
+    return show([*findings(moves, dry=given.dry_run)], as_json=False, all_passed="each series is where it belongs.")  # fmt: skip
 
 
 def hand_over(
     ask: Ask, urls: Sequence[str], shards: int, labels: Sequence[str], settle: float, *, dry: bool
 ) -> Moves:  # fmt: skip
-    """Give each receiver what others hold of its series. Raises: NoAnswer."""
+    """Give each receiver its series from the others. Raises: NoAnswer."""
     moves = Moves()
     misplaced = [list(_misplaced(ask, urls, number, shards, labels, moves)) for number in range(len(urls))]  # fmt: skip
     if any(misplaced):
@@ -112,7 +112,7 @@ def _held(ask: Ask, address: str) -> Iterator[Series]:
 
 
 def _quiet(ask: Ask, address: str, series: Sequence[tuple[int, Series]]) -> list[tuple[int, Series]]:  # fmt: skip
-    """Leave out those that have had a sample since."""
+    """Return the series without a new sample."""
     now = {one["number"]: one["time_ms"] for one in _held(ask, address)}
     return [(owner, one) for owner, one in series if now.get(one["number"]) == one["time_ms"]]
 
@@ -142,7 +142,7 @@ def _document(moves: Moves) -> dict[str, Any]:
 
 
 def findings(moves: Moves, *, dry: bool) -> Iterator[Finding]:
-    """Say it in findings, what is not well first."""
+    """Return the findings, problems first."""
     for giver, count in moves.arriving.items():
         detail = f"{count} series of other shards still arrive at receiver {giver}"
         yield Finding("arriving", Mark.FAIL, detail, "Has every Prometheus loaded the new remote_write? Then run this again.")  # fmt: skip

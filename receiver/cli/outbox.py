@@ -1,4 +1,4 @@
-"""`outbox`: show what waits in an outbox, or move it into a file and out of one."""
+"""`outbox`: show the content of an outbox, export it into a file, import it from one."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from receiver.azure.masking import mask_words
 from receiver.cli.terminal import BOLD, DIM, Printer, err, out
-from receiver.config.settings import Origin, Settings, place
+from receiver.config.settings import Origin, Settings, read_path
 from receiver.errors import OutboxError, SettingsError
 from receiver.fold import handover
 from receiver.outbox import transfer
@@ -24,16 +24,18 @@ TAKEN = "The file is taken once by each outbox: import it in one place only."
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
-    """Do it. Raises: OutboxError, SettingsError."""
+    """Show, export or import. Raises: OutboxError, SettingsError."""
     if given.copy and given.action != "export":
         raise SettingsError(f"--copy is for export, not for {given.action}")
     if given.action != "show" and not given.file:
         raise SettingsError(f"outbox {given.action} wants a file: appinsights-receiver outbox {given.action} FILE")  # fmt: skip
     if given.action == "show":
-        document = _of_file(place(given.file)) if given.file else _of_outbox(settings.outbox_dir)
+        document = (
+            _of_file(read_path(given.file)) if given.file else _of_outbox(settings.outbox_dir)
+        )
         _show(document, as_json=given.json)
         return 0
-    path = place(given.file)
+    path = read_path(given.file)
     if given.action == "export":
         done = transfer.export(settings.outbox_dir, path, copy=given.copy)
         _say_exported(done, settings.outbox_dir, path, given)
@@ -44,7 +46,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 
 def _merge(mine: FoldParts, theirs: FoldParts) -> MergedFold:
-    """Put two folds together. Raises: handover.CannotMerge."""
+    """Merge two folds. Raises: handover.CannotMerge."""
     now_ms = round(time.time() * 1000)
     folds = [
         handover.read(contents.state, contents.series, contents.log, now_ms)

@@ -13,7 +13,7 @@ from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
 from receiver.cli.entry_text import describe
 from receiver.cli.findings import Finding, Mark
-from receiver.config.disk_life import goes_with_the_pod, mounts
+from receiver.config.disk_life import is_in_empty_dir, mounts
 from receiver.config.file_modes import file_warnings
 from receiver.config.routes import load_routes, route_warnings
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
@@ -52,7 +52,7 @@ class Preflight:
         """Add a warning: something valid but probably not intended."""
         self.findings.append(Finding(what, Mark.WARN, detail, fix))
 
-    def well(self, what: str, detail: str) -> None:
+    def passed(self, what: str, detail: str) -> None:
         """Add a passed check."""
         self.findings.append(Finding(what, Mark.OK, detail))
 
@@ -79,13 +79,13 @@ def _metrics_json(settings: Settings, report: Preflight) -> None:
         return
     entries = report.allowlist.entries
     file = settings.metrics_json or "the packaged metrics.json"
-    report.well(
+    report.passed(
         "metrics.json", f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'} in {file}"
     )
     for entry in entries[:ENTRIES_SHOWN]:
-        report.well("", describe(entry))
+        report.passed("", describe(entry))
     if len(entries) > ENTRIES_SHOWN:
-        report.well("", f"and {len(entries) - ENTRIES_SHOWN} more")
+        report.passed("", f"and {len(entries) - ENTRIES_SHOWN} more")
     for suspicion in report.allowlist.suspicions():
         report.warn("metrics.json", suspicion)
 
@@ -101,19 +101,19 @@ def _destination(settings: Settings, report: Preflight) -> None:
         if report.connection is None:
             report.fail("destination", "no destination is set", NO_DESTINATION)
         else:
-            report.well("destination", f"delivers to {report.connection.track_url}")
+            report.passed("destination", f"delivers to {report.connection.track_url}")
             _proxy(report.connection, report)
     try:
         authentication = entra.parse(settings.authentication_string)
         if authentication and report.connection:
             entra.credential_maker(authentication, report.connection)
-            report.well("sign-in", "with Microsoft Entra ID")
+            report.passed("sign-in", "with Microsoft Entra ID")
     except SettingsError as error:
         report.fail("sign-in", error)
 
 
 def _routes(settings: Settings, report: Preflight) -> None:
-    """Report where each route leads."""
+    """Report the resource of each route."""
     if not settings.routes:
         return
     try:
@@ -124,9 +124,9 @@ def _routes(settings: Settings, report: Preflight) -> None:
         return
     for route, resource, proxy in zip(routes.routing.routes, routes.resources, ways, strict=True):
         way = f" through {proxy.address}" if proxy else ""
-        report.well("route", f"{route.sentence()} to {resource.connection.track_url}{way}")
+        report.passed("route", f"{route.sentence()} to {resource.connection.track_url}{way}")
     rest = "dropped" if routes.routing.drops_unmatched else "the receiver's own connection string"
-    report.well("route", f"all others: {rest}")
+    report.passed("route", f"all others: {rest}")
     for warning in route_warnings(settings, routes, report.connection):
         report.warn("routes.json", warning)
 
@@ -139,7 +139,7 @@ def _proxy(connection: Connection, report: Preflight) -> None:
         report.fail("proxy", error)
     else:
         way = f"{proxy.address}, set by {proxy.variable}" if proxy else "none is set"
-        report.well("proxy", way)
+        report.passed("proxy", way)
 
 
 def _outbox(directory: Path, report: Preflight) -> None:
@@ -151,10 +151,10 @@ def _outbox(directory: Path, report: Preflight) -> None:
         read_only = os.statvfs(place).f_flag & os.ST_RDONLY
         why = f"{place} is on a read-only file system" if read_only else f"{place} is not writable"
     else:
-        report.well(
+        report.passed(
             "outbox", str(directory) if place == directory else f"{directory}, created at the start"
         )
-        if goes_with_the_pod(place.resolve(), mounts()):
+        if is_in_empty_dir(place.resolve(), mounts()):
             detail = f"{directory} is in an emptyDir: what waits there when the pod goes is lost"
             fix = "Mount a PersistentVolumeClaim there, or set RECEIVER_DRAIN_FOLD=yes and a RECEIVER_DRAIN_TIMEOUT that fits the pod's grace period (docs/kubernetes.md)."
             report.warn("outbox", detail, fix)
@@ -184,7 +184,7 @@ def _access(settings: Settings, origins: Sequence[Origin], report: Preflight) ->
         if warning := exposure(settings.listen, rules):
             report.warn("access", warning)
         else:
-            report.well(
+            report.passed(
                 "access",
                 "; ".join(_credentials_needed(settings.listen, rules)),
             )

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from receiver.cli.fetch import get_json
 from receiver.config.plain_file import read_plain
-from receiver.config.settings import Address, Settings, load_allowlist, place
+from receiver.config.settings import Address, Settings, load_allowlist, read_path
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Entry
 from receiver.server.web_config import WebConfig, parse
@@ -47,7 +47,7 @@ def ask_running(given: argparse.Namespace, settings: Settings) -> Ask:
 
 
 def ask_others(given: argparse.Namespace, settings: Settings) -> Ask:
-    """Make what asks receivers at whole addresses, with the token and certificate of this one.
+    """Return a function that asks receivers at full addresses, with this configuration's credentials.
 
     `document` is POSTed. Raises: SettingsError for a --user-file that cannot be used.
     """
@@ -77,7 +77,7 @@ def running_entries(settings: Settings, status: dict[str, Any]) -> tuple[list[En
 def _user(file: str) -> str:
     """Read user:password from a file's first line. Raises: SettingsError, without the password."""
     try:
-        lines = read_plain(place(file)).decode().splitlines()
+        lines = read_plain(read_path(file)).decode().splitlines()
     except OSError as error:
         raise SettingsError(f"--user-file {file}: {error.strerror}") from error
     except UnicodeDecodeError:
@@ -102,10 +102,10 @@ def _credentials(settings: Settings) -> tuple[WebConfig, str]:
     web, token = WebConfig(), ""
     with suppress(OSError, ValueError, SettingsError):
         if settings.bearer_token_file:
-            token = read_plain(place(settings.bearer_token_file)).decode().strip()
+            token = read_plain(read_path(settings.bearer_token_file)).decode().strip()
     with suppress(OSError, ValueError, SettingsError):
         if settings.web_config_file:
-            path = place(settings.web_config_file)
+            path = read_path(settings.web_config_file)
             web = parse(read_plain(path).decode(), path)
     return web, token
 

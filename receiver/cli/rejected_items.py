@@ -20,7 +20,7 @@ from receiver.outbox.schema import FILE_NAME
 
 @dataclass(frozen=True, slots=True)
 class RejectedItem:
-    """One rejected item. `item` is the JSON that was sent, `route` whose it is (empty: no route's)."""
+    """One rejected item. `item` is the JSON that was sent, `route` its route, empty for none."""
 
     rejected_at: float
     status: int
@@ -35,12 +35,12 @@ class RejectedItem:
 
     @property
     def hint(self) -> str:
-        """What to do."""
+        """The advice for the operator."""
         return REJECT_REASONS[self.reason][1]
 
     @property
     def time_text(self) -> str:
-        """When it was rejected, ISO 8601 in UTC."""
+        """The time of the rejection, ISO 8601 in UTC."""
         moment = datetime.fromtimestamp(self.rejected_at, UTC)
         return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
@@ -71,7 +71,9 @@ def read_dead_letters(directory: Path) -> list[RejectedItem]:
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
         rows = database.execute("SELECT * FROM dead_letters ORDER BY id DESC")
-        return [RejectedItem(*row[1:]) for row in rows]  # an outbox of before has no lanes
+        return [
+            RejectedItem(*row[1:]) for row in rows
+        ]  # the outbox of an older receiver has no lanes
     finally:
         database.close()
 

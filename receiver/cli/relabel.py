@@ -25,7 +25,7 @@ QUEUE = {
     "max_backoff": "5s",
     "retry_on_http_429": True,
 }
-"""As in prometheus/prometheus.yml, which says why."""
+"""As in prometheus/prometheus.yml, with the reasons there."""
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 _OPERATOR = {"retry_on_http_429": "retryOnRateLimit"}
 
@@ -62,7 +62,7 @@ def keep_rule(expression: str) -> dict[str, Any]:
 
 
 def addresses(url: str, count: int) -> list[str]:
-    """Give the address of each receiver: one with a place for their number, or all, with commas between.
+    """Return the receivers' addresses, from one with a placeholder or from a comma-separated list.
 
     Raises: SettingsError.
     """

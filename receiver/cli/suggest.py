@@ -37,7 +37,7 @@ class NotWritten(ReceiverError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One category's entries, as they stand in the file, and what they bring in a month."""
+    """One category's entries, as in the file, and their forecast for a month."""
 
     entries: Sequence[Any]
     month: Forecast
@@ -48,7 +48,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     wanted = [word.strip().lower() for word in given.category.split(",") if word.strip()]
     if unknown := [word for word in wanted if word not in ALIASES]:
         raise SettingsError(f"no category {', '.join(unknown)}; there are {', '.join(ALIASES)}")
-    scene = look(given)
+    scene = read(given)
     categories = _choose(given, scene, wanted or list(ALIASES), settings)
     chosen = [name for name in ALIASES if categories[name].entries and name in (wanted or ALIASES)]
     entries = [entry for name in chosen for entry in categories[name].entries]
@@ -56,7 +56,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         raise NoAnswer(f"{masked(given.source)} has no metrics of Triton in these categories")
     _say_costs(categories, chosen, settings.price_per_gb)
     text = to_text(entries)
-    _say_what_it_does(text, scene, raw=given.raw)
+    _print_sentences(text, scene, raw=given.raw)
     counted = count_forms(parse(text, "the suggestion"), scene, settings)
     err().line(f"  costs {compared(counted, scene, settings.price_per_gb)}")
     if given.output:
@@ -72,7 +72,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     return 0
 
 
-def look(given: argparse.Namespace) -> Scene:
+def read(given: argparse.Namespace) -> Scene:
     """Read the names; and from Prometheus, if it answers, the rules and the scrape interval. Raises: NoAnswer."""
     scene = read_scene(given.source, given.scrape_seconds or 0.0)
     if is_address(given.source) and not is_page(given.source):
@@ -87,7 +87,7 @@ def look(given: argparse.Namespace) -> Scene:
 def _choose(
     given: argparse.Namespace, scene: Scene, wanted: Collection[str], settings: Settings
 ) -> dict[str, Choice]:
-    """Choose each category's entries; those of categories that are not wanted too, to compare."""
+    """Choose the entries of all categories; unwanted categories are for comparison."""
     names = {series.name for series in scene.series}
     together = list(propose(names, [ALIASES[name] for name in wanted]))
     choices = {}
@@ -151,12 +151,12 @@ def _say_costs(categories: Mapping[str, Choice], chosen: Sequence[str], price: f
         printer.line(f"{name:<10} {len(choice.entries):>7} {month.series:>7} {month.items:>12,.0f} {gigabytes:>16.3f}{money}{taken}", DIM if taken else "")  # fmt: skip
 
 
-def _say_what_it_does(text: str, scene: Scene, *, raw: bool) -> None:
+def _print_sentences(text: str, scene: Scene, *, raw: bool) -> None:
     """Print what each entry does, as the receiver's own parser reads it."""
     printer = err()
     printer.line()
     if not scene.intervals.is_known:
-        printer.line("  --scrape-seconds, or --prometheus-url, says how often is scraped", DIM)
+        printer.line("  --scrape-seconds or --prometheus-url gives the scrape interval", DIM)
     if not raw:
         for entry in parse(text, "the suggestion").entries:
             printer.line(f"  {entry.sentence()}")

@@ -58,7 +58,7 @@ def _watch(
     seen: tuple[dict[str, Any], dict[str, Any]],
     every: float,
 ) -> int:
-    """Refresh until q; while the receiver does not answer, the screen says so and keeps the old rows."""
+    """Refresh until q; without an answer from the receiver, show a notice above the old rows."""
     gone_at, words = 0.0, ""
     while True:
         columns, lines = screen.size
@@ -150,7 +150,7 @@ def _flow(status: dict[str, Any]) -> Iterator[Row]:
 
 
 def _routes(routes: list[dict[str, Any]]) -> Iterator[Row]:
-    """One line a route, those that do not deliver first if there are too many."""
+    """Return one line a route; if there are too many, routes that do not deliver are first."""
     if not routes:
         return
     yield Row("")

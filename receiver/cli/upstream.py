@@ -9,15 +9,15 @@ from urllib.parse import quote
 
 from receiver.cli.fetch import NoAnswer, exposed, get, get_json, get_text
 from receiver.cli.prometheus.addresses import masked
-from receiver.cli.prometheus.promql import Look, looks, looks_in, seconds
-from receiver.cli.prometheus.windows import Pace
+from receiver.cli.prometheus.promql import RangeCall, range_calls, range_calls_in, seconds
+from receiver.cli.prometheus.windows import SampleInterval
 
 LATELY_SECONDS = 600
 
 
 @dataclass(slots=True)
 class Triton:
-    """Triton's state. `error` where it did not answer; `names` with their numbers of series."""
+    """Triton's state. `error` if it did not answer; `names` with their numbers of series."""
 
     error: str = ""
     ready: bool = False
@@ -54,7 +54,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A recording rule, and how often it is evaluated."""
+    """A recording rule, and its evaluation interval."""
 
     name: str
     query: str
@@ -114,25 +114,31 @@ def _is_agent(url: str) -> bool:
     return flags.get("agent") == "true" or "agent" in flags.get("enable-feature", "").split(",")
 
 
-def ask_looks(url: str, query: str) -> list[Look]:
+def ask_range_calls(url: str, query: str) -> list[RangeCall]:
     """Return the windows of an expression, as Prometheus 3 parses it; for Prometheus 2 it is parsed here."""
     try:
         tree = get_json(f"{url.rstrip('/')}/api/v1/parse_query?query={quote(query)}", "data")
-        return looks_in(tree["data"])
+        return range_calls_in(tree["data"])
     except (NoAnswer, KeyError, TypeError):
-        return looks(query)
+        return range_calls(query)
 
 
-def ask_paces(url: str, prometheus: Prometheus, names: Collection[str]) -> dict[str, list[Pace]]:
-    """Return how often these names get a sample: their jobs' interval, or their rule's.
+def ask_sample_intervals(
+    url: str, prometheus: Prometheus, names: Collection[str]
+) -> dict[str, list[SampleInterval]]:
+    """Return the sample intervals of these names: their jobs', or their rule's.
 
     Raises: NoAnswer.
     """
     every = {rule.name: rule.seconds for rule in prometheus.rules}
-    paces = {name: [Pace(f"of the rule {name}", every[name])] for name in names if name in every}
-    scraped = sorted(set(names) - set(paces))
+    intervals = {
+        name: [SampleInterval(f"of the rule {name}", every[name])]
+        for name in names
+        if name in every
+    }
+    scraped = sorted(set(names) - set(intervals))
     if not scraped:
-        return paces
+        return intervals
     slowest: dict[str, float] = {}
     for target in prometheus.targets:
         job = str(target.get("labels", {}).get("job", ""))
@@ -143,8 +149,10 @@ def ask_paces(url: str, prometheus: Prometheus, names: Collection[str]) -> dict[
         labels = row.get("metric", {})
         job = labels.get("job", "")
         if interval := slowest.get(job, 0.0):
-            paces.setdefault(labels.get("__name__", ""), []).append(Pace(job, interval))
-    return paces
+            intervals.setdefault(labels.get("__name__", ""), []).append(
+                SampleInterval(job, interval)
+            )
+    return intervals
 
 
 def ask_series(url: str, name: str) -> list[dict[str, Any]]:

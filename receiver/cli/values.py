@@ -46,7 +46,7 @@ def scrape_interval(text: str) -> float:
 
 
 def shards(text: str) -> int:
-    """Read how many receivers there are. Raises: ValueError."""
+    """Read the number of receivers. Raises: ValueError."""
     if text.strip().isdecimal() and 0 < (count := int(text)) <= SHARDS_MAX:
         return count
     raise ValueError(f"not a whole number from 1 to {SHARDS_MAX}")

@@ -43,7 +43,7 @@ TARGET = {"job": "triton", "instance": "triton:8002"}
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What there is to count on: series with their intervals, and whence those are."""
+    """The basis of a forecast: series with their intervals, and the intervals' source."""
 
     series: Sequence[Seen]
     intervals: Intervals
@@ -55,11 +55,11 @@ def read_scene(
     prometheus: str = "",
     allowlist: Allowlist | None = None,
 ) -> Scene:
-    """Ask for the series and how often they come. Raises: NoAnswer.
+    """Read the series and their intervals. Raises: NoAnswer.
 
-    `scrape_seconds` counts before everything; then `prometheus`, a prometheus.yml or the address
-    of one that runs; then `source`, where that is a Prometheus. Series are Triton's and those that
-    `allowlist` selects.
+    The intervals are from `scrape_seconds`, else from `prometheus`, a prometheus.yml or the address
+    of a running Prometheus, else from `source`, if it is a Prometheus. Series are Triton's and
+    those that `allowlist` selects.
     """
     is_live = is_address(source) and not is_page(source)
     if is_live:
@@ -76,7 +76,7 @@ def read_scene(
 
 
 def intervals_if_any(prometheus: str) -> Intervals:
-    """Ask a Prometheus that may not answer; without one, or without its answer, suppose."""
+    """Read the intervals from a Prometheus; without an answer assume the default."""
     if not prometheus:
         return supposed()
     try:
@@ -86,7 +86,7 @@ def intervals_if_any(prometheus: str) -> Intervals:
 
 
 def read_intervals(prometheus: str) -> Intervals:
-    """Ask a prometheus.yml, or a Prometheus that runs. Raises: NoAnswer."""
+    """Read the intervals from a prometheus.yml or a running Prometheus. Raises: NoAnswer."""
     if not is_address(prometheus):
         try:
             return of_config(read_config(Path(prometheus)), prometheus)
@@ -99,7 +99,7 @@ def read_intervals(prometheus: str) -> Intervals:
 
 
 def is_page(address: str) -> bool:
-    """Whether an address is that of a page of metrics; else it is a Prometheus'."""
+    """Whether an address is a metrics page; else it is a Prometheus."""
     return address.rstrip("/").endswith("/metrics")
 
 
@@ -113,7 +113,7 @@ def _ask_series(url: str, allowlist: Allowlist | None) -> list[Seen]:
 
 
 def _regex(glob: str) -> str:
-    """Write a glob as Prometheus takes it."""
+    """Return a glob as a regular expression for Prometheus."""
     return re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
 
 
@@ -129,7 +129,7 @@ def _text_of(source: str) -> str:
 def read_page(text: str, source: str, allowlist: Allowlist | None = None) -> list[Seen]:
     """Read a page of Prometheus' exposition format, with a target's labels. Raises: NoAnswer.
 
-    Types are left out: they would have the parser rename counters.
+    Types are ignored: with them the parser would rename counters.
     """
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     try:
@@ -150,7 +150,7 @@ def folded_example() -> Allowlist:
 
 
 def identity_of(settings: Settings) -> Identity:
-    """Give what items would say of their sender."""
+    """Return the identity of the items."""
     return Identity(
         KEY, settings.host, settings.cloud_role, settings.cloud_role_instance, settings.slim_items
     )
@@ -167,7 +167,7 @@ def count_forms(allowlist: Allowlist, scene: Scene, settings: Settings) -> Compa
 
 
 def routed(routing: Routing, scene: Scene) -> Scene:
-    """Leave out the series that no route takes and that are dropped."""
+    """Return the scene without the series that routes.json drops."""
     sent = [row for row in scene.series if routing.number_of(row.labels) != NO_LANE]
     return Scene(sent, scene.intervals)
 
@@ -191,7 +191,7 @@ def count_routes(
 
 
 def others(scene: Scene, settings: Settings) -> dict[str, Forecast]:
-    """Forecast two other files that one compares with."""
+    """Forecast two other files, for comparison."""
     plain = Scene([row for row in scene.series if not row.name.endswith("_irate")], scene.intervals)  # fmt: skip
     return {
         "folded example": count(folded_example(), scene, settings),
@@ -200,7 +200,7 @@ def others(scene: Scene, settings: Settings) -> dict[str, Forecast]:
 
 
 def forms(counted: Comparison) -> Mapping[str, Forecast]:
-    """Name the other forms of a selection; one that is the selection itself is left out."""
+    """Return the other forms of a selection by name, without the selection itself."""
     named = {"the same, folded": counted.folded, "the same, raw": counted.raw}
     return {name: form for name, form in named.items() if form.lines != counted.yours.lines}
 
@@ -213,14 +213,14 @@ def in_words(total: Forecast, price: float) -> str:
 
 
 def compared(counted: Comparison, scene: Scene, price: float) -> str:
-    """Say in a sentence what a file costs, beside its metrics in other forms, and on what that is counted."""
+    """Describe a file's cost, the cost of its other forms, and the basis, in a sentence."""
     beside = "; ".join(f"{name}: {in_words(form, price)}" for name, form in forms(counted).items())
     shown = f" ({beside})" if beside else ""
     return f"about {in_words(counted.yours, price)}{shown}; {len(scene.series)} series, scraped {scene.intervals.words}"
 
 
 def _known_only(series: Sequence[Seen], source: str, allowlist: Allowlist | None) -> list[Seen]:
-    """Refuse what has no series to count on. Raises: NoAnswer."""
+    """Refuse a source without known series. Raises: NoAnswer."""
     if not any(
         row.name.startswith("nv_") or (allowlist and allowlist.matches(row.name)) for row in series
     ):

@@ -1,8 +1,7 @@
-"""Whether a directory's disk outlives the machine that it is mounted on.
+"""Detection of a directory in an emptyDir, whose disk ends with its pod.
 
-In: the lines of /proc/self/mountinfo. Out: a sentence where the disk goes with its pod. What
-mounts it says so by the path that it mounts: Kubernetes' empty-dir volumes have a folder of that
-name. Source: proc(5); the kubelet's volume plugins.
+In: the lines of /proc/self/mountinfo. Out: yes or no. The mounted path tells: Kubernetes'
+emptyDir volumes are in a folder named empty-dir. Source: proc(5); the kubelet's volume plugins.
 """
 
 from pathlib import Path
@@ -11,8 +10,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 _EMPTY_DIR = "/kubernetes.io~empty-dir/"
 
 
-def goes_with_the_pod(directory: Path, mounts: str) -> bool:
-    """Say whether the directory is in an emptyDir."""
+def is_in_empty_dir(directory: Path, mounts: str) -> bool:
+    """Whether the directory is in an emptyDir."""
     origin, longest = "", 0
     for line in mounts.splitlines():
         fields = line.split(" ")
@@ -25,7 +24,7 @@ def goes_with_the_pod(directory: Path, mounts: str) -> bool:
 
 
 def mounts() -> str:
-    """Read what is mounted; empty where that cannot be read."""
+    """Read the mounts; empty if they cannot be read."""
     try:
         return MOUNTS.read_text(errors="replace")
     except OSError:

@@ -1,14 +1,14 @@
 """Warnings about files that other users can read or change.
 
-In: settings, and their sources. Out: a sentence for each such file. Warnings, not errors: in
-a container other users do not exist, whatever the modes are.
+In: settings, and their sources. Out: a sentence for each such file. Warnings, not errors: a
+container has no other users.
 """
 
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from receiver.config.settings import Origin, Settings, place
+from receiver.config.settings import Origin, Settings, read_path
 
 
 def file_warnings(
@@ -20,14 +20,16 @@ def file_warnings(
     """
     secrets = [settings.web_config_file, settings.bearer_token_file]
     secrets += [origin.file for origin in origins]
-    for path in [*(place(name) for name in secrets if name), *keys]:
-        if warning := loose(path, secret=True):
+    for path in [*(read_path(name) for name in secrets if name), *keys]:
+        if warning := mode_warning(path, secret=True):
             yield warning
-    if settings.metrics_json and (warning := loose(place(settings.metrics_json), secret=False)):
+    if settings.metrics_json and (
+        warning := mode_warning(read_path(settings.metrics_json), secret=False)
+    ):
         yield warning
 
 
-def loose(path: Path, *, secret: bool) -> str:
+def mode_warning(path: Path, *, secret: bool) -> str:
     """Warn of a file's mode; empty where the mode is right, or the file is missing."""
     try:
         mode = path.stat().st_mode

@@ -1,8 +1,8 @@
-"""routes.json with its secrets: which resource each route leads to.
+"""routes.json with its secrets: the resource of each route.
 
-In: settings. Out: `Routes`, and the files that it was made of, to be followed; warnings of files
-that others can read. The connection strings are read here and nowhere else, and no message
-repeats one.
+In: settings. Out: `Routes`, and the files read, to be followed; warnings about files that
+others can read. The connection strings are read here and nowhere else, and no message repeats
+one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ from pathlib import Path
 from receiver.azure import connection_string
 from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
-from receiver.config.file_modes import loose
+from receiver.config.file_modes import mode_warning
 from receiver.config.plain_file import read_plain
-from receiver.config.settings import Settings, place
+from receiver.config.settings import Settings, read_path
 from receiver.errors import SettingsError
 from receiver.intake import routes as routes_json
 from receiver.intake.routes import NO_ROUTES, Route, Routing
@@ -24,7 +24,7 @@ from receiver.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Where a route's items go, and how: its own values, or the receiver's where it has none."""
+    """The destination of a route's items, with the receiver's settings as defaults."""
 
     name: str
     connection: Connection
@@ -35,7 +35,7 @@ class Resource:
 
     @property
     def environ(self) -> Mapping[str, str] | None:
-        """Stand in for the environment where the route says which proxy it takes."""
+        """The environment for the route's own proxy; None for the receiver's."""
         if self.proxy is None:
             return None
         return {"all_proxy": self.proxy} if self.proxy else {}
@@ -43,7 +43,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """What routes.json says: which series take which route, where each leads, and its share."""
+    """The content of routes.json: the routing, and each route's resource and share of the outbox."""
 
     routing: Routing = NO_ROUTES
     resources: tuple[Resource, ...] = ()
@@ -51,13 +51,13 @@ class Routes:
 
 
 def load_routes(settings: Settings) -> tuple[Routes, list[Path]]:
-    """Read routes.json and the files of its connection strings; nothing where none is set.
+    """Read routes.json and the files of its connection strings; empty if no file is set.
 
     Raises: SettingsError.
     """
     if not settings.routes:
         return Routes(), []
-    path = place(settings.routes)
+    path = read_path(settings.routes)
     routing = load_routing(settings)
     files = [path]
     resources = []
@@ -78,7 +78,7 @@ def load_routes(settings: Settings) -> tuple[Routes, list[Path]]:
 
 
 def load_routing(settings: Settings) -> Routing:
-    """Read routes.json without its secrets: which series take which route. Raises: SettingsError."""
+    """Read routes.json without its secrets. Raises: SettingsError."""
     if not settings.routes:
         return NO_ROUTES
     return routes_json.parse(_text_of(settings), settings.routes)
@@ -86,15 +86,17 @@ def load_routing(settings: Settings) -> Routing:
 
 def _text_of(settings: Settings) -> bytes:
     return _read(
-        place(settings.routes), printable(settings.routes), "RECEIVER_ROUTES or --routes names it"
+        read_path(settings.routes),
+        printable(settings.routes),
+        "RECEIVER_ROUTES or --routes names it",
     )
 
 
 def _file_of(routes_file: Path, route: Route) -> Path | None:
-    """Find a route's secret; a relative path begins at the folder of routes.json."""
+    """Return the file of a route's secret; a relative path is relative to routes.json."""
     if not route.connection_string_file:
         return None
-    return routes_file.parent / place(route.connection_string_file)
+    return routes_file.parent / read_path(route.connection_string_file)
 
 
 def _read(path: Path, shown: str, names_it: str) -> bytes:
@@ -130,16 +132,16 @@ def _resource(settings: Settings, route: Route, file: Path | None, where: str) -
 
 
 def route_warnings(settings: Settings, routes: Routes, own: Connection | None) -> Sequence[str]:
-    """Warn of files that others can use, of resources that have two routes, and of http."""
+    """Warn of files open to others, of resources with two routes, and of http."""
     if not settings.routes:
         return ()
-    path = place(settings.routes)
+    path = read_path(settings.routes)
     inline = any(route.connection_string for route in routes.routing.routes)
-    warnings = [loose(path, secret=inline)]
+    warnings = [mode_warning(path, secret=inline)]
     seen = {own.instrumentation_key: routes_json.OWN_ROUTE} if own else {}
     for route, resource in zip(routes.routing.routes, routes.resources, strict=True):
         if file := _file_of(path, route):
-            warnings.append(loose(file, secret=True))
+            warnings.append(mode_warning(file, secret=True))
         connection = resource.connection
         if other := seen.get(connection.instrumentation_key):
             warnings.append(f"the routes {other} and {route.name} lead to the same resource: each has its own pace, so that together they may be above the resource's")  # fmt: skip

@@ -155,7 +155,7 @@ def read_word(*words: str) -> Callable[[str], str]:
     return read
 
 
-def place(text: str) -> Path:
+def read_path(text: str) -> Path:
     """Read a path and expand ~. Raises: SettingsError for an unprintable path or an unknown home."""
     if (shown := printable(text)) != text:
         raise SettingsError(f"{shown}: the path is not UTF-8")
@@ -182,7 +182,7 @@ class Setting:
 def _outbox_directory(given: str, environment: Mapping[str, str]) -> Path:
     base = environment.get("XDG_STATE_HOME") or "~/.local/state"
     try:
-        return place(given or f"{base}/appinsights-receiver").absolute()
+        return read_path(given or f"{base}/appinsights-receiver").absolute()
     except SettingsError as error:
         raise SettingsError(f"{error}, in RECEIVER_OUTBOX_DIR or --outbox-dir") from error
 
@@ -356,7 +356,7 @@ def _origin(
 def _read_secret(file: str, name: str) -> str:
     """Read a secret from a file, as mounted by Docker, Kubernetes and systemd."""
     try:
-        text = read_plain(place(file)).decode().strip()
+        text = read_plain(read_path(file)).decode().strip()
     except OSError as error:
         raise SettingsError(f"{printable(file)}: {error.strerror}; {name} names it") from error
     except UnicodeDecodeError:
@@ -411,7 +411,7 @@ def load_allowlist(settings: Settings) -> allowlist.Allowlist:
         packaged = resources.files("receiver.config") / "default_metrics.json"
         return allowlist.parse(packaged.read_bytes(), "default_metrics.json")
     try:
-        text = read_plain(place(settings.metrics_json))
+        text = read_plain(read_path(settings.metrics_json))
     except OSError as error:
         message = f"{settings.metrics_json}: {error.strerror}; RECEIVER_METRICS_JSON or --metrics-json names it"
         raise SettingsError(message) from error

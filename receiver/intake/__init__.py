@@ -1,1 +1,1 @@
-"""A body becomes items: decode, select, render."""
+"""From a request's body to rows: decode, select, drop."""

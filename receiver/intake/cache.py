@@ -1,9 +1,9 @@
 """A cache with a limit in bytes.
 
-Two generations: what is put in or found joins the young one; a young one that takes
-half the room becomes the old one when there is none. The old one, by then what nobody
-has asked for since, is forgotten when both together are full, and no sooner. Each
-step is O(1); what is used in every scrape stays.
+Two generations: an added or used entry joins the young one. A young generation of half the
+limit becomes the old one when there is none. The old generation, by then the unused entries,
+is dropped only when both together are full. Each step is O(1); entries used in every scrape
+stay.
 """
 
 from collections.abc import Callable, Hashable

@@ -1,8 +1,7 @@
 """The parser of a request's body: series with their samples.
 
-In: the body as it came, and which message its Content-Type declared. Out: the
-series, whose names are read at once and whose labels only when asked for. Never
-touches a socket, a clock or a file.
+In: the body as received, and the message that its Content-Type declares. Out: the series;
+names are read at once, labels on demand. Never touches a socket, a clock or a file.
 
 Rules: Prometheus Remote-Write 1.0, sections "Protocol" and "Labels"; 2.0-rc.4,
 sections "Protobuf Message" and "Symbols". Two leniencies that real senders need:
@@ -71,8 +70,8 @@ class Sample(Protocol):
 class Series:
     """One series of a request.
 
-    `name` is empty where the series has none among the labels that it may have. What
-    else there is to know is read when it is asked for. Times are in milliseconds.
+    `name` is empty if none is among the allowed number of labels. All else is read on demand.
+    Times are in milliseconds.
     """
 
     name: bytes
@@ -84,10 +83,10 @@ class Series:
     _limits: Limits
 
     def label_pairs(self) -> tuple[bytes, ...]:
-        """Read the labels, as name, value, name, value, …, the name label among them.
+        """Read the labels, `__name__` included, as name, value, name, value, ….
 
-        Raises: InvalidSeries for more labels, or longer ones, than a series may have,
-        and for references that the request's symbols do not have.
+        Raises: InvalidSeries for too many or too long labels, and for references beyond the
+        request's symbols.
         """
         if self._symbols is None:
             labels = self._message.labels
@@ -103,9 +102,9 @@ class Series:
         return pairs
 
     def start_of(self, sample: Sample) -> int:
-        """Return a sample's start timestamp, of remote-write 2.0; 0 or less where it has none.
+        """Return a sample's start timestamp, of remote-write 2.0; 0 or less for none.
 
-        Until 2.0-rc.3 (Prometheus 3.7) the series had one, for all its samples.
+        Until 2.0-rc.3 (Prometheus 3.7) a series had one for all its samples.
         """
         if self._symbols is None:
             return 0
@@ -122,7 +121,7 @@ class Series:
     def metadata(self) -> Metadata | None:
         """Read the metadata in a series of 2.0, if it has any.
 
-        Raises: InvalidSeries for references that the request's symbols do not have.
+        Raises: InvalidSeries for references beyond the request's symbols.
         """
         if self._symbols is None or not self._message.metadata:
             return None
@@ -134,10 +133,10 @@ class Series:
 
 
 def decompress(body: bytes, limit_bytes: int) -> bytes:
-    """Undo snappy's block format, at most `limit_bytes` of it.
+    """Decompress snappy's block format, up to `limit_bytes`.
 
-    The declared length is read before a byte is allocated: a short body that
-    declares gigabytes costs nothing.
+    The declared length is checked before memory is allocated: a short body that declares
+    gigabytes costs nothing.
 
     Raises: Undecodable, DecodedTooLarge.
     """
@@ -155,7 +154,7 @@ def decompress(body: bytes, limit_bytes: int) -> bytes:
 
 
 def declared_length(body: bytes) -> int:
-    """Read the decompressed length that a snappy block begins with: a varint of 32 bits.
+    """Read the decompressed length at the start of a snappy block: a varint of 32 bits.
 
     Raises: Undecodable for a body without one.
     """
@@ -174,16 +173,15 @@ def decode(
     raw: bytes,
     message: Message,
     limits: Limits = DEFAULT_LIMITS,
-    tell: Callable[[Metadata], object] = lambda _: None,
+    on_metadata: Callable[[Metadata], object] = lambda _: None,
 ) -> Iterator[Series]:
     """Read the series of a decompressed message, in the order sent.
 
-    The whole message is parsed before this returns, and `tell` has been called with
-    the metadata of 1.0; what is left to the iterator is a look at each series' name.
+    The whole message is parsed before this returns, and `on_metadata` has been called with the
+    metadata of 1.0; the iterator reads only the series' names.
 
-    Raises: Undecodable for bytes that are not that message, or that hold none of
-    its fields (the other message, sent under the wrong type, looks like that);
-    TooManySeries.
+    Raises: Undecodable for bytes that are not that message or hold none of its fields, like
+    the other message under the wrong type; TooManySeries.
     """
     try:
         if message is Message.V1:
@@ -202,7 +200,7 @@ def decode(
         check_series(len(write_request.timeseries), limits.series)
         check_series(len(write_request.metadata), limits.series, "entries of metadata")
         for entry in metadata.read_v1(write_request.metadata):
-            tell(entry)
+            on_metadata(entry)
         return (_series_v1(fields, limits) for fields in write_request.timeseries)
     check_series(len(request.timeseries), limits.series)
     symbols = list(request.symbols)
@@ -212,7 +210,7 @@ def decode(
 def decode_series(
     text: bytes, message: Message, symbols: Sequence[bytes], limits: Limits = DEFAULT_LIMITS
 ) -> Series:
-    """Read one series from its bytes on the wire; `symbols` are its request's, in 2.0.
+    """Parse one series from its bytes; `symbols` are its request's, in 2.0.
 
     Raises: Undecodable.
     """

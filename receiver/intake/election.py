@@ -1,19 +1,18 @@
-"""Which of several replicas counts: each cluster has one leader. Pure: times are arguments.
+"""The election of the leading replica of each cluster. Pure: times are arguments.
 
-In: which replicas a request is of, and when it came. Out: who leads, and from which time on its
-samples count. The model is the HA tracker of Cortex and Mimir.
+In: the replicas of a request, and its time of arrival. Out: the leader, and the time from which
+its samples count. The model is the HA tracker of Cortex and Mimir.
 
 Rules:
-* The first replica that comes leads, for as long as it comes. What counts is when its requests
-  arrive, by a clock that never goes back: no sender's clock has a say in who leads.
-* After the timeout without the leader, the next replica that comes leads.
-* A new leader's samples count when they are newer than `floor_ms`: the newest sample that its
-  predecessors brought, and the timeout on top. Of two replicas whose clocks are apart, the one
-  that is ahead gives an earlier moment a later time. Let it send what it has kept for a while,
-  and its counters are lower than the last that counted: a reset that never was (mimir#5198).
-  With the timeout on top that cannot be, as long as the clocks are less than the timeout apart.
-* A predecessor's clock may have been far ahead: no floor is further ahead of the receiver's own
-  clock than the timeout.
+* The first replica leads for as long as its requests arrive, by the receiver's monotonic
+  clock: no sender's clock decides.
+* When the leader has been silent for the timeout, the next replica to arrive leads.
+* A new leader's samples count if they are newer than `floor_ms`: its predecessors' newest
+  sample plus the timeout. If the new leader's clock is ahead, its timestamps are too late by
+  the difference: an old sample from its backlog would look new, and its lower counter value
+  would look like a reset (mimir#5198). The timeout prevents that if the clocks differ by less.
+* A predecessor's clock may have been far ahead: a floor is ahead of the receiver's own clock
+  by the timeout at most.
 """
 
 from collections.abc import Collection
@@ -22,16 +21,16 @@ from dataclasses import dataclass, replace
 NEVER_MS = -(2**63)
 """Older than any sample."""
 OFTEN = 3
-"""So many changes within ten minutes are no failures of replicas."""
+"""Changes of the leader within ten minutes from which on the timeout is too short."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """Who leads a cluster. `seen_at` in seconds of a clock that never goes back.
+    """The leader of a cluster. `seen_at` is in seconds of a monotonic clock.
 
-    `newest_ms` is the time of the newest sample that any leader brought; `since_at`, in seconds since
-    the epoch, is when this one began; `changes` counts those before it, of which `last_changes` are
-    the latest times, by the clock of `seen_at`.
+    `newest_ms` is the time of the newest sample of any leader; `since_at`, in seconds since the
+    epoch, is the start of this one; `changes` counts the changes so far, `last_changes` are the
+    latest times, by the clock of `seen_at`.
     """
 
     replica: str
@@ -45,7 +44,7 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A cluster has a new leader; `before` is empty for its first, who was silent for some time."""
+    """A change of a cluster's leader; `before` is the silent leader, empty for the first election."""
 
     cluster: str
     before: str
@@ -57,14 +56,14 @@ class Election:
     """The leaders of all clusters."""
 
     def __init__(self, timeout_seconds: float) -> None:
-        """Begin without any."""
+        """Start without clusters."""
         self.timeout_seconds = timeout_seconds
         self.leads: dict[str, Lead] = {}
 
     def arrive(
         self, cluster: str, replicas: Collection[str], now: float, epoch: float
     ) -> Change | None:
-        """Take note that a request of these replicas came; `epoch` is `now` in seconds since the epoch."""
+        """Note a request of these replicas; `epoch` is `now` in seconds since the epoch."""
         lead = self.leads.get(cluster)
         if lead is not None and lead.replica in replicas:
             self.leads[cluster] = replace(lead, seen_at=now)
@@ -84,7 +83,7 @@ class Election:
         return Change(cluster, lead.replica, first, now - lead.seen_at)
 
     def brought(self, cluster: str, newest_ms: int) -> None:
-        """Take note of the newest sample of the leader that counted."""
+        """Note the newest counted sample of the leader."""
         lead = self.leads[cluster]
         if newest_ms > lead.newest_ms:
             self.leads[cluster] = replace(lead, newest_ms=newest_ms)

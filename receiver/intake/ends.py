@@ -1,9 +1,8 @@
-"""The end of a series: how its samples are used, decided once by metrics.json and kept with the series.
+"""The end of a series: the use of its samples, decided once by metrics.json and kept with the series.
 
-A sample that is selected has one end, or two: it is rendered as an item of its own, or it
-goes to the fold under its series' number. `receiver.intake.pipeline` asks; what answers is
-made of metrics.json, and knows the rest. Adding an end touches that parser, the pipeline
-and the new stage.
+A selected sample has one end or two: it is rendered as an item, it is folded under its series'
+number, or both. `receiver.intake.pipeline` asks a `Selection`, which is made of metrics.json. A
+new end changes that parser, the pipeline and the new stage.
 """
 
 from collections.abc import Mapping
@@ -18,9 +17,9 @@ WOULD_JOIN = "would_join"
 class Ends:
     """The use of the samples of one series.
 
-    `rendered` has the labels of its items, the name under `__name__`; None where it is not
-    rendered. `fold_number` is from 1 to 2**32 - 1; 0 where it is not folded. A series that has
-    neither has the reason in `dropped`, and is asked for again at the next request.
+    `rendered` has the labels of its items, the name under `__name__`; None for no items.
+    `fold_number` is from 1 to 2**32 - 1; 0 for no fold. A series without either has the reason
+    in `dropped`, and is decided again at the next request.
     """
 
     rendered: Mapping[str, str] | None = None

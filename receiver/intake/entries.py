@@ -1,10 +1,10 @@
 """An entry of metrics.json: the series that it selects, and how their samples are used.
 
-In: nothing but values that `receiver.intake.metrics_json` has checked. Out: `Entry`, which
-answers for a series' name whether it applies and what its items are called. Pure.
+In: values checked by `receiver.intake.metrics_json`. Out: `Entry`, which matches series'
+names and names their items. Pure.
 
-A string in the file is an entry whose samples are items, one each. An object may fold
-them: one item a window says what the samples of that window mean together.
+A string in the file is an entry that sends every sample as an item. An object may fold
+samples: one item a window, made of all samples of that window.
 """
 
 import re
@@ -39,7 +39,7 @@ class First(StrEnum):
 class Entry:
     """One entry of metrics.json; `name` is a series' name, or a glob of names.
 
-    `keep` is None where all labels stay. `quiet_seconds` is 0 where each window has its item.
+    `keep` is None if all labels stay. `quiet_seconds` is 0 if every window has its item.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Entry:
         return self.rename.replace("*", match[1] if match else name)
 
     def keeps(self, label: str) -> bool:
-        """Whether its items keep a label."""
+        """Whether the entry's items keep a label."""
         return label in self.keep if self.keep is not None else label not in self.drop
 
     def title(self) -> str:
@@ -122,8 +122,8 @@ class Entry:
 def glob_pattern(glob: str) -> str:
     """Return a glob as a regular expression without backtracking.
 
-    The first place where the text between two stars fits is as good as any later one, so it
-    is kept (an atomic group): a sender's long name cannot have the places multiplied.
+    The first match of the text between two stars is as good as any later one, so it is final
+    (an atomic group): a sender's long name cannot cause backtracking.
     """
     first, *rest = ("".join("." if c == "?" else re.escape(c) for c in part) for part in glob.split("*"))  # fmt: skip
     if not rest:

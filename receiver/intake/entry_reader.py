@@ -1,8 +1,8 @@
 """The parser of an object in metrics.json: an `Entry`, or a sentence about the mistake.
 
-In: the keys and values of one object, checked as JSON. Out: an `Entry`. Each mistake is a
-`Mistake` with the key that it is about and, where there is one, the nearest right spelling.
-Pure. `receiver/config/metrics.schema.json` says the same to editors; a test holds the two together.
+In: the keys and values of one object, checked as JSON. Out: an `Entry`, or a `Mistake` with
+its key and, if there is one, the nearest right spelling. Pure.
+`receiver/config/metrics.schema.json` has the same rules for editors; a test compares the two.
 """
 
 import difflib
@@ -138,7 +138,7 @@ def _labels(fields: Mapping[str, Any], key: str, as_: As) -> tuple[str, ...]:
 
 
 def _wrong_label(label: object, as_: As) -> str:
-    """Return why a label cannot be named here; empty where it can."""
+    """Return why a label cannot be named here; empty if it can."""
     if not isinstance(label, str):
         return f"is {kind(label)}, not a label's name in quotes"
     if not label or label != label.strip() or _NO_LABEL.search(label):

@@ -1,13 +1,13 @@
 """The guard against exploding labels: limits on the distinct series of a metric, and in total.
 
-Asked only of series that the pipeline does not know. Past a limit, newcomers are refused;
-what was counted once never is. Pure: the clock's time is an argument.
+The guard checks only series unknown to the pipeline. Above a limit new series are refused;
+a counted series never is. Pure: the clock's time is an argument.
 
-Theory of operation: a series is its digest of 8 bytes, kept in a set, so that one that the
-cache forgot is neither counted twice nor refused. The set is bounded by the limits themselves.
-Series end (a model is unloaded, a pod replaced), and the set does not see that: known series
-do not pass here. So when a limit is met, and at most once a day, the set is made anew: the
-cache forgets all, what comes within an hour is counted as alive, and the others make room.
+Theory of operation: a set holds an 8-byte digest of each series, so that a series evicted from
+the cache is neither counted twice nor refused. The limits bound the set. Series end (a model is
+unloaded, a pod replaced) unnoticed, since known series do not pass here. So when a limit is
+reached, and at most once a day, all series are recounted: the cache is cleared, series that
+arrive within an hour count as live, and all others are removed.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 CARDINALITY = "cardinality"
 ANEW_SECONDS = 86_400.0
-"""Shortest time between two recounts, which decide every series once more."""
+"""Shortest time between two recounts, each of which decides every series again."""
 ALIVE_SECONDS = 3_600.0
 """Time within which a live series arrives."""
 NEAR = 0.75
@@ -38,8 +38,8 @@ class SeriesLimits:
 class Explosion:
     """A metric whose new series are refused: the limit reached, and the label with most values.
 
-    `label` is empty where none can be named; `values` are those that were counted, the least
-    that there are; `refused` counts samples.
+    `label` is empty if it is unknown; `values` is the counted number of its values, a lower
+    bound; `refused` counts samples.
     """
 
     metric: str
@@ -52,7 +52,7 @@ class Explosion:
 
     @property
     def words(self) -> str:
-        """The explosion in half a sentence."""
+        """The explosion, as a clause."""
         count = f"{self.limit} distinct series in all" if self.is_total else f"{self.series} series of {self.metric}"  # fmt: skip
         setting = "RECEIVER_TOTAL_SERIES_MAX" if self.is_total else "RECEIVER_METRIC_SERIES_MAX"
         text = f"{count} are known ({setting}), new ones of {self.metric} are dropped"
@@ -131,7 +131,7 @@ class Guard:
             self._values_kept += len(values) - before
 
     def recount_if_due(self, now: float) -> bool:
-        """Start or end a recount when it is due; True where all series must be decided anew."""
+        """Start or end a recount when it is due; True if all series must be decided again."""
         if self._since is None:
             self._since = now
         age = now - self._since

@@ -1,8 +1,8 @@
 """The checks of native histograms that a receiver must make.
 
-In: a Histogram message's bytes, from 1.0 or 2.0. Out: what is wrong with it, or an
-empty text. The receiver sends no histograms on; it checks those of selected series
-because a 2xx says that they were fine.
+In: a Histogram message's bytes, from 1.0 or 2.0. Out: its error, or an empty text. Native
+histograms are not sent to Azure; those of selected series are checked because a 2xx confirms
+that they are valid.
 
 Rules: Prometheus' model/histogram, Validate of Histogram and FloatHistogram.
 """
@@ -18,16 +18,15 @@ from receiver.intake.wire.remote_write_v2_pb2 import Histogram
 
 CUSTOM_BUCKETS = -53
 SCHEMAS = range(-9, 53)
-"""Exponential schemas, including those that a reader must reduce."""
+"""Exponential schemas, including those that a reader must reduce in resolution."""
 SIZE_LIMIT_BYTES = 64 << 10
 
 
 def problem(raw: bytes, *, bounds_travel: bool = True) -> str:
-    """Return what is wrong with a histogram, in words that follow "a histogram".
+    """Return a histogram's error, as words after "a histogram"; empty for none.
 
-    Custom buckets have their bounds in 2.0 alone (`bounds_travel`): what Prometheus sends of
-    them over 1.0 cannot be whole, is dropped here as every native histogram is, and is not
-    refused for it.
+    Only 2.0 carries the bounds of custom buckets (`bounds_travel`): over 1.0 they are missing,
+    which is not refused.
     """
     if len(raw) > SIZE_LIMIT_BYTES:
         return f"has more than {SIZE_LIMIT_BYTES} bytes"

@@ -1,7 +1,7 @@
-"""A JSON file that a person writes: read so that each mistake has its file, line and place.
+"""The reader of metrics.json and routes.json: a mistake has its file, line and place.
 
-In: a file's text. Out: its one list of entries, whose objects are `Pairs` still, and mistakes
-in words. Pure. metrics.json and routes.json are read by this.
+In: a file's text. Out: its one list of entries, with objects as `Pairs`, and mistakes as
+messages. Pure.
 """
 
 import difflib
@@ -15,20 +15,20 @@ from receiver.errors import SettingsError
 from receiver.intake.entry_reader import Mistake, kind, short
 
 SCHEMA_KEY = "$schema"
-"""Names the JSON Schema for an editor; it is not looked at."""
+"""The key that names the JSON Schema for an editor; ignored here."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
 
 
 class Pairs:
-    """A JSON object whose repeated keys are still to be seen."""
+    """A JSON object with repeated keys preserved."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        """Take the keys with their values, as they stand there."""
+        """Take the keys with their values, in the file's order."""
         self.pairs = pairs
 
 
 def fields_of(pairs: Pairs) -> Mapping[str, Any]:
-    """Give an object's values by key. Raises: Mistake."""
+    """Return an object's values by key. Raises: Mistake."""
     fields: dict[str, Any] = {}
     for key, value in pairs.pairs:
         if key in fields:
@@ -39,7 +39,7 @@ def fields_of(pairs: Pairs) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class JsonFile:
-    """An object that was read; `source` is the file's name, `key` that of its list."""
+    """The file's object; `source` is the file's name, `key` the key of its list."""
 
     source: str
     key: str
@@ -47,9 +47,9 @@ class JsonFile:
     pairs: Sequence[tuple[str, Any]]
 
     def entries(self, what: str, without: str, others: Sequence[str] = ()) -> list[Any]:
-        """Find the list; beside its key there may be `others`.
+        """Return the list; `others` are the further allowed keys.
 
-        `what` names the list's elements, and `without` says what comes of an empty one.
+        `what` names the list's elements, and `without` the effect of an empty list.
 
         Raises: SettingsError.
         """
@@ -80,14 +80,14 @@ class JsonFile:
         return entries
 
     def other(self, key: str) -> Any:
-        """Give the value of a key beside the list, None where it is not there. Raises: SettingsError."""
+        """Return the value of a further key, None if it is missing. Raises: SettingsError."""
         values = [value for name, value in self.pairs if name == key]
         if len(values) > 1:
             raise SettingsError(f'{self.source}: the key "{key}" occurs twice; say it once')
         return values[0] if values else None
 
     def spell(self, mistake: Mistake, index: int, value: Any) -> str:
-        """Spell a mistake of an entry with its file, line and place."""
+        """Return the message for a mistake in an entry, with its file, line and place."""
         known = self._lines()
         line = known.get((index, *mistake.place)) or known.get((index,), 0)
         place = f"{self.key}[{index}]"
@@ -101,12 +101,12 @@ class JsonFile:
         return f"{where}: {mistake.problem}"
 
     def _lines(self) -> dict[tuple[str | int, ...], int]:
-        """Find the line of each entry, of each of its keys' values and of their elements.
+        """Return the lines of entries, of their keys' values and of those values' elements.
 
-        The text is JSON already; this reads its tokens alone.
+        The text is valid JSON; only its tokens are read here.
         """
         lines: dict[tuple[str | int, ...], int] = {}
-        path: list[str | int] = []  # keys and indices down to the value that comes next
+        path: list[str | int] = []  # keys and indices down to the next value
         opened: list[str] = []
         line, place, expects_key, key = 1, 0, False, ""
         for token in _TOKEN.finditer(self.text):
@@ -135,7 +135,7 @@ class JsonFile:
 
 
 def read_json(text: str | bytes, source: str, key: str, example: str) -> JsonFile:
-    """Read the file as JSON; `example` shows how one looks. Raises: SettingsError."""
+    """Parse the file's JSON; `example` is a valid object, for messages. Raises: SettingsError."""
     try:
         lines = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         document = json.loads(lines, object_pairs_hook=Pairs)
@@ -157,7 +157,7 @@ def read_json(text: str | bytes, source: str, key: str, example: str) -> JsonFil
 
 
 def nearest(word: str, words: Iterable[str], meant: Mapping[str, str] = {}) -> str:
-    """Give the end of a message: which of `words` was meant, or which there are."""
+    """Return the end of a message: the nearest of `words`, or all of them."""
     lower, there = word.lower().strip(), tuple(words)
     if better := meant.get(lower):
         return f'; did you mean "{better}"?'

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one request. Each is a setting; a refusal names it."""
+    """The limits of one request. Every limit is a setting, named by a refusal."""
 
     decoded_bytes: int = 32 << 20
     parsed_bytes: int = 128 << 20

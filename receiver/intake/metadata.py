@@ -1,8 +1,8 @@
 """The metadata of metrics from senders: type, help and unit, by family.
 
-In: the metadata of 1.0 requests, and of each series of 2.0. Out: a book that knows
-what was said last. Metadata is never a reason to refuse anything: senders contradict
-themselves and each other, and 1.0 sends it apart from the samples, once a minute.
+In: the metadata of 1.0 requests, and of each series of 2.0. Out: the latest metadata of each
+family. Metadata is never a reason for a refusal: senders contradict themselves and each other,
+and 1.0 sends it apart from the samples, once a minute.
 
 Rules: Remote-Write 2.0, "Metadata"; 1.0's MetricMetadata as senders have it.
 """
@@ -47,7 +47,7 @@ class Metadata:
 
 
 class MetadataBook:
-    """Metadata by family: the latest applies. Limited in families and in bytes of each."""
+    """The latest metadata by family, with limits on families and on the bytes of a family."""
 
     def __init__(self, families: int = FAMILIES) -> None:
         """Start empty."""
@@ -61,7 +61,7 @@ class MetadataBook:
         self._known[metadata.family] = metadata
 
     def get(self, series_name: str) -> Metadata | None:
-        """Return the metadata of a series' family, whose name is the series' name or a part of it."""
+        """Return the metadata of a series' family: of the series' name, or of a part of it."""
         metadata = self._known.get(series_name)
         for suffix in ("_total", "_bucket", "_sum", "_count", "_gsum", "_gcount"):
             if metadata is None and series_name.endswith(suffix):
@@ -90,7 +90,7 @@ def read_v1(entries: Iterable[bytes]) -> Iterator[Metadata]:
 
 
 def read_v2(raw: bytes, series_name: bytes, symbols: Sequence[bytes]) -> Metadata | None:
-    """Read a series' metadata; None where it is missing or invalid.
+    """Read a series' metadata; None if it is missing or invalid.
 
     Raises: IndexError for references beyond the symbols.
     """

@@ -1,7 +1,7 @@
 """metrics.json: the selected series, and how their samples are used.
 
-In: the file's text. Out: an `Allowlist` that answers whether a series' name is
-wanted, and which entries it falls under. Reads no files and keeps no clock.
+In: the file's text. Out: an `Allowlist`, which matches series' names to entries. Reads no
+files and keeps no clock.
 
 The format: {"customMetrics": ["name", "glob_*", {"name": ..., "as": ...}, ...]}. A name
 selects the series of exactly that name, as Prometheus shows it; `*` stands for any run
@@ -29,8 +29,8 @@ REMEMBERED_BYTES = 256
 class Allowlist:
     """The selected metrics.
 
-    An answer is remembered for each name, at most `remembered_limit` of them: a
-    name costs its globs once.
+    The result for a name is cached, so its globs are matched once; `remembered_limit` limits the
+    cached names.
     """
 
     def __init__(self, entries: Sequence[Entry], remembered_limit: int = 100_000) -> None:
@@ -58,8 +58,8 @@ class Allowlist:
     def matches(self, name: str) -> tuple[Entry, ...]:
         """Return the entries that apply to the series named `name`.
 
-        Of entries whose items would have one name, and of those that make an item of each
-        sample, one counts: the exact name, else the first.
+        One entry applies among those with the same item name, and one among those that send every
+        sample: the exact name, else the first.
         """
         chosen: dict[str, Entry] = {}
         fitting = [entry for entry in self.entries if entry.fits(name)]
@@ -72,7 +72,7 @@ class Allowlist:
         return tuple(chosen.values())
 
     def folds(self, name: str) -> bool:
-        """Whether an entry folds the series named `name`, or counts its events by it."""
+        """Whether an entry folds the series named `name`, or uses it as a mean's count."""
         return name in self._denominators or any(entry.is_folded for entry in self.matches(name))
 
     def ends_of(self, labels: Mapping[str, str]) -> Ends:
@@ -87,7 +87,7 @@ class Allowlist:
         return name in self._exact or bool(self._globs and self._globs.fullmatch(name))
 
     def suspicions(self) -> Iterator[str]:
-        """Yield warnings for entries that look misspelt: near a metric of Triton, but not one."""
+        """Yield warnings for probably misspelt entries: near a metric of Triton, but not one."""
         return filter(None, (suspicion(entry.name) for entry in self.entries))
 
 

@@ -1,9 +1,8 @@
 """Mistakes in the names of metrics.json, with the right spelling.
 
-In: one entry's text. Out: why it cannot select what was meant (`impossible`), or why it
-probably does not (`suspicion`), and the nearest spelling that is a metric (`better`).
-People bring habits: regular expressions, labels, exclusions, upper case. Each of them
-would select nothing, or the opposite, without a word.
+In: one entry's text. Out: why the entry is invalid (`impossible`), or probably selects nothing
+(`suspicion`), and the nearest metric's name (`better`). Regular expressions, labels, exclusions
+and upper case are common mistakes: they would silently select nothing, or the opposite.
 """
 
 import difflib
@@ -25,8 +24,8 @@ _CALL = re.compile(r"(?!nv_)[a-z_]+\s*\(")
 _ANY = re.compile(r"(?:\.|\\[wWdDsS]|\[[^\]]*\])[*+]\??")
 """The wildcards of a regular expression."""
 _BARE_REGEX = re.compile(r"(?:^|[_:])\.[*+]|^nv_.*\.[*+?]")
-"""A dot before `*` or `+` where no name has one: `nv_gpu_.*`, `.*_irate`. `http.server.*` is a
-glob of dotted names, which Prometheus 3 has."""
+"""A regular expression's dot before `*` or `+`: `nv_gpu_.*`, `.*_irate`. `http.server.*` is a
+glob of dotted names, as in Prometheus 3."""
 
 _NO_NOT = "metrics.json says what is sent and has no exclusions; take it out, and name what you want instead"
 _NO_REGEX = "an entry is a name or a glob with * and ?, not a regular expression"

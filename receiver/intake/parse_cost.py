@@ -1,9 +1,9 @@
 """The check of a request's memory cost before it is parsed.
 
-In: a decompressed body. Out: nothing, or a refusal. Never parses: it counts, at the
-speed of a byte search, what can begin a message inside the body. Two bytes on the
-wire make an empty series of some 60 bytes, so a body of such series would cost thirty
-times its size before anything can look at it.
+In: a decompressed body. Out: nothing, or a refusal. Never parses: it counts the bytes that
+can start a message inside the body, at the speed of a byte search. Two bytes on the wire make
+an empty series of some 60 bytes in memory, so parsing a body of such series would cost thirty
+times its size.
 
 Rules: sizes of upb's messages and of their places in arrays, measured on 64 bits.
 """
@@ -41,10 +41,10 @@ _COSTS = {
 
 
 def check_parts(raw: bytes, message: Message, limits: Limits) -> None:
-    """Refuse a body whose parts, once parsed, might not fit into `limits.parsed_bytes`.
+    """Refuse a body whose parsed parts might exceed `limits.parsed_bytes`.
 
-    Text and numbers hold the same bytes by chance, so this overstates: by a factor of
-    three for labels, by nothing for what is sent to do harm.
+    Text and numbers contain the same bytes by chance, so this is an overestimate: by a factor
+    of three for labels, exact for a hostile body.
 
     Raises: TooManyParts.
     """
@@ -72,11 +72,11 @@ def _check(
 
 
 def _series_bytes(raw: bytes) -> int:
-    """Count the bytes of 2.0's series; all of them may be references, a byte each."""
+    """Count the bytes of 2.0's series; each byte may be a reference."""
     try:
         return sum(map(len, OpaqueRequest.FromString(raw).timeseries))
     except DecodeError:
-        return 0  # decode says so
+        return 0  # decode refuses it
 
 
 def _count(raw: bytes, tag: int) -> int:

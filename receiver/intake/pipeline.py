@@ -1,11 +1,11 @@
 """The pipeline from a request to its outcome: items to commit, records to fold, and the count of every sample.
 
-In: a decompressed body. Out: an `Outcome`. `receiver.intake.recogniser` hands back what it knows and
-the places of what it does not; one loop here learns the latter and gives each its place;
-`receiver.azure.renderer` turns the rows into lines. Without a kernel, and for a request that
-is unusual as a whole, the full parser takes all series in the same way, one by one.
+In: a decompressed body. Out: an `Outcome`. `receiver.intake.recogniser` returns known series, and
+the places of unknown ones; one loop here learns the unknown series and puts them into their places;
+`receiver.azure.renderer` turns the rows into lines. Without a kernel, and for an unusual request,
+the full parser takes all series, one by one.
 
-This is also where each sample that does not go on gets its reason.
+A dropped sample gets its reason here.
 """
 
 import math
@@ -79,11 +79,11 @@ class Outcome:
     """The outcome of one request.
 
     `chunks` hold the items to commit, `rendered` lines in the order sent; their times span
-    `oldest_ms` to `newest_ms`. `folded` holds the records for the fold, `azure.renderer.RECORD`
-    each; a sample that is rendered too counts as rendered, so `folded_samples` are the others.
-    In samples: received = unselected + dropped + folded_samples + rendered. `refused_examples`
-    holds a few of the series that were refused; `written_*` count what a remote-write 2.0
-    answer says. `notes` are to be committed with the items: small states by name.
+    `oldest_ms` to `newest_ms`. `folded` holds the fold's records (`azure.renderer.RECORD`); a
+    sample both rendered and folded counts as rendered, not in `folded_samples`. In samples:
+    received = unselected + dropped + folded_samples + rendered. `refused_examples` holds a few
+    refused series; `written_*` are the counts in a remote-write 2.0 answer. `notes` are small
+    states by name, to commit with the items.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
@@ -108,14 +108,14 @@ class Outcome:
 
     @property
     def lines(self) -> list[bytes]:
-        """The single items."""
+        """The items, one by one."""
         return [line for chunk in self.chunks for line in lines_of(chunk, chunk.items)]
 
 
 class Pipeline:
     """Selection and rendering under one metrics.json and one identity.
 
-    It remembers what series are for, so a new metrics.json means a new Pipeline.
+    It caches the ends of series, so a new metrics.json needs a new Pipeline.
     """
 
     def __init__(
@@ -134,10 +134,9 @@ class Pipeline:
     ) -> None:
         """Start with no known series; `cache_bytes` limits them.
 
-        `selection` says what series are for; without it `allowlist` does. `series_limits` are
-        how many distinct ones there may be. `replicas` are told apart where they are given, and
-        `routing` says which resource each series goes to. Without `compiled` the full parser takes
-        everything.
+        `selection` decides the ends of series, by default `allowlist`. `series_limits` limit the
+        distinct series, `replicas` has the replicas' leaders, if any, and `routing` the resource of
+        each series. Without `compiled` the full parser takes everything.
         """
         self.allowlist = allowlist
         self._selection = allowlist if selection is None else selection
@@ -155,8 +154,8 @@ class Pipeline:
     def take(self, raw: bytes, message: Message) -> Outcome:
         """Decode, select and render one request.
 
-        Raises: Undecodable for a body that is not the message that it claims to be;
-        TooLarge for one over the limits.
+        Raises: Undecodable for a body that is not the declared message; TooLarge for a body over
+        the limits.
         """
         recogniser = self._recogniser
         reading = recogniser.read(raw, message, self.limits.series) if recogniser else None
@@ -204,8 +203,8 @@ class Pipeline:
     def take_slowly(self, raw: bytes, message: Message) -> Outcome:
         """Do the same as `take` with the full parser only, except for damaged unselected series.
 
-        Raises: Undecodable for a body that is not the message that it claims to be;
-        TooLarge for one over the limits.
+        Raises: Undecodable for a body that is not the declared message; TooLarge for a body over
+        the limits.
         """
         check_parts(raw, message, self.limits)
         outcome, rows = Outcome(), PlainRows()
@@ -213,24 +212,24 @@ class Pipeline:
         taken: Iterable[Taken]
         taken = (rest for series in whole if (rest := self._take_series(series, outcome)))
         if self.replicas:
-            taken, accounts = self.replicas.sift(list(taken))
+            taken, accounts = self.replicas.filter_counted(list(taken))
             self._account(accounts, outcome)
         for template, fold_number, lane, samples, _ in taken:
             rows.put(template, fold_number, lane, samples)
         return self._finish(rows, outcome)
 
     def forget_series(self) -> None:
-        """Forget the ends of all series, which are decided anew when they arrive."""
+        """Forget the ends of all series, which are decided again when they arrive."""
         self._series.clear()
 
     def recount_if_due(self, now: float) -> None:
-        """Let the guard recount series when due; `now` in seconds. Call it between requests."""
+        """Have the guard recount series when due; `now` in seconds. Call it between requests."""
         has_room = self.replicas.make_room() if self.replicas else False
         if self._guard.recount_if_due(now) or has_room:
             self.forget_series()
 
     def explosion(self) -> Explosion | None:
-        """Return the metric whose new series are refused; None while there is none."""
+        """Return the metric with refused new series; None if there is none."""
         return self._guard.explosion()
 
     def distinct(self) -> Distinct:
@@ -262,7 +261,7 @@ class Pipeline:
         outcome.rows = rows
         return outcome
 
-    # A series that the recogniser did not know, of the usual shape
+    # A series unknown to the recogniser, of the usual shape
 
     def _learn(
         self,
@@ -272,10 +271,10 @@ class Pipeline:
         symbols: Sequence[bytes],
         outcome: Outcome,
     ) -> Known | None:
-        """Decide a series' end from its label section alone, and keep it by its key.
+        """Decide a series' end from its label section alone, and cache it by its key.
 
-        None leaves the series to the full parser, which says what is the matter with it. A
-        section in which the full parser finds anything but labels is no key.
+        None leaves the series to the full parser, which finds the error. A section with anything
+        but labels is no key.
         """
         assert self._recogniser is not None
         if known := self._recogniser.get_by_key(key):
@@ -297,7 +296,7 @@ class Pipeline:
     # Any series
 
     def _take_series(self, series: Series, outcome: Outcome) -> Taken | None:
-        """Count a series, and return the parts of its rows, if it has any."""
+        """Count a series, and return the parts of its rows, if any."""
         samples, histograms = len(series.samples), series.histograms
         taken = None
         try:

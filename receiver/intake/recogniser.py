@@ -1,8 +1,8 @@
 """The recogniser: the compiled kernel finds known series by their bytes, without parsing them again.
 
-In: a decompressed request. Out: a `Reading`: series that are known, with their
-samples, and places of those that are not, which `receiver.intake.pipeline` learns. How a
-series is recognised, and why that is sound: receiver/native/recogniser.h.
+In: a decompressed request. Out: a `Reading`: known series with their samples, and the places
+of unknown series, which `receiver.intake.pipeline` learns. The method, and the reason why it is
+sound, are in receiver/native/recogniser.h.
 
 Without a C compiler at installation there is no kernel: the full parser takes everything,
 slower, with the same results.
@@ -26,7 +26,7 @@ WITHOUT_KERNEL = (
     "The receiver runs without its compiled kernel: a selected sample costs some twenty times the "
     "CPU. Install a wheel for this Python and platform, or build with a C compiler and Python's headers."
 )
-"""The message for operators where there is no kernel: at start, in `check`, on the page."""
+"""The message for operators if there is no kernel: at start, in `check`, on the page."""
 
 NAMES_LIMIT_BYTES = 4 << 20
 TEMPLATE_OVERHEAD_BYTES = 300
@@ -38,9 +38,9 @@ _VERSIONS = {Message.V1: 1, Message.V2: 2}
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a series: its template without the common start, empty where it is not
-    rendered; its number in the fold, 0 where it is not folded; its lane; why it has no end, if it has
-    none; the number of its source, as `receiver.intake.replicas` counts them."""  # noqa: D205,D209 - one sentence
+    """A known series: its template without the common start, empty if it is not rendered; its
+    number in the fold, 0 if it is not folded; its lane; the reason for having no end; the number of
+    its source in `receiver.intake.replicas`."""  # noqa: D205,D209 - one sentence
 
     template: bytes
     fold_number: int

@@ -1,16 +1,16 @@
-"""Replicas of one Prometheus bring the same series: their label is taken off, and one of them counts.
+"""Deduplication of replicas of one Prometheus: the replica label is removed, and one replica counts.
 
-In: the labels of series that are not known, once; which sources a request is of; what was
-written of the leaders before. Out: a number for each source (a cluster and a replica), the time up
-to which samples of each source do not count, and what is to be written. `receiver.intake.election`
-says who leads. The clocks are arguments.
+In: the labels of unknown series, once; the sources of a request; the stored state of the
+leaders. Out: a number for each source (a cluster and a replica), the time up to which samples of
+a source do not count, and the state to store. `receiver.intake.election` elects the leader. The
+clocks are arguments.
 
-Theory of operation: what the pipeline knows of a series has its source's number. So a known
-series costs the same look-up as ever, whosever it is; the loop that makes rows of samples
-compares each sample's time with its source's floor, which is above all times for a replica that
-does not lead. Who leads may change at any request, and nothing has to be learnt anew. A request
-that mixes replicas, as one through a proxy may, is no special case. A series without the
-replica's label has source 0, which always counts.
+Theory of operation: a known series has its source's number, so its look-up costs the same with
+and without replicas. The loop that makes rows of samples compares a sample's time with its
+source's floor, which is above all times for a replica that does not lead. The leader may change
+at any request, and no series has to be learnt again. A request with series of several replicas,
+as through a proxy, is no special case. A series without the replica label has source 0, which
+always counts.
 """
 
 from array import array
@@ -32,24 +32,24 @@ UNLABELLED = 0
 ALWAYS_MS = 2**63 - 1
 """The floor of a replica that does not lead: as late as any sample."""
 SOURCES_MAX = 1_000
-"""Replicas of all clusters that are told apart: a sender can invent names."""
+"""Limit of replicas of all clusters, since a sender can invent names."""
 NAME_MAX = 1_024
-"""Characters of a replica's name, and of a cluster's."""
+"""Limit of characters in a replica's name, and in a cluster's."""
 GONE_SECONDS = 3_600.0
-"""A replica that was silent for so long is not shown, and makes room where that is needed."""
+"""Silence after which a replica is not shown, and is forgotten to make room."""
 OFTEN_SECONDS = 600.0
 NOTE = "replicas/"
-"""What a cluster's state is written down under, its name behind it."""
+"""Prefix of a cluster's note; the cluster's name follows."""
 
 Taken = tuple[bytes, int, int, "list[Sample]", int]
 """A series of a request: its template, its fold number, its lane, its samples and its source."""
 Account = tuple[int, int, int, int]
-"""A source, how many of its samples count, how many do not, and the latest time of the former."""
+"""A source, its counted samples, its dropped samples, and the latest time of the counted ones."""
 
 
 @dataclass(slots=True)
 class Source:
-    """A replica of a cluster: when it was seen last, and what became of its samples since we began."""
+    """A replica of a cluster: its last arrival, and its samples by outcome since the start."""
 
     cluster: str
     replica: str
@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
-    """A replica as it is shown."""
+    """A replica, for display."""
 
     replica: str
     leads: bool
@@ -71,9 +71,9 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """A cluster as it is shown: `since_at` in seconds since the epoch, `silent_seconds` of its leader.
+    """A cluster, for display: `since_at` in seconds since the epoch, `silent_seconds` of its leader.
 
-    `floor_ms` is the time up to which the leader's samples do not count; `NEVER_MS` where all do.
+    `floor_ms` is the time up to which the leader's samples do not count; `NEVER_MS` if all do.
     """
 
     cluster: str
@@ -87,7 +87,7 @@ class ClusterView:
 
 
 class Replicas:
-    """The replicas of all clusters. `ticks` never goes back, `clock` is in seconds since the epoch."""
+    """The replicas of all clusters. `ticks` is monotonic, `clock` is in seconds since the epoch."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Replicas:
         clock: Callable[[], float],
         on_change: Callable[[Change], object] = lambda _: None,
     ) -> None:
-        """Know of no replica; `load` says what was written before. Without `cluster_label` all are of one cluster."""
+        """Start empty; call `load`. Without `cluster_label` all replicas are of one cluster."""
         self.replica_label = replica_label
         self.cluster_label = cluster_label
         self._ticks = ticks
@@ -112,13 +112,13 @@ class Replicas:
         self.refused = 0
         self.is_loaded = False
 
-    # What is written down
+    # Stored state
 
     def load(self, notes: Mapping[str, bytes]) -> list[str]:
-        """Know what was written before; returns the names of notes that cannot be read, which are left out.
+        """Load the stored state; returns the names of unreadable notes, which are ignored.
 
-        A leader's silence goes on while the receiver is away: by the clock since the epoch, where
-        that has not been set back.
+        A leader's silence continues while the receiver is stopped, by the clock since the epoch
+        unless that has been set back.
         """
         unreadable = []
         for name, note in notes.items():
@@ -160,9 +160,9 @@ class Replicas:
     # A series
 
     def source_of(self, labels: dict[str, str]) -> int | None:
-        """Take the replica's label off a series' labels, and number where it comes from.
+        """Remove the replica label from a series' labels; return the number of its source.
 
-        None where there is no room for one more.
+        None if there is no room for another source.
         """
         replica = labels.pop(self.replica_label, "")
         if not replica:
@@ -186,7 +186,7 @@ class Replicas:
     # A request
 
     def arrived(self, numbers: Iterable[int]) -> "array[int]":
-        """Take note of the sources that a request is of; returns up to which time each one's samples do not count."""
+        """Note the sources of a request; returns the floor of every source, in ms."""
         now, epoch = self._ticks(), self._clock()
         by_cluster: dict[str, list[str]] = {}
         for number in numbers:
@@ -207,8 +207,8 @@ class Replicas:
             if number != UNLABELLED and source.cluster == cluster:
                 self._floors[number] = self._floor_of(lead, source.replica)
 
-    def sift(self, taken: Sequence[Taken]) -> tuple[list[Taken], list[Account]]:
-        """Leave out of a request the samples that do not count, and account for each source: in Python."""
+    def filter_counted(self, taken: Sequence[Taken]) -> tuple[list[Taken], list[Account]]:
+        """Remove a request's samples that do not count, and account for each source: in Python."""
         floors = self.arrived(sorted({source for *_, source in taken}))
         accounts: dict[int, list[int]] = {}
         rest: list[Taken] = []
@@ -224,7 +224,7 @@ class Replicas:
         return rest, [(source, *accounts[source]) for source in sorted(accounts)]  # type: ignore[misc]
 
     def account(self, accounts: Iterable[Account]) -> tuple[int, dict[str, bytes]]:
-        """Take note of what a request brought; returns how many samples do not count, and what is to be written."""
+        """Note the samples of a request; returns the number that do not count, and the notes to store."""
         dropped_in_all = 0
         led: set[str] = set()
         for number, kept, dropped, newest_ms in accounts:
@@ -246,10 +246,9 @@ class Replicas:
     # Between requests
 
     def make_room(self) -> bool:
-        """Forget replicas that are gone, where there is no room; True where all series have to be decided anew.
+        """Forget silent replicas if there is no room; True if all series have to be decided again.
 
-        The numbers of those that stay are others. A cluster of which no replica is left is
-        forgotten too.
+        The remaining replicas get new numbers. A cluster without replicas is forgotten too.
         """
         if len(self._numbers) < SOURCES_MAX:
             return False
@@ -269,7 +268,7 @@ class Replicas:
         return True
 
     def views(self) -> tuple[ClusterView, ...]:
-        """Show the clusters, by name, with their replicas that are there."""
+        """Return the clusters, by name, with their live replicas."""
         now = self._ticks()
         return tuple(
             ClusterView(

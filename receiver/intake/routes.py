@@ -1,12 +1,12 @@
-"""Routes: which series go to which resource, as routes.json says.
+"""Routes from series to resources, by routes.json.
 
-In: the file's text; later a series' labels. Out: `Routing`, which answers with the number of the
-route that a series takes. Pure: reads no files, knows no secret but what stands in the text.
+In: the file's text; later a series' labels. Out: `Routing`, which returns the number of a series'
+route. Pure: reads no files, and no secret but those in the text.
 
 The format: {"routes": [{"name": "team-a", "match": {"model": "a_*"}, "connection_string_file":
-"/run/secrets/team-a"}, ...], "unmatched": "default"}. The first route of which all labels fit
-is a series' route; `*` stands for any run of characters and `?` for one, and a label that a series
-does not have is the empty text, as in Prometheus.
+"/run/secrets/team-a"}, ...], "unmatched": "default"}. A series takes the first route whose
+labels all fit; `*` stands for any run of characters and `?` for one, and a missing label is the
+empty text, as in Prometheus.
 """
 
 import re
@@ -25,12 +25,12 @@ from receiver.outbox.batch import OWN, Lane
 KEY = "routes"
 UNMATCHED = "unmatched"
 OWN_ROUTE = "default"
-"""The route of all that no other takes: the receiver's own connection string."""
+"""The route of series without another route: the receiver's own connection string."""
 DROP = "drop"
 NO_KEY = "00000000-0000-0000-0000-000000000000"
-"""Stands in items of a route that is gone, for the key that it has should it come back."""
+"""Placeholder in items of a removed route, for its key if it returns."""
 ROUTES_MAX = 100
-"""Each has connections and a share of the outbox."""
+"""Limit of routes: every route has connections and a share of the outbox."""
 GLOBS_MAX = 64
 NAME_LIMIT = 63
 UNROUTED = "unrouted"
@@ -47,12 +47,12 @@ _SIZES = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "KB": 1
 _EXAMPLE = f'{{"{KEY}": [{{"name": "team-a", "match": {{"model": "a_*"}}, "connection_string_file": "/run/secrets/team-a"}}]}}'  # fmt: skip
 
 Matchers = tuple[tuple[str, tuple[str, ...]], ...]
-"""Labels with their globs, of which one has to fit."""
+"""Labels with their globs, one of which must fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One entry of routes.json. What is 0 or None is as the receiver's own settings have it."""
+    """One entry of routes.json. For 0 and None the receiver's own settings apply."""
 
     name: str
     match: Matchers
@@ -72,40 +72,40 @@ class Route:
         )
 
     def sentence(self) -> str:
-        """Say which series take it."""
+        """Describe the series that take the route."""
         parts = [f"{label} {' or '.join(globs)}" for label, globs in self.match]
         return f"{self.name}: {', '.join(parts) or 'all series'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """All routes, by number: 0 is the receiver's own, 1 the file's first. `keys` are their resources'."""
+    """All routes, by number: 0 is the receiver's own, 1 the file's first. `keys` are the resources' keys."""
 
     routes: tuple[Route, ...] = ()
     keys: tuple[str, ...] = field(default=(), repr=False)
     drops_unmatched: bool = False
 
     def number_of(self, labels: Mapping[str, str]) -> int:
-        """Give the number of a series' route; NO_LANE where it has none."""
+        """Return the number of a series' route; NO_LANE for none."""
         for number, route in enumerate(self.routes, 1):
             if route.fits(labels):
                 return number
         return NO_LANE if self.drops_unmatched else 0
 
     def name_of(self, labels: Mapping[str, str]) -> str:
-        """Name the lane of a series' route; empty for the receiver's own, or none."""
+        """Return the lane of a series' route; empty for the receiver's own, or none."""
         number = self.number_of(labels)
         return self.routes[number - 1].name if 0 < number < NO_LANE else ""
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
-        """Name the lanes in the outbox, by number."""
+        """Return the lanes in the outbox, by number."""
         named = zip(self.routes, self.keys, strict=True)
         return (OWN, *(Lane(route.name, key) for route, key in named))
 
     @property
     def matchers(self) -> tuple[tuple[str, Matchers], ...]:
-        """Give what decides which series take which route."""
+        """Return the routes' names and matchers, which decide the route of a series."""
         return tuple((route.name, route.match) for route in self.routes)
 
 
@@ -113,12 +113,12 @@ NO_ROUTES = Routing()
 
 
 def shown(lane: str) -> str:
-    """Name a lane's route as people read it."""
+    """Return the name of a lane's route, for display."""
     return lane or OWN_ROUTE
 
 
 def lane_of(name: str) -> str:
-    """Name the lane of a route that people have named."""
+    """Return the lane of a route's displayed name."""
     return "" if name == OWN_ROUTE else name
 
 
@@ -128,7 +128,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
 
 
 def parse(text: str | bytes, source: str) -> Routing:
-    """Read routes.json; its connections are still to be read, so there are no `keys`.
+    """Parse routes.json; `keys` are empty, since connection strings are read later.
 
     Raises: SettingsError, which names the file, the place and the nearest right spelling.
     """
@@ -161,7 +161,7 @@ def _checked(file: JsonFile, entries: Sequence[Any]) -> list[Route]:
 
 
 def _check_order(route: Route, before: Sequence[Route]) -> None:
-    """Refuse a route that is there twice, or that one before it leaves nothing."""
+    """Refuse a duplicate route, and one that an earlier route leaves no series."""
     for number, other in enumerate(before):
         if other.name == route.name:
             raise Mistake(f"is the name of {KEY}[{number}] too; its series would share its resource: join the two by a list of globs", "name")  # fmt: skip

@@ -1,1 +1,1 @@
-"""What a team puts into Azure: queries, a workbook, alerts, a scaler, made from metrics.json."""
+"""Documents for Azure, made from metrics.json: queries, a workbook, alerts, a scaler."""

@@ -1,12 +1,11 @@
-"""What a metrics.json will cost before anything is sent. Pure.
+"""The forecast of a metrics.json's cost. Pure.
 
-In: the series that are there, with their values, and a metrics.json. Out: for each entry
-the items and billed bytes of a month. Nothing is guessed that can be made: raw items are
-rendered as the receiver renders them, folded ones come out of the fold itself, which is
-given some windows of samples.
+In: current series with their values, and a metrics.json. Out: for each entry the items and
+billed bytes of a month. Items are made, not guessed: raw items are rendered as the receiver
+renders them, folded items come from the fold itself, over some windows of samples.
 
-What is not known of a series is assumed on the dear side: a counter that is not 0 and a gauge
-move all the time; one that is 0, a total and a limit never do. A series that has no number
+Unknown properties of a series are assumed at the higher cost: a counter above 0 and a gauge
+change all the time; a counter of 0, a total and a limit never change. A series without a number
 now (an idle quantile) sends nothing.
 """
 
@@ -28,19 +27,19 @@ MONTH_MINUTES = 43_800
 """A twelfth of a year."""
 RULE_SECONDS = 60.0
 SCRAPE_SECONDS = 15.0
-"""How often samples of a series come where nobody says it: by a rule, by a scrape."""
+"""The assumed sample intervals: of a rule, of a scrape."""
 START_MS = 1_800_000_000_000
-"""A moment on an hour's bound; which one makes no difference."""
+"""Any full hour."""
 _STILL = ("_total_bytes", "_limit")
 _RATED = frozenset(metric.name for metric in METRICS if metric.rated)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A series: its labels, the name under `__name__`, and its value, NaN where it has none now.
+    """A series: its labels, the name under `__name__`, and its value, NaN for none.
 
-    `seconds` is how often it has a sample, 0 where that is not known; `moves` says whether its
-    value changes, None where that is not known.
+    `seconds` is its sample interval, 0 if unknown; `moves` is whether its value changes, None if
+    unknown.
     """
 
     labels: Mapping[str, str]
@@ -55,13 +54,13 @@ class Seen:
 
     @property
     def has_number(self) -> bool:
-        """Whether it has a value that can be sent."""
+        """Whether the series has a value that can be sent."""
         return self.value == self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one entry brings in a month. Money is a matter of the price."""
+    """The forecast of one entry for a month, without the price."""
 
     entry: str
     series: int
@@ -71,13 +70,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a metrics.json brings in a month."""
+    """The forecast of a metrics.json for a month."""
 
     lines: Sequence[Line]
 
     @property
     def series(self) -> int:
-        """Series of all entries; one that two entries take counts twice."""
+        """Series of all entries; a series in two entries counts twice."""
         return sum(line.series for line in self.lines)
 
     @property
@@ -105,7 +104,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One metrics.json as it is, and the same metrics folded and raw."""
+    """Forecasts of one metrics.json unchanged, and of the same metrics folded and raw."""
 
     yours: Forecast
     folded: Forecast
@@ -117,7 +116,7 @@ class Comparison:
 
 
 def with_rates(series: Sequence[Seen]) -> list[Seen]:
-    """Add the `_irate` series that the recording rules make of these."""
+    """Add the `_irate` series that recording rules make of these series."""
     made = [
         replace(
             row,
@@ -132,7 +131,7 @@ def with_rates(series: Sequence[Seen]) -> list[Seen]:
 
 
 def _rated(seen: Seen) -> Iterator[str]:
-    """Give the names of which rules record the rate from a series: its own, and a summary's mean."""
+    """Yield the names whose rate rules record from a series: its own, and a summary's mean."""
     if "quantile" in seen.labels:
         return
     summary, _, part = seen.name.rpartition("_")
@@ -145,7 +144,7 @@ def _rated(seen: Seen) -> Iterator[str]:
 
 
 def with_counters(series: Sequence[Seen]) -> list[Seen]:
-    """Add the counters of `_irate` series that came without them."""
+    """Add the missing counters of `_irate` series."""
     there = {row.name for row in series}
     made = [
         replace(
@@ -167,7 +166,7 @@ def compare(
     scrape_seconds: float = SCRAPE_SECONDS,
     factor: float = 1.0,
 ) -> Comparison:
-    """Say what a metrics.json costs, and what its metrics would cost folded and raw."""
+    """Forecast a metrics.json, and its metrics folded and raw."""
     more = with_counters(series)
     yours = forecast(allowlist, series, identity, scrape_seconds, factor)
 
@@ -188,9 +187,9 @@ def forecast_by(
     scrape_seconds: float = SCRAPE_SECONDS,
     factor: float = 1.0,
 ) -> dict[str, Forecast]:
-    """Say what a month costs, for each group of series by itself: those of a route, of a target.
+    """Forecast each group of series separately, such as a route's or a target's.
 
-    Series of different groups are never joined. Groups come in the order of their first series.
+    Series of different groups are never joined. Groups are in the order of their first series.
     """
     groups: dict[str, list[Seen]] = {}
     for row in series:
@@ -221,10 +220,10 @@ def forecast(
     scrape_seconds: float = SCRAPE_SECONDS,
     factor: float = 1.0,
 ) -> Forecast:
-    """Say what a month costs, by entry.
+    """Forecast a month, by entry.
 
-    `scrape_seconds` is how often series come of which that is not known. `factor` is what a
-    resource's own bill said of the estimate.
+    `scrape_seconds` is the interval of series with an unknown one. `factor` is the ratio of a
+    resource's bill to the estimate.
     """
     entries = list(allowlist.entries)
     series_of = Counter[int]()
@@ -265,10 +264,10 @@ def _raw_bytes(seen: Seen, entry: Entry, identity: Identity) -> int:
 def _folded(
     allowlist: Allowlist, series: Sequence[Seen], identity: Identity
 ) -> Iterator[tuple[str, float, float]]:
-    """Give name, items and bytes a month of folded items: some windows of each, scaled up.
+    """Yield name, items and bytes a month of folded items: some windows, scaled up.
 
-    Entries whose items come at like distances have a fold of their own: an hour's window does
-    not make an hour of samples for those of a minute.
+    Entries with the same window have a fold of their own, so that an hour's window does not need
+    an hour of samples for windows of a minute.
     """
     for span in sorted({_span(entry) for entry in allowlist.entries if entry.is_folded}):
         feeding = [row for row in series if row.has_number and _feeds(row.name, allowlist, span)]
@@ -322,7 +321,7 @@ def _of_span(
 
 
 def _value(seen: Seen, minute: int) -> float:
-    """Let it move: a counter upwards, a gauge about its value; what is 0, a total or a limit stays."""
+    """Simulate a value: a counter rises, a gauge varies; 0, a total and a limit stay."""
     moves = seen.moves
     if moves is None:
         moves = bool(seen.value) and not seen.name.endswith(_STILL)

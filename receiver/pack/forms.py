@@ -1,7 +1,7 @@
 """One selection in other forms: the metrics of a metrics.json folded, and all of them raw. Pure.
 
-In: a metrics.json, and the names of the series that are there. Out: another one about the
-same metrics, to compare costs with; it is not written anywhere.
+In: a metrics.json, and the names of current series. Out: another metrics.json for the same
+metrics, only to compare costs.
 """
 
 import json
@@ -15,14 +15,14 @@ from receiver.triton import METRICS
 
 RATE = "_irate"
 _COUNTED = ("_total", "_count", "_sum", "_bucket")
-"""Endings by which counters are told where nothing else is known of them."""
+"""Endings of counters' names, for metrics that are not Triton's."""
 _COUNTERS = frozenset(
     metric.name for metric in METRICS if metric.rated or "cumulative" in metric.unit
 )
 
 
 def raw_form(allowlist: Allowlist) -> Allowlist:
-    """Send every sample of the same metrics; what merely counts the events of means is left out."""
+    """Send every sample of the same metrics, without those that only count a mean's events."""
     entries = [
         Entry(entry.name) if entry.is_folded else replace(entry, rename="")
         for entry in allowlist.entries
@@ -31,9 +31,9 @@ def raw_form(allowlist: Allowlist) -> Allowlist:
 
 
 def folded_form(allowlist: Allowlist, names: Collection[str]) -> Allowlist:
-    """Fold the same metrics: entries that fold stay, of the others each name gets what folds it.
+    """Fold the same metrics: folded entries stay, all other names get a folding entry.
 
-    Of an `_irate` the counter is folded, so `names` should have the counters too.
+    For an `_irate` the counter is folded, so `names` should have the counters too.
     """
     entries = [entry for entry in allowlist.entries if entry.is_folded]
     there = {counter_of(name) for name in names}
@@ -51,12 +51,12 @@ def folded_form(allowlist: Allowlist, names: Collection[str]) -> Allowlist:
 
 
 def counter_of(name: str) -> str:
-    """Give the counter of which a rule makes the `_irate` called `name`; any other name as it is."""
+    """Return the counter of an `_irate`; any other name unchanged."""
     return name.removesuffix(RATE)
 
 
 def _folding(name: str, raw: Collection[str], there: Collection[str]) -> Iterator[Entry]:
-    """Give what folds one name, which is among the names that are sent `raw`."""
+    """Yield the entries that fold one of the names that are sent `raw`."""
     fitting = [proposal for proposal in PROPOSALS if proposal.fits(name)]
     usable = [proposal for proposal in fitting if all(need in there for need in proposal.needs)]
     for proposal in usable:
@@ -67,7 +67,7 @@ def _folding(name: str, raw: Collection[str], there: Collection[str]) -> Iterato
 
 
 def _is_counted(name: str, raw: Collection[str]) -> bool:
-    """Say whether a mean of another of these names has it as its count."""
+    """Whether a mean of another of these names has it as its count."""
     means = (proposal for proposal in PROPOSALS if name in proposal.needs)
     return any(other != name and proposal.fits(other) for proposal in means for other in raw)
 

@@ -1,12 +1,12 @@
-"""The entries that fold Triton's metrics: for each the form that means most in Azure. Pure.
+"""The entries that fold Triton's metrics, in the most useful form for Azure. Pure.
 
-One list. `suggest` chooses from all of it; receiver/config/folded_metrics.json is its usual
-part, written by `make docs`; `receiver.pack.forms` folds a given metrics.json by it.
+One list. `suggest` chooses from the whole list; receiver/config/folded_metrics.json is its
+usual part, written by `make docs`; `receiver.pack.forms` folds a given metrics.json by it.
 
-Counters become what they grew or, where their events are counted beside them, true means;
-gauges their span; summaries their last value. Per-model entries keep model and version
-alone: a model that was loaded after Triton's start has a second set of series, with
-gpu_uuid, and the two belong together.
+Counters become deltas or, if another counter counts their events, true means; gauges become
+aggregates, summaries their last value. Per-model entries keep only model and version: a model
+that was loaded after Triton's start has a second set of series, with gpu_uuid, and the two
+belong together.
 """
 
 import json
@@ -23,11 +23,11 @@ QUIET = "15m"
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An entry as it stands in the file.
+    """An entry, as in the file.
 
-    `needs` are counters that must be there too. `unless` is a counter that makes the entry
-    superfluous where it is folded as well: a mean over the same events counts them. `usual`
-    ones are in the packaged file.
+    `needs` are counters that must exist too. `unless` is a counter that makes the entry
+    superfluous if it is folded as well: a mean over the same events counts them. `usual` entries
+    are in the packaged file.
     """
 
     category: Category
@@ -37,11 +37,11 @@ class Proposal:
     usual: bool = False
 
     def fits(self, name: str) -> bool:
-        """Say whether the series called `name` are what it folds."""
+        """Whether the entry folds the series named `name`."""
         return Entry(self.entry["name"]).fits(name)
 
     def applies(self, names: Collection[str]) -> bool:
-        """Say whether the entry has something to do where these names are."""
+        """Whether the entry folds any of these names."""
         return all(need in names for need in self.needs) and any(map(self.fits, names))
 
 
@@ -114,11 +114,11 @@ PROPOSALS = (
     _mean(Category.OTHER, "nv_cache_insertion_duration", "nv_cache_num_misses", keep=None),
     _delta(Category.OTHER, "nv_cache_num_evictions", quiet=True),
 )  # fmt: skip
-"""The entries, in the order in which they stand in a file."""
+"""The entries, in the order of a file."""
 
 
 def propose(names: Collection[str], categories: Collection[Category]) -> Iterator[Proposal]:
-    """Choose the entries of these categories that have something to do where these names are."""
+    """Choose the entries of these categories that fold any of these names."""
     chosen = [
         proposal
         for proposal in PROPOSALS
@@ -133,7 +133,7 @@ def propose(names: Collection[str], categories: Collection[Category]) -> Iterato
 
 
 def to_text(entries: Sequence[Any]) -> str:
-    """Write a metrics.json, a line an entry."""
+    """Write a metrics.json, one line for each entry."""
     lines = ",\n".join(f"    {json.dumps(entry)}" for entry in entries)
     return f'{{\n  "customMetrics": [\n{lines}\n  ]\n}}\n'
 

@@ -1,7 +1,7 @@
-"""Where a selection meets the limits of Azure's metrics store. Pure.
+"""The check of a selection against the limits of Azure's metrics store. Pure.
 
-In: a metrics.json and the series that are there. Out: sentences; none where it is within. What
-is past a limit is in the logs all the same: it is charts and metric alerts by dimension that lack it.
+In: a metrics.json and the current series. Out: sentences; none within the limits. Items beyond
+a limit are in the logs all the same, but not in charts and metric alerts by dimension.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ NAMES_SHOWN = 3
 
 
 def store_limits(allowlist: Allowlist, series: Sequence[Seen]) -> Iterator[str]:
-    """Say which items have too many dimensions, and whether there are too many series."""
+    """Yield the items with too many dimensions, and the number of series if it is too large."""
     outputs: set[tuple[object, ...]] = set()
     surplus: dict[str, tuple[int, Sequence[str]]] = {}
     for row in series:

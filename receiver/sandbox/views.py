@@ -160,7 +160,7 @@ def _inline_hash(html: str, tag: str) -> str:
 
 
 def _blocks(picked: Iterator[StoredItem], write: Callable[[StoredItem], Any]) -> Iterator[bytes]:
-    """Yield items as pieces of a JSON list, without its brackets."""
+    """Yield blocks of items of a JSON list, without its brackets."""
     while block := [write(item) for item in islice(picked, _STREAM_ITEMS)]:
         yield orjson.dumps(block)[1:-1]
 

@@ -24,7 +24,7 @@ import bcrypt
 
 from receiver.config.followed_file import FollowedFile
 from receiver.config.plain_file import read_plain
-from receiver.config.settings import Address, place
+from receiver.config.settings import Address, read_path
 from receiver.errors import Forbidden, Overloaded, SettingsError, Unauthorized
 from receiver.server.tls import make_context
 from receiver.server.web_config import WebConfig, parse
@@ -76,16 +76,16 @@ class Rules:
 
 def read_rules(web_config_file: str, bearer_token_file: str) -> tuple[Rules, list[Path]]:
     """Read both files, and return the paths of all files read. Raises: SettingsError, without secrets."""
-    files = [place(path) for path in (web_config_file, bearer_token_file) if path]
+    files = [read_path(path) for path in (web_config_file, bearer_token_file) if path]
     web, context, token = WebConfig(), None, b""
     if web_config_file:
-        path = place(web_config_file)
+        path = read_path(web_config_file)
         web = parse(_text(path), path)
         if web.tls:
             context = make_context(web.tls, str(path))
             files += web.tls.files
     if bearer_token_file:
-        token = _text(place(bearer_token_file)).strip().encode()
+        token = _text(read_path(bearer_token_file)).strip().encode()
         if not token or len(token) > TOKEN_LIMIT:
             raise SettingsError(f"{bearer_token_file}: the file contains no valid token")
     return Rules(web, context, token), files

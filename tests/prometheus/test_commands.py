@@ -154,7 +154,7 @@ async def test_doctor_reads_rules_and_jobs_as_prometheus_does(
                 await until(scraped, "Triton is scraped", 60)
                 found = await asyncio.to_thread(judged, server.url, target, 9201)
                 asked = argparse.Namespace(source=server.url, prometheus_url="", scrape_seconds=None)  # fmt: skip
-                seen = await asyncio.to_thread(suggest.look, asked)
+                seen = await asyncio.to_thread(suggest.read, asked)
                 entries = [Entry("nv_inference_request_success_irate")]
                 checked = await asyncio.to_thread(check_prometheus, server.url, 9201, entries, "")
             assert seen.intervals.by_rule == {"nv_inference_request_success_irate": 1.0}

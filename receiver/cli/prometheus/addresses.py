@@ -1,4 +1,4 @@
-"""Whether a remote_write's address leads to this receiver. Pure.
+"""The match of a remote_write's address with this receiver. Pure.
 
 In: an address, and the receiver's port. Out: how the two match. The receiver accepts one
 path, so a prefix or a trailing slash is answered 404; the port may differ where a Service,

@@ -1,4 +1,4 @@
-"""Whether a Prometheus configuration writes to this receiver and records the selected series.
+"""The checks of a Prometheus configuration: its remote_write to this receiver, its recording rules.
 
 In: the path of a prometheus.yml, the receiver's port, the entries of metrics.json. Out:
 findings, the cause first. Checks of a running Prometheus are in `doctor`.
@@ -13,10 +13,10 @@ from receiver.cli.findings import Finding, Mark
 from receiver.cli.prometheus.addresses import WRITE_PATH, Fit, best, fit, masked, right
 from receiver.cli.prometheus.config import PrometheusConfig, read_config
 from receiver.cli.prometheus.live import ask_config
-from receiver.cli.prometheus.promql import Look
+from receiver.cli.prometheus.promql import RangeCall
 from receiver.cli.prometheus.promtool import check_config
 from receiver.cli.prometheus.shards import is_sharded, judge_shards, keeps_name
-from receiver.cli.prometheus.windows import Pace, judge_windows
+from receiver.cli.prometheus.windows import SampleInterval, judge_windows
 from receiver.cli.prometheus.yaml_file import Unreadable
 from receiver.intake.metrics_json import Entry
 
@@ -26,9 +26,9 @@ RULES_HINT = "Copy prometheus/rules/triton_irate.yml beside prometheus.yml and n
 def check_prometheus(
     path: str, port: int, entries: Sequence[Entry], promtool: str | None = None
 ) -> list[Finding]:
-    """Look at a configuration and its rules; what cannot be read is a finding too.
+    """Check a configuration and its rules; an unreadable file is a finding too.
 
-    `path` is a file, or the address of a Prometheus that runs.
+    `path` is a file, or the address of a running Prometheus.
     """
     try:
         config = ask_config(path) if is_address(path) else read_config(Path(path))
@@ -125,19 +125,23 @@ def _check_rules(config: PrometheusConfig, names: Sequence[str]) -> Iterator[Fin
     elif irates:
         yield Finding("rules", Mark.OK, f"rules record all {len(irates)} selected _irate names")
     wanted = {name: config.recorded[name] for name in names if name in config.recorded}
-    paces = {look: _paces(config, look) for looks in wanted.values() for look in looks}
-    yield from judge_windows(wanted, paces)
+    intervals = {
+        call: _sample_intervals(config, call)
+        for range_calls in wanted.values()
+        for call in range_calls
+    }
+    yield from judge_windows(wanted, intervals)
 
 
-def _paces(config: PrometheusConfig, look: Look) -> list[Pace]:
+def _sample_intervals(config: PrometheusConfig, call: RangeCall) -> list[SampleInterval]:
     """Return the sample intervals of a window's series: their jobs', or their rule's."""
-    if look.name in config.evaluation_seconds:
-        return [Pace(f"of the rule {look.name}", config.evaluation_seconds[look.name])]
-    named = [job for job in config.jobs if job.name == look.job]
-    triton = [job for job in config.jobs if job.is_triton] if look.name.startswith("nv_") else []
+    if call.name in config.evaluation_seconds:
+        return [SampleInterval(f"of the rule {call.name}", config.evaluation_seconds[call.name])]
+    named = [job for job in config.jobs if job.name == call.job]
+    triton = [job for job in config.jobs if job.is_triton] if call.name.startswith("nv_") else []
     chosen = named or triton or config.jobs
     certain = bool(named or triton) or len(chosen) == 1
-    return [Pace(job.name, job.seconds, certain) for job in chosen]
+    return [SampleInterval(job.name, job.seconds, certain) for job in chosen]
 
 
 def _is_glob(name: str) -> bool:

@@ -11,7 +11,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from receiver.cli.prometheus.promql import Look, looks, seconds
+from receiver.cli.prometheus.promql import RangeCall, range_calls, seconds
 from receiver.cli.prometheus.yaml_file import Unreadable, read_mapping
 
 DEFAULT_SECONDS = 60.0
@@ -34,7 +34,7 @@ class PrometheusConfig:
 
     remote_write: list[dict[str, Any]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
-    recorded: dict[str, list[Look]] = field(default_factory=dict)
+    recorded: dict[str, list[RangeCall]] = field(default_factory=dict)
     evaluation_seconds: dict[str, float] = field(default_factory=dict)
     has_rule_files: bool = False
     empty_patterns: list[str] = field(default_factory=list)
@@ -111,7 +111,7 @@ def _add_rules(config: PrometheusConfig, file: Path, every: float) -> None:
         for rule in group.get("rules") or []:
             if "record" in rule:
                 name = str(rule["record"])
-                config.recorded.setdefault(name, []).extend(looks(str(rule.get("expr", ""))))
+                config.recorded.setdefault(name, []).extend(range_calls(str(rule.get("expr", ""))))
                 config.evaluation_seconds[name] = _interval(group.get("interval"), every)
 
 

@@ -1,8 +1,8 @@
-"""How often each series has a sample, and who says so: a prometheus.yml, a Prometheus, or nobody.
+"""The sample intervals of series: from a prometheus.yml, from a running Prometheus, or assumed.
 
-In: what was read of either. Out: `Intervals`, which answer for a series' labels. Pure.
-A target's own interval counts before its job's, a rule's before both. Where several could be
-meant, the shortest is taken: it brings the most samples.
+In: what was read of either. Out: `Intervals`, by a series' labels. Pure. A rule's interval
+takes precedence over its target's, a target's over its job's. Of several candidates the
+shortest is taken: it gives the most samples.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ Target = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """`scrape_seconds` is for series of targets and jobs that are not known; `words` say whence it is.
+    """Intervals; `scrape_seconds` is for unknown targets and jobs, `words` names its source.
 
-    `by_rule` is None where the rules are not known: then each `_irate` may be recorded.
+    `by_rule` is None if the rules are unknown: then every `_irate` may be recorded.
     """
 
     scrape_seconds: float
@@ -33,7 +33,7 @@ class Intervals:
     is_known: bool = True
 
     def of(self, labels: Mapping[str, str]) -> float:
-        """Give the seconds between two samples of a series."""
+        """Return the seconds between two samples of a series."""
         name, job = labels["__name__"], labels.get("job", "")
         if self.by_rule and name in self.by_rule:
             return self.by_rule[name]
@@ -43,7 +43,7 @@ class Intervals:
         return self.by_target.get(target) or self.by_job.get(job) or self.scrape_seconds
 
     def applied(self, series: Iterable[Seen]) -> list[Seen]:
-        """Give the series with their intervals, without rates that no rule makes."""
+        """Return the series with their intervals, without rates that no rule records."""
         kept = (row for row in series if self._is_made(row.name))
         return [replace(row, seconds=self.of(row.labels)) for row in kept]
 
@@ -52,24 +52,24 @@ class Intervals:
 
 
 def supposed(why: str = "") -> Intervals:
-    """Suppose the usual one."""
+    """Return the assumed default."""
     reason = f": {why}" if why else ""
     words = f"every {SCRAPE_SECONDS:g} s (supposed{reason})"
     return Intervals(SCRAPE_SECONDS, words, is_known=False)
 
 
 def as_said(scrape_seconds: float) -> Intervals:
-    """Take what was typed."""
+    """Return the interval given on the command line."""
     return Intervals(scrape_seconds, f"every {scrape_seconds:g} s, as --scrape-seconds says")
 
 
 def of_config(config: PrometheusConfig, source: str) -> Intervals:
-    """Take those of a configuration: its global interval, its jobs', its rules'."""
+    """Return a configuration's intervals: the global one, the jobs', the rules'."""
     return _of_jobs(config.jobs, {}, config.evaluation_seconds, source)
 
 
 def of_live(prometheus: Prometheus, source: str) -> Intervals:
-    """Take those of a Prometheus that runs: its targets', its rules'."""
+    """Return a running Prometheus' intervals: the targets', the rules'."""
     by_target: dict[Target, float] = {}
     for target in prometheus.targets:
         labels = target.get("labels", {})

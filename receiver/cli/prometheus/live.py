@@ -1,14 +1,14 @@
-"""The configuration of a Prometheus that runs, as its API shows it.
+"""The configuration of a running Prometheus, from its API.
 
-In: its address. Out: a `PrometheusConfig`, as of a file; jobs and intervals are those of its
-targets, which files of scrape configurations and relabelling have part in.
+In: its address. Out: a `PrometheusConfig`, as from a file; jobs and intervals are the targets',
+so scrape configuration files and relabelling are included.
 """
 
 from receiver.cli.fetch import NoAnswer, get_json
 from receiver.cli.prometheus.addresses import masked
 from receiver.cli.prometheus.config import DEFAULT_SECONDS, Job, PrometheusConfig, from_document
 from receiver.cli.prometheus.intervals import of_live
-from receiver.cli.prometheus.promql import looks
+from receiver.cli.prometheus.promql import range_calls
 from receiver.cli.prometheus.yaml_file import Unreadable, parse_mapping
 from receiver.cli.upstream import ask_prometheus
 
@@ -31,6 +31,6 @@ def ask_config(address: str) -> PrometheusConfig:
         known[name] = Job(name, every, is_triton)
     config.jobs = list(known.values())
     for rule in prometheus.rules:
-        config.recorded.setdefault(rule.name, []).extend(looks(rule.query))
+        config.recorded.setdefault(rule.name, []).extend(range_calls(rule.query))
         config.evaluation_seconds[rule.name] = rule.seconds or DEFAULT_SECONDS
     return config

@@ -26,7 +26,7 @@ _DURATION = re.compile(r"(?:\d+y)?(?:\d+w)?(?:\d+d)?(?:\d+h)?(?:\d+m(?!s))?(?:\d
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RangeCall:
     """A function over a window of `seconds` on the series of `name`, of one `job` or any."""
 
     function: str
@@ -40,7 +40,7 @@ class Look:
         return self.function in TWO_SAMPLES
 
 
-def looks(expression: str) -> list[Look]:
+def range_calls(expression: str) -> list[RangeCall]:
     """Return the windows of an expression."""
     texts: list[str] = []
 
@@ -55,16 +55,16 @@ def looks(expression: str) -> list[Look]:
     for match in _WINDOW.finditer(bare):
         if window := seconds(match["window"].strip()):
             job = _JOB.search(match["matchers"] or "")
-            result.append(Look(match["function"] or "", match["name"] or "", window, texts[int(job[1])] if job else ""))  # fmt: skip
+            result.append(RangeCall(match["function"] or "", match["name"] or "", window, texts[int(job[1])] if job else ""))  # fmt: skip
     return result
 
 
-def looks_in(tree: Any) -> list[Look]:
+def range_calls_in(tree: Any) -> list[RangeCall]:
     """Return the windows of an expression's tree."""
     return list(_walk(tree, ""))
 
 
-def _walk(node: Any, function: str) -> Iterator[Look]:
+def _walk(node: Any, function: str) -> Iterator[RangeCall]:
     if isinstance(node, list):
         for child in node:
             yield from _walk(child, function)
@@ -74,7 +74,7 @@ def _walk(node: Any, function: str) -> Iterator[Look]:
         case "matrixSelector":
             matchers = {matcher["name"]: matcher["value"] for matcher in node.get("matchers", ()) if matcher["type"] == "="}  # fmt: skip
             name = node.get("name") or matchers.get("__name__", "")
-            yield Look(function, name, node["range"] / 1000, matchers.get("job", ""))
+            yield RangeCall(function, name, node["range"] / 1000, matchers.get("job", ""))
         case "call":
             yield from _walk(node.get("args"), node["func"]["name"])
         case _:

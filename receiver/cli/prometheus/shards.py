@@ -1,9 +1,9 @@
-"""Whether remote_write entries share the series out among receivers, each to exactly one. Pure.
+"""The check of sharded remote_write entries: each series must reach exactly one receiver. Pure.
 
 In: remote_write entries that lead to receivers, metrics.json's entries. Out: findings. A shard
 is made by three rules of Prometheus: `hashmod` over labels into a temporary label, `keep` of
-one number, `labeldrop` of that label. Folded entries want all series of one item at one
-receiver, so the hash is over labels that those share; `job` and `instance` always are.
+one number, `labeldrop` of that label. Folded entries need all series of one item at one
+receiver, so the hash must be over labels that these series share, as `job` and `instance`.
 Rules: Prometheus' configuration reference, relabel_config.
 """
 
@@ -32,7 +32,7 @@ RemoteWrite = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What one entry keeps: `kept` of the numbers 0 to `modulus` - 1, hashed over `labels`."""
+    """An entry's shard: `kept` of the numbers 0 to `modulus` - 1, hashed over `labels`."""
 
     url: str
     labels: tuple[str, ...]
@@ -48,7 +48,7 @@ def is_sharded(entry: RemoteWrite) -> bool:
 
 
 def judge_shards(entries: Sequence[RemoteWrite], selected: Sequence[Entry]) -> Iterator[Finding]:
-    """Judge the entries that lead to receivers."""
+    """Check the entries that lead to receivers."""
     sharded = [shard for entry in entries if (shard := read_shard(entry))]
     whole = [entry for entry in entries if not is_sharded(entry)]
     names = [name for entry in selected for name in (entry.name, *entry.per)]
@@ -61,7 +61,7 @@ def judge_shards(entries: Sequence[RemoteWrite], selected: Sequence[Entry]) -> I
 
 
 def read_shard(entry: RemoteWrite) -> Shard | None:
-    """Follow an entry's rules for each number that its hash may give; None where nothing hashes."""
+    """Evaluate an entry's rules for each possible hash; None for an entry without a hash."""
     hashes = [rule for rule in _rules(entry) if _action(rule) == "hashmod"]
     modulus = hashes[0].get("modulus") if hashes else None
     if not isinstance(modulus, int) or not 0 < modulus <= SHARDS_MAX:
@@ -78,7 +78,7 @@ def read_shard(entry: RemoteWrite) -> Shard | None:
 
 
 def keeps_name(name: str, entry: RemoteWrite) -> bool:
-    """Follow the keep and drop rules that look at the name alone, as Prometheus does."""
+    """Evaluate the keep and drop rules on the name alone, as Prometheus does."""
     for rule in _rules(entry):
         action = _action(rule)
         if list(rule.get("source_labels") or []) != ["__name__"] or action not in {"keep", "drop"}:
@@ -114,7 +114,7 @@ def _drops_label(entry: RemoteWrite, temporary: str) -> bool:
 
 
 def _judge_doubles(whole: Sequence[RemoteWrite], names: Iterable[str], *, has_shards: bool) -> Iterator[Finding]:  # fmt: skip
-    """Find series that two entries write, of which neither keeps a share alone."""
+    """Find series written by two entries without shards."""
     urls = {str(entry.get("url", "")) for entry in whole}
     if has_shards and whole:
         detail = f"{masked(min(urls))} takes every series, and others take shards of the same: all comes double"
@@ -133,7 +133,7 @@ def _writers(name: str, entries: Sequence[RemoteWrite]) -> int:
 
 
 def _judge_cover(shards: Sequence[Shard]) -> Iterator[Finding]:
-    """Each number is kept by one entry, and all entries hash alike."""
+    """Check that one entry keeps each number, and that all entries hash alike."""
     first = shards[0]
     for other in shards:
         if other.modulus != first.modulus:
@@ -163,7 +163,7 @@ def _judge_cover(shards: Sequence[Shard]) -> Iterator[Finding]:
 
 
 def _judge_labels(shards: Sequence[Shard], selected: Sequence[Entry]) -> Iterator[Finding]:
-    """Series that one item is made of must not be hashed apart."""
+    """Check that the hash does not separate the series of one item."""
     labels = list(dict.fromkeys(label for shard in shards for label in shard.labels))
     for label in labels:
         if split := next((entry for entry in selected if _splits(label, entry)), None):
@@ -188,7 +188,7 @@ def _splits(label: str, entry: Entry) -> bool:
 
 
 def _judge_service(whole: Sequence[RemoteWrite]) -> Iterator[Finding]:
-    """A Service may have several pods behind it; the configuration does not say."""
+    """Warn of a Service, which may have several pods behind it."""
     for entry in whole:
         url = str(entry.get("url", ""))
         host = _host(url)

@@ -1,4 +1,4 @@
-"""Whether a recording rule's window holds the two scrapes that a rate needs, per job. Pure.
+"""The check of recording rules' windows: a rate needs two scrapes in its window. Pure.
 
 In: the rules' windows, and the scrape interval of each job. Out: findings. A rate over a
 window shorter than two scrape intervals has gaps or no value at all; over exactly two, one
@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from receiver.cli.findings import Finding, Mark
-from receiver.cli.prometheus.promql import Look
+from receiver.cli.prometheus.promql import RangeCall
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SampleInterval:
     """A job's scrape interval; `certain` where the series are known to come from that job."""
 
     job: str
@@ -22,31 +22,32 @@ class Pace:
 
 
 def judge_windows(
-    rules: Mapping[str, Sequence[Look]], paces: Mapping[Look, Sequence[Pace]]
+    rules: Mapping[str, Sequence[RangeCall]],
+    intervals: Mapping[RangeCall, Sequence[SampleInterval]],
 ) -> Iterator[Finding]:
     """Check the rules, keyed by recorded name; like findings are merged into the worst."""
     narrow: dict[tuple[float, str, float], list[str]] = {}
     certain: dict[tuple[float, str, float], bool] = {}
-    for name, looks in rules.items():
-        for look in looks:
-            worst = _worst(look, paces.get(look, ()))
+    for name, range_calls in rules.items():
+        for call in range_calls:
+            worst = _worst(call, intervals.get(call, ()))
             if worst:
-                key = (look.seconds, worst.job, worst.seconds)
+                key = (call.seconds, worst.job, worst.seconds)
                 narrow.setdefault(key, []).append(name)
                 certain[key] = worst.certain
     for key, names in narrow.items():
         yield _say(*key, names, certain=certain[key])
 
 
-def _worst(look: Look, paces: Sequence[Pace]) -> Pace | None:
-    if not look.wants_two:
+def _worst(call: RangeCall, intervals: Sequence[SampleInterval]) -> SampleInterval | None:
+    if not call.wants_two:
         return None
-    slow = [pace for pace in paces if look.seconds <= 2 * pace.seconds]
+    slow = [interval for interval in intervals if call.seconds <= 2 * interval.seconds]
     if not slow:
         return None
-    worst = max(slow, key=lambda pace: pace.seconds)
-    all_slow = all(look.seconds < 2 * pace.seconds for pace in paces)
-    return Pace(worst.job, worst.seconds, worst.certain or all_slow)
+    worst = max(slow, key=lambda interval: interval.seconds)
+    all_slow = all(call.seconds < 2 * interval.seconds for interval in intervals)
+    return SampleInterval(worst.job, worst.seconds, worst.certain or all_slow)
 
 
 def _say(

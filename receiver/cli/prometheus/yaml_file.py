@@ -1,4 +1,4 @@
-"""A reader of Prometheus' YAML files whose errors quote nothing of the file.
+"""A reader of Prometheus' YAML files; its errors quote nothing of the file.
 
 In: a path. Out: a mapping, or `Unreadable` with the place. Values may be secrets, and a
 YAML error's own text would show them.
@@ -11,7 +11,7 @@ import yaml
 
 
 class Unreadable(Exception):
-    """The file cannot be read; the message says where and why, and quotes nothing of it."""
+    """The file cannot be read; the message has place and reason, and quotes nothing."""
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
-    """Read a text that holds a mapping; `source` says where it is from. Raises: Unreadable."""
+    """Parse a text that holds a mapping; `source` is its origin, for messages. Raises: Unreadable."""
     try:
         document = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe one
     except yaml.MarkedYAMLError as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.config.disk_life import goes_with_the_pod, mounts
+from receiver.config.disk_life import is_in_empty_dir, mounts
 
 POD = "/var/lib/kubelet/pods/0e9b1c52-7a70-4f0e-9a3e-1c9c3d6f1a11/volumes"
 MOUNTS = f"""\
@@ -32,10 +32,10 @@ short line
 )
 def test_the_nearest_mount_says_it(directory: str, *, goes: bool) -> None:
     """The longest path that leads there counts; what is mounted in it is another disk."""
-    assert goes_with_the_pod(Path(directory), MOUNTS) is goes
+    assert is_in_empty_dir(Path(directory), MOUNTS) is goes
 
 
 def test_this_machine_is_no_pod() -> None:
     """What Linux really writes there is read."""
     assert " - " in mounts()
-    assert goes_with_the_pod(Path("/"), "") is False
+    assert is_in_empty_dir(Path("/"), "") is False

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.config.file_modes import file_warnings, loose
+from receiver.config.file_modes import file_warnings, mode_warning
 from receiver.config.settings import resolve
 
 
@@ -27,7 +27,7 @@ def test_modes(tmp_path: Path, mode: int, *, secret: bool, says: str) -> None:
     path = tmp_path / "file"
     path.touch()
     path.chmod(mode)
-    warning = loose(path, secret=secret)
+    warning = mode_warning(path, secret=secret)
     assert says in warning
     assert bool(says) is bool(warning)
 
@@ -50,4 +50,4 @@ def test_all_files_that_are_set_are_looked_at(tmp_path: Path) -> None:
     )
     warnings = list(file_warnings(settings, origins, [files["key"]]))
     assert [str(path) for path in files.values()] == [line.partition(":")[0] for line in warnings]
-    assert loose(tmp_path / "gone", secret=True) == ""
+    assert mode_warning(tmp_path / "gone", secret=True) == ""

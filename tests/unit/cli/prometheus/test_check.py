@@ -46,9 +46,9 @@ def keep(regex: str, action: str = "keep") -> dict[str, Any]:
     return config(remote_write=[{"url": URL, "write_relabel_configs": [rule]}])
 
 
-def jobs(*paces: tuple[str, str]) -> dict[str, Any]:
+def jobs(*intervals: tuple[str, str]) -> dict[str, Any]:
     """Make jobs with these names and intervals."""
-    return config(scrape_configs=[{"job_name": name, "scrape_interval": pace} for name, pace in paces])  # fmt: skip
+    return config(scrape_configs=[{"job_name": name, "scrape_interval": interval} for name, interval in intervals])  # fmt: skip
 
 
 def test_our_own_configuration_is_right() -> None:

@@ -1,30 +1,30 @@
-"""What an expression looks back at is found as Prometheus finds it."""
+"""The windows of an expression, as Prometheus parses it."""
 
 import pytest
 
-from receiver.cli.prometheus.promql import Look, looks, looks_in, seconds
+from receiver.cli.prometheus.promql import RangeCall, range_calls, range_calls_in, seconds
 
 
 @pytest.mark.parametrize(
     ("expression", "found"),
     [
-        ("irate(nv_a[1m])", [Look("irate", "nv_a", 60)]),
-        ('irate(nv_a{model=~"[abc]"}[3m])', [Look("irate", "nv_a", 180)]),
-        ("irate(nv_a{model=~'x[5s]',job=\"triton\"}[3m])", [Look("irate", "nv_a", 180, "triton")]),
-        ("rate(nv_a[1m]) / ignoring(x) (rate(nv_b [ 2m ]) > 0)", [Look("rate", "nv_a", 60), Look("rate", "nv_b", 120)]),
-        ("sum by (model) (irate(nv_a[1m] offset 5m))", [Look("irate", "nv_a", 60)]),
-        ("max_over_time(nv_a[5m])", [Look("max_over_time", "nv_a", 300)]),
+        ("irate(nv_a[1m])", [RangeCall("irate", "nv_a", 60)]),
+        ('irate(nv_a{model=~"[abc]"}[3m])', [RangeCall("irate", "nv_a", 180)]),
+        ("irate(nv_a{model=~'x[5s]',job=\"triton\"}[3m])", [RangeCall("irate", "nv_a", 180, "triton")]),
+        ("rate(nv_a[1m]) / ignoring(x) (rate(nv_b [ 2m ]) > 0)", [RangeCall("rate", "nv_a", 60), RangeCall("rate", "nv_b", 120)]),
+        ("sum by (model) (irate(nv_a[1m] offset 5m))", [RangeCall("irate", "nv_a", 60)]),
+        ("max_over_time(nv_a[5m])", [RangeCall("max_over_time", "nv_a", 300)]),
         ("nv_a # irate(nv_b[1m])\n+ nv_c", []),
-        ("max_over_time(rate(nv_a[1m])[5m:30s])", [Look("rate", "nv_a", 60)]),
-        ('rate({"nv.a",job="j"}[1m])', [Look("rate", "", 60, "j")]),
-        (r'irate(nv_a{m="\"[1s]"}[1h30m])', [Look("irate", "nv_a", 5400)]),
+        ("max_over_time(rate(nv_a[1m])[5m:30s])", [RangeCall("rate", "nv_a", 60)]),
+        ('rate({"nv.a",job="j"}[1m])', [RangeCall("rate", "", 60, "j")]),
+        (r'irate(nv_a{m="\"[1s]"}[1h30m])', [RangeCall("irate", "nv_a", 5400)]),
         ("irate(nv_a[", []),
         ("", []),
     ],
 )  # fmt: skip
-def test_windows_are_found_and_nothing_else(expression: str, found: list[Look]) -> None:
+def test_windows_are_found_and_nothing_else(expression: str, found: list[RangeCall]) -> None:
     """Texts, comments and subqueries are no windows."""
-    assert looks(expression) == found
+    assert range_calls(expression) == found
 
 
 def test_prometheus_own_tree_says_the_same() -> None:
@@ -33,8 +33,8 @@ def test_prometheus_own_tree_says_the_same() -> None:
     selector = {"matchers": matchers, "name": "nv_x", "offset": 0, "range": 180000, "type": "matrixSelector"}  # fmt: skip
     call = {"args": [selector], "func": {"name": "irate", "argTypes": ["matrix"]}, "type": "call"}
     tree = {"type": "binaryExpr", "op": ">", "lhs": call, "rhs": {"type": "numberLiteral", "val": "0"}}  # fmt: skip
-    assert looks_in(tree) == [Look("irate", "nv_x", 180, "j")]
-    assert looks_in(tree) == looks('irate(nv_x{m=~"[abc]",job="j"}[3m]) > 0')
+    assert range_calls_in(tree) == [RangeCall("irate", "nv_x", 180, "j")]
+    assert range_calls_in(tree) == range_calls('irate(nv_x{m=~"[abc]",job="j"}[3m]) > 0')
 
 
 @pytest.mark.parametrize(
