@@ -125,13 +125,13 @@ def policy() -> str:
 
 
 THEN = {
-    Action.SETTLE: "each item has its end",
+    Action.SETTLE: "the result of every item is recorded",
     Action.UNCONFIRMED: "accepted, and counted as unconfirmed",
-    Action.RETRY: "kept: 1 s, then three times as long each time, up to 2 min",
+    Action.RETRY: "kept, retried: after 1 s, then three times as long, up to 2 min",
     Action.THROTTLE: "kept, throttled: `Retry-After`, or 5 s growing to 2 min",
     Action.QUOTA: "kept, quota: `Retry-After`, or 5 min growing to 30; then the smallest batch is tried",
     Action.BLOCKED: "kept, blocked: 1 s, then 1 min growing to 2",
-    Action.SPLIT: "sent again in halves, as a passing fault waits",
+    Action.SPLIT: "sent again in halves, after the back-off of a transient fault",
 }
 
 
@@ -147,7 +147,7 @@ def _bodies(bodies: frozenset[Body]) -> str:
 
 def _conditions(rule: Rule) -> Iterator[str]:
     if rule.words:
-        yield f"its words have `{rule.words}`"
+        yield f"its message has `{rule.words}`"
     if rule.signed_in is not None:
         yield "a token was sent" if rule.signed_in else "no token was sent"
 
