@@ -180,8 +180,11 @@ async def test_another_resource_begins_when_the_one_before_has_ended(bench: Benc
 @jumping
 async def test_a_lane_without_a_route_is_delivered_to_the_end(bench: Bench) -> None:
     """Where it led last; its counts stay in the sum. The receiver's own lane always stays."""
-    bench.deliveries.use([resource("a"), resource("b")])
+    assert bench.deliveries.counts is bench.deliveries.own.counts
+    bench.deliveries.use([resource("a")])
     bench.begin()
+    await asyncio.sleep(1)
+    bench.deliveries.use([resource("a"), resource("b")])
     await asyncio.sleep(1)
     for made, count in zip(bench.made, (1, 20, 300), strict=True):
         made.counts.sent_bytes = count
