@@ -52,7 +52,10 @@ class Memory:
         is_last: bool = False,
     ) -> Flush | None:
         self.calls.append(("flush", now_ms, list(series()), is_long, is_last))
-        return self.checkpoint() if self.over else None
+        if not self.over:
+            return None
+        self.must_flush = False
+        return self.checkpoint()
 
     def checkpoint(self) -> Flush:
         items = Append(cut([LINE]), NOW_MS, NOW_MS, {("flushed", ""): 1})
@@ -249,9 +252,9 @@ def test_a_new_list_is_flushed_before_the_next_records(box: Box) -> None:
     box.outbox.apply([items(1)], [])
     assert box.memory.said() == []
 
-    box.memory.must_flush = False
+    box.memory.over = True
     assert box.outbox.apply([folded(b"ab")], []) == [None]
-    assert [call for call, *_ in box.memory.said()] == ["saved", "take"]
+    assert [call for call, *_ in box.memory.said()] == ["flush", "flushed", "saved", "take"]
 
 
 def test_a_new_database_is_told_every_series(box: Box) -> None:
@@ -311,6 +314,9 @@ def test_a_change_of_the_fold_is_on_disk_or_not_at_all(box: Box) -> None:
         box.outbox.change_fold(fail)
     assert box.outbox.folded_series(0, 10) == [(1, b"one")]
     assert box.memory.said()[-1][:3] == ("restore", b"state", [(1, b"one")])
+    box.memory.must_flush = True
+    assert box.outbox.change_fold(change) == 5
+    assert [call for call, *_ in box.memory.said()][:2] == ["flush", "flushed"]
 
 
 @pytest.mark.parametrize("why", ["full", "not flushed"])

@@ -784,7 +784,9 @@ def test_a_transaction_that_cannot_begin_says_why(box: Box) -> None:
         box.outbox.probe()
 
     box.outbox._database.execute("PRAGMA query_only=0")
+    before = box.outbox._database.execute("PRAGMA user_version").fetchone()
     box.outbox.probe()
+    assert box.outbox._database.execute("PRAGMA user_version").fetchone() == before != (0,)
     box.check()
     assert box.lines() == items(2)
 
