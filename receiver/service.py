@@ -432,7 +432,7 @@ def stop_on_signals() -> asyncio.Event:
 
     def on_signal() -> None:
         if stop.is_set():
-            os._exit(1)  # what was acknowledged is on disk
+            os._exit(1)  # acknowledged samples are on disk
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

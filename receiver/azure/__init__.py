@@ -1,1 +1,1 @@
-"""All that is Application Insights' own: envelope, limits, connection string, token, answers."""
+"""The parts specific to Application Insights: envelope, limits, connection string, token, answers."""

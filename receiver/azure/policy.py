@@ -18,7 +18,7 @@ from enum import Enum
 
 
 class Action(Enum):
-    """What happens to the whole batch."""
+    """The treatment of the whole batch."""
 
     SETTLE = "settle"
     """The service has judged the items: record the result."""

@@ -69,7 +69,7 @@ def explain(error: Exception, environ: Mapping[str, str] = os.environ) -> tuple[
 def _certificate(
     error: ssl.SSLCertVerificationError, environ: Mapping[str, str]
 ) -> tuple[str, str]:
-    """Return what is wrong with a certificate, and a hint."""
+    """Return a certificate's defect, and a hint."""
     words, hint = _CERTIFICATES.get(
         error.verify_code,
         ("is not trusted", "If a proxy re-signs TLS, set SSL_CERT_FILE to its CA's file."),

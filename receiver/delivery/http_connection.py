@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def on_message_begin(self) -> None:
-        """Start an answer; an unrequested one must not be taken for the answer to another request."""
+        """Start an answer; an unrequested one must not count as the answer to another request."""
         if self._future is None or self._future.done():
             self.may_go_on = False
         else:

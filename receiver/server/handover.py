@@ -77,10 +77,10 @@ class Handover:
             try:
                 series = orjson.loads(await request.read())["series"]
                 if not isinstance(series, list) or len(series) > SERIES_MAX:
-                    return _json({"error": f"series is no list of at most {SERIES_MAX}"}, 400)
+                    return _json({"error": f"series is not a list of at most {SERIES_MAX}"}, 400)
                 return _json(await work(series))
             except (KeyError, TypeError, ValueError) as error:
-                return _json({"error": f"not what is expected here: {error}"}, 400)
+                return _json({"error": f"invalid request: {error}"}, 400)
             except NotCommitted as error:
                 return _json({"error": str(error)}, 503)
 
@@ -124,7 +124,7 @@ def _labels(given: Any) -> Mapping[str, str]:
     if not isinstance(given, dict) or not given.get("__name__"):
         raise ValueError("labels have no __name__")
     if not all(isinstance(text, str) for pair in given.items() for text in pair):
-        raise ValueError("labels are no texts")
+        raise ValueError("labels are not texts")
     return given
 
 

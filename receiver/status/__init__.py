@@ -1,1 +1,1 @@
-"""What an operator sees: counts, history, one verdict."""
+"""The state for operators: counts, history, one verdict."""

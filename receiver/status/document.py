@@ -466,7 +466,7 @@ def cost_by_entry(
     known: int,
     stored: tuple[int, int],
 ) -> Any:
-    """Return the body of GET /api/v1/cost: a month by entry, in all, and in other forms.
+    """Return the body of GET /api/v1/cost: a month by entry, in total, and in other forms.
 
     `seen` of the `known` selected series are counted; `stored` are series and dimensions of items.
     """

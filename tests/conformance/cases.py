@@ -462,7 +462,7 @@ def _requests() -> list[Case]:
         Case(OWN, "nothing in it, 1.0", b"", version=1),
         Case(OWN, "nothing in it, 2.0", b"", written=(0, 0, 0)),
         Case(OWN, "metadata alone, 1.0, contradicting itself", v1(metadata=[(1, "m", "h", ""), (2, "m", "other", "s")]), version=1),
-        Case(OWN, "fields that nobody knows", raw + b"\xfa\x01\x03abc"),
+        Case(OWN, "unknown fields", raw + b"\xfa\x01\x03abc"),
         Case(OWN, "cut off", raw[:-1], 400, (0, 0, 0), "is not a"),
         Case(OWN, "a GET", b"", 405, says="POST", version=0, method="GET"),
     ]  # fmt: skip

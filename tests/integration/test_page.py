@@ -222,8 +222,8 @@ async def test_replicas_have_their_leader(tmp_path: Path) -> None:
             assert (await post(running.session, running.url, encode([point]))).status == 204
         text = await page.wait_for("document.querySelector('#s-replicas:not([hidden]) #replicas li')?.textContent")  # fmt: skip
         assert text.startswith("a leads, since 20")
-        assert "a: last heard of" in text
-        assert "b: last heard of" in text
+        assert "a: last request" in text
+        assert "b: last request" in text
         assert "1 samples counted, 0 dropped as replica" in text
         assert "0 samples counted, 1 dropped as replica" in text
 
