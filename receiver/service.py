@@ -283,7 +283,7 @@ def _replicas(
         if not change.before:
             log.info("replica leads", replica=change.after, cluster=change.cluster)
             return
-        words = f"{name}{change.after} leads; {change.before} was last heard of {span(change.silent_seconds)} ago"
+        words = f"{name}{change.after} leads; the last request of {change.before} was {span(change.silent_seconds)} ago"
         events.happened(REPLICA_CHANGED, "took_over", words, REPLICA_HINT, replica=change.after, cluster=change.cluster)  # fmt: skip
 
     timeout = settings.replica_timeout_seconds

@@ -120,7 +120,7 @@ async def test_a_change_is_shown_everywhere(tmp_path: Path) -> None:
         assert cluster["counts_after"] > "2026"
         assert [(each["replica"], each["leads"]) for each in cluster["replicas"]] == [("a", False), ("b", True)]  # fmt: skip
         (error,) = [each for each in status["errors"] if each["where"] == "replicas"]
-        assert error["words"].startswith("triton: b leads; a was last heard of ")
+        assert error["words"].startswith("triton: b leads; the last request of a was ")
         async with receiver.session.get(f"{receiver.url}/metrics") as answer:
             text = await answer.text()
         assert 'receiver_replica_leader{cluster="triton",replica="b"} 1.0' in text
