@@ -50,7 +50,7 @@ from receiver.status.about import About
 from receiver.status.census import Census
 from receiver.status.cost import Price
 from receiver.status.monitor import Monitor
-from receiver.status.outlook import Bounds
+from receiver.status.outlook import DeliveryLimits
 from receiver.status.pages import make_pages
 from receiver.status.pairs import WATCHED_MAX, Pairs
 from receiver.status.patience import PATIENCE, Patience
@@ -185,7 +185,7 @@ async def running(
             sampling,
             Price(settings.price_per_gb, settings.billed_factor, settings.budget_gb),
             settings.outbox_dir,
-            Bounds(settings.items_per_second, settings.senders),
+            DeliveryLimits(settings.items_per_second, settings.senders),
             patience,
         )
         await monitor.begin()

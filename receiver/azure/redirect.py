@@ -31,7 +31,7 @@ Source: the official SDKs' lists, and the endpoints in older connection strings.
 """
 
 
-class Route:
+class Endpoint:
     """The current address for items: the configured one, or the target of a redirect."""
 
     def __init__(self, configured_url: str, clock: Callable[[], float]) -> None:

@@ -19,7 +19,7 @@ from receiver.azure.connection_string import Connection
 from receiver.azure.envelope import Identity, format_time, line, make_template
 from receiver.azure.http_date import parse_http_date
 from receiver.azure.policy import Action
-from receiver.azure.redirect import Route
+from receiver.azure.redirect import Endpoint
 from receiver.azure.verdict import Verdict, judge
 from receiver.cli.findings import Finding, Mark
 from receiver.config.settings import Settings
@@ -91,9 +91,9 @@ async def _post(
         if authentication:
             make = entra.credential_maker(authentication, connection)
             tokens = entra.Tokens(make, entra.scope_of(connection), time.time)
-        route = Route(connection.track_url, loop.time)
+        endpoint = Endpoint(connection.track_url, loop.time)
         try:
-            return await Transport(send, route, tokens.get if tokens else None).post(body)
+            return await Transport(send, endpoint, tokens.get if tokens else None).post(body)
         finally:
             if tokens:
                 await tokens.close()

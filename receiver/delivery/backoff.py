@@ -32,7 +32,7 @@ QUOTA_LONGEST = 15
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class BackoffState:
     """Open (no action), or closed until `until`; `since` is the time of the last failure."""
 
     action: Action | None = None
@@ -50,7 +50,7 @@ class Backoff:
         """Start open. `random` is in [0, 1); waits without a Retry-After grow to `longest_seconds`."""
         self._random = random
         self._longest_seconds = max(longest_seconds, SHORTEST_SECONDS)
-        self.state = State()
+        self.state = BackoffState()
 
     def wait_seconds(self, now: float) -> float:
         """Return the time until a batch may be sent; 0 if one may be sent now."""
@@ -68,7 +68,7 @@ class Backoff:
     def succeeded(self) -> bool:
         """Open; returns whether the back-off was closed."""
         was_closed = self.state.failures > 0
-        self.state = State()
+        self.state = BackoffState()
         return was_closed
 
     def failed(
@@ -91,7 +91,7 @@ class Backoff:
         until = now + self._wait_after(action, failures, retry_after_seconds)
         if together:
             until = max(until, before.until)
-        self.state = State(action, until, now, failures, reason, hint)
+        self.state = BackoffState(action, until, now, failures, reason, hint)
         return before.action is not action
 
     def _wait_after(

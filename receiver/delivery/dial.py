@@ -1,6 +1,6 @@
 """The opening of connections: name, socket, proxy, TLS.
 
-In: an address, and its proxy, if any. Out: a `Connection`. `Stage` is the progress of an
+In: an address, and its proxy, if any. Out: an `HttpConnection`. `Stage` is the progress of an
 attempt, for the message at a timeout: a silent name server, a firewall and a slow service
 need different remedies.
 
@@ -20,7 +20,7 @@ from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
-from receiver.delivery.http_connection import HEAD_LIMIT_BYTES, BrokenOff, Connection
+from receiver.delivery.http_connection import HEAD_LIMIT_BYTES, BrokenOff, HttpConnection
 from receiver.delivery.proxy import Proxy
 
 AHEAD_SECONDS = 0.25
@@ -64,18 +64,18 @@ class Dialer:
 
     async def connect(
         self, scheme: str, host: str, port: int, proxy: Proxy | None, stage: Stage
-    ) -> Connection:
+    ) -> HttpConnection:
         """Open a connection to a host, through a proxy if there is one.
 
         Raises: CannotConnect, ProxyRefused, socket.gaierror, ssl.SSLError, TimeoutError, OSError.
         """
         context = self._tls() if scheme == "https" else None
         if proxy is None:
-            return (await self._direct(host, port, Connection, context, stage))[1]
+            return (await self._direct(host, port, HttpConnection, context, stage))[1]
         to_proxy = self._tls() if proxy.scheme == "https" else None
         try:
             if context is None:  # the request itself goes to the proxy
-                opened = await self._direct(proxy.host, proxy.port, Connection, to_proxy, stage)
+                opened = await self._direct(proxy.host, proxy.port, HttpConnection, to_proxy, stage)
                 return opened[1]
             transport, tunnel = await self._direct(proxy.host, proxy.port, _Tunnel, to_proxy, stage)
         except socket.gaierror as error:
@@ -93,9 +93,9 @@ class Dialer:
 
     async def _over(
         self, transport: asyncio.Transport, host: str, context: ssl.SSLContext
-    ) -> Connection:
+    ) -> HttpConnection:
         """Start TLS on a tunnel."""
-        connection = Connection()
+        connection = HttpConnection()
         loop = asyncio.get_running_loop()
         inner = await loop.start_tls(transport, connection, context, server_hostname=host)
         if inner is None:  # start_tls is typed to return None too

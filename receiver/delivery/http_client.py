@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit
 
 from receiver.delivery.dial import CannotConnect, Dialer, Stage
-from receiver.delivery.http_connection import Answer, BrokenOff, Connection
+from receiver.delivery.http_connection import Answer, BrokenOff, HttpConnection
 from receiver.delivery.proxy import Proxy, proxy_of
 from receiver.errors import SettingsError
 
@@ -53,7 +53,7 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._environ = environ
         self._dialer = Dialer(tls)
-        self._idle: dict[Place, list[Connection]] = {}
+        self._idle: dict[Place, list[HttpConnection]] = {}
         self._proxies: dict[Place, Proxy | None] = {}
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -103,7 +103,7 @@ class Client:
         return head.encode("latin-1") + body
 
     async def _exchange(
-        self, place: Place, connection: Connection | None, proxy: Proxy | None, request: bytes
+        self, place: Place, connection: HttpConnection | None, proxy: Proxy | None, request: bytes
     ) -> Answer:
         """Send a request over a kept or a new connection, and return the answer."""
         stage = Stage("waiting for the answer")
@@ -126,7 +126,7 @@ class Client:
             connection.abort()
         return answer
 
-    def _take(self, place: Place) -> Connection | None:
+    def _take(self, place: Place) -> HttpConnection | None:
         """Return the most recently used kept connection that is still usable, if any."""
         waiting = self._idle.get(place, [])
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS

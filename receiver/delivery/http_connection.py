@@ -41,7 +41,7 @@ class BrokenOff(OSError):
     """The connection ended, or the data was not HTTP, before the answer was complete."""
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One connection; httptools calls the `on_…` methods."""
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ class SetBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Stubborn:
+class RefusedAlone:
     """Batches that are refused while others are accepted, and the latest reason."""
 
     batches: int = 0
@@ -83,13 +83,13 @@ class Picker:
         return not self._in_flight and not self._set_back
 
     @property
-    def stubborn(self) -> Stubborn:
+    def refused_alone(self) -> RefusedAlone:
         """The batches that are refused while others are accepted."""
         refused = [entry for entry in self._set_back.values() if entry.alone]
         if not refused:
-            return Stubborn()
+            return RefusedAlone()
         items = sum(entry.items for entry in refused)
-        return Stubborn(len(refused), items, refused[-1].reason, refused[-1].hint)
+        return RefusedAlone(len(refused), items, refused[-1].reason, refused[-1].hint)
 
     def wait_seconds(self, now: float) -> float:
         """Return the time until a batch that is set back may be sent; 0 if one may now, or none is."""

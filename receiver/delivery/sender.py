@@ -21,7 +21,7 @@ from receiver.azure.rejections import DAMAGED, REJECT_REASONS
 from receiver.azure.verdict import Verdict
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_connection import Answer
-from receiver.delivery.picker import Picker, Stubborn
+from receiver.delivery.picker import Picker, RefusedAlone
 from receiver.delivery.rate_limit import TokenBucket
 from receiver.delivery.service_clock import ServiceClock
 from receiver.delivery.settlement import halves, settlement
@@ -134,9 +134,9 @@ class Delivery:
         return self._service_clock.ahead_seconds
 
     @property
-    def stubborn(self) -> Stubborn:
+    def refused_alone(self) -> RefusedAlone:
         """Batches that are refused while others are accepted."""
-        return self._picker.stubborn
+        return self._picker.refused_alone
 
     async def run(self) -> None:
         """Send until `finish` or `stop`; return when the batches in flight have their outcome."""
@@ -282,7 +282,7 @@ class Delivery:
                 await self._refused(batch, verdict, started_at)
 
     def _judge(self, batch: Batch, answer: Answer) -> Verdict:
-        parts = urlsplit(self._transport.route.url)
+        parts = urlsplit(self._transport.endpoint.url)
         verdict = self._destination.judge(
             answer.status,
             answer.headers,
@@ -320,7 +320,7 @@ class Delivery:
     async def _refused(self, batch: Batch, verdict: Verdict, started_at: float) -> None:
         """Keep a batch that was refused as a whole, behind the others."""
         if verdict.action not in _ABOUT_THE_RATE:
-            self._transport.route.forget()  # the redirect's target may be the wrong one
+            self._transport.endpoint.forget()  # the redirect's target may be the wrong one
         divide = self._wait(batch, verdict, verdict.action, started_at)
         if divide or verdict.action is Action.SPLIT:
             await self._put_back(batch, halves(batch), first=True)

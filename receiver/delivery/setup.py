@@ -15,7 +15,7 @@ from receiver import __version__
 from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
 from receiver.azure.destination import Destination
-from receiver.azure.redirect import Route
+from receiver.azure.redirect import Endpoint
 from receiver.config.routes import Resource
 from receiver.config.settings import Settings
 from receiver.delivery.backoff import Backoff
@@ -94,7 +94,7 @@ def open_deliveries(
         url, key = resource.connection.track_url, resource.connection.instrumentation_key
         return Delivery(
             committer,
-            Transport(send, Route(url, ticks), tokens),
+            Transport(send, Endpoint(url, ticks), tokens),
             Destination(key, signed_in=tokens is not None),
             Picker(ticks, Backoff(random.random, longest_seconds), resource.name),
             Backoff(random.random, longest_seconds),

@@ -8,7 +8,7 @@ The environment sets proxies and certificates: HTTPS_PROXY, NO_PROXY, SSL_CERT_F
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from receiver.azure.redirect import LIMIT, Route
+from receiver.azure.redirect import LIMIT, Endpoint
 from receiver.delivery.causes import explain
 from receiver.delivery.http_connection import Answer
 from receiver.errors import Unreachable
@@ -32,12 +32,12 @@ class Transport:
     def __init__(
         self,
         send: Send,
-        route: Route,
+        endpoint: Endpoint,
         token: Token | None = None,
     ) -> None:
         """Send with `send`; `token` is for resources with Microsoft Entra ID."""
         self._send = send
-        self.route = route
+        self.endpoint = endpoint
         self._token = token
 
     async def post(self, body: bytes) -> Answer:
@@ -55,19 +55,19 @@ class Transport:
         return answer
 
     async def _post_over_redirects(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        answer = await self._post_once(self.route.url, body, headers)
+        answer = await self._post_once(self.endpoint.url, body, headers)
         for _ in range(LIMIT):
             if answer.status not in (307, 308):
                 return answer
             location = answer.headers.get("Location", "")
-            if not self.route.follow(location, answer.headers.get("Cache-Control", "")):
-                self.route.forget()
+            if not self.endpoint.follow(location, answer.headers.get("Cache-Control", "")):
+                self.endpoint.forget()
                 raise Unreachable(
                     f"the endpoint redirects to {location or 'nowhere'}, which is not followed",
                     "Items are sent only to the configured host and to Azure's domains: check the connection string.",
                 )
-            answer = await self._post_once(self.route.url, body, headers)
-        self.route.forget()
+            answer = await self._post_once(self.endpoint.url, body, headers)
+        self.endpoint.forget()
         raise Unreachable(f"more than {LIMIT} redirects", "Check the connection string.")
 
     async def _post_once(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:

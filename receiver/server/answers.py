@@ -21,7 +21,7 @@ FRESH_SECONDS = 1.0
 
 
 @dataclass(eq=False, slots=True)
-class Answer:
+class PageAnswer:
     """The body, status and headers of a page."""
 
     status: int
@@ -61,9 +61,9 @@ class Answers:
     max_bytes: int
     clock: Callable[[], float]
     size_bytes: int = 0
-    _read: dict[str, Answer] = field(default_factory=dict)
+    _read: dict[str, PageAnswer] = field(default_factory=dict)
 
-    def current(self, key: str) -> Answer | None:
+    def current(self, key: str) -> PageAnswer | None:
         """Return a recent answer to the same request that is being read, if there is one."""
         answer = self._read.get(key)
         return answer if answer and self.clock() - answer.made_at < FRESH_SECONDS else None
@@ -73,7 +73,7 @@ class Answers:
         if self.size_bytes >= self.max_bytes:
             raise AnswersUnread(f"answers that are being read hold {self.size_bytes} bytes")
 
-    def make(self, response: web.Response) -> Answer:
+    def make(self, response: web.Response) -> PageAnswer:
         """Make an answer of a page's large response."""
         assert isinstance(response.body, bytes)
         headers = {
@@ -81,10 +81,10 @@ class Answers:
             for name, value in response.headers.items()
             if name not in {"Content-Length", "Date"}
         }
-        return Answer(response.status, headers, response.body, self.clock())
+        return PageAnswer(response.status, headers, response.body, self.clock())
 
     @contextmanager
-    def reading(self, key: str, answer: Answer) -> Iterator[None]:
+    def reading(self, key: str, answer: PageAnswer) -> Iterator[None]:
         """Count an answer while it is read. Raises: AnswersUnread."""
         if not answer.readers:
             if self.size_bytes + len(answer.body) > self.max_bytes:

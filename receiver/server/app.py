@@ -85,7 +85,7 @@ class Pages:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class SharedLimits:
     """The limits on all requests and answers together."""
 
     admission: Admission
@@ -101,7 +101,7 @@ class App:
         write_handler: WriteHandler,
         pages: Pages,
         access: Access,
-        bounds: Bounds,
+        shared: SharedLimits,
         limits: BodyLimits,
         events: Events,
         own_names: Collection[str] | None,
@@ -113,7 +113,7 @@ class App:
         self._write_handler = write_handler
         self._pages = pages
         self._access = access
-        self._bounds = bounds
+        self._shared = shared
         self._limits = limits
         self._events = events
         self._own_names = own_names
@@ -173,11 +173,11 @@ class App:
         self, request: web.Request, handler: Handler, guard: "ConnectionGuard | None"
     ) -> web.StreamResponse:
         """Make a page's answer, or share one; a large answer is counted while it is read."""
-        answers, key = self._bounds.answers, request.path_qs
+        answers, key = self._shared.answers, request.path_qs
         answer = answers.current(key)
         if answer is None:
             answers.refuse_when_full()
-            self._bounds.memory.refuse_without(PAGE_BYTES)
+            self._shared.memory.refuse_without(PAGE_BYTES)
             response = await handler(request)
             if not is_large(response):
                 return response
@@ -229,7 +229,7 @@ class App:
             raise self._too_large(length)
         limit = asyncio.timeout(self._limits.body_seconds)
         now = asyncio.get_running_loop().time
-        with self._bounds.admission.enter(lambda: limit.reschedule(now())) as lease:
+        with self._shared.admission.enter(lambda: limit.reschedule(now())) as lease:
             content = request.content
             if content.is_eof() and not content.exception():
                 body = content.read_nowait()  # it came with the headers
@@ -246,7 +246,7 @@ class App:
         """Refuse a body that may not fit into memory; one above the size limit is refused elsewhere."""
         length = declared_length(body)
         if length <= self._write_handler.pipeline.limits.decoded_bytes:
-            self._bounds.memory.refuse_without(DECODED_TIMES * length)
+            self._shared.memory.refuse_without(DECODED_TIMES * length)
 
     async def _body(self, request: web.Request, lease: Lease, limit: asyncio.Timeout) -> bytes:
         """Read the body within its limits of time, size and memory."""
@@ -257,7 +257,7 @@ class App:
                     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     request.writer.output_size = 0
                 while part := await request.content.readany():
-                    self._bounds.memory.refuse_without(lease.size_bytes + len(part))
+                    self._shared.memory.refuse_without(lease.size_bytes + len(part))
                     parts.append(part)
                     self._hold(lease, len(part))
         except TimeoutError as error:

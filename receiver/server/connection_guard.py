@@ -18,7 +18,7 @@ WRITE_BUFFER_BYTES = 64 << 10
 """Write buffer of a connection, beside the answer's body; TLS would buffer half a MiB."""
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """A connection's state, in the order in which connections are closed for newer ones."""
 
     HEADERS = "headers"
@@ -37,13 +37,13 @@ class ConnectionLimits:
     idle_seconds: float = 120.0
     answer_seconds: float = 30.0
 
-    def of(self, state: State) -> tuple[float, str] | None:
+    def of(self, state: ConnectionState) -> tuple[float, str] | None:
         """Return a state's timeout, and the reason for closing after it."""
-        if state is State.HEADERS:
+        if state is ConnectionState.HEADERS:
             return self.headers_seconds, "headers_late"
-        if state is State.IDLE:
+        if state is ConnectionState.IDLE:
             return self.idle_seconds, "idle"
-        if state is State.ANSWER:
+        if state is ConnectionState.ANSWER:
             return self.answer_seconds, "answer_late"
         return None
 
@@ -57,7 +57,9 @@ class Register(Protocol):
     def entered(self, guard: "ConnectionGuard", transport: asyncio.BaseTransport) -> None:
         """Add a connection that is ready."""
 
-    def moved(self, guard: "ConnectionGuard", old: State | None, new: State | None) -> None:
+    def moved(
+        self, guard: "ConnectionGuard", old: ConnectionState | None, new: ConnectionState | None
+    ) -> None:
         """Move a guard to another state; in each state the oldest is first."""
 
     def left(self, transport: asyncio.BaseTransport) -> None:
@@ -80,7 +82,7 @@ class ConnectionGuard(asyncio.Protocol):
         self._loop = loop
         self._limits = limits
         self._transport: asyncio.Transport | None = None
-        self._state: State | None = None
+        self._state: ConnectionState | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -89,13 +91,13 @@ class ConnectionGuard(asyncio.Protocol):
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self._transport = transport
         self._register.entered(self, transport)
-        self._enter(State.HEADERS)
+        self._enter(ConnectionState.HEADERS)
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Pass data on; the first bytes of a request start its timeout."""
-        if self._state is State.IDLE:
-            self._enter(State.HEADERS)
+        if self._state is ConnectionState.IDLE:
+            self._enter(ConnectionState.HEADERS)
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -119,20 +121,20 @@ class ConnectionGuard(asyncio.Protocol):
 
     def begin_body(self) -> None:
         """The headers are complete."""
-        self._enter(State.BODY)
+        self._enter(ConnectionState.BODY)
 
     def begin_work(self) -> None:
         """The body is complete; from now on the connection is not closed for others."""
-        self._enter(State.WORK)
+        self._enter(ConnectionState.WORK)
 
     def begin_answer(self) -> None:
         """A large answer is ready; the timeout for reading it starts."""
-        self._enter(State.ANSWER)
+        self._enter(ConnectionState.ANSWER)
 
     def done(self) -> None:
         """The request is answered; wait for the next."""
         if self._state:
-            self._enter(State.IDLE)
+            self._enter(ConnectionState.IDLE)
 
     def abort(self, reason: str) -> None:
         """Close the connection at once."""
@@ -141,7 +143,7 @@ class ConnectionGuard(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: ConnectionState) -> None:
         self._register.moved(self, self._state, state)
         self._state = state
         self._stop_timer()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from receiver.config.settings import Address
 from receiver.events import Events, Kind
 from receiver.server.close_reasons import CLOSE_REASONS, CLOSED
-from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, State
+from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, ConnectionState
 from receiver.server.file_descriptors import allow, room_for
 from receiver.server.listen import address_of, listen
 
@@ -54,7 +54,9 @@ class Listener:
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: dict[asyncio.Task[None], None] = {}
-        self._guards: dict[State, dict[ConnectionGuard, None]] = {state: {} for state in State}
+        self._guards: dict[ConnectionState, dict[ConnectionGuard, None]] = {
+            state: {} for state in ConnectionState
+        }
         self._by_transport: dict[asyncio.BaseTransport, ConnectionGuard] = {}
         self._events = events
         self.counts = counts
@@ -130,10 +132,15 @@ class Listener:
             raise
 
     def _give_up_one(self) -> bool:
-        if not self._guards[State.HEADERS] and self._handshakes:
+        if not self._guards[ConnectionState.HEADERS] and self._handshakes:
             self._cancel_handshake(next(iter(self._handshakes)))
             return True
-        for state in (State.HEADERS, State.IDLE, State.ANSWER, State.BODY):
+        for state in (
+            ConnectionState.HEADERS,
+            ConnectionState.IDLE,
+            ConnectionState.ANSWER,
+            ConnectionState.BODY,
+        ):
             if oldest := next(iter(self._guards[state]), None):
                 oldest.abort("crowded_out")
                 return True
@@ -161,7 +168,9 @@ class Listener:
         self._by_transport[transport] = guard
         self.counts.connections = len(self._by_transport)
 
-    def moved(self, guard: ConnectionGuard, old: State | None, new: State | None) -> None:
+    def moved(
+        self, guard: ConnectionGuard, old: ConnectionState | None, new: ConnectionState | None
+    ) -> None:
         """Move a guard to another state; in each state the oldest is first."""
         if old:
             self._guards[old].pop(guard, None)

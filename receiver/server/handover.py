@@ -22,7 +22,7 @@ SERIES_MAX = 5_000
 
 log = structlog.get_logger()
 
-Answer = Awaitable[web.Response]
+Response = Awaitable[web.Response]
 
 
 class Handover:
@@ -70,7 +70,7 @@ class Handover:
         except NotCommitted as error:
             return _json({"error": str(error)}, 503)
 
-    def _guarded(self, work: Callable[[Any], Awaitable[Any]]) -> Callable[[web.Request], Answer]:
+    def _guarded(self, work: Callable[[Any], Awaitable[Any]]) -> Callable[[web.Request], Response]:
         """Return a handler that reads a request's series; invalid ones are answered 400."""
 
         async def handler(request: web.Request) -> web.Response:

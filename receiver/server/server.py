@@ -18,7 +18,7 @@ from receiver.events import Events
 from receiver.intake.cache import CacheStatistics
 from receiver.server.admission import Admission, AdmissionStatistics
 from receiver.server.answers import Answers
-from receiver.server.app import App, BodyLimits, Bounds, Pages
+from receiver.server.app import App, BodyLimits, Pages, SharedLimits
 from receiver.server.auth import Access, Rules, is_loopback
 from receiver.server.connection_guard import ConnectionLimits
 from receiver.server.connections import ConnectionCounts, Listener
@@ -45,7 +45,7 @@ class Server:
         self._settings = settings
         self._write_handler = write_handler
         self._events = events
-        self._bounds = Bounds(
+        self._shared = SharedLimits(
             Admission(settings.requests_max, settings.in_flight_max_bytes),
             Answers(settings.answers_max_bytes, time.monotonic),
             memory_limit(),
@@ -68,7 +68,7 @@ class Server:
             self._write_handler,
             pages,
             self._access,
-            self._bounds,
+            self._shared,
             BodyLimits(settings.body_max_bytes, settings.body_seconds),
             self._events,
             (settings.host.lower(),) if is_loopback(settings.listen.host) else None,
@@ -115,7 +115,7 @@ class Server:
         return ServerCounts(
             self._write_handler.counts,
             self._counts,
-            self._bounds.admission.statistics(),
+            self._shared.admission.statistics(),
             self._write_handler.pipeline.statistics(),
         )
 

@@ -25,7 +25,7 @@ from receiver.status import outlook
 from receiver.status.cost import Overrun
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
-from receiver.status.outlook import Bounds
+from receiver.status.outlook import DeliveryLimits
 from receiver.status.pairs import Pair
 from receiver.status.patience import INTERVALS, PATIENCE, Patience
 from receiver.status.routes import RouteView
@@ -76,7 +76,7 @@ class Facts:
     overrun: Overrun | None = None
     pair: Pair | None = None
     first_seen: Mapping[State, float] = field(default_factory=dict)
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: DeliveryLimits = field(default_factory=DeliveryLimits)
     patience: Patience = PATIENCE
 
 
@@ -256,7 +256,7 @@ def _facts_of(route: RouteView, facts: Facts) -> Facts:
         outbox=outbox,
         backoff=route.backoff,
         backoff_seconds=route.backoff_seconds,
-        stubborn=route.stubborn,
+        refused_alone=route.refused_alone,
         routes=(),
     )
     flow = facts.flow.routes.get(route.name, Flow(facts.flow.seconds, Ledger()))
@@ -405,12 +405,14 @@ def _unconfirmed(facts: Facts) -> Iterator[Finding]:
 
 
 def _set_back(facts: Facts) -> Iterator[Finding]:
-    stubborn = facts.snapshot.stubborn
-    if stubborn.batches:
-        batches = "1 batch" if stubborn.batches == 1 else f"{stubborn.batches} batches"
-        words = stubborn.reason[:WORDS_LIMIT].rstrip(".")
-        detail = f"{batches} ({_items(stubborn.items)}) refused while others are accepted: {words}"
-        yield Finding(State.SET_BACK, detail, stubborn.hint)
+    refused_alone = facts.snapshot.refused_alone
+    if refused_alone.batches:
+        batches = "1 batch" if refused_alone.batches == 1 else f"{refused_alone.batches} batches"
+        words = refused_alone.reason[:WORDS_LIMIT].rstrip(".")
+        detail = (
+            f"{batches} ({_items(refused_alone.items)}) refused while others are accepted: {words}"
+        )
+        yield Finding(State.SET_BACK, detail, refused_alone.hint)
 
 
 def _behind(facts: Facts) -> Iterator[Finding]:

@@ -348,10 +348,10 @@ def _snapshot(snapshot: "Snapshot") -> dict[str, Any]:
             "attempts": dict(snapshot.delivery.attempts),
             "unconfirmed": snapshot.delivery.unconfirmed_items,
             "set_back": {
-                "batches": snapshot.stubborn.batches,
-                "items": snapshot.stubborn.items,
-                "reason": snapshot.stubborn.reason,
-                "hint": snapshot.stubborn.hint,
+                "batches": snapshot.refused_alone.batches,
+                "items": snapshot.refused_alone.items,
+                "reason": snapshot.refused_alone.reason,
+                "hint": snapshot.refused_alone.hint,
             },
         },
         "requests": {
@@ -406,7 +406,7 @@ def _route(route: "RouteView", view: "View") -> dict[str, Any]:
             "hint": route.backoff.hint,
             "attempts": dict(route.delivery.attempts),
             "unconfirmed": route.delivery.unconfirmed_items,
-            "set_back": route.stubborn.batches,
+            "set_back": route.refused_alone.batches,
         },
     }
 

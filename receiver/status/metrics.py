@@ -107,7 +107,7 @@ METRICS = (
     SelfMetric("receiver_delivery_seconds_total", "counter", "Total time that batches were in flight.", lambda s: s.delivery.seconds),
     SelfMetric("receiver_delivery_bytes_total", "counter", "Compressed bytes POSTed.", lambda s: s.delivery.sent_bytes),
     SelfMetric("receiver_delivery_state", "gauge", "1 for the current reason of the back-off: retry, throttle, quota or blocked; else 0.", lambda s: {action.value: float(s.backoff.action is action) for action in WAITS}, "state"),
-    SelfMetric("receiver_batches_set_back", "gauge", "Batches that are refused while others are accepted: kept, and retried now and then.", lambda s: s.stubborn.batches),
+    SelfMetric("receiver_batches_set_back", "gauge", "Batches that are refused while others are accepted: kept, and retried now and then.", lambda s: s.refused_alone.batches),
     SelfMetric("receiver_delivery_failures", "gauge", "Consecutive failures; 0 while delivery succeeds.", lambda s: s.backoff.failures),
     SelfMetric("receiver_delivery_wait_seconds", "gauge", "Seconds until the next delivery attempt (back-off after failures).", lambda s: s.backoff_seconds),
     SelfMetric("receiver_fold_series", "gauge", "Known folded series.", lambda s: s.fold.series),

@@ -35,7 +35,7 @@ from receiver.status.cost import (
 from receiver.status.diagnosis import Diagnosis, Facts, diagnose
 from receiver.status.history import Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
-from receiver.status.outlook import Bounds
+from receiver.status.outlook import DeliveryLimits
 from receiver.status.patience import INTERVALS, PATIENCE, Patience
 from receiver.status.sampling import LOOK_SECONDS, MetricSeen, Sampling
 from receiver.status.snapshot import Observer, Snapshot
@@ -103,7 +103,7 @@ class Monitor:
         sampling: Sampling,
         price: Price,
         directory: Path,
-        bounds: Bounds,
+        bounds: DeliveryLimits,
         patience: Patience = PATIENCE,
     ) -> None:
         """Keep the parts; `patience` has the times after which a state becomes a verdict."""

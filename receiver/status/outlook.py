@@ -21,7 +21,7 @@ NEARLY = 0.85
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class DeliveryLimits:
     """The settings that limit delivery."""
 
     items_per_second: int = 0
@@ -51,7 +51,7 @@ def loss(snapshot: Snapshot, flow: Flow) -> str:
     return ", ".join(text for _, text in sorted(ends))
 
 
-def pace(snapshot: Snapshot, flow: Flow, bounds: Bounds) -> tuple[str, str]:
+def pace(snapshot: Snapshot, flow: Flow, bounds: DeliveryLimits) -> tuple[str, str]:
     """Describe the rates in and out; and, as a hint, the bottleneck of delivery."""
     came = flow.ledger.rendered + flow.ledger.flushed + flow.ledger.imported
     went = came - flow.ledger.pending - flow.ledger.exported
@@ -64,7 +64,7 @@ def pace(snapshot: Snapshot, flow: Flow, bounds: Bounds) -> tuple[str, str]:
     return text, _bound(flow, went, bounds, grows=grows >= 1)
 
 
-def _bound(flow: Flow, went: int, bounds: Bounds, *, grows: bool) -> str:
+def _bound(flow: Flow, went: int, bounds: DeliveryLimits, *, grows: bool) -> str:
     if bounds.items_per_second and flow.a_minute(went) >= NEARLY * 60 * bounds.items_per_second:
         return (
             f"RECEIVER_ITEMS_PER_SECOND={bounds.items_per_second} limits it: raise it, "

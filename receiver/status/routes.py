@@ -7,9 +7,9 @@ In: the deliveries by lane, the routes in force and the outbox's counts by lane.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from receiver.delivery.backoff import State
+from receiver.delivery.backoff import BackoffState
 from receiver.delivery.lanes import Deliveries
-from receiver.delivery.picker import Stubborn
+from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.routes import OWN_ROUTE, Routing
 from receiver.ledger import Ledger, read_ledger
@@ -31,9 +31,9 @@ class RouteView:
     is_served: bool = True
     ledger: Ledger = field(default_factory=Ledger)
     outbox: LaneStatistics = field(default_factory=LaneStatistics)
-    backoff: State = field(default_factory=State)
+    backoff: BackoffState = field(default_factory=BackoffState)
     backoff_seconds: float = 0.0
-    stubborn: Stubborn = field(default_factory=Stubborn)
+    refused_alone: RefusedAlone = field(default_factory=RefusedAlone)
     delivery: DeliveryCounts = field(default_factory=DeliveryCounts)
     last_rejection: str = ""
     clock_ahead_seconds: float | None = None
@@ -94,7 +94,7 @@ def _view(
         endpoint=deliveries.resources[name].connection.track_url,
         backoff=delivery.backoff.state,
         backoff_seconds=delivery.backoff.wait_seconds(ticks),
-        stubborn=delivery.stubborn,
+        refused_alone=delivery.refused_alone,
         delivery=delivery.counts,
         last_rejection=delivery.last_rejection,
         clock_ahead_seconds=delivery.clock_ahead_seconds,

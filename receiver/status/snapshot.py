@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from receiver.config.followed_file import ReloadState, Watch
-from receiver.delivery.backoff import State
+from receiver.delivery.backoff import BackoffState
 from receiver.delivery.lanes import Deliveries
-from receiver.delivery.picker import Stubborn
+from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
 from receiver.events import Events
 from receiver.fold.folder import FoldCounts
@@ -33,7 +33,7 @@ from receiver.status.routes import RouteView, view_routes
 class Snapshot:
     """The state at one moment; `backoff_seconds` is the time until the next delivery attempt.
 
-    Back-off and stubborn batches are those of the receiver's own route; `routes` has all routes,
+    Back-off and `refused_alone` are those of the receiver's own route; `routes` has all routes,
     or is empty without routes.json.
     """
 
@@ -42,7 +42,7 @@ class Snapshot:
     outbox_failing: bool
     write_handler: WriteCounts
     delivery: DeliveryCounts
-    backoff: State
+    backoff: BackoffState
     backoff_seconds: float
     cache: CacheStatistics
     admission: AdmissionStatistics
@@ -54,7 +54,7 @@ class Snapshot:
     started_at: float
     now: float
     reload: ReloadState = field(default_factory=ReloadState)
-    stubborn: Stubborn = field(default_factory=Stubborn)
+    refused_alone: RefusedAlone = field(default_factory=RefusedAlone)
     refused: Mapping[str, int] = field(default_factory=dict)
     closed: Mapping[str, int] = field(default_factory=dict)
     fold: FoldCounts = field(default_factory=FoldCounts)
@@ -99,7 +99,7 @@ class Observer:
             outbox_failing=self.committer.failing,
             write_handler=arrivals.write_handler,
             delivery=self.delivery.counts,
-            stubborn=own.stubborn,
+            refused_alone=own.refused_alone,
             backoff=backoff.state,
             backoff_seconds=backoff.wait_seconds(self.loop_clock()),
             cache=arrivals.cache,

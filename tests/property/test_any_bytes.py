@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from receiver.azure import connection_string as connection
 from receiver.azure.envelope import Identity
 from receiver.azure.policy import Action
-from receiver.azure.redirect import Route
+from receiver.azure.redirect import Endpoint
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.azure.verdict import judge, retry_after
 from receiver.config import settings
@@ -255,7 +255,7 @@ def test_any_redirect_stays_with_whom_we_trust(location: str, cache_control: str
         f"//{location}",
         f"https://gate.example{location}",
     ):
-        route = Route(start, lambda: 1.0)
+        route = Endpoint(start, lambda: 1.0)
         if route.follow(target, cache_control):
             assert route.url.lower().startswith("https://gate.example")
             host, _, _ = route.url.removeprefix("https://").lower().partition("/")

@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from receiver.azure.redirect import DEFAULT_SECONDS, Route
+from receiver.azure.redirect import DEFAULT_SECONDS, Endpoint
 
 AZURE = "https://westeurope-5.in.applicationinsights.azure.com/v2.1/track"
 
@@ -20,7 +20,7 @@ class Clock:
 
 def follow(start: str, location: str) -> str | None:
     """Return where a redirect leads; None where it is not followed."""
-    route = Route(start, Clock())
+    route = Endpoint(start, Clock())
     followed = route.follow(location, "")
     assert followed or route.url == start
     return route.url if followed else None
@@ -100,7 +100,7 @@ def test_a_relative_location_is_resolved() -> None:
 
 def test_trust_is_in_the_configured_host_not_in_the_last_hop() -> None:
     """A chain cannot walk away from home one step at a time."""
-    route = Route("https://gate.example/v2.1/track", Clock())
+    route = Endpoint("https://gate.example/v2.1/track", Clock())
 
     assert route.follow("https://gate.example:2/x", "")
     assert not route.follow("https://other.example/x", "")
@@ -120,7 +120,7 @@ def test_trust_is_in_the_configured_host_not_in_the_last_hop() -> None:
 def test_a_redirect_holds_as_long_as_it_says(cache_control: str, seconds: float) -> None:
     """Its max-age, or 12 hours; then the configured address is asked again."""
     clock = Clock()
-    route = Route(AZURE, clock)
+    route = Endpoint(AZURE, clock)
     target = "https://dc.services.visualstudio.com/v2.1/track"
     route.follow(target, cache_control)
 
@@ -133,7 +133,7 @@ def test_a_redirect_holds_as_long_as_it_says(cache_control: str, seconds: float)
 def test_a_redirect_that_may_not_be_cached_is_followed_still() -> None:
     """max-age=0 forbids to remember it, not to obey it."""
     clock = Clock()
-    route = Route(AZURE, clock)
+    route = Endpoint(AZURE, clock)
     target = "https://dc.services.visualstudio.com/v2.1/track"
 
     assert route.follow(target, "no-store, max-age=0")
@@ -144,7 +144,7 @@ def test_a_redirect_that_may_not_be_cached_is_followed_still() -> None:
 
 def test_a_route_that_does_not_answer_is_forgotten() -> None:
     """Back to what is configured."""
-    route = Route(AZURE, Clock())
+    route = Endpoint(AZURE, Clock())
     route.follow("https://dc.services.visualstudio.com/v2.1/track", "")
     route.forget()
 

@@ -169,8 +169,8 @@ class Bench:
         return max((sum(first <= at < first + 60 for at in times) for first in times), default=0)
 
     @property
-    def route(self) -> "Bench":
-        """Stand in for the route too."""
+    def endpoint(self) -> "Bench":
+        """Stand in for the endpoint too."""
         return self
 
     def forget(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from receiver.azure.policy import Action
-from receiver.delivery.backoff import GROWTH, JITTER, SLOW_FIRST_SECONDS, Backoff, State
+from receiver.delivery.backoff import GROWTH, JITTER, SLOW_FIRST_SECONDS, Backoff, BackoffState
 
 REFUSALS = [Action.RETRY, Action.THROTTLE, Action.QUOTA, Action.BLOCKED]
 
@@ -222,7 +222,7 @@ def test_a_retry_now_ends_the_wait_and_forgets_nothing() -> None:
     """One batch tries at once; an open backoff stays as it is."""
     backoff = Backoff(lambda: 0.5)
     backoff.retry_now(5.0)
-    assert backoff.state == State()
+    assert backoff.state == BackoffState()
     backoff.failed(Action.QUOTA, 10.0, 10.0, reason="403")
     assert backoff.wait_seconds(11.0) > 10
     backoff.retry_now(11.0)

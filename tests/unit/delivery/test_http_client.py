@@ -16,7 +16,7 @@ from receiver.delivery.http_connection import (
     HEAD_LIMIT_BYTES,
     Answer,
     BrokenOff,
-    Connection,
+    HttpConnection,
 )
 from tests.integration.waiting import in_loop, until
 
@@ -224,7 +224,7 @@ async def test_a_host_that_is_not_there_is_named() -> None:
 async def test_a_connection_that_has_ended_is_not_waited_for() -> None:
     """One that was closed as soon as it was there, with TLS in the same breath as the handshake."""
     other, ours = socket.socketpair()
-    _, connection = await asyncio.get_running_loop().create_connection(Connection, sock=ours)
+    _, connection = await asyncio.get_running_loop().create_connection(HttpConnection, sock=ours)
     other.close()
     await until(lambda: not connection.may_go_on, "its end")
     with pytest.raises(BrokenOff, match="closed"):
@@ -352,7 +352,7 @@ async def test_an_answer_without_end_is_given_up(begin: bytes, part: bytes) -> N
             with suppress(BrokenOff):
                 assert (await client.post(url, {}, b"body")).body == b""
             await closed.wait()
-        left = [each for each in gc.get_objects() if isinstance(each, Connection)]
+        left = [each for each in gc.get_objects() if isinstance(each, HttpConnection)]
         assert not any(each._body or each._parser for each in left)
     finally:
         gc.enable()

@@ -12,7 +12,7 @@ from receiver.delivery.http_connection import (
     UNHEARD_MS,
     Answer,
     BrokenOff,
-    Connection,
+    HttpConnection,
 )
 from tests.integration.waiting import in_loop
 
@@ -49,7 +49,7 @@ class Talk:
 
     def __init__(self) -> None:
         self.line = Line()
-        self.connection = Connection()
+        self.connection = HttpConnection()
         self.connection.connection_made(self.line)
 
     async def ask(self) -> "asyncio.Task[Answer]":

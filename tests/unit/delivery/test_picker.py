@@ -12,7 +12,7 @@ from receiver.delivery.picker import (
     SPLIT_AFTER,
     Picked,
     Picker,
-    Stubborn,
+    RefusedAlone,
 )
 from receiver.outbox.batch import Batch
 from tests.unit.delivery.bench import FakeOutbox, line
@@ -112,12 +112,12 @@ def test_stubborn_is_what_is_refused_while_others_are_accepted() -> None:
     """The latest reason is shown; who is settled is forgotten."""
     desk = Desk(2)
     desk.refuse(1)
-    assert desk.picker.stubborn == Stubborn()
+    assert desk.picker.refused_alone == RefusedAlone()
     assert not desk.refuse(1, alone=True)
     assert not desk.refuse(1, alone=True), "a single item cannot be divided"
-    assert desk.picker.stubborn == Stubborn(1, 1, "why", "hint")
+    assert desk.picker.refused_alone == RefusedAlone(1, 1, "why", "hint")
     desk.picker.settled(desk.batch(1))
-    assert desk.picker.stubborn == Stubborn()
+    assert desk.picker.refused_alone == RefusedAlone()
 
 
 def test_the_line_is_bounded() -> None:
@@ -191,7 +191,7 @@ def test_halves_have_the_next_turn_and_other_parts_the_last(*, first: bool, turn
     desk.picker.end(desk.batch(1))
     desk.picker.put_back(desk.batch(1), {10: 3, 11: 4}, first=first)
     assert not desk.picker.is_set_back(desk.batch(1)), "it is settled"
-    assert desk.picker.stubborn == Stubborn(3, 8, "why", "hint"), "they are what it was"
+    assert desk.picker.refused_alone == RefusedAlone(3, 8, "why", "hint"), "they are what it was"
     assert desk.pick(2)[0] == turn
     assert (desk.pick(1) == [turn]) is first, "at once, though one of the line had the last turn"
 

@@ -65,8 +65,8 @@ def test_a_batch_that_is_always_refused_takes_nobody_s_turn(
         assert bench.most_a_minute(bench.posts_with(POISON)) <= 20
         assert len(bench.posts_with(POISON)) <= 60
         assert not bench.backoff.state.failures
-        assert bench.delivery.stubborn.items == 1
-        assert bench.delivery.stubborn.reason
+        assert bench.delivery.refused_alone.items == 1
+        assert bench.delivery.refused_alone.reason
 
     run(main())
 
@@ -178,7 +178,7 @@ def test_one_item_that_the_service_takes_later_for_ever_is_set_back_alone() -> N
         assert last.items == 1
         assert not bench.backoff.state.failures
         assert bench.most_a_minute(bench.posts_with(POISON)) <= 12
-        assert bench.delivery.stubborn.batches == 1
+        assert bench.delivery.refused_alone.batches == 1
 
     run(main())
 

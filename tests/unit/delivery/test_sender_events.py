@@ -64,7 +64,7 @@ def test_a_batch_that_is_refused_alone_is_told_each_ten_minutes() -> None:
         alone = bench.events.latest()[0]
         assert (alone.where, alone.reason) == ("delivery", "blocked")
         assert alone.words.startswith("404")
-        assert alone.hint == bench.delivery.stubborn.hint
+        assert alone.hint == bench.delivery.refused_alone.hint
 
     run(main())
 

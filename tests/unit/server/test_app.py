@@ -18,7 +18,7 @@ def refuse(declared: bytes, limit_mib: int) -> None:
         _write_handler=SimpleNamespace(
             pipeline=SimpleNamespace(limits=SimpleNamespace(decoded_bytes=32 * MIB))
         ),
-        _bounds=SimpleNamespace(memory=memory),
+        _shared=SimpleNamespace(memory=memory),
     )
     App._refuse_without_memory(app, declared)  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ from receiver.server.connection_guard import (
     WRITE_BUFFER_BYTES,
     ConnectionGuard,
     ConnectionLimits,
-    State,
+    ConnectionState,
 )
 from tests.unit.delivery.jumping import run
 
@@ -68,7 +68,7 @@ class Desk:
         self.began = self.loop.time()
         self.line, self.inner = Line(), Inner()
         self.noted: list[tuple[float, str]] = []
-        self.moves: list[tuple[State | None, State | None]] = []
+        self.moves: list[tuple[ConnectionState | None, ConnectionState | None]] = []
         self.known: list[asyncio.BaseTransport] = []
         self.guards: set[ConnectionGuard] = set()
         self.guard = ConnectionGuard(self, self.inner, self.loop, LIMITS)
@@ -83,7 +83,9 @@ class Desk:
         self.guards = {guard}
         self.known.append(transport)
 
-    def moved(self, guard: ConnectionGuard, old: State | None, new: State | None) -> None:
+    def moved(
+        self, guard: ConnectionGuard, old: ConnectionState | None, new: ConnectionState | None
+    ) -> None:
         assert {guard} == self.guards
         self.moves.append((old, new))
 
@@ -131,7 +133,7 @@ async def test_a_request_from_its_first_byte_to_its_answer(desk: Desk) -> None:
     desk.guard.data_received(b"G")
     desk.guard.data_received(b"ET")
     desk.guard.connection_lost(None)
-    states = [None, State.HEADERS, State.BODY, State.WORK, State.ANSWER, State.IDLE, State.HEADERS, None]  # fmt: skip
+    states = [None, ConnectionState.HEADERS, ConnectionState.BODY, ConnectionState.WORK, ConnectionState.ANSWER, ConnectionState.IDLE, ConnectionState.HEADERS, None]  # fmt: skip
     assert desk.moves == list(pairwise(states))
 
 
@@ -211,7 +213,7 @@ def test_the_usual_times() -> None:
     """Nobody sets these but the number of connections."""
     assert ConnectionLimits() == ConnectionLimits(512, 10.0, 120.0, 30.0)
     limits = ConnectionLimits()
-    assert [limits.of(state) for state in State] == [
+    assert [limits.of(state) for state in ConnectionState] == [
         (10.0, "headers_late"),
         (120.0, "idle"),
         (30.0, "answer_late"),

@@ -9,7 +9,7 @@ import pytest
 
 from receiver.events import Events
 from receiver.server.close_reasons import CLOSED
-from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, State
+from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, ConnectionState
 from receiver.server.connections import ConnectionCounts, Listener
 
 
@@ -128,4 +128,10 @@ async def test_a_request_at_work_has_no_clock() -> None:
     guard.begin_work()
     await asyncio.sleep(0.01)
     assert house.aborted == []
-    assert set(State) == {State.HEADERS, State.IDLE, State.ANSWER, State.BODY, State.WORK}
+    assert set(ConnectionState) == {
+        ConnectionState.HEADERS,
+        ConnectionState.IDLE,
+        ConnectionState.ANSWER,
+        ConnectionState.BODY,
+        ConnectionState.WORK,
+    }

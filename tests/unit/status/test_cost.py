@@ -14,7 +14,7 @@ from receiver.server.write_handler import WriteCounts
 from receiver.status.cost import HOURS, LINE_BYTES, Price, estimate, overrun
 from receiver.status.history import Point
 from receiver.status.monitor import Monitor
-from receiver.status.outlook import Bounds
+from receiver.status.outlook import DeliveryLimits
 from receiver.status.sampling import MetricSeen, Sampling, SeriesSeen
 
 NOW = 1_795_000_000.0
@@ -68,7 +68,7 @@ def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]
     observer = SimpleNamespace(
         events=None, clock=lambda: NOW, write_handler=SimpleNamespace(pipeline=pipeline)
     )
-    made = Monitor(cast("Any", observer), sampling, price, tmp_path, Bounds())
+    made = Monitor(cast("Any", observer), sampling, price, tmp_path, DeliveryLimits())
     made.history.add(Point(NOW - seconds, Ledger()))
     ledger = Ledger(rendered=round(10 * seconds), flushed=round(2 * seconds))
     snapshot = SimpleNamespace(

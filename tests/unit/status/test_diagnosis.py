@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from receiver.azure.policy import Action
-from receiver.delivery.backoff import State as Backoff
-from receiver.delivery.picker import Stubborn
+from receiver.delivery.backoff import BackoffState
+from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
 from receiver.events import RecentError
 from receiver.fold.folder import FoldCounts
@@ -25,7 +25,7 @@ from receiver.status.cost import Overrun
 from receiver.status.diagnosis import Facts, diagnose, wrong_unit
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
-from receiver.status.outlook import Bounds
+from receiver.status.outlook import DeliveryLimits
 from receiver.status.pairs import Pair
 from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
@@ -40,7 +40,7 @@ SNAPSHOT = Snapshot(
     outbox_failing=False,
     write_handler=WriteCounts(replies=Counter({"204": 9}), last_request_at=NOW - 4),
     delivery=DeliveryCounts(),
-    backoff=Backoff(),
+    backoff=BackoffState(),
     backoff_seconds=0.0,
     cache=CacheStatistics(1, 1, 1, 1),
     metadata_families=0,
@@ -82,7 +82,10 @@ def facts(*, flow: dict[str, Any] | None = None, facts: dict[str, Any] | None = 
 
 
 def backoff(action: Action, reason: str, hint: str = "", failures: int = 3) -> dict[str, Any]:
-    return {"backoff": Backoff(action, 0.0, 0.0, failures, reason, hint), "backoff_seconds": 2840.0}
+    return {
+        "backoff": BackoffState(action, 0.0, 0.0, failures, reason, hint),
+        "backoff_seconds": 2840.0,
+    }
 
 
 CLUSTER = ClusterView("east", "a", NOW - 60, 2.0, 3, 0, (ReplicaView("a", True, 2.0, 7, 0), ReplicaView("b", False, 2.0, 0, 7)))  # fmt: skip # noqa: FBT003 - who leads
@@ -125,7 +128,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         "ROUTE HELD: 900 items of route team-a, which is not in routes.json; the oldest expires in 48 h",
     ),
     "a batch of a route is set back": (
-        routed(stubborn=Stubborn(1, 5, "400 no", "Look.")),
+        routed(refused_alone=RefusedAlone(1, 5, "400 no", "Look.")),
         "SET BACK: route team-a: 1 batch (5 items) refused while others are accepted: 400 no",
     ),
     "no series takes a route": (
@@ -190,7 +193,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         "UNCONFIRMED: 40 items in 2 min: answered 200 without the service's body",
     ),
     "set back": (
-        facts(stubborn=Stubborn(2, 17, "500 Internal server error", "See Azure's status page.")),
+        facts(refused_alone=RefusedAlone(2, 17, "500 Internal server error", "See Azure's status page.")),
         "SET BACK: 2 batches (17 items) refused while others are accepted: 500 Internal server error",
     ),
     "quota": (
@@ -289,7 +292,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         facts(
             **PENDING,
             flow={"accepted": 60, "pending": 60, "outbox_bytes": 10_000},
-            facts={"bounds": Bounds(items_per_second=1, senders=4), "flow_seconds": 60.0},
+            facts={"bounds": DeliveryLimits(items_per_second=1, senders=4), "flow_seconds": 60.0},
         ),
         "BEHIND: 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; 120 items a minute in, 60 out: grows by 60 a minute; the oldest expires in 48 h, full at this pace in 67 days",
     ),
@@ -297,7 +300,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         facts(
             **PENDING,
             flow={"accepted": 60, "pending": 60, "delivery_seconds": 230.0, "posts": 46},
-            facts={"bounds": Bounds(items_per_second=9999, senders=4), "flow_seconds": 60.0},
+            facts={"bounds": DeliveryLimits(items_per_second=9999, senders=4), "flow_seconds": 60.0},
         ),
         "BEHIND: 41.0 MB wait",
     ),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from receiver.azure.policy import Action
-from receiver.delivery.backoff import State
+from receiver.delivery.backoff import BackoffState
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
@@ -49,7 +49,7 @@ def snapshot(**changes: Any) -> Snapshot:
         outbox_failing=False,
         write_handler=write_handler,
         delivery=delivery,
-        backoff=State(Action.THROTTLE, 50.0, 40.0, 3, "429 slow down", "wait"),
+        backoff=BackoffState(Action.THROTTLE, 50.0, 40.0, 3, "429 slow down", "wait"),
         backoff_seconds=12.34,
         cache=CacheStatistics(10, 2000, 4000, 11),
         admission=AdmissionStatistics(3, 4, 500),
@@ -135,7 +135,7 @@ def test_a_label_that_explodes_is_named() -> None:
 
 def test_an_open_gate_is_open() -> None:
     """No state of trouble without trouble."""
-    assert document(snapshot(backoff=State()))["delivery"]["state"] == "open"
+    assert document(snapshot(backoff=BackoffState()))["delivery"]["state"] == "open"
 
 
 @pytest.mark.parametrize("oldest_ms", [0, round(NOW * 1000) + 60_000])

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from receiver import __version__
 from receiver.azure.policy import Action
 from receiver.config.followed_file import ReloadState
-from receiver.delivery.backoff import State
-from receiver.delivery.picker import Stubborn
+from receiver.delivery.backoff import BackoffState
+from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.pipeline import DROP_REASONS
@@ -49,7 +49,7 @@ SNAPSHOT = Snapshot(
         seconds=2.5,
         sent_bytes=77,
     ),
-    backoff=State(Action.RETRY, 50.0, 40.0, 3),
+    backoff=BackoffState(Action.RETRY, 50.0, 40.0, 3),
     backoff_seconds=12.5,
     cache=CacheStatistics(10, 2000, 4000, 11),
     admission=AdmissionStatistics(3, 4, 500),
@@ -63,7 +63,7 @@ SNAPSHOT = Snapshot(
     reload=ReloadState(successful=False, succeeded_at=NOW - 30),
     refused={"outbox_full": 2},
     closed={"idle": 2},
-    stubborn=Stubborn(5, 50),
+    refused_alone=RefusedAlone(5, 50),
     replicas=(
         ClusterView(
             "east",
@@ -93,7 +93,7 @@ SNAPSHOT = Snapshot(
                 dropped={"route_full": 2},
             ),
             outbox=LaneStatistics(2, 500, 400, round(NOW * 1000) - 60_000),
-            backoff=State(Action.BLOCKED, 50.0, 40.0, 3),
+            backoff=BackoffState(Action.BLOCKED, 50.0, 40.0, 3),
             backoff_seconds=7.5,
         ),
     ),
