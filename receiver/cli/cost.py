@@ -112,9 +112,9 @@ def _print(
         more = f" and {len(absent) - NAMES_SHOWN} more" if len(absent) > NAMES_SHOWN else ""
         print(f"No series there fits {', '.join(map(printable, absent[:NAMES_SHOWN]))}{more}.", file=sys.stderr)  # fmt: skip
     if scene.intervals.by_rule is None and any(s.name.endswith("_irate") for s in scene.series):
-        print("The _irate names are there if prometheus/rules/triton_irate.yml is loaded, which is supposed.", file=sys.stderr)  # fmt: skip
+        print("Assumed: prometheus/rules/triton_irate.yml is loaded, which records the _irate names.", file=sys.stderr)  # fmt: skip
     if not scene.intervals.is_known:
-        print("--scrape-seconds, or --prometheus with a prometheus.yml or an address, says better.", file=sys.stderr)  # fmt: skip
+        print("--scrape-seconds, or --prometheus with a prometheus.yml or an address, gives the real interval.", file=sys.stderr)  # fmt: skip
     print(
         "An upper estimate: every series that is not 0 counts as changing all the time. For the billed size\n"
         "run the last query of `appinsights-receiver azure queries`, then `cost --calibrate`.",

@@ -66,7 +66,7 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One verb. `settings` are those that its help lists; all others are accepted too.
+    """One verb. `settings` are listed in its help; all other settings are accepted too.
 
     None lists all settings; an empty tuple means that the verb accepts none.
     """
@@ -139,9 +139,9 @@ VERBS = (
         "receiver may be running.",
         "receiver.cli.check",
         (
-            Flag("--prometheus", "a prometheus.yml to check as well, or the address of a Prometheus that runs", "FILE|URL"),
+            Flag("--prometheus", "a prometheus.yml to check as well, or the address of a running Prometheus", "FILE|URL"),
             Flag("--promtool", "the promtool that checks it (default: the one on PATH); '' runs none", "FILE"),
-            Flag("--cost-of", "say too what metrics.json costs a month: a Triton's metrics, a file with such a page, or a Prometheus; how often is scraped --prometheus says, if it is given", "URL", ""),
+            Flag("--cost-of", "also forecast the monthly cost of metrics.json, from a Triton's metrics, a file with such a page, or a Prometheus; the scrape interval is from --prometheus, if given", "URL", ""),
             Flag("--sandbox", "check for run --sandbox, which needs no destination"),
             Flag("--verbose", "show all settings and their sources"),
             _JSON,
@@ -165,7 +165,7 @@ VERBS = (
     Verb(
         "explain",
         "follow one metric through all stages",
-        "Follow one metric from Triton through Prometheus and metrics.json to its last delivery, and say\n"
+        "Follow one metric from Triton through Prometheus and metrics.json to its last delivery, and show\n"
         "where it stops and why. A quoted glob explains the entry of metrics.json with that name.",
         "receiver.cli.explain",
         (*_ASKING, *_UPSTREAM, _JSON),
@@ -197,7 +197,7 @@ VERBS = (
     Verb(
         "relabel",
         "print write_relabel_configs",
-        "Print write_relabel_configs with which Prometheus writes only what metrics.json names. The\n"
+        "Print write_relabel_configs with which Prometheus writes only the metrics of metrics.json. The\n"
         "receiver drops the rest cheaply; this saves the network and Prometheus' own work too. A change\n"
         "of metrics.json then needs a change of prometheus.yml as well. With --shards print a complete\n"
         "remote_write that distributes the targets over several receivers.",
@@ -215,18 +215,18 @@ VERBS = (
     Verb(
         "handover",
         "move folded sums between receivers",
-        "After a change of the number of receivers: ask each what it holds of folded series, give what\n"
-        "belongs to another to that one, and have the first forget it, so that no growth is lost and none\n"
-        "counts twice. Run it when every Prometheus has the new shards; again where it was broken off.",
+        "After a change of the number of receivers: move the last values of folded series to their new\n"
+        "receiver, and have the old one forget them, so that no growth is lost or counted twice.\n"
+        "Run it when every Prometheus has the new shards; run it again after an interruption.",
         "receiver.cli.handover",
         (
-            Flag("--shards", "receivers that share the series out now", "N", 1, read=shards),
-            Flag("--receivers", "receivers to ask, those that are to go included (default: as --shards)", "N", 0, read=shards),
+            Flag("--shards", "new number of receivers", "N", 1, read=shards),
+            Flag("--receivers", "number of receivers to ask, those to remove included (default: as --shards)", "N", 0, read=shards),
             Flag("--url", "their address, with {} for the number: 0, 1, …; or all addresses, with commas", "URL", POD_ADDRESS),
             Flag("--labels", "labels that Prometheus hashes over, in that order", "LIST", "job,instance"),
-            Flag("--settle", "how long a series must have had no sample before it is moved", "SECONDS", 90.0, read=some_seconds),
+            Flag("--settle", "time without a sample after which a series is moved", "SECONDS", 90.0, read=some_seconds),
             Flag("--user-file", "file with user:password for them", "FILE", environment="RECEIVER_USER_FILE"),
-            Flag("--dry-run", "only say what would move"),
+            Flag("--dry-run", "only show what would move"),
             _JSON,
         ),
         settings=("bearer_token_file", "web_config_file"),
@@ -257,8 +257,8 @@ VERBS = (
         "receiver.cli.cost",
         (
             Flag("--from", "Triton's metrics, a file with such a page, or a Prometheus", "URL", TRITON_METRICS, destination="source"),
-            Flag("--prometheus", "a prometheus.yml or the address of a Prometheus, which says how often it scrapes and what its rules record", "FILE|URL", ""),
-            Flag("--scrape-seconds", "how often it scrapes; without it --prometheus says it, else 15 s are supposed", "SECONDS", read=scrape_interval),
+            Flag("--prometheus", "a prometheus.yml or the address of a Prometheus, for its scrape intervals and recording rules", "FILE|URL", ""),
+            Flag("--scrape-seconds", "scrape interval (default: from --prometheus, else 15)", "SECONDS", read=scrape_interval),
             Flag("--calibrate", "ITEMS=number,BYTES=number, the result of the billing query on your resource", "NUMBERS", ""),
             _JSON,
         ),
@@ -279,7 +279,7 @@ VERBS = (
     Verb(
         "example",
         "print an example configuration",
-        "Print a complete file; its first lines say how to use it:\n\n"
+        "Print a complete file, with instructions in its first lines:\n\n"
         "  prometheus  a prometheus.yml with comments on every choice\n"
         "  metrics     a metrics.json, the one used by default\n"
         "  schema      metrics.json's JSON Schema, for an editor\n"
@@ -343,16 +343,16 @@ VERBS = (
     ),
     Verb(
         "outbox",
-        "show an outbox, or carry it to another machine",
-        "Look into an outbox, or move what waits in it: batches, the state of the fold, and the requests\n"
-        "of the last ten minutes. For export and import the receivers of both outboxes are stopped:\n\n"
-        "  show      what waits in the outbox, or in FILE: items, age, destinations; a receiver may run\n"
-        "  export    move all that waits into FILE; the outbox is empty then, and its ledger says exported\n"
-        "  import    add what FILE holds to the outbox, once; the next start delivers it with its own key\n\n"
+        "show an outbox, or move it to another machine",
+        "Show an outbox, or move its content: batches, the state of the fold, and the requests of the last\n"
+        "ten minutes. For export and import stop the receivers of both outboxes:\n\n"
+        "  show      the content of the outbox, or of FILE: items, age, destinations; a receiver may run\n"
+        "  export    move everything into FILE; the outbox is then empty, its items count as exported\n"
+        "  import    add the content of FILE to the outbox, once; the next start delivers it with its own key\n\n"
         "A process that dies amid an export or an import has moved all or nothing: run it again.",
         "receiver.cli.outbox",
         (
-            Flag("--copy", "with export: leave everything where it is too; both outboxes would deliver it"),
+            Flag("--copy", "with export: keep everything in the outbox too; both outboxes would deliver it"),
             _JSON,
         ),
         (
@@ -365,7 +365,7 @@ VERBS = (
     Verb(
         "completion",
         "print a completion script for a shell",
-        "Print a script with which a shell completes verbs and flags.",
+        "Print a script that lets a shell complete verbs and flags.",
         "receiver.cli.completion",
         operands=(Operand("SHELL", "bash, zsh or fish", choices=("bash", "zsh", "fish")),),
         settings=(),

@@ -19,7 +19,7 @@ from receiver.azure.renderer import NO_LANE
 from receiver.cli.fetch import NoAnswer, get_text, is_address
 from receiver.cli.prometheus.addresses import masked
 from receiver.cli.prometheus.config import read_config
-from receiver.cli.prometheus.intervals import Intervals, as_said, of_config, of_live, supposed
+from receiver.cli.prometheus.intervals import Intervals, as_said, assumed, of_config, of_live
 from receiver.cli.prometheus.yaml_file import Unreadable
 from receiver.cli.upstream import ask_prometheus, ask_vector
 from receiver.config.settings import Settings
@@ -78,11 +78,11 @@ def read_scene(
 def intervals_if_any(prometheus: str) -> Intervals:
     """Read the intervals from a Prometheus; without an answer assume the default."""
     if not prometheus:
-        return supposed()
+        return assumed()
     try:
         return read_intervals(prometheus)
     except NoAnswer as error:
-        return supposed(str(error))
+        return assumed(str(error))
 
 
 def read_intervals(prometheus: str) -> Intervals:

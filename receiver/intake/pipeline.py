@@ -52,20 +52,20 @@ NAME_TOO_LONG = "name_too_long"
 NATIVE_HISTOGRAM = "native_histogram"
 INVALID_SERIES = "invalid_series"
 DROP_REASONS = {
-    STALE: "A staleness marker: Prometheus says that the series has ended.",
+    STALE: "A staleness marker: the series has ended.",
     NAN: "Not a number, which JSON and Application Insights do not have; idle quantiles and 0/0.",
     INFINITE: "Plus or minus infinity, which JSON and Application Insights do not have.",
-    UNROUTED: 'Of a series that no route of routes.json takes, where that says "unmatched": "drop".',
-    ROUTE_FULL: "Of a route whose share of the outbox is full: its resource takes less than arrives; the other routes go on.",
+    UNROUTED: 'Of a series without a route, with "unmatched": "drop" in routes.json.',
+    ROUTE_FULL: "Of a route whose share of the outbox is full: its resource accepts less than arrives; the other routes go on.",
     BAD_TIMESTAMP: "A time outside the years 1 to 9999.",
     NAME_TOO_LONG: "The metric's name has more than 1,024 characters.",
     NATIVE_HISTOGRAM: "A native histogram; Application Insights has no shape for it.",
-    FOLD_FULL: "A folded series that is new, while the fold has no room: RECEIVER_FOLD_MAX_BYTES.",
-    WOULD_JOIN: 'A raw series that "keep" or "drop" would make equal to another: its items could not be told apart.',
-    CARDINALITY: "A series that is new, of a metric (or of all) that has as many as it may: RECEIVER_METRIC_SERIES_MAX, RECEIVER_TOTAL_SERIES_MAX.",
-    REPLICA: "A sample of a replica that does not lead, or up to the time that the leader before it has brought: RECEIVER_REPLICA_LABEL.",
-    REPLICA_LIMIT: "A series of a replica that is new, while 1,000 are known, or whose name, or cluster's name, has more than 1,024 characters.",
-    INVALID_SERIES: "A sample of a series that was refused with 400: no name, a label twice, not UTF-8.",
+    FOLD_FULL: "Of a new folded series, while the fold has no room: RECEIVER_FOLD_MAX_BYTES.",
+    WOULD_JOIN: 'Of a raw series that "keep" or "drop" would make equal to another: its items would be indistinguishable.',
+    CARDINALITY: "Of a new series, of a metric (or in all) at its limit: RECEIVER_METRIC_SERIES_MAX, RECEIVER_TOTAL_SERIES_MAX.",
+    REPLICA: "Of a replica that does not lead, or of a new leader up to its floor: RECEIVER_REPLICA_LABEL.",
+    REPLICA_LIMIT: "Of a new replica, while 1,000 are known, or of one whose name, or cluster's name, has more than 1,024 characters.",
+    INVALID_SERIES: "Of a series refused with 400: no name, a label twice, not UTF-8.",
 }
 """The reasons of `receiver_samples_dropped_total`."""
 

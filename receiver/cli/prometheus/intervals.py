@@ -51,10 +51,10 @@ class Intervals:
         return self.by_rule is None or not name.endswith(RATE) or name in self.by_rule
 
 
-def supposed(why: str = "") -> Intervals:
+def assumed(why: str = "") -> Intervals:
     """Return the assumed default."""
     reason = f": {why}" if why else ""
-    words = f"every {SCRAPE_SECONDS:g} s (supposed{reason})"
+    words = f"every {SCRAPE_SECONDS:g} s (assumed{reason})"
     return Intervals(SCRAPE_SECONDS, words, is_known=False)
 
 
@@ -96,7 +96,7 @@ def _of_jobs(
     source: str,
 ) -> Intervals:
     if not jobs:
-        return supposed(f"{source} scrapes nothing")
+        return assumed(f"{source} scrapes nothing")
     meant = [job for job in jobs if job.is_triton] or list(jobs)
     shortest = min(meant, key=lambda job: job.seconds)
     others = sorted({job.seconds for job in meant} - {shortest.seconds})

@@ -1,4 +1,4 @@
-"""How often is scraped is what a prometheus.yml or a Prometheus says, and nothing else is supposed."""
+"""The scrape interval is that of a prometheus.yml or of a Prometheus; without either it is assumed."""
 
 import json
 import threading
@@ -130,12 +130,12 @@ def test_a_file_says_it(
     assert [each["series"] for each in found["entries"]] == [1, 0]
 
 
-def test_what_is_typed_counts_first_and_nothing_said_is_supposed(
+def test_what_is_typed_counts_first_and_nothing_said_is_assumed(
     wanted: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The words say which it was."""
     found = cost(capsys, "--from", PAGE, *wanted)
-    assert found["scraped"] == "every 15 s (supposed)"
+    assert found["scraped"] == "every 15 s (assumed)"
     found = cost(capsys, "--from", PAGE, "--scrape-seconds", "30", *wanted)
     assert found["scraped"] == "every 30 s, as --scrape-seconds says"
     assert found["entries"][0]["items"] == MONTH_SECONDS / 30
