@@ -151,7 +151,7 @@ async def running(
             Census(replica_label=settings.replica_label.encode()),
         )
         write_handler = WriteHandler(
-            select(metrics_json.value, routes_json.value.routing), committer, sampling.saw
+            select(metrics_json.value, routes_json.value.routing), committer, sampling.observe
         )
         in_force.follow(
             metrics_json.value,

@@ -205,7 +205,7 @@ class App:
             message = negotiate(
                 *(_header(request, name) for name in ("Content-Type", "Content-Encoding"))
             )
-            response = _response(await self._take(request, message), message)
+            response = _response(await self._handle(request, message), message)
         except RequestRefused as error:
             response = self._refuse(error, message, request)
         except MemoryError:
@@ -224,7 +224,7 @@ class App:
         self._write_handler.counts.latency.observe(time.monotonic() - began)
         return response
 
-    async def _take(self, request: web.Request, message: Message) -> Reply:
+    async def _handle(self, request: web.Request, message: Message) -> Reply:
         if (length := request.content_length or 0) > self._limits.body_bytes:
             raise self._too_large(length)
         limit = asyncio.timeout(self._limits.body_seconds)
@@ -240,7 +240,7 @@ class App:
             lease.work()
             if guard := self.guard_of(request.transport):
                 guard.begin_work()
-            return await self._write_handler.take(body, message, lease.hold)
+            return await self._write_handler.handle(body, message, lease.hold)
 
     def _refuse_without_memory(self, body: bytes) -> None:
         """Refuse a body that may not fit into memory; one above the size limit is refused elsewhere."""

@@ -69,7 +69,7 @@ class WriteHandler:
         self._on_commit = on_commit
         self.counts = WriteCounts()
 
-    async def take(
+    async def handle(
         self, body: bytes, message: Message, hold: Callable[[int], object] = lambda _: None
     ) -> Reply:
         """Decode, select, render and commit one request.

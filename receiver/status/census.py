@@ -73,7 +73,7 @@ class Census:
     _labels_bytes: int = 0
     _is_full: bool = False
 
-    def saw(self, series: Series, now: float) -> None:
+    def observe(self, series: Series, now: float) -> None:
         """Add a series of a request."""
         if not series.samples or not self.wants(series.name):
             return

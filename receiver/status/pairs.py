@@ -86,7 +86,7 @@ class Pairs:
 
     # Senders that differ in a label
 
-    def look(self, request: Sequence[Picked]) -> None:
+    def observe(self, request: Sequence[Picked]) -> None:
         """Add a sampled request, of few series."""
         if len(request) < 2:
             return
@@ -137,7 +137,7 @@ class Pairs:
         """Whether a series' times are kept, or there is room for them."""
         return series in self._times or len(self._times) < WATCHED_MAX
 
-    def saw(self, series: Hashable, name: str, time_ms: int) -> None:
+    def observe_time(self, series: Hashable, name: str, time_ms: int) -> None:
         """Add a sample's time; a series with enough times is judged, and makes room for another."""
         times = self._times.get(series)
         if times is None:

@@ -4,7 +4,7 @@ In: every request's `Outcome`, once, after its commit; the items of every flush 
 windows. Out: for each metric its series, with the last value, its time and the last hour's
 values by minute; for each arriving name an estimate of its samples.
 
-Theory of operation: `saw` only keeps references and counts, so its cost is per request, not
+Theory of operation: `observe` only keeps references and counts, so its cost is per request, not
 per sample. `digest`, called every `LOOK_SECONDS`, opens up to `ROWS_AT_ONCE` of the kept rows,
 and one random request every `BODY_SECONDS`. Up to that rate the numbers are complete; above it
 they are a sample, and marked as such. All memory is bounded. A window's item is counted when it
@@ -289,7 +289,7 @@ class Sampling:
         self._items = self._item_bytes = 0
         self.newest_ms = 0
 
-    def saw(self, outcome: Outcome, raw: bytes, message: Message) -> None:
+    def observe(self, outcome: Outcome, raw: bytes, message: Message) -> None:
         """Keep references to a committed request."""
         if outcome.chunks:
             self.newest_ms = outcome.newest_ms
@@ -353,7 +353,7 @@ class Sampling:
         metric, series = known
         metric.add(series, value, time_ms, now)
         if self.pairs.wants_times(digest):
-            self.pairs.saw(digest, metric.name, time_ms)
+            self.pairs.observe_time(digest, metric.name, time_ms)
         if tapping:
             self._keep_tapped(metric, series, time_ms, value)
 
@@ -430,12 +430,12 @@ class Sampling:
         self._names.update(name for name in names if 0 < len(name) <= REMEMBERED_BYTES)
         first = self._choose(max(1, len(some) - COUNTED_AT_ONCE + 1))
         for series in some[first : first + COUNTED_AT_ONCE]:
-            self.census.saw(series, now)
+            self.census.observe(series, now)
 
     def _look_for_pairs(self, now: float) -> None:
         """Check whether two senders send the same series."""
         for number, time_ms in self._fold_times().items():
-            self.pairs.saw(("fold", number), "", time_ms)
+            self.pairs.observe_time(("fold", number), "", time_ms)
         if now - self._pairs_turned_at >= PAIRS_TURN_SECONDS:
             self._pairs_turned_at = now
             self.pairs.stop_waiting()
@@ -445,7 +445,7 @@ class Sampling:
         self._skip = next(self._skips)
         try:
             wanted = (series for series in decode(raw, message) if self._wants(series.name))
-            self.pairs.look(
+            self.pairs.observe(
                 [
                     Picked(
                         read_labels(series.label_pairs()),

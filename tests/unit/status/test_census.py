@@ -20,7 +20,7 @@ def look(census: Census, at: float, *series: tuple[str, str, float]) -> None:
             one.labels.add(name=label.encode(), value=text.encode())
         one.samples.add(value=value, timestamp=round(at * 1000))
     for each in decode(made.SerializeToString(), Message.V1):
-        census.saw(each, at)
+        census.observe(each, at)
 
 
 def by_name(series: Iterable[Seen]) -> dict[str, Seen]:
@@ -95,7 +95,7 @@ def test_of_two_replicas_one_counts() -> None:
             one.labels.add(name=label.encode(), value=text.encode())
         one.samples.add(value=at, timestamp=round(at * 1000))
         for each in decode(made.SerializeToString(), Message.V1):
-            census.saw(each, at)
+            census.observe(each, at)
 
     for number in range(6):
         scrape("a", 15.0 * number)

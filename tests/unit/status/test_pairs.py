@@ -39,7 +39,7 @@ def look(pairs: Pairs, *senders: tuple[Target, int, dict[str, str]], scrapes: in
     for scrape in range(scrapes):
         for number, (target, skew_ms, labels) in enumerate(senders):
             at_ms = START_MS + SCRAPE_MS * scrape + 4_000 * number
-            pairs.look(target.scrape(at_ms, skew_ms, **labels))
+            pairs.observe(target.scrape(at_ms, skew_ms, **labels))
 
 
 @pytest.mark.parametrize("skew_ms", [-5_000, 0, 5_000])
@@ -68,7 +68,7 @@ def test_idle_targets_are_no_evidence() -> None:
         for site in "ab":
             labels = {"instance": "localhost:8002", "site": site}
             series = [{"__name__": f"nv_{n}", **labels} for n in range(20)]
-            pairs.look([Picked(each, [(START_MS + turn, 5.0)]) for each in series])
+            pairs.observe([Picked(each, [(START_MS + turn, 5.0)]) for each in series])
     assert pairs.pair() is None
 
 
@@ -77,7 +77,7 @@ def test_a_sender_that_was_renamed_is_no_pair() -> None:
     target, pairs = Target(1), Pairs()
     for scrape in range(8):
         name = "old" if scrape < 4 else "new"
-        pairs.look(target.scrape(START_MS + SCRAPE_MS * scrape, prometheus_replica=name))
+        pairs.observe(target.scrape(START_MS + SCRAPE_MS * scrape, prometheus_replica=name))
     assert pairs.pair() is None
 
 
@@ -100,7 +100,7 @@ def test_a_label_with_a_new_value_each_time_stays_bounded() -> None:
     """It is forgotten oldest first, and no pair."""
     target, pairs = Target(1), Pairs()
     for scrape in range(40):
-        pairs.look(target.scrape(START_MS + SCRAPE_MS * scrape, pod=f"pod-{scrape}"))
+        pairs.observe(target.scrape(START_MS + SCRAPE_MS * scrape, pod=f"pod-{scrape}"))
     assert pairs.pair() is None
     (label,) = pairs._labels.values()
     assert len(label.seen_ms) <= VALUES_MAX + 1
@@ -139,10 +139,10 @@ def test_several_series_have_to_show_it() -> None:
         assert pairs.pair() is None
         for at in times(5_000, 10_000):
             assert pairs.wants_times(number)
-            pairs.saw(number, f"nv_{number}", at)
-            pairs.saw(number, f"nv_{number}", at)
+            pairs.observe_time(number, f"nv_{number}", at)
+            pairs.observe_time(number, f"nv_{number}", at)
     assert pairs.pair() == Pair("", examples=("nv_0", "nv_1", "nv_2"))
     for number in range(TURNS):
         for at in times(15_000):
-            pairs.saw(number, f"nv_{number}", at)
+            pairs.observe_time(number, f"nv_{number}", at)
     assert pairs.pair() is None
