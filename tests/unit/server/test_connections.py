@@ -1,16 +1,27 @@
 """Which connection is given up when there are too many, and how long each may take."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import errno
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import Any
 
 import pytest
 
+from receiver.config.settings import Address
 from receiver.events import Events
 from receiver.server.close_reasons import CLOSED
 from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, ConnectionState
-from receiver.server.connections import ConnectionCounts, Listener
+from receiver.server.connections import (
+    NOT_ACCEPTED,
+    SEND_BUFFER_BYTES,
+    ConnectionCounts,
+    Listener,
+)
+from tests.integration.waiting import until
 
 
 class Transport(asyncio.Transport):
@@ -135,3 +146,205 @@ async def test_a_request_at_work_has_no_clock() -> None:
         ConnectionState.BODY,
         ConnectionState.WORK,
     }
+
+
+class Inner(asyncio.Protocol):
+    """What aiohttp would be."""
+
+    transport: asyncio.BaseTransport | None = None
+    is_lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.is_lost = True
+
+
+class Server:
+    """A listener on loopback, and what it has accepted, in order."""
+
+    def __init__(self, connections: int = 512, context: ssl.SSLContext | None = None) -> None:
+        self.accepted: list[Inner] = []
+        self.events = Events()
+        self.counts = ConnectionCounts()
+        limits = ConnectionLimits(connections)
+        self.listener = Listener(self.serve, lambda: context, limits, self.counts, self.events)
+        self.address = self.listener.listen(Address("127.0.0.1", 0))
+        self.clients: list[socket.socket] = []
+
+    def serve(self) -> Inner:
+        self.accepted.append(Inner())
+        return self.accepted[-1]
+
+    async def connect(self) -> socket.socket:
+        """Connect, without waiting to be accepted."""
+        client = socket.socket()
+        self.clients.append(client)
+        client.setblocking(False)  # noqa: FBT003 - the socket's signature
+        place = self.address.host, self.address.port
+        await asyncio.get_running_loop().sock_connect(client, place)
+        return client
+
+    async def admitted(self, count: int) -> list[Inner]:
+        """Wait until so many are connected; returns those that ever were."""
+        await until(lambda: self.counts.connections == count, f"{count} connections")
+        return self.accepted
+
+    def guard(self, inner: Inner) -> ConnectionGuard:
+        """Give the guard of a connection."""
+        guard = self.listener.guard(inner.transport)
+        assert guard
+        return guard
+
+
+async def closed(client: socket.socket) -> bool:
+    """Wait until the other side has closed a connection, whatever it sent before."""
+    with suppress(ConnectionResetError):
+        while await asyncio.get_running_loop().sock_recv(client, 100):
+            pass
+    return True
+
+
+@asynccontextmanager
+async def server(
+    connections: int = 512, context: ssl.SSLContext | None = None
+) -> AsyncIterator[Server]:
+    """Accept on loopback, and close all of it in the end."""
+    made = Server(connections, context)
+    try:
+        yield made
+    finally:
+        await made.listener.close()
+        for client in made.clients:
+            client.close()
+        await made.admitted(0)
+
+
+@in_loop
+async def test_who_connects_is_served_and_counted() -> None:
+    """With a guard, as long as the connection is there, and a buffer that does not grow."""
+    async with server() as it:
+        assert it.address.port
+        clients = [await it.connect() for _ in range(2)]
+        first, second = await it.admitted(2)
+        assert it.listener.connections == it.counts.accepted == 2
+        assert it.guard(first) is not it.guard(second)
+        assert it.listener.guard(None) is None
+        assert first.transport
+        own: socket.socket = first.transport.get_extra_info("socket")
+        assert own.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * SEND_BUFFER_BYTES
+
+        port = clients[0].getsockname()[1]
+        left, stays = (first, second) if own.getpeername()[1] == port else (second, first)
+        clients[0].close()
+        await it.admitted(1)
+        assert (left.is_lost, stays.is_lost) == (True, False)
+        assert it.listener.guard(left.transport) is None
+        assert it.listener.connections == 1
+        assert it.counts.accepted == 2
+        assert not it.events.counts(CLOSED), "they went by themselves"
+
+
+@in_loop
+async def test_at_the_limit_a_newcomer_takes_a_place_or_none() -> None:
+    """The place of one that waits; where all are at work it is closed, and both are counted."""
+    async with server(connections=2) as it:
+        first = await it.connect()
+        await it.admitted(1)
+        await it.connect()
+        await it.admitted(2)
+        it.guard(it.accepted[1]).begin_work()
+
+        await it.connect()
+        assert await closed(first)
+        await until(lambda: len(it.accepted) == 3, "the third")
+        assert it.accepted[0].is_lost
+        assert it.events.counts(CLOSED) == {"crowded_out": 1}
+        it.guard(it.accepted[2]).begin_work()
+
+        refused = await it.connect()
+        assert await closed(refused)
+        assert it.events.counts(CLOSED) == {"crowded_out": 1, "no_place": 1}
+        assert [inner.is_lost for inner in it.accepted] == [True, False, False]
+        assert it.counts.accepted == 4
+        [event, _] = it.events.latest()
+        assert event.reason == "no_place"
+        assert "all with requests being processed" in event.words
+
+
+@in_loop
+async def test_a_listener_that_is_closed_accepts_nobody_and_closes_nobody() -> None:
+    """Requests under way are answered; a handshake is no request."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    async with server() as it, server(context=context) as with_tls:
+        await it.connect()
+        handshake = await with_tls.connect()
+        [served] = await it.admitted(1)
+        await until(lambda: with_tls.listener.connections == 1, "the handshake")
+        for each in (it, with_tls):
+            await each.listener.close()
+            with pytest.raises(ConnectionRefusedError):
+                await each.connect()
+        assert it.counts.connections == 1
+        assert not served.is_lost
+        assert await closed(handshake)
+        await until(lambda: with_tls.listener.connections == 0, "its end")
+        assert [inner.transport for inner in with_tls.accepted] == [None], "it got no further"
+
+
+@in_loop
+async def test_a_handshake_that_fails_is_said_with_its_cause() -> None:
+    """A client without TLS, where there is some: it is closed, and nobody else is disturbed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    async with server(context=context) as it:
+        for times in (1, 2):
+            client = await it.connect()
+            await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.1\r\n\r\n")
+            assert await asyncio.wait_for(closed(client), 10)
+            assert it.events.counts(CLOSED) == {"handshake_failed": times}
+        await until(lambda: it.listener.connections == 0, "its end")
+        assert it.counts.accepted == 2
+        assert [inner.transport for inner in it.accepted] == [None, None]
+        assert "http request" in str(it.events.latest()[0]).lower()
+
+
+class ScarceLoop(asyncio.SelectorEventLoop):
+    """A loop on which the first connection cannot be accepted."""
+
+    failures = 0
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        if not self.failures:
+            self.failures += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await super().sock_accept(sock)
+
+
+def test_who_cannot_be_accepted_yet_is_accepted_later() -> None:
+    """For lack of descriptors: it is said, and tried again."""
+
+    async def main() -> None:
+        async with server() as it:
+            await it.connect()
+            await it.admitted(1)
+            assert it.events.counts(NOT_ACCEPTED) == {"OSError": 1}
+            [event] = it.events.latest()
+            assert "Too many open files" in event.words
+            assert "ulimit" in event.hint
+
+    with asyncio.Runner(loop_factory=ScarceLoop) as runner:
+        runner.run(asyncio.wait_for(main(), 20))
+
+
+@in_loop
+async def test_an_idle_connection_that_is_closed_is_counted_alone() -> None:
+    """That is no error; any other reason is one, with its meaning."""
+    house = House()
+    house.listener.note("idle")
+    assert (house.events.counts(CLOSED), house.events.latest()) == ({"idle": 1}, [])
+    house.listener.note("handshake_failed", OSError("no shared cipher"))
+    [event] = house.events.latest()
+    assert event.reason == "handshake_failed"
+    assert "TLS handshake failed" in event.words
+    assert event.hint
