@@ -52,6 +52,9 @@ class FakeOutbox:
         self.totals: Counter[str] = Counter()
         self.settled: list[Settlement] = []
         self.last = 0
+        self.lane = ""
+        self.compactions = 0
+        self.free = 0
 
     def add(self, lines: Sequence[bytes], newest_ms: int, oldest_ms: int) -> int:
         self.last += 1
@@ -62,12 +65,12 @@ class FakeOutbox:
     def next_batches(
         self, busy: Collection[int], fresh_from: int, most: int, lane: str
     ) -> list[Batch]:
-        assert not lane
+        assert lane == self.lane
         free = [batch for batch in self.batches.values() if batch.id not in busy]
         return sorted(free, key=lambda batch: (batch.id < fresh_from, batch.id))[:most]
 
     def smallest_batch(self, lane: str) -> list[Batch]:
-        assert not lane
+        assert lane == self.lane
         return sorted(self.batches.values(), key=lambda batch: len(batch.body))[:1]
 
     def batch(self, number: int) -> Batch | None:
@@ -77,7 +80,11 @@ class FakeOutbox:
         return self.last
 
     def compact(self) -> bool:
-        return False
+        """Give a part of what is `free` back; says whether there is more."""
+        self.compactions += 1
+        if not self.batches:
+            self.free = max(0, self.free - 1)
+        return not self.batches and self.free > 0
 
     def settle(self, outcome: Settlement) -> list[int]:
         batch = self.batches.pop(outcome.batch.id)
@@ -98,11 +105,13 @@ class Bench:
         seconds: float = 0.05,
         senders: int = 4,
         signed_in: bool = False,
+        lane: str = "",
     ) -> None:
         """Answer each POST with `answer`, after so many seconds."""
         self.loop = asyncio.get_running_loop()
         self.begun_at = self.loop.time()
         self.outbox = FakeOutbox()
+        self.outbox.lane = lane
         self.posts: list[tuple[float, list[bytes]]] = []
         self.answer = answer
         self.seconds = seconds
@@ -114,7 +123,7 @@ class Bench:
         self.clock_offset = 0.0
         self.events = Events(self.clock, self.loop.time)
         self.changed = asyncio.Event()
-        self.picker = Picker(self.loop.time, Backoff(lambda: 0.5))
+        self.picker = Picker(self.loop.time, Backoff(lambda: 0.5), lane)
         self.backoff = Backoff(lambda: 0.5)
         self.between: Callable[[], None] = lambda: None
         stands_in: Any = self  # for the committer, the transport and the token bucket
@@ -130,6 +139,7 @@ class Bench:
             self.clock,
             self.events,
             self.changed,
+            lane=lane,
         )
 
     @property
@@ -177,6 +187,8 @@ class Bench:
         self.forgotten += 1
 
     async def ask(self, question: Callable[[Any], Any]) -> Any:
+        if self.disk_fails:
+            raise NotCommitted("the disk fails")
         return question(self.outbox)
 
     async def settle(self, outcome: Settlement) -> list[int]:

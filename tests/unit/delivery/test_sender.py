@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Callable
 from email.utils import formatdate
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from multidict import CIMultiDict
+from structlog.testing import capture_logs
 
 from receiver.azure.policy import Action
 from receiver.delivery.http_connection import Answer
 from receiver.delivery.sender import DISK_RETRY_SECONDS
-from receiver.errors import Unreachable
+from receiver.errors import Damaged, Unreachable
 from receiver.outbox.batch import Batch
 from tests.golden.answers import ROWS, SERVICE, Row
 from tests.unit.delivery.bench import EPOCH, POISON, Bench, Said, accepted, line, own
@@ -19,6 +21,7 @@ from tests.unit.delivery.jumping import run
 
 PAGE = b"<html>Sign in</html>"
 HOUR = 3600
+SET_BACK = "a batch is refused while others are accepted"
 
 REFUSALS: dict[str, Callable[[list[bytes]], Said]] = {
     "200 with a page": lambda _: Answer(200, {}, PAGE),
@@ -375,10 +378,13 @@ def test_a_batch_that_the_disk_has_damaged_is_not_sent_for_ever(status: int, bod
         bench.add(line(1))
         await bench.run(5)
         assert len(bench.posts_with(b"rubbish")) == 1
-        assert [dict(each.rejected) for each in bench.outbox.settled if each.rejected] == [
-            {"damaged": 7}
-        ]
+        [damaged] = [each for each in bench.outbox.settled if each.rejected]
+        assert damaged.rejected == {"damaged": 7}
+        [letter] = damaged.dead_letters
+        assert (letter.status, letter.item) == (0, "")
+        assert letter.message.startswith(Damaged.message)
         assert bench.outbox.totals == {"accepted": 1, "expired": 0, "rejected": 7}
+        assert bench.picker.is_idle
 
     run(main())
 
@@ -410,10 +416,17 @@ def test_a_defect_of_ours_stops_nobody_else() -> None:
         bench.add(POISON)
         for number in range(20):
             bench.add(line(number))
-        await bench.run(60)
+        with capture_logs() as logs:
+            await bench.run(60)
         assert bench.outbox.totals["accepted"] == 20
         assert len(bench.outbox.batches) == 1
         assert len(bench.posts_with(POISON)) < 10
+        told = [entry for entry in logs if "exc_info" in entry]
+        assert [str(entry["exc_info"]) for entry in told] == ["a defect"] * len(told)
+        assert {entry["event"] for entry in told} == {"delivery waits", SET_BACK}
+        assert {(entry["reason"], entry["error"], entry["hint"]) for entry in told} == {
+            ("retry", "a defect", "A defect of the receiver: please report it.")
+        }
 
     run(main())
 
@@ -527,5 +540,147 @@ def test_the_end_leaves_a_batch_that_is_set_back() -> None:
             bench.add(line(number))
         assert await finished(bench, 4) < 4
         assert [batch.items for batch in bench.outbox.batches.values()] == [1]
+
+    run(main())
+
+
+def test_the_end_sends_what_comes_while_it_asks() -> None:
+    """The outbox had nothing when it was asked, and has a batch when the answer is there."""
+
+    async def main() -> None:
+        bench = Bench(accepted)
+        ask = bench.ask
+
+        async def ask_late(question: Callable[[Any], Any]) -> Any:
+            answer = await ask(question)
+            if bench.outbox.last < 3:
+                bench.add(line(bench.outbox.last))
+            return answer
+
+        bench.ask = ask_late  # type: ignore[method-assign]
+        assert await finished(bench, 60) < 1
+        assert bench.outbox.totals["accepted"] == 3
+
+    run(main())
+
+
+async def emptied(bench: Bench) -> float:
+    """Ask delivery to end when nothing waits; says how long it took."""
+    bench.delivery.end_when_empty()
+    await bench.delivery.run()
+    return bench.now
+
+
+def test_a_delivery_without_a_route_ends_when_nothing_waits() -> None:
+    """At once where nothing does, and with the last batch."""
+
+    async def main() -> None:
+        assert await emptied(Bench(accepted)) == 0
+        bench = Bench(accepted, senders=2)
+        for number in range(5):
+            bench.add(line(number))
+        assert await emptied(bench) == pytest.approx(0.15)
+        assert bench.outbox.batches == {}
+
+    run(main())
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_delivery_without_a_route_has_time(alone: bool) -> None:  # noqa: FBT001
+    """A batch that is set back, or all, go when the service takes them."""
+
+    async def main() -> None:
+        def answer(lines: list[bytes]) -> Said:
+            refused = bench.now < 300 and (POISON in lines or not alone)
+            return Answer(503, {}, b"") if refused else accepted(lines)
+
+        bench = Bench(answer)
+        for number in range(5):
+            bench.add(line(number))
+        bench.add(POISON)
+        assert 300 < await emptied(bench) < 600
+        assert bench.outbox.batches == {}
+
+    run(main())
+
+
+def test_a_delivery_without_a_route_waits_for_the_disk() -> None:
+    """While it cannot be read nobody knows that nothing waits; it is asked once a second."""
+
+    async def main() -> None:
+        bench = Bench(accepted)
+        bench.disk_fails = True
+        bench.add(line(0))
+
+        def mend() -> None:
+            bench.disk_fails = False
+
+        bench.loop.call_later(30, mend)
+        assert 30 <= await emptied(bench) < 32
+        assert bench.outbox.totals["accepted"] == 1
+
+    run(main())
+
+
+def test_a_lane_is_busy_while_a_batch_is_in_flight() -> None:
+    """The committer then lingers for company; an emptied outbox gives its disk back, in steps."""
+
+    async def main() -> None:
+        busy: list[set[str]] = []
+
+        def answer(lines: list[bytes]) -> Said:
+            busy.append(set(bench.busy_lanes))
+            assert not bench.outbox.compactions
+            return accepted(lines)
+
+        bench = Bench(answer, lane="a", senders=2)
+        bench.busy_lanes = {"other"}
+        bench.outbox.free = 5
+        for number in range(5):
+            bench.add(line(number))
+        await bench.run(5)
+        assert busy == [{"a", "other"}] * 5
+        assert bench.busy_lanes == {"other"}
+        assert bench.outbox.free == 0
+        assert bench.outbox.compactions >= 5
+
+    run(main())
+
+
+def test_a_batch_that_was_set_back_and_has_expired_is_forgotten() -> None:
+    """It is shown as refused no more."""
+
+    async def main() -> None:
+        def answer(lines: list[bytes]) -> Said:
+            date = formatdate(bench.clock(), usegmt=True)
+            if POISON in lines:
+                return Answer(404, {}, PAGE)
+            return own(200, len(lines), None, Date=date)
+
+        bench = Bench(answer)
+        bench.add(POISON, newest_ms=round((EPOCH - 48 * HOUR + 600) * 1000))
+        await bench.run(300, lambda: bench.add(line(1)), 15)
+        assert bench.delivery.refused_alone.batches == 1
+        bench.delivery._stopping = False
+        await bench.run(900, lambda: bench.add(line(1)), 15)
+        assert bench.outbox.totals["expired"] == 1
+        assert bench.delivery.refused_alone.batches == 0
+        assert bench.picker.is_idle
+
+    run(main())
+
+
+def test_a_used_up_quota_is_tried_with_the_smallest_batch() -> None:
+    """Little is risked."""
+
+    async def main() -> None:
+        bench = Bench(lambda _: own(439, 0, {}), senders=1)
+        for count in (30, 10, 20):
+            bench.add(*map(line, range(count)))
+        await bench.run(HOUR, step_seconds=60)
+        sizes = [len(lines) for _, lines in bench.posts]
+        assert sizes[0] == 30
+        assert sizes[1:] == [10] * len(sizes[1:])
+        assert len(sizes) > 1
 
     run(main())

@@ -110,16 +110,23 @@ def test_each_attempt_is_counted_by_its_answer() -> None:
     """With its bytes and its time; those that reached nobody too."""
 
     async def main() -> None:
-        answers: list[Said] = [Unreachable("no", "?"), Answer(503, {}, b""), own(200, 2)]
+        answers: list[Said] = [
+            *[Unreachable("no", "?")] * 2, *[Answer(503, {}, b"")] * 2, own(200, 2), own(200, 2),
+        ]  # fmt: skip
         bench = Bench(lambda _: answers.pop(0), seconds=0.5)
         assert bench.delivery.last_rejection == ""
         bench.add(line(1), line(2))
         await bench.run(60)
+        bench.add(line(1), line(2))
+        bench.delivery._stopping = False
+        await bench.run(60)
         counts = bench.delivery.counts
-        assert counts.attempts == {"unreachable": 1, "503": 1, "200": 1}
-        assert counts.sent_bytes == 2 * len(compress([line(1), line(2)]))
-        assert abs(counts.seconds - 1.5) < 0.01
-        assert bench.taken == [2, 2, 2], "each try takes its items' part of the rate"
+        assert counts.attempts == {"unreachable": 2, "503": 2, "200": 2}
+        assert counts.sent_bytes == 4 * len(compress([line(1), line(2)]))
+        assert abs(counts.seconds - 3) < 0.01
+        assert abs(counts.latency.total_seconds - 3) < 0.01
+        assert sum(counts.latency.counts) == 6
+        assert bench.taken == [2] * 6, "each try takes its items' part of the rate"
 
     run(main())
 
