@@ -4,15 +4,17 @@ import asyncio
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+import pytest
 from structlog.testing import capture_logs
 
 from receiver.errors import NotCommitted
 from receiver.events import Events
 from receiver.outbox.batch import Append, Chunk, Settlement
 from receiver.outbox.committer import (
+    FAILING,
     FLUSH_SECONDS,
     LINGER_SECONDS,
     STOP_SECONDS,
@@ -34,6 +36,7 @@ class CountingOutbox:
         self.has_batches = False
         self.wants_flush = False
         self.error: Exception | None = None
+        self.cannot_replace: OSError | None = None
 
     def open(self) -> None: ...
 
@@ -52,7 +55,12 @@ class CountingOutbox:
     def probe(self) -> None:
         self.probes += 1
 
+    def change_fold(self, change: Callable[[], int]) -> int:
+        return change()
+
     def replace_if_broken(self, _: BaseException) -> bool:
+        if self.cannot_replace:
+            raise self.cannot_replace
         return False
 
     def close(self) -> None: ...
@@ -161,6 +169,62 @@ async def test_a_defect_is_told_with_its_traceback() -> None:
             await until(lambda: desk.committer.failing, "the failure")
             desk.outbox.error = None
         assert next(line for line in logs if "exc_info" in line)["exc_info"] is defect
+
+
+@in_loop(20)
+async def test_a_question_that_fails_is_told_and_so_is_its_end() -> None:
+    """The next failure after that at once, though it is within the hour."""
+    async with Desk() as desk:
+        error = sqlite3.OperationalError("disk I/O error")
+
+        def fail(_: object) -> None:
+            raise error
+
+        with capture_logs() as logs:
+            for _ in range(2):
+                with pytest.raises(NotCommitted, match="cannot be read: disk I/O error"):
+                    await desk.committer.ask(fail)
+                assert desk.committer.failing
+                assert desk.committer.error == "disk I/O error"
+                await desk.committer.submit(request())
+                assert not desk.committer.failing
+    told = [(line["event"], line.get("error")) for line in logs]
+    assert (
+        told
+        == [
+            ("outbox cannot be written", "disk I/O error"),
+            ("outbox can be written again", None),
+        ]
+        * 2
+    )
+    assert desk.events.counts(FAILING) == {"OperationalError": 2}
+
+
+@in_loop(20)
+async def test_damage_that_cannot_be_set_aside_is_an_answer_too() -> None:
+    """The thread goes on: the disk may let it the next time."""
+    async with Desk() as desk:
+
+        def fail(_: object) -> None:
+            raise sqlite3.DatabaseError("malformed")
+
+        desk.outbox.cannot_replace = PermissionError("read-only")
+        with pytest.raises(NotCommitted, match="malformed"):
+            await desk.committer.ask(fail)
+        assert await desk.committer.ask(lambda _: 5) == 5
+
+
+@in_loop(20)
+async def test_a_change_of_the_fold_wakes_delivery() -> None:
+    """It may have made batches; one that fails has made none."""
+    async with Desk() as desk:
+        desk.changed.clear()
+        assert await desk.committer.change_fold(lambda: 5) == 5
+        assert desk.changed.is_set()
+        desk.changed.clear()
+        with pytest.raises(NotCommitted):
+            await desk.committer.change_fold(lambda: 1 // 0)
+        assert not desk.changed.is_set()
 
 
 @in_loop(20)
