@@ -164,11 +164,10 @@ class Inner(asyncio.Protocol):
 class Server:
     """A listener on loopback, and what it has accepted, in order."""
 
-    def __init__(self, connections: int = 512, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, limits: ConnectionLimits, context: ssl.SSLContext | None = None) -> None:
         self.accepted: list[Inner] = []
         self.events = Events()
         self.counts = ConnectionCounts()
-        limits = ConnectionLimits(connections)
         self.listener = Listener(self.serve, lambda: context, limits, self.counts, self.events)
         self.address = self.listener.listen(Address("127.0.0.1", 0))
         self.clients: list[socket.socket] = []
@@ -208,10 +207,11 @@ async def closed(client: socket.socket) -> bool:
 
 @asynccontextmanager
 async def server(
-    connections: int = 512, context: ssl.SSLContext | None = None
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Server]:
     """Accept on loopback, and close all of it in the end."""
-    made = Server(connections, context)
+    made = Server(limits, context)
     try:
         yield made
     finally:
@@ -249,7 +249,7 @@ async def test_who_connects_is_served_and_counted() -> None:
 @in_loop
 async def test_at_the_limit_a_newcomer_takes_a_place_or_none() -> None:
     """The place of one that waits; where all are at work it is closed, and both are counted."""
-    async with server(connections=2) as it:
+    async with server(ConnectionLimits(2)) as it:
         first = await it.connect()
         await it.admitted(1)
         await it.connect()
@@ -271,6 +271,11 @@ async def test_at_the_limit_a_newcomer_takes_a_place_or_none() -> None:
         [event, _] = it.events.latest()
         assert event.reason == "no_place"
         assert "all with requests being processed" in event.words
+
+        it.guard(it.accepted[1]).done()
+        await it.connect()
+        await until(lambda: len(it.accepted) == 4, "the next one")
+        assert it.events.counts(CLOSED) == {"crowded_out": 2, "no_place": 1}
 
 
 @in_loop
@@ -307,6 +312,16 @@ async def test_a_handshake_that_fails_is_said_with_its_cause() -> None:
         assert it.counts.accepted == 2
         assert [inner.transport for inner in it.accepted] == [None, None]
         assert "http request" in str(it.events.latest()[0]).lower()
+
+
+@in_loop
+async def test_a_handshake_has_the_time_of_headers() -> None:
+    """Who connects and says nothing is closed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    async with server(ConnectionLimits(headers_seconds=0.05), context) as it:
+        client = await it.connect()
+        assert await asyncio.wait_for(closed(client), 10)
+        assert it.events.counts(CLOSED) == {"handshake_failed": 1}
 
 
 class ScarceLoop(asyncio.SelectorEventLoop):

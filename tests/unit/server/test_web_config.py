@@ -137,11 +137,40 @@ def test_openssl_knows_each_name() -> None:
         parts = go.removeprefix("TLS_").replace("_WITH", "").split("_")
         shown = name.replace("AES128", "AES-128").replace("AES256", "AES-256").split("-")
         assert [p for p in parts if p not in {"RSA", "CBC", "SHA256"}] == [p for p in shown if p not in {"RSA", "SHA256"}]  # fmt: skip
-    for name in CURVES.values():
+    assert len(CIPHERS) == 12
+    for go, name in CURVES.items():
         context.set_ecdh_curve(name)
+        bits = go.removeprefix("CurveP")
+        assert name in {f"secp{bits}r1", f"prime{bits}v1", "X25519"}
+        assert (go == name) is (name == "X25519")
+    assert len(CURVES) == 4
     for go, name in VERSIONS.items():
         assert ssl.TLSVersion[name].name.replace("v1_", "1") == go
+    assert {cipher["name"] for cipher in ssl.create_default_context().get_ciphers()} >= set(CIPHERS_13)  # fmt: skip
     assert len(CIPHERS_13) == 3
+
+
+def test_each_header_of_the_format_may_be_set() -> None:
+    """Those of the format's page, and no other."""
+    headers = {
+        "Strict-Transport-Security": "max-age=1",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "deny",
+        "X-XSS-Protection": "0",
+        "Content-Security-Policy": "default-src 'self'",
+    }
+    text = "http_server_config:\n  headers:\n" + "".join(f'    {name}: "{value}"\n' for name, value in headers.items())  # fmt: skip
+    assert parse(text, FILE).headers == headers
+
+
+def test_each_suite_and_curve_may_be_named() -> None:
+    """Those of TLS 1.3 are always on: named or not."""
+    suites = ", ".join((*CIPHERS, *CIPHERS_13))
+    for curve in CURVES:
+        found = parse(f"tls_server_config: {{{TLS}, cipher_suites: [{suites}], curve_preferences: [{curve}]}}", FILE).tls  # fmt: skip
+        assert found
+        assert found.ciphers == tuple(CIPHERS.values())
+        assert found.curve == CURVES[curve]
 
 
 TLS = "cert_file: a, key_file: b"
