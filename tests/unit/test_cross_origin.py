@@ -42,6 +42,8 @@ def test_another_site_s_page_changes_nothing(method: str, headers: dict[str, str
         ("POST", {"Host": "receiver.example", "Origin": "http://receiver.example:80"}),
         ("POST", {"Host": "[::1]:9201", "Origin": "http://[::1]:9201"}),
         ("POST", {"Host": "[::1]", "Origin": "http://[::1]"}),
+        ("POST", {"Host": "[::1]:80", "Origin": "http://[::1]"}),
+        ("POST", {"Host": "[::1]", "Origin": "https://[::1]:443"}),
         ("POST", {"Host": HOST, "Sec-Fetch-Site": "none"}),
         ("GET", {"Host": HOST, "Origin": "http://evil.example"}),
         ("HEAD", {"Host": HOST, "Sec-Fetch-Site": "cross-site"}),

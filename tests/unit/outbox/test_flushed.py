@@ -24,3 +24,13 @@ def test_past_the_bound_chunks_are_counted_and_let_go() -> None:
     assert flushed.take() is None
     flushed.put([Chunk(b"d\ne\n", 2)])
     assert flushed.take() == Chunk(b"d\ne\n", 2)
+
+
+def test_the_bound_is_of_all_that_wait() -> None:
+    """However many chunks they are; one that fills it is kept."""
+    flushed = Flushed(max_bytes=8)
+    chunks = [Chunk(b"abc\n", number) for number in range(4)]
+    flushed.put(chunks)
+    assert flushed.counts == FlushedCounts(6, 16, 5)
+    assert [flushed.take(), flushed.take(), flushed.take()] == [*chunks[:2], None]
+    assert Flushed()._max_bytes == 8 << 20

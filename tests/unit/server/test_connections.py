@@ -103,10 +103,11 @@ async def test_a_handshake_goes_after_headers_and_before_the_idle() -> None:
     house.listener._handshakes[handshake] = None  # type: ignore[index]
     house.connect("headers")
     assert house.give_up() == "headers"
-    house.listener._give_up_one()
+    assert house.listener._give_up_one(), "there is a place now"
     await asyncio.sleep(0)
     assert handshake.cancelled()
     assert house.give_up() == "idle"
+    assert house.events.counts(CLOSED) == {"crowded_out": 3}
 
 
 @pytest.mark.parametrize(
