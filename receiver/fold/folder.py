@@ -202,7 +202,6 @@ class Folder:
         self, now_ms: int, rows: Sequence[SeriesRow], *, is_last: bool = False
     ) -> Flush | None:
         dead = self.fold.dead() | self._unused
-        self._unused = set()
         wanted, routing = self._wanted
         self._forgotten = [row for row in rows if row[0] in dead]
         stay = [row for row in rows if row[0] not in dead]
@@ -247,6 +246,7 @@ class Folder:
         self._has_state = True
         if self._forgotten:
             self.registry.forget(self._forgotten)
+            self._unused -= {number for number, _ in self._forgotten}
             self._forgotten = []
             self._on_forget()
 

@@ -182,6 +182,25 @@ def test_series_that_no_sample_ever_had_are_given_up_at_a_start(tmp_path: Path) 
     assert rows == (1,)
 
 
+def test_unseen_series_are_given_up_also_after_a_flush_that_failed(tmp_path: Path) -> None:
+    """The start decides which they are; the flush that is committed removes them."""
+    receiver = Receiver(tmp_path)
+    receiver.registry.number_of({"__name__": "c", "job": "t", "instance": "h:2"})
+    receiver.send(1, 10)
+    receiver.again()
+
+    with receiver.outbox._database as database:
+        database.execute("CREATE TRIGGER full BEFORE DELETE ON fold_log BEGIN SELECT RAISE(ABORT, 'full'); END")  # fmt: skip
+    with pytest.raises(sqlite3.Error, match="full"):
+        receiver.send(16, 13)
+    with receiver.outbox._database as database:
+        database.execute("DROP TRIGGER full")
+    receiver.send(31, 20)
+
+    rows = receiver.outbox._database.execute("SELECT number FROM fold_series").fetchall()
+    assert rows == [(2,)]
+
+
 def test_series_that_are_forgotten_make_room(tmp_path: Path) -> None:
     """Pods come and go: what was not seen for two days gives its room back while the receiver runs."""
     receiver = Receiver(tmp_path)
