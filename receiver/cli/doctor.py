@@ -1,7 +1,7 @@
 """`doctor`: online checks, from the destination back to the source; the root cause first.
 
-The order is that in which one failure explains the next: the destination, the receiver,
-Prometheus, Triton, and the names of metrics.json.
+Each failure may explain those after it: the destination, the receiver, Prometheus, Triton, and
+the names of metrics.json.
 """
 
 import argparse
@@ -153,7 +153,7 @@ def _routes(settings: Settings, *, canary: bool) -> list[Finding]:
 
 
 def _receiver(running: Running) -> tuple[list[Finding], list[Finding]]:
-    """Return the receiver's findings, and apart those that are only symptoms of a cause upstream."""
+    """Return the receiver's findings, and separately mere symptoms of a cause upstream."""
     if isinstance(running, NoAnswer):
         fix = "Start it, or give its address with --receiver. Does it run with the same RECEIVER_LISTEN?"
         return [Finding("receiver", Mark.FAIL, str(running), fix)], []

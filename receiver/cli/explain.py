@@ -90,7 +90,7 @@ def _misspelt(name: str, known: Known) -> Iterator[Finding]:
 
 
 def _cause(findings: Sequence[Finding]) -> Finding | None:
-    """Return the first stage that stops it; an unreachable one is the cause only if no other is."""
+    """Return the first stage that stops the metric; an unreachable stage only if no other does."""
     stops = [finding for finding in findings if finding.mark is Mark.FAIL]
     unclear = [finding for finding in findings if finding.mark is Mark.WARN]
     away = [finding for finding in unclear if finding.fix.startswith(NOT_ASKED)]
@@ -128,7 +128,7 @@ def _family(
 
 
 def _entry(name: str, listed: Sequence[Entry], source: str, chosen: Sequence[str]) -> Finding:
-    """Name the entry that equals the glob, or the entries that take its series."""
+    """Report the entry equal to the glob, or the entries that select its series."""
     if own := next((entry for entry in listed if entry.name == name), None):
         return Finding("entry", Mark.OK, describe(own))
     taken_by = [
@@ -260,7 +260,7 @@ def _listed(settings: Settings, seen: _Seen | Finding) -> tuple[list[Entry], str
 
 
 def _selected(name: str, listed: Sequence[Entry], source: str, known: Known) -> Iterator[Finding]:
-    """Name the entry that selects it; adding it is advised only for a known metric."""
+    """Report the entry that selects the metric; advise a new entry only for a known metric."""
     if entries := [entry for entry in listed if entry.fits(name)]:
         yield Finding("selection", Mark.OK, f"{source} selects it by {'; '.join(entry.sentence() for entry in entries)}")  # fmt: skip
         return

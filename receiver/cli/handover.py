@@ -53,12 +53,12 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     try:
         moves = hand_over(ask, urls, given.shards, labels, given.settle, dry=given.dry_run)
     except NoAnswer as error:
-        fix = "What was moved until then is moved; when it answers, run this again."
+        fix = "Moved series stay moved; run this again when it answers."
         return show([Finding("receiver", Mark.FAIL, str(error), fix)], as_json=given.json)
     if given.json:
         print(json.dumps(_document(moves), indent=2))
         return int(bool(moves.arriving or moves.refused))
-    return show([*findings(moves, dry=given.dry_run)], as_json=False, all_passed="each series is where it belongs.")  # fmt: skip
+    return show([*findings(moves, dry=given.dry_run)], as_json=False, all_passed="each series is at its receiver.")  # fmt: skip
 
 
 def hand_over(

@@ -20,7 +20,7 @@ from receiver.outbox.transfer import Contents, FoldParts, MergedFold, Transferre
 from receiver.outbox.transfer_file import Reader
 from receiver.text import moment, size, span
 
-TAKEN = "The file is taken once by each outbox: import it in one place only."
+TAKEN = "An outbox imports a file once: import it in one place only."
 
 
 def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
@@ -62,7 +62,7 @@ def _say_exported(
     if given.json:
         print(json.dumps(_document(done, str(done.finished or path), str(directory))))
     if done.lost:
-        err().line(f"warning: {done.lost}. If it was imported elsewhere all is well; else its items were there alone.")  # fmt: skip
+        err().line(f"warning: {done.lost}. If it was imported elsewhere nothing is lost; else its items are lost.")  # fmt: skip
     if given.json:
         return
     printer = out()

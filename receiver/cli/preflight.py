@@ -155,7 +155,7 @@ def _outbox(directory: Path, report: Preflight) -> None:
             "outbox", str(directory) if place == directory else f"{directory}, created at the start"
         )
         if is_in_empty_dir(place.resolve(), mounts()):
-            detail = f"{directory} is in an emptyDir: what waits there when the pod goes is lost"
+            detail = f"{directory} is in an emptyDir: items waiting there are lost with the pod"
             fix = "Mount a PersistentVolumeClaim there, or set RECEIVER_DRAIN_FOLD=yes and a RECEIVER_DRAIN_TIMEOUT that fits the pod's grace period (docs/kubernetes.md)."
             report.warn("outbox", detail, fix)
         return

@@ -98,7 +98,7 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 
 
 def _credentials(settings: Settings) -> tuple[WebConfig, str]:
-    """Read the receiver's web configuration and token; unreadable ones are left to `check`."""
+    """Read the receiver's web configuration and token; `check` reports unreadable files."""
     web, token = WebConfig(), ""
     with suppress(OSError, ValueError, SettingsError):
         if settings.bearer_token_file:

@@ -152,7 +152,7 @@ def _say_costs(categories: Mapping[str, Choice], chosen: Sequence[str], price: f
 
 
 def _print_sentences(text: str, scene: Scene, *, raw: bool) -> None:
-    """Print what each entry does, as the receiver's own parser reads it."""
+    """Print the effect of each entry, as the receiver's own parser reads it."""
     printer = err()
     printer.line()
     if not scene.intervals.is_known:

@@ -61,7 +61,7 @@ class Printer:
         self.raw(self.paint(text, color))
 
     def raw(self, text: str) -> None:
-        """Print a line as it is: one that is already coloured, or that a program reads."""
+        """Print a line unchanged: coloured already, or for a program."""
         if self.file is not None:
             print(text, file=self.file)
 

@@ -172,7 +172,7 @@ def _routes(routes: list[dict[str, Any]]) -> Iterator[Row]:
 
 
 def _trouble(route: dict[str, Any]) -> int:
-    """Return 2 for a route that drops samples, 1 for one that delivers nothing of what waits, else 0."""
+    """Return 2 for a route that drops samples, 1 for one with waiting items and no delivery, else 0."""
     if route["outbox"]["full"]:
         return 2
     is_held = route["state"] == "held" and route["pending"] > 0

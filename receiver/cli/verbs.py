@@ -253,7 +253,7 @@ VERBS = (
         "Estimate, from Triton's current series, the items and billed gigabytes a month of each entry of\n"
         "metrics.json, and of each route where there is a routes.json; for comparison also of the folded\n"
         "example, and of all of Triton's metrics raw.\n"
-        "Sends nothing. With --calibrate compare the estimate with what Azure billed a resource.",
+        "Sends nothing. With --calibrate compare the estimate with a resource's bill from Azure.",
         "receiver.cli.cost",
         (
             Flag("--from", "Triton's metrics, a file with such a page, or a Prometheus", "URL", TRITON_METRICS, destination="source"),

@@ -126,9 +126,7 @@ class Folder:
         fold.windows.counts.clear()  # counted before the restart
         fold.windows.forget(now_ms)
         self._fold, self._forgot_at_ms = fold, now_ms
-        if (
-            not self.registry.is_loaded
-        ):  # no request is under way that could bring a sample of theirs
+        if not self.registry.is_loaded:  # at a start no request in flight can have their samples
             self._unused = fold.dead(unseen=True)
         if not self.registry.load([row for row in rows if row[0] not in self._unused], fold.upto):
             self._on_forget()
@@ -188,7 +186,7 @@ class Folder:
         if abs(now_ms - self._forgot_at_ms) > FORGET_EVERY_MS:
             self._forgot_at_ms = now_ms
             self.fold.windows.forget(now_ms)
-            if 4 * len(self.fold.dead()) >= len(self.registry) > 0:  # worth to build all anew
+            if 4 * len(self.fold.dead()) >= len(self.registry) > 0:  # worth a rebuild
                 return self._change(now_ms, list(series()), is_last=is_last)
         if self.must_flush:
             return self._change(now_ms, list(series()), is_last=is_last)

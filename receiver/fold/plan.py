@@ -30,7 +30,7 @@ Properties = Callable[[Mapping[str, str]], bytes]
 
 @dataclass(slots=True)
 class _Meeting:
-    """The outputs of a mean's values and counts: those with the same target and labels."""
+    """The outputs of a mean's values and counts with the same target and labels."""
 
     counts: list[int] = field(default_factory=list)
     outputs: dict[int, int] = field(default_factory=dict)

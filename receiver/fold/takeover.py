@@ -42,9 +42,9 @@ class Taken(StrEnum):
 
 
 MEANINGS = {
-    Taken.TAKEN: "Its sum goes on here, with what the counter grew meanwhile.",
+    Taken.TAKEN: "Its sum continues here, with the counter's growth meanwhile.",
     Taken.SAME: "It was taken over before.",
-    Taken.OVERLAPS: "This receiver had samples of the same time already: two receivers counted one series.",
+    Taken.OVERLAPS: "This receiver has samples of the same time: two receivers counted one series.",
     Taken.NOT_FOLDED: "No entry of this receiver's metrics.json folds it.",
     Taken.NO_ROOM: "The fold has no room: RECEIVER_FOLD_MAX_BYTES.",
     Taken.NO_TIME: "Its time is ahead of this receiver's clock, or its value is no number.",

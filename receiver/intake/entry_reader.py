@@ -78,7 +78,7 @@ def _check_together(fields: Mapping[str, Any], as_: As) -> None:
     if as_ is not As.MEAN and "per" in fields:
         raise Mistake(f'"per" goes with "as": "mean" alone, not with "{as_}"', "per")
     if "keep" in fields and "drop" in fields:
-        raise Mistake('"keep" and "drop" are both there; say one of them', "drop")
+        raise Mistake('"keep" and "drop" are both set; keep one', "drop")
     if as_ is As.SAMPLES:
         for key in ("every", "quiet"):
             if key in fields:
@@ -112,9 +112,9 @@ def _per(fields: Mapping[str, Any], impossible: Callable[[str], str]) -> tuple[s
     for place, name in enumerate(names):
         where = (place,) if isinstance(value, list) else ()
         if "*" in name or "?" in name:
-            raise Mistake(f'"{short(name)}" stands for many; name each metric', "per", *where)
+            raise Mistake(f'"{short(name)}" is a glob; name each metric', "per", *where)
         if name in names[:place]:
-            raise Mistake(f'"{short(name)}" is there twice', "per", *where)
+            raise Mistake(f'"{short(name)}" occurs twice', "per", *where)
     return names
 
 
@@ -130,7 +130,7 @@ def _labels(fields: Mapping[str, Any], key: str, as_: As) -> tuple[str, ...]:
         raise Mistake(f"has {len(value)} labels, more than the {LABELS_MAX} that may be", key)
     for place, label in enumerate(value):
         if problem := _wrong_label(label, as_) or (
-            "is there twice" if label in value[:place] else ""
+            "occurs twice" if label in value[:place] else ""
         ):
             shown = f'"{short(label)}" ' if isinstance(label, str) else ""
             raise Mistake(f"{shown}{problem}", key, place)

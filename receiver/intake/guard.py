@@ -145,7 +145,7 @@ class Guard:
         if not self._refused or age < ANEW_SECONDS:
             return False
         self._since, self._alive = now, set()
-        self._values, self._values_kept = {}, 0  # of what comes again
+        self._values, self._values_kept = {}, 0  # of the series that return
         return True
 
     def distinct(self) -> Distinct:

@@ -32,7 +32,7 @@ def fields_of(pairs: Pairs) -> Mapping[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in pairs.pairs:
         if key in fields:
-            raise Mistake("is there twice; say it once", key)
+            raise Mistake("occurs twice; keep one", key)
         fields[key] = value
     return fields
 
@@ -83,7 +83,7 @@ class JsonFile:
         """Return the value of a further key, None if it is missing. Raises: SettingsError."""
         values = [value for name, value in self.pairs if name == key]
         if len(values) > 1:
-            raise SettingsError(f'{self.source}: the key "{key}" occurs twice; say it once')
+            raise SettingsError(f'{self.source}: the key "{key}" occurs twice; keep one')
         return values[0] if values else None
 
     def spell(self, mistake: Mistake, index: int, value: Any) -> str:

@@ -149,8 +149,8 @@ def _nearest_glob(glob: str) -> str:
     """Correct the part of a glob before its first wildcard, which is the start of names."""
     start = glob[: min(glob.find(sign) for sign in "*?" if sign in glob)]
     for beginning in difflib.get_close_matches(start.lower(), _beginnings(), n=3, cutoff=0.85):
-        if _fits_triton(mended := beginning + glob[len(start) :].lower()):
-            return mended
+        if _fits_triton(corrected := beginning + glob[len(start) :].lower()):
+            return corrected
     return ""
 
 

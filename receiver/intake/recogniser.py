@@ -62,7 +62,7 @@ class KnownSeries(Protocol):
         """Forget everything."""
 
     def statistics(self) -> CacheStatistics:
-        """Count what is here."""
+        """Return the counts of known series."""
 
 
 class PlainKnownSeries:
@@ -88,7 +88,7 @@ class PlainKnownSeries:
         )
 
     def statistics(self) -> CacheStatistics:
-        """Count what is here."""
+        """Return the counts of known series."""
         return self._cache.statistics()
 
 

@@ -178,7 +178,7 @@ def _read(fields: Mapping[str, Any]) -> Route:
             raise Mistake(f'unknown key "{short(key)}"{nearest(key, KEYS, _MEANT)}')
     file, inline = _text(fields, "connection_string_file"), _text(fields, "connection_string")
     if file and inline:
-        raise Mistake('"connection_string" and "connection_string_file" are both there; say one of them', "connection_string")  # fmt: skip
+        raise Mistake('"connection_string" and "connection_string_file" are both set; keep one', "connection_string")  # fmt: skip
     if not file and not inline:
         raise Mistake('has no "connection_string_file": the file that holds the connection string of its resource')  # fmt: skip
     authentication = _text(fields, "authentication_string") if "authentication_string" in fields else None  # fmt: skip

@@ -80,13 +80,15 @@ class Lanes:
     def without(self, submission: Append, full: set[str]) -> tuple[Append, Counter[str]]:
         """Take the chunks of full lanes out of a compressed submission; returns their items by lane."""
         kept: list[DeflatedChunk] = []
-        gone: Counter[str] = Counter()
+        dropped: Counter[str] = Counter()
         for chunk in submission.deflated_chunks:
             if chunk.lane.name in full:
-                gone[chunk.lane.name] += chunk.items
+                dropped[chunk.lane.name] += chunk.items
             else:
                 kept.append(chunk)
-        return (replace(submission, deflated_chunks=tuple(kept)) if gone else submission), gone
+        return (
+            replace(submission, deflated_chunks=tuple(kept)) if dropped else submission
+        ), dropped
 
     def _names(self) -> set[str]:
         return {lane for lane, _, _ in (*self._counts, *self._change)}

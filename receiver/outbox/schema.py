@@ -157,7 +157,7 @@ def short_of_space(directory: Path) -> str:
     reserve_bytes = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 4)
     if free_bytes >= reserve_bytes:
         return ""
-    return f"{directory} has {free_bytes} bytes left, less than the {reserve_bytes} that are kept for what is under way"
+    return f"{directory} has {free_bytes} bytes left, less than the {reserve_bytes} reserved for recording outcomes"
 
 
 def is_broken(error: sqlite3.Error) -> bool:

@@ -34,7 +34,7 @@ UNFINISHED, COMPLETE = b"unfinished     \n", b"complete       \n"
 FRAME = struct.Struct(">cQ")
 HEADER, ROW, END = b"H", b"R", b"E"
 HEADER_LIMIT_BYTES = 1 << 20
-PIECE_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
 Value = int | float | str | bytes | None
 Row = Sequence[Value]
 
@@ -62,7 +62,7 @@ class Writer:
         self._tables = list(header.tables)
         self._digest = hashlib.sha256()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(partial, flags, 0o600), "wb", PIECE_BYTES)
+        self._file = os.fdopen(os.open(partial, flags, 0o600), "wb", BLOCK_BYTES)
         self._file.write(MAGIC + UNFINISHED)
         document = {name: getattr(header, name) for name in Header.__slots__}
         self._frame(HEADER, json.dumps({"version": VERSION, **document}).encode())
@@ -166,20 +166,20 @@ class Reader:
                 header = self._header(payload)
                 continue
             while size:
-                piece = self._read(file, min(size, PIECE_BYTES))
-                digest.update(piece)
-                size -= len(piece)
+                block = self._read(file, min(size, BLOCK_BYTES))
+                digest.update(block)
+                size -= len(block)
         if header is None or self._read(file, size) != digest.digest() or file.read(1):
             raise self._changed()
         return header
 
     def _read(self, file: IO[bytes], size: int) -> bytes:
-        if size > PIECE_BYTES:
+        if size > BLOCK_BYTES:
             raise self._changed()
-        piece = file.read(size)
-        if len(piece) < size:
+        block = file.read(size)
+        if len(block) < size:
             raise self._cut_off()
-        return piece
+        return block
 
     def _header(self, payload: bytes) -> Header:
         try:

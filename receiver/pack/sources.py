@@ -80,8 +80,8 @@ class Sources:
     def counter(self, names: Sequence[str], form: Form, labels: Sequence[str] = ()) -> list[Source]:
         """Return sources whose sum is the growth of counters in one form, split by `labels`.
 
-        One source where an item counts all of them together, else one for each counter; empty
-        where a counter is missing in that form.
+        One source if an item counts all of them together, else one for each counter; empty if a
+        counter is missing in that form.
         """
         whole = self._counted(names) if form is Form.TOTAL else []
         fitting = [source for source in whole if all(map(source.has, labels))]

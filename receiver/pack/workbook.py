@@ -28,7 +28,7 @@ For details see docs/folding.md and docs/azure.md there."""
 
 
 def workbook(panels: Sequence[Panel], *, are_tritons: bool = True) -> dict[str, Any]:
-    """Return the document. `are_tritons`: the names of all items begin with nv_, which tells their instances."""
+    """Return the document. `are_tritons`: all items' names begin with nv_, so instances are selected by that."""
     return {
         "version": "Notebook/1.0",
         "items": [

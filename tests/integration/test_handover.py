@@ -92,7 +92,7 @@ async def test_the_number_of_receivers_changes(
             await receiver.idle()
     out = capsys.readouterr().out
     assert "went from receiver 0 to receiver 2" in out
-    assert "OK: each series is where it belongs." in out
+    assert "OK: each series is at its receiver." in out
 
 
 @in_loop()

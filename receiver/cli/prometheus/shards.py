@@ -117,13 +117,13 @@ def _judge_doubles(whole: Sequence[RemoteWrite], names: Iterable[str], *, has_sh
     """Find series written by two entries without shards."""
     urls = {str(entry.get("url", "")) for entry in whole}
     if has_shards and whole:
-        detail = f"{masked(min(urls))} takes every series, and others take shards of the same: all comes double"
+        detail = f"{masked(min(urls))} takes every series, and others take shards of the same: every item is duplicated"
         yield Finding("shards", Mark.FAIL, detail, f"Give that entry a shard too, or take it out. {FIX}")  # fmt: skip
     elif len(urls) > 1:
         doubled = [name for name in dict.fromkeys(names) if _writers(name, whole) > 1]
         if doubled:
             shown = ", ".join(doubled[:3]) + (f" and {len(doubled) - 3} more" if len(doubled) > 3 else "")  # fmt: skip
-            detail = f"{len(urls)} receivers are each sent {shown}: every item comes double where they deliver to one resource"
+            detail = f"{len(urls)} receivers are each sent {shown}: every item is duplicated if they deliver to one resource"
             fix = f"Two resources: leave it so. One resource: share the series out. {FIX}"
             yield Finding("shards", Mark.WARN, detail, fix)
 
@@ -152,11 +152,11 @@ def _judge_cover(shards: Sequence[Shard]) -> Iterator[Finding]:
         yield Finding("shards", Mark.FAIL, detail, f"One entry for each of 0 to {first.modulus - 1}. {FIX}")  # fmt: skip
     for n in doubled[:3]:
         urls = " and ".join(masked(url) for url in writers[n][:2])
-        detail = f"shard {n} of {first.modulus} goes to {urls}: its items come double"
+        detail = f"shard {n} of {first.modulus} goes to {urls}: its items are duplicated"
         yield Finding("shards", Mark.FAIL, detail, f"One entry for each of 0 to {first.modulus - 1}. {FIX}")  # fmt: skip
     if kept := next((shard for shard in shards if not shard.is_label_dropped), None):
-        detail = f"{kept.temporary} is written along, and becomes a dimension of each item"
-        yield Finding("shards", Mark.WARN, detail, f"Behind the keep: - {{regex: {kept.temporary}, action: labeldrop}}")  # fmt: skip
+        detail = f"{kept.temporary} is not dropped, and becomes a dimension of each item"
+        yield Finding("shards", Mark.WARN, detail, f"After the keep: - {{regex: {kept.temporary}, action: labeldrop}}")  # fmt: skip
     if not missing and not doubled:
         detail = f"{first.modulus} shards over {_spelt(first.labels)}, each with one receiver"
         yield Finding("shards", Mark.OK, detail)

@@ -114,8 +114,8 @@ MISTAKES: list[tuple[object, str]] = [
     ({"name": "a", "as": "delta", "per": "b"}, '"per" goes with "as": "mean" alone'),
     ({"name": "a", "as": "mean", "per": []}, "customMetrics[1].per is an empty list"),
     ({"name": "a", "as": "mean", "per": ["b", 3]}, "customMetrics[1].per[1] is a number"),
-    ({"name": "a", "as": "mean", "per": ["b", "b"]}, 'per[1] "b" is there twice'),
-    ({"name": "a", "as": "mean", "per": "b*"}, '"b*" stands for many; name each metric'),
+    ({"name": "a", "as": "mean", "per": ["b", "b"]}, 'per[1] "b" occurs twice'),
+    ({"name": "a", "as": "mean", "per": "b*"}, '"b*" is a glob; name each metric'),
     ({"name": "a", "as": "delta", "every": 5}, 'every is a number without a unit; did you mean "5m"?'),
     ({"name": "a", "as": "delta", "every": "90s"}, '"90s" is not whole minutes between "1m" and "1h"; did you mean "2m"?'),
     ({"name": "a", "as": "delta", "every": "60s"}, 'did you mean "1m"?'),
@@ -125,9 +125,9 @@ MISTAKES: list[tuple[object, str]] = [
     ({"name": "a", "quiet": "5m"}, '"quiet" needs "as"'),
     ({"name": "a", "as": "last", "first": "zero"}, '"first" goes with "as": "delta" or "mean", not with "last"'),
     ({"name": "a", "as": "delta", "first": "none"}, '"none" is none of "auto", "zero", "baseline"'),
-    ({"name": "a", "as": "delta", "keep": ["m"], "drop": ["x"]}, '"keep" and "drop" are both there'),
+    ({"name": "a", "as": "delta", "keep": ["m"], "drop": ["x"]}, '"keep" and "drop" are both set'),
     ({"name": "a", "as": "delta", "keep": "model"}, 'keep is a text, not a list of labels; did you mean ["model"]?'),
-    ({"name": "a", "as": "delta", "keep": ["m", "m"]}, 'keep[1] "m" is there twice'),
+    ({"name": "a", "as": "delta", "keep": ["m", "m"]}, 'keep[1] "m" occurs twice'),
     ({"name": "a", "as": "delta", "keep": ["m", "job"]}, """keep[1] "job" is every folded item's role"""),
     ({"name": "a", "as": "delta", "drop": []}, "drop is an empty list"),
     ({"name": "a", "as": "delta", "drop": ["a=b"]}, """drop[0] "a=b" is no label's name"""),
@@ -161,15 +161,13 @@ def test_the_line_is_that_of_the_key() -> None:
     text = '{"customMetrics": [\n"a:[,]b",\n{"name": "b",\n "drop": ["x",\n "x"], "as": "delta"}]}'
     text = text.replace("a:[,]b", "a:b")
 
-    with pytest.raises(
-        SettingsError, match=r':5: customMetrics\[1\]\.drop\[1\] "x" is there twice'
-    ):
+    with pytest.raises(SettingsError, match=r':5: customMetrics\[1\]\.drop\[1\] "x" occurs twice'):
         parse(text, FILE)
 
 
 def test_a_key_twice_is_a_mistake() -> None:
     """JSON takes the last silently."""
-    with pytest.raises(SettingsError, match="name is there twice"):
+    with pytest.raises(SettingsError, match="name occurs twice"):
         parse('{"customMetrics": [{"name": "a", "name": "b"}]}', FILE)
 
 

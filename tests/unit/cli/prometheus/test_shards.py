@@ -100,7 +100,7 @@ def test_the_rules_are_followed_in_their_order() -> None:
     left = [{"url": str(n), "write_relabel_configs": shard_rules(n, 2)[:2]} for n in range(2)]
     [found] = judge(left)
     assert found.mark is Mark.WARN
-    assert "__tmp_shard is written along" in found.detail
+    assert "__tmp_shard is not dropped" in found.detail
     dropping = {"source_labels": ["__tmp_shard"], "regex": "0", "action": "drop"}
     shard = read_shard({"write_relabel_configs": [shard_rules(0, 3)[0], dropping]})
     assert shard
