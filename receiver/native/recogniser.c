@@ -427,8 +427,8 @@ static int take_symbols(Reading *reading, Span s, size_t most)
     return reading->verdicts ? 1 : -1;
 }
 
-/* Take each series. Metadata of 1.0, and a field of another type than it should have, make the
-   request unusual. */
+/* Read all series. 0: the request is unusual: it has none or too many, metadata of 1.0, or a field
+   of a wrong type. */
 static int take_series(Reading *reading, Span s, const Table *unwanted, size_t most)
 {
     Span content;

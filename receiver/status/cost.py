@@ -54,7 +54,7 @@ class Overrun:
     @property
     def words(self) -> str:
         """The overrun in a sentence."""
-        text = f"{gigabytes(self.month_gb)} a month at the last hour's pace"
+        text = f"{gigabytes(self.month_gb)} a month at the last hour's rate"
         if self.money is not None:
             text += f" (it costs {self.money:.2f})"
         text += f", and the budget is {gigabytes(self.budget_gb)}"

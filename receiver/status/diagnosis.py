@@ -418,8 +418,8 @@ def _set_back(facts: Facts) -> Iterator[Finding]:
 def _behind(facts: Facts) -> Iterator[Finding]:
     snapshot = facts.snapshot
     if snapshot.oldest_seconds > facts.patience.behind and not snapshot.backoff.failures:
-        pace, hint = outlook.pace(snapshot, facts.flow, facts.bounds)
-        detail = _with(outlook.waiting(snapshot), pace)
+        rates, hint = outlook.rates(snapshot, facts.flow, facts.bounds)
+        detail = _with(outlook.waiting(snapshot), rates)
         yield Finding(State.BEHIND, _with(detail, outlook.loss(snapshot, facts.flow)), hint)
 
 

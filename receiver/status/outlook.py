@@ -14,7 +14,7 @@ from receiver.text import moment, size, span
 
 PROMETHEUS_KEEPS_SECONDS = 2 * 3600.0
 """Time for which Prometheus' write-ahead log keeps refused data."""
-PACE_SECONDS = 60.0
+RATE_SECONDS = 60.0
 """Shortest time from which a rate is extrapolated."""
 NEARLY = 0.85
 """Use of a limit, as a share, from which it counts as the bottleneck."""
@@ -42,16 +42,16 @@ def loss(snapshot: Snapshot, flow: Flow) -> str:
     outbox = snapshot.outbox
     if outbox.full or snapshot.outbox_failing:
         ends.append((PROMETHEUS_KEEPS_SECONDS, "Prometheus keeps refused data for about 2 h"))
-    elif flow.outbox_bytes > 0 and flow.seconds >= PACE_SECONDS:
+    elif flow.outbox_bytes > 0 and flow.seconds >= RATE_SECONDS:
         left = (outbox.max_bytes - outbox.size_bytes) * flow.seconds / flow.outbox_bytes
-        ends.append((left, f"full at this pace in {span(max(0.0, left))}"))
+        ends.append((left, f"full at this rate in {span(max(0.0, left))}"))
     if snapshot.ledger.pending and outbox.oldest_ms:
         left = EXPIRY_MS / 1000 - snapshot.oldest_seconds
         ends.append((left, f"the oldest expires in {span(max(0.0, left))}"))
     return ", ".join(text for _, text in sorted(ends))
 
 
-def pace(snapshot: Snapshot, flow: Flow, bounds: DeliveryLimits) -> tuple[str, str]:
+def rates(snapshot: Snapshot, flow: Flow, bounds: DeliveryLimits) -> tuple[str, str]:
     """Describe the rates in and out; and, as a hint, the bottleneck of delivery."""
     came = flow.ledger.rendered + flow.ledger.flushed + flow.ledger.imported
     went = came - flow.ledger.pending - flow.ledger.exported

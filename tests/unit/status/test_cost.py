@@ -48,7 +48,7 @@ def test_a_month_above_the_budget_names_the_dearest_first() -> None:
     assert found.money == pytest.approx(found.month_gb * 2)
     assert [name for name, _ in found.dearest] == ["nv_most", "nv_more", "nv_some"]
     assert found.dearest[0][1] == pytest.approx(found.month_gb * 6 / 11.5)
-    assert found.words.startswith("13.6 GB a month at the last hour's pace (it costs 27.20), and the budget is 10.0 GB; most: nv_most 7.1 GB, ")  # fmt: skip
+    assert found.words.startswith("13.6 GB a month at the last hour's rate (it costs 27.20), and the budget is 10.0 GB; most: nv_most 7.1 GB, ")  # fmt: skip
 
 
 def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]:

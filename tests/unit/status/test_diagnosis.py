@@ -277,7 +277,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "over budget": (
         facts(facts={"overrun": Overrun(12.34, 5.0, 28.4, (("nv_a", 8.0), ("nv_b", 0.25)))}),
-        "OVER BUDGET: 12.3 GB a month at the last hour's pace (it costs 28.40), and the budget is 5.0 GB; most: nv_a 8.0 GB, nv_b 0.25 GB",
+        "OVER BUDGET: 12.3 GB a month at the last hour's rate (it costs 28.40), and the budget is 5.0 GB; most: nv_a 8.0 GB, nv_b 0.25 GB",
     ),
     "only not-numbers": (
         facts(flow={"dropped": {"nan": 120}, "rendered": 0}),
@@ -294,7 +294,7 @@ CASES: dict[str, tuple[Facts, str]] = {
             flow={"accepted": 60, "pending": 60, "outbox_bytes": 10_000},
             facts={"bounds": DeliveryLimits(items_per_second=1, senders=4), "flow_seconds": 60.0},
         ),
-        "BEHIND: 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; 120 items a minute in, 60 out: grows by 60 a minute; the oldest expires in 48 h, full at this pace in 67 days",
+        "BEHIND: 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; 120 items a minute in, 60 out: grows by 60 a minute; the oldest expires in 48 h, full at this rate in 67 days",
     ),
     "held back by its senders": (
         facts(
