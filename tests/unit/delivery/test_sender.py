@@ -126,6 +126,24 @@ def test_retry_after_of_a_minute_is_kept_to(seconds: float) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_kept_to_where_the_usual_wait_is_short(as_date: bool) -> None:  # noqa: FBT001
+    """503 with Retry-After, in seconds or as a date by the clock of the day: a fault is else tried after a second."""
+
+    async def main() -> None:
+        when = formatdate(EPOCH + 300, usegmt=True) if as_date else "300"
+        bench = Bench(lambda _: Answer(503, {"Retry-After": when}, PAGE))
+        bench.add(line(0))
+        await bench.run(299)
+        assert len(bench.posts) == 1
+        bench.answer = accepted
+        bench.delivery._stopping = False
+        await bench.run(5)
+        assert bench.outbox.totals["accepted"] == 1
+
+    run(main())
+
+
 OTHERS = {row.name: row for row in ROWS if row.who != SERVICE}
 
 

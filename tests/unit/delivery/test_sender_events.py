@@ -24,18 +24,19 @@ def test_an_outage_is_told_once_an_hour_and_so_is_its_end() -> None:
     """One recent error, however often it was tried; the next outage is told at once."""
 
     async def main() -> None:
-        bench = Bench(lambda _: Answer(503, {}, b""))
+        bench = Bench(lambda _: Answer(503, {}, b"<html>no</html>"))
         bench.add(line(0))
         with capture_logs() as logs:
             await bench.run(1.5 * HOUR, step_seconds=60)
             assert lines_of(logs, "delivery waits") == 2
             [event] = bench.events.latest()
             assert (event.where, event.reason) == ("delivery", "retry")
-            assert event.words.startswith("503")
+            assert event.words == "503 <html>no</html> (from https://service.example)"
             assert event.hint == bench.backoff.state.hint
             assert event.count == len(bench.posts)
             waits = [entry["wait_seconds"] for entry in logs if entry["event"] == "delivery waits"]
             assert waits == [1.0, 120.0]
+            assert bench.delivery.refused_alone.batches == 0, "no other is accepted"
             bench.answer = accepted
             bench.delivery._stopping = False
             await bench.run(300)
