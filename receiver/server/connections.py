@@ -54,6 +54,7 @@ class Listener:
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: dict[asyncio.Task[None], None] = {}
+        self._handshake_of: dict[ConnectionGuard, asyncio.Task[None]] = {}
         self._guards: dict[ConnectionState, dict[ConnectionGuard, None]] = {
             state: {} for state in ConnectionState
         }
@@ -116,9 +117,12 @@ class Listener:
     async def _admit(self, connection: socket.socket) -> None:
         context = self._tls()
         timeout = self._limits.headers_seconds if context else None
+        guard = ConnectionGuard(self, self._serve(), self._loop, self._limits)
+        if task := asyncio.current_task():
+            self._handshake_of[guard] = task
         try:
             await self._loop.connect_accepted_socket(
-                lambda: ConnectionGuard(self, self._serve(), self._loop, self._limits),
+                lambda: guard,
                 connection,
                 ssl=context,
                 ssl_handshake_timeout=timeout,
@@ -130,6 +134,8 @@ class Listener:
         except asyncio.CancelledError:
             connection.close()
             raise
+        finally:
+            self._handshake_of.pop(guard, None)
 
     def _give_up_one(self) -> bool:
         if not self._guards[ConnectionState.HEADERS] and self._handshakes:
@@ -164,7 +170,9 @@ class Listener:
         )
 
     def entered(self, guard: ConnectionGuard, transport: asyncio.BaseTransport) -> None:
-        """Add a connection that is ready."""
+        """Add a connection that is ready: its handshake is over, though its task is not yet."""
+        if task := self._handshake_of.pop(guard, None):
+            self._handshakes.pop(task, None)
         self._by_transport[transport] = guard
         self.counts.connections = len(self._by_transport)
 

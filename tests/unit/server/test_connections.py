@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 import pytest
+import trustme
 
 from receiver.config.settings import Address
 from receiver.events import Events
@@ -154,9 +155,14 @@ class Inner(asyncio.Protocol):
 
     transport: asyncio.BaseTransport | None = None
     is_lost = False
+    connections_then = 0
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self.connections_then = self._listener.connections
 
     def connection_lost(self, _: Exception | None) -> None:
         self.is_lost = True
@@ -172,9 +178,10 @@ class Server:
         self.listener = Listener(self.serve, lambda: context, limits, self.counts, self.events)
         self.address = self.listener.listen(Address("127.0.0.1", 0))
         self.clients: list[socket.socket] = []
+        self.writers: list[asyncio.StreamWriter] = []
 
     def serve(self) -> Inner:
-        self.accepted.append(Inner())
+        self.accepted.append(Inner(self.listener))
         return self.accepted[-1]
 
     async def connect(self) -> socket.socket:
@@ -219,6 +226,8 @@ async def server(
         await made.listener.close()
         for client in made.clients:
             client.close()
+        for writer in made.writers:
+            writer.close()
         await made.admitted(0)
 
 
@@ -245,6 +254,38 @@ async def test_who_connects_is_served_and_counted() -> None:
         assert it.listener.connections == 1
         assert it.counts.accepted == 2
         assert not it.events.counts(CLOSED), "they went by themselves"
+
+
+@pytest.mark.parametrize("with_tls", [False, True])
+@in_loop
+async def test_a_connection_that_is_being_admitted_counts_once(
+    certificate: tuple[ssl.SSLContext, ssl.SSLContext],
+    with_tls: bool,  # noqa: FBT001
+) -> None:
+    """Not as a handshake too: it would crowd another one out below the limit."""
+    ours, theirs = certificate
+    async with server(context=ours if with_tls else None) as it:
+        place = it.address.host, it.address.port
+        for number in (1, 2):
+            _, writer = await asyncio.open_connection(
+                *place,
+                ssl=theirs if with_tls else None,
+                server_hostname="localhost" if with_tls else None,
+            )
+            await it.admitted(number)
+            assert it.accepted[-1].connections_then == number
+            it.writers.append(writer)
+
+
+@pytest.fixture(scope="module")
+def certificate() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Give a server's context, and one of a client that trusts it."""
+    authority = trustme.CA()
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(ours)
+    theirs = ssl.create_default_context()
+    authority.configure_trust(theirs)
+    return ours, theirs
 
 
 @in_loop
