@@ -1,4 +1,4 @@
-"""The ledger: the number of samples and items by their end.
+"""The ledger: the number of samples and items by their outcome.
 
 In: totals by (word, reason), as the outbox keeps them. Out: a `Ledger`; the difference of
 two ledgers counts what happened between. Pure. The fields below are the only list of the
@@ -44,13 +44,13 @@ class Ledger:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every sample and every item has exactly one end; false means a defect."""
+        """Whether every sample and every item has exactly one outcome; false means a defect."""
         samples = self.unselected + sum(self.dropped.values()) + self.committed
         return self.received == samples and self.items_add_up
 
     @property
     def items_add_up(self) -> bool:
-        """Whether each item has exactly one end: the equation that holds for each route too."""
+        """Whether every item has exactly one outcome; this equation holds for routes too."""
         ends = self.accepted + sum(self.rejected.values()) + self.expired + self.exported
         items = self.rendered + self.flushed + self.imported
         return items == ends + self.pending

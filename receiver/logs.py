@@ -1,4 +1,4 @@
-"""The log: one line an event, on standard error.
+"""The log: one line for each event, on standard error.
 
 Console format on a terminal, JSON otherwise. Both may contain text from senders: the console
 format makes it printable, JSON escapes it. Tracebacks omit local variables, since bodies and
