@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 NEVER_MS = -(2**63)
 """Older than any sample."""
 OFTEN = 3
-"""Changes of the leader within ten minutes from which on the timeout is too short."""
+"""Changes of the leader within ten minutes that are too many for failures of replicas."""
 
 
 @dataclass(frozen=True, slots=True)
