@@ -175,6 +175,53 @@ def test_a_full_own_lane_holds_no_other_up(lanes: Lanes) -> None:
     assert lanes.total("a", "dropped", ROUTE_FULL) == 4
 
 
+def test_another_lane_s_bytes_fill_no_share(lanes: Lanes) -> None:
+    """Nor the receiver's own: a lane is full of what is in it."""
+    lanes.outbox.apply([request({A: 900, OWN: 1})], [])
+    found = lanes.outbox.statistics()
+    own = found.lanes[""].size_bytes
+    assert own * 2 < found.size_bytes
+    lanes.outbox.share_out({"": own + 1, "a": 1, "b": 1})
+
+    lanes.outbox.apply([request({OWN: 1, B: 1})], [])
+    assert lanes.total("", "rendered") == 2
+    assert lanes.total("b", "rendered") == 1
+    assert lanes.outbox.totals().get(("dropped", ROUTE_FULL), 0) == 0
+
+
+def test_all_chunks_of_a_full_lane_are_dropped_and_counted(lanes: Lanes) -> None:
+    """A large request has several."""
+    lanes.outbox.share_out({"": 1 << 20, "a": 1})
+    lanes.outbox.apply([request({A: 1})], [])
+    assert len(request({A: 5000}).deflated_chunks) > 1
+
+    lanes.outbox.apply([request({A: 5000})], [])
+
+    assert lanes.total("a", "dropped", ROUTE_FULL) == 5000
+    assert lanes.total("a", "pending") == 1
+
+
+def test_each_lane_s_share_and_oldest_sample_are_known(lanes: Lanes) -> None:
+    """By lane, also of one in which nothing waits."""
+    for lane, at_ms in ((A, NOW_MS - 3), (OWN, NOW_MS - 9), (A, NOW_MS - 2), (OWN, NOW_MS)):
+        lanes.outbox.apply([request({lane: 1}, at_ms=at_ms)], [])
+    found = lanes.outbox.statistics().lanes
+    assert {name: (each.max_bytes, each.oldest_ms) for name, each in found.items()} == {
+        "": (0, NOW_MS - 9),
+        "a": (0, NOW_MS - 3),
+    }
+    lanes.outbox.share_out({"": 1000, "a": 500, "b": 70})
+    [first, _] = lanes.batches("a")
+    lanes.outbox.apply([], [Settlement(first, accepted=1)])
+    found = lanes.outbox.statistics().lanes
+    assert {name: (each.max_bytes, each.oldest_ms) for name, each in found.items()} == {
+        "": (1000, NOW_MS - 9),
+        "a": (500, NOW_MS - 2),
+        "b": (70, 0),
+    }
+    assert (found["b"].batches, found["b"].size_bytes, found["b"].totals) == (0, 0, {})
+
+
 def test_a_lane_that_is_full_of_old_batches_makes_room(lanes: Lanes) -> None:
     """Its own that are too old; another's stay."""
     old_ms = NOW_MS - EXPIRY_MS - 60_000
@@ -258,6 +305,7 @@ def test_shares_are_what_is_wished_or_equal() -> None:
     assert shares_of({"": 0, "a": 0}, 1000) == {"": 500, "a": 500}
     assert shares_of({"": 0, "a": 200, "b": 0}, 1000) == {"": 400, "a": 200, "b": 400}
     assert shares_of({"": 0, "a": 0, "b": 0}, 2) == {"": 1, "a": 1, "b": 1}
+    assert shares_of({"": 0, "a": 100, "b": 0}, 1001) == {"": 450, "a": 100, "b": 450}
 
 
 def test_what_is_moved_to_another_outbox_stays_in_its_lane(tmp_path: Path) -> None:
