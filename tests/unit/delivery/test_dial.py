@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from receiver.delivery.dial import AHEAD_SECONDS, _Address, _first_of, _resolve
+from receiver.delivery.dial import (
+    AHEAD_SECONDS,
+    ProxyRefused,
+    _Address,
+    _first_of,
+    _resolve,
+    _Tunnel,
+)
+from receiver.delivery.http_connection import HEAD_LIMIT_BYTES
+from receiver.delivery.proxy import Proxy
 from tests.unit.delivery.jumping import JumpingLoop
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -156,3 +165,89 @@ async def test_one_that_is_cancelled_leaves_nothing(net: Net) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(net.sockets) == 2
+
+
+class Line(asyncio.Transport):
+    """A connection to a proxy, which notes what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+
+PROXY = Proxy("https_proxy", "http", "proxy", 3128)
+
+
+async def asked(answer: bytes, size: int, proxy: Proxy = PROXY, host: str = "h") -> bytes:
+    """Ask for a tunnel, and be answered so many bytes at a time, and closed; returns what was asked."""
+    tunnel, transport = _Tunnel(), Line()
+    tunnel.connection_made(transport)
+    asking = asyncio.create_task(tunnel.ask(host, 443, proxy))
+    await asyncio.sleep(0)
+    for first in range(0, len(answer), size):
+        tunnel.data_received(answer[first : first + size])
+    tunnel.connection_lost(None)
+    await asking
+    return transport.written
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 Connection established\r\n\r\n",
+        b"HTTP/1.0 299\r\nX: y\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 199 \r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ],
+)
+def test_a_proxy_s_2xx_opens_a_tunnel(answer: bytes, size: int) -> None:
+    """However its answer is cut, and after interim answers; a close later is not its refusal."""
+    assert asyncio.run(asked(answer, size)) == b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n"
+
+
+def test_a_tunnel_is_asked_for_with_credentials_and_brackets() -> None:
+    """Where the proxy has a password; an IPv6 address is in brackets."""
+    proxy = Proxy("https_proxy", "http", "proxy", 3128, "Basic dTpw")
+    head = asyncio.run(asked(b"HTTP/1.1 200 OK\r\n\r\n", 9, proxy, "::1"))
+    assert head == (
+        b"CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\nProxy-Authorization: Basic dTpw\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize(
+    ("answer", "status", "said"),
+    [
+        (b"HTTP/1.1 300 No\r\n\r\n", 300, "the proxy answered 300 No"),
+        (b"HTTP/1.1 407 Who are you\r\nX: y\r\n\r\n", 407, "the proxy answered 407 Who are you"),
+        (b"HTTP/1.1 100 A\r\n\r\nHTTP/1.1 502 \r\n\r\n", 502, "the proxy answered 502 "),
+        (b"HTTP/2 200 OK\r\n\r\n", 0, "the proxy answered something that is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n", 0, "the proxy closed the connection: without an answer"),
+        (b"HTTP/1.1 099 OK\r\n\r\n", 0, "the proxy answered something that is not HTTP"),
+    ],
+)
+def test_any_other_answer_is_a_refusal_that_is_quoted(
+    answer: bytes, status: int, said: str, size: int
+) -> None:
+    """With its status; 0 where it is not HTTP."""
+    with pytest.raises(ProxyRefused) as refused:
+        asyncio.run(asked(answer, size))
+    assert (refused.value.status, str(refused.value).strip()) == (status, said.strip())
+
+
+def test_a_proxy_that_sends_more_than_its_head_is_refused() -> None:
+    """In TLS the host does not speak first: it is the proxy's."""
+    with pytest.raises(ProxyRefused, match="200 OK"):
+        asyncio.run(asked(b"HTTP/1.1 200 OK\r\n\r\nx", 100))
+
+
+@pytest.mark.parametrize(("length", "is_long"), [(HEAD_LIMIT_BYTES, False), (HEAD_LIMIT_BYTES + 1, True)])  # fmt: skip
+def test_an_answer_without_end_is_refused_at_its_limit(length: int, *, is_long: bool) -> None:
+    """In bytes, however they come."""
+    answer = b"HTTP/1.1 200 OK\r\nX: ".ljust(length, b"y")
+    with pytest.raises(ProxyRefused) as refused:
+        asyncio.run(asked(answer, 1000))
+    assert ("too long" in str(refused.value)) is is_long
