@@ -57,7 +57,7 @@ class Admission:
         """Set the limits: requests processed at once, and the bytes of all requests."""
         self._room = _Room(requests_max, max_bytes)
 
-    def enter(self, give_up: Callable[[], object]) -> "Lease":
+    def enter(self, give_up: Callable[[], object] = lambda: None) -> "Lease":
         """Admit a request's body; `give_up` is called if it is abandoned for others.
 
         Raises: Overloaded.

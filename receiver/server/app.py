@@ -227,20 +227,26 @@ class App:
     async def _handle(self, request: web.Request, message: Message) -> Reply:
         if (length := request.content_length or 0) > self._limits.body_bytes:
             raise self._too_large(length)
+        content = request.content
+        if content.is_eof() and not content.exception():  # all of it came with the headers
+            with self._shared.admission.enter() as lease:
+                body = content.read_nowait()
+                self._hold(lease, len(body))
+                return await self._work(request, message, body, lease)
         limit = asyncio.timeout(self._limits.body_seconds)
         now = asyncio.get_running_loop().time
         with self._shared.admission.enter(lambda: limit.reschedule(now())) as lease:
-            content = request.content
-            if content.is_eof() and not content.exception():
-                body = content.read_nowait()  # it came with the headers
-                self._hold(lease, len(body))
-            else:
-                body = await self._body(request, lease, limit)
-            self._refuse_without_memory(body)
-            lease.work()
-            if guard := self.guard_of(request.transport):
-                guard.begin_work()
-            return await self._write_handler.handle(body, message, lease.hold)
+            body = await self._body(request, lease, limit)
+            return await self._work(request, message, body, lease)
+
+    async def _work(
+        self, request: web.Request, message: Message, body: bytes, lease: Lease
+    ) -> Reply:
+        self._refuse_without_memory(body)
+        lease.work()
+        if guard := self.guard_of(request.transport):
+            guard.begin_work()
+        return await self._write_handler.handle(body, message, lease.hold)
 
     def _refuse_without_memory(self, body: bytes) -> None:
         """Refuse a body that may not fit into memory; one above the size limit is refused elsewhere."""

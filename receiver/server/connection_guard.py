@@ -10,22 +10,23 @@ make place for others. The first byte after IDLE starts HEADERS again.
 """
 
 import asyncio
+import math
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from typing import Protocol
 
 WRITE_BUFFER_BYTES = 64 << 10
 """Write buffer of a connection, beside the answer's body; TLS would buffer half a MiB."""
 
 
-class ConnectionState(Enum):
+class ConnectionState(IntEnum):
     """A connection's state, in the order in which connections are closed for newer ones."""
 
-    HEADERS = "headers"
-    IDLE = "idle"
-    ANSWER = "answer"
-    BODY = "body"
-    WORK = "work"
+    HEADERS = 1
+    IDLE = 2
+    ANSWER = 3
+    BODY = 4
+    WORK = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class ConnectionGuard(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._state: ConnectionState | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due, self._reason = math.inf, ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start waiting for the headers."""
@@ -146,13 +148,30 @@ class ConnectionGuard(asyncio.Protocol):
     def _enter(self, state: ConnectionState) -> None:
         self._register.moved(self, self._state, state)
         self._state = state
-        self._stop_timer()
-        if limit := self._limits.of(state):
-            seconds, reason = limit
-            self._timer = self._loop.call_later(seconds, self.abort, reason)
+        limit = self._limits.of(state)
+        if limit is None:
+            self._due = math.inf
+            return
+        seconds, self._reason = limit
+        self._due = self._loop.time() + seconds
+        if self._timer is None or self._due < self._timer.when():
+            self._stop_timer()
+            self._timer = self._loop.call_at(self._due, self._look)
+
+    def _look(self) -> None:
+        """Close a connection whose state is over its time; look again when that will be.
+
+        A request passes four states: a timer stays as it is while it is due early enough.
+        """
+        self._timer = None
+        if self._due <= self._loop.time():
+            self.abort(self._reason)
+        elif self._due < math.inf:
+            self._timer = self._loop.call_at(self._due, self._look)
 
     def _leave(self) -> None:
         self._stop_timer()
+        self._due = math.inf
         self._register.moved(self, self._state, None)
         self._state = None
 

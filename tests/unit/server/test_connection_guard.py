@@ -172,6 +172,28 @@ async def test_each_state_begins_its_own_time(desk: Desk) -> None:
     assert [reason for _, reason in desk.noted] == ["headers_late"]
 
 
+@jumping
+async def test_one_timer_serves_many_requests(desk: Desk) -> None:
+    """Arming one for each of a request's states would cost more than the states do."""
+    call_at, armed = desk.loop.call_at, []
+
+    def count(when: float, *given: Any, **more: Any) -> asyncio.TimerHandle:
+        armed.append(when)
+        return call_at(when, *given, **more)
+
+    desk.loop.call_at = count  # type: ignore[method-assign, assignment]
+    for _ in range(100):
+        desk.guard.data_received(b"POST")
+        desk.guard.begin_body()
+        desk.guard.begin_work()
+        desk.guard.done()
+    assert armed == []
+    await asyncio.sleep(119)
+    assert desk.noted == []
+    await asyncio.sleep(2)
+    assert desk.noted == [(120.0, "idle")]
+
+
 @pytest.mark.parametrize(
     ("begin", "seconds", "reason"),
     [(lambda guard: guard.begin_answer(), 30.0, "answer_late"), (lambda guard: guard.done(), 120.0, "idle")],
