@@ -78,6 +78,10 @@ class Store(Protocol):
     def wants_flush(self) -> bool:
         """Whether a flush is due before its time."""
 
+    @property
+    def inserted(self) -> int:
+        """How many batches were inserted so far; it never falls."""
+
     def probe(self) -> None:
         """Raise if nothing can be written."""
 
@@ -129,6 +133,7 @@ class Committer:
         self._gathered: list[_Job] = []
         self._jobs: list[_Job] = []
         self._requests_before = 0
+        self._inserted_before = 0
         self._lingers_for: Callable[[], bool] | None = None
         self._waiting_items = 0
         self._unwritten: Counter[tuple[str, str]] = Counter()
@@ -374,5 +379,6 @@ class Committer:
                 job.future.set_exception(result)
             else:
                 job.future.set_result(result)
-        if any(isinstance(job.work, Append) for job, _ in results):
+        if self._outbox.inserted != self._inserted_before:
+            self._inserted_before = self._outbox.inserted
             self._batches_changed.set()

@@ -88,6 +88,8 @@ class Outbox:
         self._set_aside = 0
         self._batches = self._size_bytes = 0
         self._last_id = 0
+        self.inserted = 0
+        """Batches inserted since the start, those of failed transactions among them."""
         self._open_database: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._lock = DirectoryLock(directory)
@@ -448,6 +450,7 @@ class Outbox:
         number = added.lastrowid or 0
         self._last_id = max(self._last_id, number)
         self._batches += 1
+        self.inserted += 1
         self._size_bytes += len(packed.body)
         self._lanes.count(lane, BATCHES, 1)
         self._lanes.count(lane, SIZE_BYTES, len(packed.body))

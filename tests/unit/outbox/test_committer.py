@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +402,27 @@ def test_only_new_items_wake_delivery(tmp_path: Path) -> None:
         bench.changed.clear()
         await bench.committer.settle(Settlement(batch, accepted=1))
         assert not bench.changed.is_set()
+        await bench.committer.submit(replace(submission(items("b")), digest=b"b", answer=b"{}"))
+        assert bench.changed.is_set()
+        bench.changed.clear()
+        await bench.committer.submit(replace(submission(items("b")), digest=b"b", answer=b"{}"))
+        assert not bench.changed.is_set(), "it was committed before"
+
+    run(tmp_path, test)
+
+
+def test_delivery_is_woken_after_a_failed_transaction(tmp_path: Path) -> None:
+    """The numbers of its batches are given again."""
+
+    async def test(bench: Bench) -> None:
+        await bench.committer.submit(submission(items("a")))
+        await bench.writable(yes=False)
+        with pytest.raises(NotCommitted):
+            await bench.committer.submit(submission(items("b")))
+        await bench.writable(yes=True)
+        bench.changed.clear()
+        await bench.committer.submit(submission(items("c")))
+        assert bench.changed.is_set()
 
     run(tmp_path, test)
 
@@ -443,6 +464,7 @@ class SlowOutbox:
         return [None] * len(submissions)
 
     wants_flush: bool = False
+    inserted: int = 0
 
     def flush(self) -> bool:
         return False

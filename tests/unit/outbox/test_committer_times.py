@@ -32,7 +32,7 @@ class CountingOutbox:
     def __init__(self) -> None:
         self.applied: list[list[int]] = []
         self.totals: Counter[tuple[str, str]] = Counter()
-        self.flushes = self.probes = 0
+        self.flushes = self.probes = self.inserted = 0
         self.has_batches = False
         self.wants_flush = False
         self.error: Exception | None = None
@@ -44,6 +44,7 @@ class CountingOutbox:
         self.applied.append([submission.items for submission in submissions])
         for submission in submissions:
             self.totals.update(submission.totals)
+            self.inserted += bool(submission.items)
         return [None] * (len(submissions) + len(settlements))
 
     def flush(self) -> bool:
@@ -284,3 +285,13 @@ async def test_the_thread_is_named_and_holds_up_no_exit() -> None:
     async with Desk():
         [thread] = [thread for thread in set(threading.enumerate()) - before if thread.name == "outbox"]  # fmt: skip
         assert thread.daemon
+
+
+@in_loop(20)
+async def test_a_request_that_is_folded_alone_wakes_nobody() -> None:
+    """Its items come with a flush, a minute later."""
+    async with Desk() as desk:
+        await desk.committer.submit(request(0))
+        assert not desk.changed.is_set()
+        await desk.committer.submit(request())
+        assert desk.changed.is_set()
