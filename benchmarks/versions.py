@@ -12,7 +12,6 @@ import os
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from benchmarks import contestants
 from benchmarks.load import send
 from benchmarks.measure import drain
 from benchmarks.payloads import Request, Workload, endless, make_requests
-from benchmarks.processes import Program, tree
+from benchmarks.processes import Program
 
 WORKLOADS = (
     Workload(per_request=500, selected=0),
@@ -44,7 +43,7 @@ class Side:
 
     def burst(self, workload: Workload, seconds: float, limit: int = 0) -> float:
         """Send for so long; returns CPU microseconds a request."""
-        before = self._cpu_seconds()
+        before = self.program.cpu_seconds()
         path = contestants.RECEIVER_PATH
         done = asyncio.run(
             send(self.program.port, path, self.stream, workload.version, seconds, 0.0, limit)
@@ -53,11 +52,7 @@ class Side:
         arrived = drain(self.sink.port, self.expected)
         if set(done.statuses) - {200, 204} or arrived["items"] != self.expected:
             raise RuntimeError(f"{dict(done.statuses)}, {arrived['items']} of {self.expected}")
-        return (self._cpu_seconds() - before) / sum(done.statuses.values()) * 1e6
-
-    def _cpu_seconds(self) -> float:
-        """Read the CPU clocks of the processes, which know nanoseconds and not ticks."""
-        return sum(time.clock_gettime(~pid << 3 | 2) for pid in tree(self.program.process.pid))
+        return (self.program.cpu_seconds() - before) / sum(done.statuses.values()) * 1e6
 
 
 @contextmanager
