@@ -37,8 +37,9 @@ from receiver.outbox.batch import (
     lines_of,
 )
 
-SHOWN_BYTES = 8 << 20
-"""Limit of a flush's uncompressed lines: the limit of `receiver.outbox.flushed`."""
+SHOWN_BYTES = 4 << 20
+"""Limit of a flush's uncompressed lines: the limit of `receiver.outbox.flushed`. Of a flush with more
+the page samples every second chunk, or every third, another one each time."""
 ENDS_KEPT_MS = 3 * 3_600_000
 """Time for which an item's end outlasts its entry: windows last an hour at most."""
 OLDER_MAX = 100_000
@@ -106,6 +107,7 @@ class Fold:
         self._heads: list[bytes] = []
         self._names: list[bytes] = []
         self.ends: dict[bytes, int] = {}
+        self._flushes, self._shown_every = 0, 1
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -278,13 +280,16 @@ class Fold:
         deflated: list[DeflatedChunk] = []
         by_lane: dict[Lane, list[bytes]] = {}
         starts_ms: set[int] = set()
-        room_bytes = SHOWN_BYTES
+        size_bytes, room_bytes = 0, SHOWN_BYTES
+        self._flushes += 1
 
         def put(lane: Lane) -> None:
-            nonlocal room_bytes
+            nonlocal size_bytes, room_bytes
             for chunk in cut(by_lane.pop(lane), lane):
-                room_bytes -= len(chunk.text)
-                if room_bytes >= 0:
+                number = self._flushes + len(chunks) + len(deflated)
+                size_bytes += len(chunk.text)
+                if number % self._shown_every == 0 and len(chunk.text) <= room_bytes:
+                    room_bytes -= len(chunk.text)
                     chunks.append(chunk)
                 else:
                     deflated.append(deflate(chunk))
@@ -301,6 +306,7 @@ class Fold:
                 put(lane)
         for lane in list(by_lane):
             put(lane)
+        self._shown_every = max(1, -(-size_bytes // SHOWN_BYTES))
         return Items(chunks, deflated, min(starts_ms, default=0), max(starts_ms, default=0))
 
     def _line(self, window: Closed, time_text: bytes) -> tuple[Lane, bytes]:

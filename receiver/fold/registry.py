@@ -53,7 +53,8 @@ class Registry:
                 number = self._numbers[key] = self._next
                 self._next += 1
                 self.size_bytes += size
-                self._unsaved.append((number, text))
+                # A copy: of orjson's own bytes each keeps the 4 KiB that it began with.
+                self._unsaved.append((number, bytes(memoryview(text))))
         return number
 
     def unsaved(self) -> Sequence[tuple[int, bytes]]:

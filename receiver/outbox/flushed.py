@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from receiver.outbox.batch import Chunk, DeflatedChunk
 
-WAITING_BYTES = 8 << 20
+WAITING_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

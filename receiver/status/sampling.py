@@ -12,12 +12,15 @@ is flushed, and plotted at the window's time: as its mean where it has one.
 """
 
 import math
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+import orjson
 
 from receiver.azure.billing import FIXED_BYTES, billed_of_series
 from receiver.azure.envelope import series_of
@@ -93,21 +96,60 @@ class Minute:
             self.high = value
 
 
+class Hour:
+    """The last value of each minute of an hour, in half a kilobyte."""
+
+    __slots__ = ("_newest", "_values")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._values = array("d", [math.nan]) * MINUTES
+        self._newest = -1
+
+    def put(self, minute: int, value: float) -> None:
+        """Set a minute's value; one an hour older than the newest is ignored."""
+        if minute > self._newest:
+            for passed in range(max(self._newest + 1, minute - MINUTES + 1), minute):
+                self._values[passed % MINUTES] = math.nan
+            self._newest = minute
+        if minute > self._newest - MINUTES:
+            self._values[minute % MINUTES] = value
+
+    def values(self) -> dict[int, float]:
+        """Return the values by minute."""
+        minutes = range(max(0, self._newest - MINUTES + 1), self._newest + 1)
+        values = {minute: self._values[minute % MINUTES] for minute in minutes}
+        return {minute: value for minute, value in values.items() if not math.isnan(value)}
+
+
 @dataclass(slots=True)
 class SeriesSeen:
     """One series: its labels, its last sample, and the last value of every minute of an hour.
 
     `seen_at` is in seconds since the epoch, `time_ms` the sample's time. A folded series has
-    its last `item`, and as `value` that item's mean, or its value if it has no mean.
+    its last `item`, and as `value` that item's mean, or its value if it has no mean. The labels
+    are kept as JSON, a third of a dict's memory.
     """
 
-    labels: Mapping[str, str]
+    labels_json: bytes
     value: float = math.nan
     time_ms: int = 0
     seen_at: float = 0.0
     gap_seconds: float = 0.0
-    minutes: deque[tuple[int, float]] | None = None
+    minutes: Hour | None = None
     item: FoldedItem | None = None
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str], minutes: Hour | None = None) -> Self:
+        """Start without a sample."""
+        text = orjson.dumps(labels)
+        return cls(bytes(memoryview(text)), minutes=minutes)  # a copy: orjson's own takes 4 KiB
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels by name."""
+        labels: dict[str, str] = orjson.loads(self.labels_json)
+        return labels
 
     def add(self, value: float, time_ms: int, now: float, item: FoldedItem | None = None) -> None:
         """Add a sample. An older one than the last does not replace the last value."""
@@ -119,11 +161,7 @@ class SeriesSeen:
         self.seen_at = now
         if self.minutes is not None:
             number = _window_minute(time_ms, now) if item else int(now // 60)
-            point = number, value if item else self.value
-            if self.minutes and self.minutes[-1][0] == number:
-                self.minutes[-1] = point
-            else:
-                self.minutes.append(point)
+            self.minutes.put(number, value if item else self.value)
 
     def is_gone(self, now: float) -> bool:
         """Whether it has been absent for long, relative to its interval."""
@@ -132,7 +170,7 @@ class SeriesSeen:
 
     def hour(self, now: float) -> list[float | None]:
         """Return the last value of every minute, from the first of the last 60 to the present."""
-        return _by_minute(dict(self.minutes or ()), now)
+        return _by_minute(self.minutes.values() if self.minutes else {}, now)
 
 
 @dataclass(slots=True)
@@ -403,13 +441,13 @@ class Sampling:
         size = text_bytes(labels)
         if len(self._by_series) >= SERIES_LIMIT or self._labels_bytes + size > LABELS_BYTES:
             self.series_are_all_counted = False
-            return metric, SeriesSeen(labels if size <= SHORT_BYTES else {})
+            return metric, SeriesSeen.of(labels if size <= SHORT_BYTES else {})
         self._labels_bytes += size
         minutes = None
         if self._plotted < PLOTTED_LIMIT:
             self._plotted += 1
-            minutes = deque[tuple[int, float]](maxlen=MINUTES)
-        series = metric.series[digest] = SeriesSeen(labels, minutes=minutes)
+            minutes = Hour()
+        series = metric.series[digest] = SeriesSeen.of(labels, minutes)
         self._by_series[digest] = metric, series
         return metric, series
 

@@ -14,7 +14,7 @@ from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
 from receiver.intake.metrics_json import Allowlist
 from receiver.ledger import read_ledger
-from receiver.outbox.batch import Append, unpack
+from receiver.outbox.batch import Append, lines_of, unpack
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.fold_log import FoldLog
 from receiver.outbox.store import Outbox
@@ -238,3 +238,32 @@ def test_items_past_those_that_are_shown_are_compressed_at_once(
     assert (flushed.counts.items, flushed.counts.skipped) == (600, 600)
     assert read_ledger(outbox.totals()).flushed == 600
     outbox.close()
+
+
+def test_a_large_flush_shows_other_items_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the page would never know the series of its end."""
+    monkeypatch.setattr(fold, "SHOWN_BYTES", 200_000)
+    allowlist, registry = listed({"name": "c", "as": "delta"}), Registry(1 << 30)
+    folder = Folder(allowlist, Identity("key", "host"), registry)
+    flushed, now = Flushed(), [0.0]
+    outbox = Outbox(tmp_path, 1 << 30, "key", 10**12, lambda: now[0], folding=folder, flushed=flushed)  # fmt: skip
+    outbox.open()
+    numbers = [registry.number_of({"__name__": "c", "n": str(n)}) for n in range(1000)]
+    shown: list[set[str]] = []
+    for minute in range(6):
+        now[0] = T0_MS / 1000 + 60 * minute + 1
+        at_ms = round(now[0] * 1000)
+        records = b"".join(RECORD.pack(number, at_ms, minute) for number in numbers)
+        outbox.apply([Append((), at_ms, at_ms, {("received", ""): 1000}, folded=records)], [])
+        outbox.flush()
+        lines = []
+        while chunk := flushed.take():
+            lines += lines_of(chunk, chunk.items)
+        shown.append({item["n"] for item in items(lines)})
+    outbox.close()
+
+    assert 0 < len(shown[-1]) < 1000
+    assert shown[-1] != shown[-2]
+    assert len(set.union(*shown[2:])) == 1000

@@ -1,5 +1,6 @@
 """What is flushed is handed on by reference, in order, and never piles up."""
 
+from receiver.fold import fold
 from receiver.outbox.batch import Chunk, DeflatedChunk
 from receiver.outbox.flushed import Flushed, FlushedCounts
 
@@ -33,4 +34,4 @@ def test_the_bound_is_of_all_that_wait() -> None:
     flushed.put(chunks)
     assert flushed.counts == FlushedCounts(6, 16, 5)
     assert [flushed.take(), flushed.take(), flushed.take()] == [*chunks[:2], None]
-    assert Flushed()._max_bytes == 8 << 20
+    assert Flushed()._max_bytes == fold.SHOWN_BYTES == 4 << 20
