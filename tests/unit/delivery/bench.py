@@ -143,6 +143,11 @@ class Bench:
         )
 
     @property
+    def ends(self) -> bool:
+        """Whether delivery was told to finish."""
+        return self.delivery._finish_at is not None
+
+    @property
     def now(self) -> float:
         """Seconds since the bench was made."""
         return self.loop.time() - self.begun_at

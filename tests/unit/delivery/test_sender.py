@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from receiver.azure.policy import Action
 from receiver.delivery.http_connection import Answer
+from receiver.delivery.picker import Picked
 from receiver.delivery.sender import DISK_RETRY_SECONDS
 from receiver.errors import Damaged, Unreachable
 from receiver.outbox.batch import Batch
@@ -562,7 +563,8 @@ def test_the_end_leaves_a_batch_that_is_set_back() -> None:
     run(main())
 
 
-def test_the_end_sends_what_comes_while_it_asks() -> None:
+@pytest.mark.parametrize("disk_failed", [False, True])
+def test_the_end_sends_what_comes_while_it_asks(disk_failed: bool) -> None:  # noqa: FBT001
     """The outbox had nothing when it was asked, and has a batch when the answer is there."""
 
     async def main() -> None:
@@ -571,13 +573,49 @@ def test_the_end_sends_what_comes_while_it_asks() -> None:
 
         async def ask_late(question: Callable[[Any], Any]) -> Any:
             answer = await ask(question)
-            if bench.outbox.last < 3:
+            is_empty = isinstance(answer, Picked) and not answer.batches
+            if is_empty and not bench.picker.in_flight and bench.ends and bench.outbox.last < 3:
                 bench.add(line(bench.outbox.last))
             return answer
 
         bench.ask = ask_late  # type: ignore[method-assign]
+        if disk_failed:
+            bench.disk_fails = True
+            await bench.run(10)
+            bench.disk_fails = bench.delivery._stopping = False
+            await bench.run(10)
+            bench.delivery._stopping = False
         assert await finished(bench, 60) < 1
         assert bench.outbox.totals["accepted"] == 3
+
+    run(main())
+
+
+def test_the_end_does_not_wait_for_a_disk_that_fails() -> None:
+    """What waits there cannot be read: it is tried once more at most."""
+
+    async def main() -> None:
+        bench = Bench(accepted)
+        bench.add(line(0))
+        bench.disk_fails = True
+        assert await finished(bench, 60) <= 2 * DISK_RETRY_SECONDS
+
+    run(main())
+
+
+@pytest.mark.parametrize("later", [1, 5])
+def test_of_a_206_the_rest_comes_again_soon_and_others_go_on(later: int) -> None:
+    """Half of it at least was taken: that is no fault of the service, and the rest is no batch to divide."""
+
+    async def main() -> None:
+        answers = iter([own(206, 10, dict.fromkeys(range(later), (500, "busy")))])
+        bench = Bench(lambda lines: next(answers, None) or accepted(lines))
+        bench.add(*map(line, range(10)))
+        with capture_logs() as logs:
+            await bench.run(5)
+        assert logs == []
+        assert [len(lines) for _, lines in bench.posts] == [10, later]
+        assert bench.outbox.totals["accepted"] == 10
 
     run(main())
 
@@ -599,6 +637,12 @@ def test_a_delivery_without_a_route_ends_when_nothing_waits() -> None:
             bench.add(line(number))
         assert await emptied(bench) == pytest.approx(0.15)
         assert bench.outbox.batches == {}
+
+        idle = Bench(accepted)
+        running = asyncio.create_task(idle.delivery.run())
+        await asyncio.sleep(60)
+        idle.delivery.end_when_empty()
+        await asyncio.wait_for(running, 1)
 
     run(main())
 

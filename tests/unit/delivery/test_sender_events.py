@@ -33,6 +33,7 @@ def test_an_outage_is_told_once_an_hour_and_so_is_its_end() -> None:
             assert (event.where, event.reason) == ("delivery", "retry")
             assert event.words == "503 <html>no</html> (from https://service.example)"
             assert event.hint == bench.backoff.state.hint
+            assert event.words == bench.backoff.state.reason
             assert event.count == len(bench.posts)
             waits = [entry["wait_seconds"] for entry in logs if entry["event"] == "delivery waits"]
             assert waits == [1.0, 120.0]
