@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
 
 from receiver import cross_origin
 from receiver.errors import (
@@ -75,7 +76,13 @@ BODY = b"\x01\x00a"
 class Bench:
     """An app without rooms behind it: `handle` says what becomes of a write, `page` what a page is."""
 
-    def __init__(self, own_names: tuple[str, ...] | None = None, body_seconds: float = 10) -> None:
+    def __init__(
+        self,
+        own_names: tuple[str, ...] | None = None,
+        body_seconds: float = 10,
+        in_flight_bytes: int = 10_000,
+        answers_bytes: int = 1 << 20,
+    ) -> None:
         self.events = Events()
         self.counts = WriteCounts()
         self.bodies: list[tuple[bytes, Message]] = []
@@ -95,7 +102,9 @@ class Bench:
         self.pipeline = SimpleNamespace(limits=SimpleNamespace(decoded_bytes=1000))
         us: Any = self
         memory = MemoryLimit([Limit("a limit", 100 * MIB, lambda: self.used_bytes)], lambda: 0)
-        shared = SharedLimits(Admission(2, 10_000), Answers(1 << 20, lambda: 0.0), memory)
+        shared = SharedLimits(
+            Admission(2, in_flight_bytes), Answers(answers_bytes, lambda: 0.0), memory
+        )
         pages = Pages(self.make, self.make, self.ready, [web.post("/-/reload", self.reload)])
         self.app = App(us, pages, us, shared, BodyLimits(100, body_seconds), self.events, own_names)
         self.app.guard_of = lambda transport: us if self.has_guard and transport else None
@@ -167,11 +176,31 @@ async def test_a_write_is_handed_on_and_answered() -> None:
         second = await client.post(WRITE_PATH, data=BODY, headers=v2)
         written = {name.split("-")[-2]: int(value) for name, value in second.headers.items() if name.endswith("-Written")}  # fmt: skip
         assert written == {"Samples": 1, "Histograms": 2, "Exemplars": 3}
-    assert bench.bodies == [(BODY, Message.V1), (BODY, Message.V2)]
-    assert bench.counts.replies == {"204": 2}
+        bench.outcome = raising(Undecodable("no"))
+        refused = await client.post(WRITE_PATH, data=BODY, headers=v2)
+        assert {value for name, value in refused.headers.items() if name.endswith("-Written")} == {
+            "0"
+        }
+        for headers in (WRITE | {"Content-Encoding": "gzip"}, WRITE | {"Content-Type": "text/x"}):
+            response = await client.post(WRITE_PATH, data=b"", headers=headers)
+            await text_of(response, 415)
+    assert bench.bodies == [(BODY, Message.V1), (BODY, Message.V2), (BODY, Message.V2)]
+    assert bench.counts.replies == {"204": 2, "400": 1, "415": 2}
     assert bench.counts.last_request_at > 1e9
-    assert sum(bench.counts.latency.counts) == 2
-    assert bench.counts.lost_bytes == 0
+    assert sum(bench.counts.latency.counts) == 5
+    assert 0 < bench.counts.latency.total_seconds < 20
+    assert bench.counts.lost_bytes == len(BODY)
+
+
+@in_loop()
+async def test_bytes_that_are_lost_add_up() -> None:
+    """Of each request that is refused for good; one without a body has none."""
+    bench = Bench()
+    async with serving(bench) as client:
+        bench.outcome = raising(Undecodable("no"))
+        for body in (BODY, BODY, b""):
+            await client.post(WRITE_PATH, data=body, headers=WRITE)
+    assert bench.counts.lost_bytes == 2 * len(BODY)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +243,9 @@ async def test_a_defect_is_a_500_with_its_traceback() -> None:
     bench = Bench()
     bench.outcome = raising(RuntimeError("hunter2"))
     async with serving(bench) as client:
+        with capture_logs() as logs:
+            await client.post(WRITE_PATH, data=BODY, headers=WRITE)
+        assert [str(line["exc_info"]) for line in logs] == ["hunter2"]
         said = await text_of(await client.post(WRITE_PATH, data=BODY, headers=WRITE), 500)
         assert said == "internal error: RuntimeError\n"
         bench.outcome = lambda: Reply(204, "")
@@ -221,8 +253,8 @@ async def test_a_defect_is_a_500_with_its_traceback() -> None:
     [event] = bench.events.latest()
     assert event.words == "500 RuntimeError: hunter2"
     assert "report it" in event.hint
-    assert bench.events.counts(FAILED) == {"RuntimeError": 1}
-    assert bench.counts.replies == {"500": 1, "204": 1}
+    assert bench.events.counts(FAILED) == {"RuntimeError": 2}
+    assert bench.counts.replies == {"500": 2, "204": 1}
 
 
 @in_loop()
@@ -231,22 +263,153 @@ async def test_a_stop_refuses_what_comes_and_waits_for_what_is_there() -> None:
     bench = Bench()
     await bench.app.drained(60)
     async with serving(bench) as client:
+
+        def write() -> "asyncio.Task[ClientResponse]":
+            bench.go.clear()
+            return asyncio.create_task(client.post(WRITE_PATH, data=BODY, headers=WRITE))
+
         assert await text_of(await client.get("/-/ready"), 200) == "OK\n"
-        bench.go.clear()
-        writing = asyncio.create_task(client.post(WRITE_PATH, data=BODY, headers=WRITE))
-        await until(lambda: bench.bodies, "the request")
+        await client.post(WRITE_PATH, data=BODY, headers=WRITE)
+        first = write()
+        await until(lambda: len(bench.bodies) == 2, "the first")
+        go_first, bench.go = bench.go, asyncio.Event()
+        second = write()
+        await until(lambda: len(bench.bodies) == 3, "the second")
         bench.app.draining = True
         await bench.app.drained(0.01)
-        assert not writing.done()
         refused = await client.post(WRITE_PATH, data=BODY, headers=WRITE)
         assert "stopping" in await text_of(refused, 503)
         assert "stopping" in await text_of(await client.get("/-/ready"), 503)
         assert await text_of(await client.get("/-/healthy"), 200) == "OK\n"
+
         drained = asyncio.create_task(bench.app.drained(60))
+        go_first.set()
+        assert (await first).status == 204
+        await asyncio.sleep(0.01)
+        assert not drained.done()
+        assert not second.done()
         bench.go.set()
-        assert (await writing).status == 204
+        assert (await second).status == 204
         await drained
-    assert len(bench.bodies) == 1
+    assert len(bench.bodies) == 3
+
+
+@in_loop()
+async def test_requests_are_handled_two_at_once() -> None:
+    """As the limit is here; one more comes again."""
+    bench = Bench()
+    async with serving(bench) as client:
+        bench.go.clear()
+        writes = [
+            asyncio.create_task(client.post(WRITE_PATH, data=BODY, headers=WRITE)) for _ in range(2)
+        ]
+        await until(lambda: len(bench.bodies) == 2, "both")
+        found = bench.app._shared.admission.statistics()
+        assert (found.working, found.reading, found.size_bytes) == (2, 0, 10)
+        more = await client.post(WRITE_PATH, data=BODY, headers=WRITE)
+        assert "2 requests are in flight" in await text_of(more, 503)
+        bench.go.set()
+        assert [(await write).status for write in writes] == [204, 204]
+    assert bench.app._shared.admission.statistics().working == 0
+
+
+@in_loop()
+async def test_of_bodies_that_are_too_much_together_the_largest_is_given_up() -> None:
+    """At once, and not when its time is over: its sender comes again."""
+    bench = Bench(in_flight_bytes=150)
+    go = asyncio.Event()
+
+    async def slowly(size: int) -> AsyncIterator[bytes]:
+        yield BODY + bytes(size - len(BODY))
+        await go.wait()
+        yield b"x"
+
+    async with serving(bench) as client:
+        first = asyncio.create_task(client.post(WRITE_PATH, data=slowly(90), headers=WRITE))
+        admission = bench.app._shared.admission
+        await until(lambda: admission.statistics().size_bytes == 90, "the first")
+        second = asyncio.create_task(client.post(WRITE_PATH, data=slowly(80), headers=WRITE))
+        assert "abandoned for others" in await text_of(await first, 503)
+        go.set()
+        await text_of(await second, 204)
+    assert [len(body) for body, _ in bench.bodies] == [81]
+
+
+@in_loop()
+async def test_a_write_is_refused_where_memory_is_short() -> None:
+    """It may take four times what it declares."""
+    bench = Bench()
+    async with serving(bench) as client:
+        bench.used_bytes = (100 - 16) * MIB
+        response = await client.post(WRITE_PATH, data=BODY, headers=WRITE)
+        assert "a limit allows" in await text_of(response, 503)
+        bench.used_bytes -= 1 << 10
+        await text_of(await client.post(WRITE_PATH, data=BODY, headers=WRITE), 204)
+
+
+async def first_line(client: TestClient[web.Request, web.Application], sent: bytes) -> bytes:
+    """Send some bytes; returns the first line of what comes."""
+    assert client.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(sent)
+    line = await reader.readline()
+    writer.close()
+    return line
+
+
+@pytest.mark.parametrize("why", ["credentials", "length", "none"])
+@in_loop()
+async def test_a_body_is_asked_for_when_it_is_wanted(why: str) -> None:
+    """Who waits for "100 Continue" sends none that is refused."""
+    bench = Bench()
+    if why == "credentials":
+        bench.refuses = Unauthorized("no")
+    length = 101 if why == "length" else 100
+    head = "".join(f"{name}: {value}\r\n" for name, value in WRITE.items())
+    asked = f"POST {WRITE_PATH} HTTP/1.1\r\nHost: x\r\n{head}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+    async with serving(bench) as client:
+        line = await first_line(client, asked.encode())
+    status = {"credentials": b"401", "length": b"413", "none": b"100"}[why]
+    assert line.startswith(b"HTTP/1.1 " + status)
+
+
+@in_loop()
+async def test_a_body_that_comes_with_its_head_has_the_same_limit() -> None:
+    """It declares no length."""
+    bench = Bench()
+    head = "".join(f"{name}: {value}\r\n" for name, value in WRITE.items())
+    asked = f"POST {WRITE_PATH} HTTP/1.1\r\nHost: x\r\n{head}Transfer-Encoding: chunked\r\n\r\n"
+    async with serving(bench) as client:
+        for size, status in ((101, b"413"), (100, b"204")):
+            body = f"{size:x}\r\n{'a' * size}\r\n0\r\n\r\n"
+            line = await first_line(client, (asked + body).encode())
+            assert line.startswith(b"HTTP/1.1 " + status)
+
+
+@in_loop()
+async def test_a_large_page_is_made_once_for_all_who_read_it_now() -> None:
+    """Another page is another; at the limit none is made."""
+    size = 16 << 20
+    bench = Bench(answers_bytes=2 * size)
+    made: list[int] = []
+
+    def page() -> bytes:
+        made.append(1)
+        return bytes(size)
+
+    bench.page = page
+    async with serving(bench) as client:
+        readers = [await client.get("/metrics") for _ in range(2)]
+        assert len(made) == 1
+        readers.append(await client.get("/metrics?other"))
+        assert len(made) == 2
+        refused = await client.get("/metrics?third")
+        assert "answers that are being read" in await text_of(refused, 503)
+        assert len(made) == 2
+        assert {len(await reader.read()) for reader in readers} == {size}
+        await until(lambda: not bench.app._shared.answers.size_bytes, "the end")
+        await (await client.get("/metrics?third")).read()
+        assert len(made) == 3
 
 
 @in_loop()
@@ -287,6 +450,7 @@ async def test_on_loopback_a_foreign_name_is_refused_where_nothing_else_is_asked
         await text_of(await client.get("/metrics", headers=foreign), 200)
         await text_of(await client.post("/-/reload", headers={"Origin": "http://evil.example"}), 403)  # fmt: skip
         assert await text_of(await client.post("/-/reload"), 200) == "reloaded"
+        await text_of(await client.get("/metrics", headers={"Origin": "http://evil.example"}), 200)
 
 
 @in_loop()
@@ -302,22 +466,26 @@ async def test_a_sender_at_a_wrong_place_is_told_the_right_one() -> None:
             {"User-Agent": "Grafana Agent"},
         ):
             response = await client.post("/write?token=x", data=BODY, headers=headers)
-            assert f"the url is {right}" in await text_of(response, 404)
+            said = await text_of(response, 404)
+            asked = client.make_url("/write")  # without the query, which may be secret
+            assert said.startswith(f"POST {asked} takes no writes: the url is {right}. ")
         assert bench.events.counts(REFUSED) == {"wrong_address": 4}
         assert bench.counts.replies == {"404": 4}
         moved = await client.get(WRITE_PATH, headers={"Content-Encoding": "snappy"})
         assert f"remote-write is POST {right}" in await text_of(moved, 405)
         assert moved.headers["Allow"] == "POST"
         put = await client.put(WRITE_PATH, data=BODY, headers={"User-Agent": "vmagent"})
-        assert f"remote-write is POST {right}" in await text_of(put, 405)
+        assert f"PUT {right} cannot write: remote-write is POST {right}" in await text_of(put, 405)
         assert bench.events.counts(REFUSED) == {"wrong_address": 4, "wrong_method": 2}
 
         browser = await client.get(WRITE_PATH, headers={"User-Agent": "prometheus"})
         assert "prometheus.yml" in await text_of(browser, 405)
         assert browser.headers["Allow"] == "POST"
         assert (await client.head(WRITE_PATH)).status == 405
-        assert (await client.post("/write", data=BODY)).status == 404
-        assert (await client.get("/other")).status == 404
+        for response in (await client.post("/write", data=BODY), await client.get("/other")):
+            assert "api/v1/write" not in await text_of(response, 404)
+        assert bench.events.counts(REFUSED).total() == 6
+        assert not bench.events.counts(PAGE_REFUSED)
         assert bench.counts.replies.total() == 6
 
 
