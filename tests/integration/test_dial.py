@@ -135,10 +135,15 @@ async def test_a_proxy_is_asked_for_a_tunnel(kind: str) -> None:
     assert "Proxy-Authorization: Basic dTpw" in head
 
 
+@pytest.mark.parametrize("kind", ["http", "https"])
 @in_loop()
-async def test_a_proxy_is_sent_a_plain_request_itself() -> None:
-    """With the whole address, as RFC 9112 3.2.2 has it."""
-    async with Proxy().running() as proxy, client(HTTP_PROXY=f"u:p@127.0.0.1:{proxy.port}") as us:
+async def test_a_proxy_is_sent_a_plain_request_itself(kind: str) -> None:
+    """With the whole address, as RFC 9112 3.2.2 has it; over TLS where the proxy is an https one."""
+    context = server_context("127.0.0.1") if kind == "https" else None
+    async with (
+        Proxy().running(context) as proxy,
+        client(HTTP_PROXY=f"{kind}://u:p@127.0.0.1:{proxy.port}") as us,
+    ):
         assert (await us.post("http://example.test:8/x?y=1", {}, b"body")).body == b"ok"
     [head] = proxy.heads
     assert head.startswith("POST http://example.test:8/x?y=1 HTTP/1.1\r\nHost: example.test:8\r\n")
