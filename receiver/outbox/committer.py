@@ -48,6 +48,9 @@ OPENING = "the outbox is being opened"
 STOP_SECONDS = 5.0
 """Longest wait of a stop for the disk: acknowledged items are on it, the rest may be lost."""
 FAILING = Kind("outbox", "outbox cannot be written", 3600.0, "error")
+UNREADABLE = Kind("outbox", "outbox cannot be read", 3600.0, "error")
+"""Its end is not logged: another read, or a write, may succeed in between."""
+READ_HINT = "The error says why; what waits in the outbox is sent when it can be read."
 
 
 log = structlog.get_logger()
@@ -140,6 +143,7 @@ class Committer:
         self._stopping = False
         self._failing = False
         self._flush_failed = False
+        self._write_failed = False
         self.error = ""
         self.busy_lanes: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -347,17 +351,19 @@ class Committer:
         taken, settled = iter(answers), iter(answers[len(answers) - len(settlements) :])
         return [next(taken if isinstance(job.work, Append) else settled) for job in writes]
 
-    def _note_failure(self, error: Exception | None) -> None:
+    def _note_failure(self, error: Exception | None, kind: Kind = FAILING) -> None:
         if error:
             expected = isinstance(error, sqlite3.Error | OSError | ReceiverError)
+            self._write_failed |= kind is FAILING
             self._events.happened(
-                FAILING,
+                kind,
                 type(error).__name__,
                 str(error),
-                NotCommitted.hint,
+                NotCommitted.hint if kind is FAILING else READ_HINT,
                 defect=None if expected else error,
             )
-        elif self._failing:
+        elif self._write_failed:
+            self._write_failed = False
             self._events.is_over(FAILING, "outbox can be written again")
         self.error = str(error or "")
         self._failing = error is not None
@@ -366,7 +372,7 @@ class Committer:
         try:
             return question(self._outbox)
         except Exception as error:  # noqa: BLE001 - the same
-            self._note_failure(error)
+            self._note_failure(error, UNREADABLE)
             with suppress(OSError):
                 self._outbox.replace_if_broken(error)
             return NotCommitted(f"the outbox cannot be read: {error}")

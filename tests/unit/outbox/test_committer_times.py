@@ -17,7 +17,9 @@ from receiver.outbox.committer import (
     FAILING,
     FLUSH_SECONDS,
     LINGER_SECONDS,
+    READ_HINT,
     STOP_SECONDS,
+    UNREADABLE,
     WINDOW_SECONDS,
     Committer,
 )
@@ -37,10 +39,13 @@ class CountingOutbox:
         self.wants_flush = False
         self.error: Exception | None = None
         self.cannot_replace: OSError | None = None
+        self.apply_error: Exception | None = None
 
     def open(self) -> None: ...
 
     def apply(self, submissions: Sequence[Append], settlements: Sequence[Settlement]) -> list[None]:
+        if self.apply_error:
+            raise self.apply_error
         self.applied.append([submission.items for submission in submissions])
         for submission in submissions:
             self.totals.update(submission.totals)
@@ -173,8 +178,8 @@ async def test_a_defect_is_told_with_its_traceback() -> None:
 
 
 @in_loop(20)
-async def test_a_question_that_fails_is_told_and_so_is_its_end() -> None:
-    """The next failure after that at once, though it is within the hour."""
+async def test_a_question_that_fails_is_told_once_an_hour() -> None:
+    """Delivery asks each second: a write that succeeds in between, or another read, is not its end."""
     async with Desk() as desk:
         error = sqlite3.OperationalError("disk I/O error")
 
@@ -182,23 +187,46 @@ async def test_a_question_that_fails_is_told_and_so_is_its_end() -> None:
             raise error
 
         with capture_logs() as logs:
-            for _ in range(2):
+            for _ in range(5):
                 with pytest.raises(NotCommitted, match="cannot be read: disk I/O error"):
                     await desk.committer.ask(fail)
                 assert desk.committer.failing
                 assert desk.committer.error == "disk I/O error"
                 await desk.committer.submit(request())
                 assert not desk.committer.failing
-    told = [(line["event"], line.get("error")) for line in logs]
-    assert (
-        told
-        == [
-            ("outbox cannot be written", "disk I/O error"),
-            ("outbox can be written again", None),
+        [told] = logs
+        assert (told["event"], told["error"]) == ("outbox cannot be read", "disk I/O error")
+        assert told["hint"] == READ_HINT
+        assert desk.events.counts(UNREADABLE) == {"OperationalError": 5}
+
+
+@in_loop(20)
+async def test_the_end_of_a_failure_to_write_is_told_though_a_question_failed_too() -> None:
+    """Once; the next failure at once, though it is within the hour."""
+    async with Desk() as desk:
+
+        def fail(_: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with capture_logs() as logs:
+            for _ in range(2):
+                desk.outbox.apply_error = sqlite3.OperationalError("disk is full")
+                for _ in range(2):
+                    with pytest.raises(NotCommitted, match="disk is full"):
+                        await desk.committer.submit(request())
+                with pytest.raises(NotCommitted):
+                    await desk.committer.ask(fail)
+                desk.outbox.apply_error = None
+                await desk.committer.submit(request())
+                await desk.committer.submit(request())
+        assert [line["event"] for line in logs] == [
+            "outbox cannot be written",
+            "outbox cannot be read",
+            "outbox can be written again",
+            "outbox cannot be written",
+            "outbox can be written again",
         ]
-        * 2
-    )
-    assert desk.events.counts(FAILING) == {"OperationalError": 2}
+        assert desk.events.counts(FAILING)["OperationalError"] >= 4
 
 
 @in_loop(20)
