@@ -34,6 +34,7 @@ from receiver.server.app import (
     BodyLimits,
     Pages,
     SharedLimits,
+    _certificate,
     retry_after_seconds,
 )
 from receiver.server.memory_limit import Limit, MemoryLimit
@@ -184,10 +185,12 @@ async def test_a_write_is_handed_on_and_answered() -> None:
         for headers in (WRITE | {"Content-Encoding": "gzip"}, WRITE | {"Content-Type": "text/x"}):
             response = await client.post(WRITE_PATH, data=b"", headers=headers)
             await text_of(response, 415)
-    assert bench.bodies == [(BODY, Message.V1), (BODY, Message.V2), (BODY, Message.V2)]
-    assert bench.counts.replies == {"204": 2, "400": 1, "415": 2}
+        line = await first_line(client, f"POST {WRITE_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())  # fmt: skip
+        assert line.startswith(b"HTTP/1.1 400"), "as it says nothing of its type"
+    assert bench.bodies[:3] == [(BODY, Message.V1), (BODY, Message.V2), (BODY, Message.V2)]
+    assert bench.counts.replies == {"204": 2, "400": 2, "415": 2}
     assert bench.counts.last_request_at > 1e9
-    assert sum(bench.counts.latency.counts) == 5
+    assert sum(bench.counts.latency.counts) == 6
     assert 0 < bench.counts.latency.total_seconds < 20
     assert bench.counts.lost_bytes == len(BODY)
 
@@ -343,8 +346,24 @@ async def test_a_write_is_refused_where_memory_is_short() -> None:
         bench.used_bytes = (100 - 16) * MIB
         response = await client.post(WRITE_PATH, data=BODY, headers=WRITE)
         assert "a limit allows" in await text_of(response, 503)
+
+        async def endless() -> AsyncIterator[bytes]:
+            yield BODY
+            await asyncio.sleep(60)
+
+        response = await client.post(WRITE_PATH, data=endless(), headers=WRITE)
+        assert "a limit allows" in await text_of(response, 503), "before the body is complete"
         bench.used_bytes -= 1 << 10
         await text_of(await client.post(WRITE_PATH, data=BODY, headers=WRITE), 204)
+
+
+def test_a_client_s_certificate_is_that_of_its_connection() -> None:
+    """None without TLS, and where the connection has gone."""
+    shown = {"subject": ()}
+    for certificate in (shown, None):
+        transport = SimpleNamespace(get_extra_info={"peercert": certificate}.get)
+        assert _certificate(SimpleNamespace(transport=transport)) is certificate  # type: ignore[arg-type]
+    assert _certificate(SimpleNamespace(transport=None)) is None  # type: ignore[arg-type]
 
 
 async def first_line(client: TestClient[web.Request, web.Application], sent: bytes) -> bytes:
