@@ -426,6 +426,10 @@ async def test_a_large_page_is_made_once_for_all_who_read_it_now() -> None:
         assert "answers that are being read" in await text_of(refused, 503)
         assert len(made) == 2
         assert {len(await reader.read()) for reader in readers} == {size}
+        for reader in readers:
+            assert reader.headers["Content-Type"].startswith("text/plain; version=")
+            assert reader.headers.getall("Content-Length") == [str(size)]
+            assert len(reader.headers.getall("Date")) == 1
         await until(lambda: not bench.app._shared.answers.size_bytes, "the end")
         await (await client.get("/metrics?third")).read()
         assert len(made) == 3
