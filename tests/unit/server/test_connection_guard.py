@@ -97,10 +97,14 @@ def jumping(test: Callable[[Desk], Awaitable[None]]) -> Callable[[], None]:
     """Run a test on jumping time."""
 
     def on_jumping_time() -> None:
+        failed: list[dict[str, Any]] = []
+
         async def main() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, what: failed.append(what))
             await test(Desk())
 
         run(main())
+        assert not failed, "a timer's call raised"
 
     on_jumping_time.__doc__ = test.__doc__
     return on_jumping_time

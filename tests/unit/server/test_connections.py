@@ -274,6 +274,7 @@ async def test_a_connection_that_is_being_admitted_counts_once(
             )
             await it.admitted(number)
             assert it.accepted[-1].connections_then == number
+            assert not it.listener._handshake_of
             it.writers.append(writer)
 
 
@@ -353,6 +354,7 @@ async def test_a_handshake_that_fails_is_said_with_its_cause() -> None:
         await until(lambda: it.listener.connections == 0, "its end")
         assert it.counts.accepted == 2
         assert [inner.transport for inner in it.accepted] == [None, None]
+        assert not it.listener._handshake_of, "nothing of them is kept"
         assert "http request" in str(it.events.latest()[0]).lower()
 
 
