@@ -166,7 +166,7 @@ def put_in_place(mutant: Mutant) -> bool:
         if new and len(new.co_freevars) == len(function.__code__.co_freevars):
             function.__code__ = new
             swapped = True
-    return swapped or _assign(mutant)
+    return _assign(mutant) or swapped  # a constant of fewer lines moves the functions below it too
 
 
 def _assign(mutant: Mutant) -> bool:
@@ -263,7 +263,7 @@ class Mutation:
         by_line = self._tests[str(mutant.path)]
         reaching = set(by_line.get(str(mutant.line), ())) & self._seconds.keys()
         if not reaching and not mutant.text.splitlines()[mutant.line - 1].startswith(" "):
-            reaching = {test for tests in by_line.values() for test in tests} & self._seconds.keys()
+            reaching = set(self._seconds)  # a test may read a constant, and reach no line
         tests: list[str] = []
         total = 0.0
         for test in sorted(reaching, key=lambda test: self._seconds[test]):
