@@ -1,9 +1,10 @@
 """Measures this tree beside an earlier commit: python -m benchmarks.versions COMMIT.
 
-Both receivers live through the whole run, on one core, and get the same bodies in turns,
-a second each; load and sinks are on the other core. What counts is a burst's CPU time, from its
-first request until its sink holds every item: the median over the turns of one beside the
-other, so that what else the machine does meets both. Needs Linux, two cores, taskset and git.
+Both receivers run at once, on one core, and get the same bodies in turns, a second each; load
+and sinks are on the other core. What counts is a burst's CPU time, from its first request until its
+sink holds every item: the median over the turns of one beside the other, so that what else the
+machine does meets both. A process is faster or slower by some percent for as long as it lives,
+by where its memory lies: so both are started several times. Needs Linux, two cores, taskset and git.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from benchmarks.measure import drain
 from benchmarks.payloads import Request, Workload, endless, make_requests
 from benchmarks.processes import Program
 
+CORES = (0, 1)
+"""The first for load and sinks, the second for both receivers."""
 WORKLOADS = (
     Workload(per_request=500, selected=0),
     Workload(selected=0),
@@ -68,23 +71,14 @@ def checked_out(commit: str) -> Iterator[Path]:
             subprocess.run(["git", "worktree", "remove", "--force", folder], check=True)
 
 
-def compare(workload: Workload, commands: Sequence[Path], turns: int, seconds: float) -> None:
+def compare(
+    workload: Workload, commands: Sequence[Path], starts: int, turns: int, seconds: float
+) -> None:
     """Let the two take turns, and print what came of it."""
     requests = make_requests(workload)
-    cores = tuple(sorted(os.sched_getaffinity(0) | {0, 1}))[:2]
-    with ExitStack() as stack:
-        sides = []
-        for command in commands:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            sink = stack.enter_context(contestants.sink(cores[0]))
-            program = stack.enter_context(
-                contestants.receiver(cores[1], sink.port, folder, installed_at=command)
-            )
-            sides.append(Side(program, sink, endless(requests)))
-        for side in sides:
-            side.burst(workload, 60.0, len(requests))
-            side.burst(workload, seconds)
-        spent = [[side.burst(workload, seconds) for side in sides] for _ in range(turns)]
+    spent = [
+        pair for _ in range(starts) for pair in _turns(workload, requests, commands, turns, seconds)
+    ]
     ratios = sorted(now / then for then, now in spent)
     then, now = (statistics.median(column) for column in zip(*spent, strict=True))
     quarter = len(ratios) // 4
@@ -95,24 +89,48 @@ def compare(workload: Workload, commands: Sequence[Path], turns: int, seconds: f
     )
 
 
+def _turns(
+    workload: Workload,
+    requests: Sequence[Request],
+    commands: Sequence[Path],
+    turns: int,
+    seconds: float,
+) -> list[tuple[float, float]]:
+    """Start both, and take the CPU microseconds of a request: then, now."""
+    with ExitStack() as stack:
+        sides = []
+        for command in commands:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            sink = stack.enter_context(contestants.sink(CORES[0]))
+            program = stack.enter_context(
+                contestants.receiver(CORES[1], sink.port, folder, installed_at=command)
+            )
+            sides.append(Side(program, sink, endless(requests)))
+        for side in sides:
+            side.burst(workload, 60.0, len(requests))
+            side.burst(workload, seconds)
+        then, now = sides
+        return [(then.burst(workload, seconds), now.burst(workload, seconds)) for _ in range(turns)]
+
+
 def main() -> None:
     """Compare with a commit, workload by workload."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("commit", help="what this tree is measured beside")
-    parser.add_argument("--turns", type=int, default=10, help="bursts of each")
+    parser.add_argument("--starts", type=int, default=5, help="how often both are started anew")
+    parser.add_argument("--turns", type=int, default=5, help="bursts of each, every time")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a burst")
     parser.add_argument("--only", default="", help="workloads whose name holds this")
     given = parser.parse_args()
+    if not set(CORES) <= os.sched_getaffinity(0):
+        parser.error("two cores are needed, one of them for load and sinks")
     with checked_out(given.commit) as tree_before:
         then = contestants.installed(tree_before, Path(".parts/benchmark-before"))
     commands = (then, contestants.installed())
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        parser.error("two cores are needed, one of them for load and sinks")
-    os.sched_setaffinity(0, {cores[0]})
+    os.sched_setaffinity(0, CORES[:1])
     for workload in WORKLOADS:
         if given.only in workload.name:
-            compare(workload, commands, given.turns, given.seconds)
+            compare(workload, commands, given.starts, given.turns, given.seconds)
 
 
 if __name__ == "__main__":
