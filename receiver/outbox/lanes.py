@@ -79,6 +79,8 @@ class Lanes:
 
     def without(self, submission: Append, full: set[str]) -> tuple[Append, Counter[str]]:
         """Take the chunks of full lanes out of a compressed submission; returns their items by lane."""
+        if not full:
+            return submission, Counter()
         kept: list[DeflatedChunk] = []
         dropped: Counter[str] = Counter()
         for chunk in submission.deflated_chunks:

@@ -35,6 +35,7 @@ from receiver.outbox.batch import (
     PackedBatch,
     Settlement,
     Statistics,
+    Totals,
     compress,
     compress_chunks,
     pack,
@@ -79,7 +80,7 @@ class Outbox:
 
         Raises: OutboxError, which says what to do.
         """
-        self._directory = directory
+        self._directory, self._path = directory, str(directory / schema.FILE_NAME)
         self._max_bytes = max_bytes
         self._destination = destination
         self._lifetime_ms = lifetime_ms
@@ -141,7 +142,7 @@ class Outbox:
             self._put_aside(error)
             database = self._opened()
         self._open_database = database
-        self._identity = schema.identity(self._directory)
+        self._identity = schema.identity(self._path)
         self._waits_for_disk = True  # open_database sets synchronous=FULL
 
     def _opened(self) -> sqlite3.Connection:
@@ -325,7 +326,7 @@ class Outbox:
         """Run one transaction; the yielded totals become part of it."""
         database = self._database
         self._lock.check()
-        if schema.identity(self._directory) != self._identity:
+        if schema.identity(self._path) != self._identity:
             raise OutboxError(schema.GONE)  # an unlinked file ends with this process
         before = self._batches, self._size_bytes, self._pending
         totals: Counter[tuple[str, str]] = Counter()
@@ -384,13 +385,14 @@ class Outbox:
             elif result is None and submission.deflated_chunks and full:
                 result = OutboxFull(full)
             if result is None:
-                totals.update(submission.totals)
+                _add(totals, submission.totals)
                 kept, gone = self._lanes.without(submission, full_lanes)
                 for lane, count in gone.items():
                     totals["dropped", ROUTE_FULL] += count
                     self._lanes.count(lane, "dropped", count, ROUTE_FULL)
                 for chunk in kept.deflated_chunks:
-                    self._lanes.count(chunk.lane.name, "rendered", chunk.items)
+                    if chunk.lane.name:
+                        self._lanes.count(chunk.lane.name, "rendered", chunk.items)
                 totals["rendered", ""] += kept.items
                 taken.append(kept)
                 if submission.digest:
@@ -424,6 +426,8 @@ class Outbox:
 
     def _full_lanes(self, submissions: Sequence[Append]) -> set[str]:
         """Return the full lanes of these submissions."""
+        if not self._lanes.shares:
+            return set()
         return self._lanes.full(lanes_of(submissions), self._size_bytes)
 
     def _insert_all(self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]) -> None:
@@ -470,14 +474,13 @@ class Outbox:
         batch = settlement.batch
         if not self._delete(batch.id, len(batch.body), batch.lane):
             return ()  # settled before, and counted
-        ends = Counter({
+        ends = {
             ("pending", ""): sum(map(len, settlement.again)) - batch.items,
             ("accepted", ""): settlement.accepted,
             ("expired", ""): settlement.expired,
-        })  # fmt: skip
-        for reason, items in settlement.rejected.items():
-            ends["rejected", reason] += items
-        totals.update(ends)
+            **{("rejected", reason): items for reason, items in settlement.rejected.items()},
+        }
+        _add(totals, ends)
         for (outcome, reason), items in ends.items():
             self._lanes.count(batch.lane, outcome, items, reason)
         lane = Lane(batch.lane, batch.destination)
@@ -608,3 +611,9 @@ class Outbox:
             f"PRAGMA incremental_vacuum({COMPACT_PAGES}); PRAGMA wal_checkpoint(TRUNCATE);"
         )
         return bool(free > COMPACT_PAGES)
+
+
+def _add(totals: Counter[tuple[str, str]], more: Totals) -> None:
+    """Add counts: `Counter.update` takes twice the time for a few."""
+    for key, count in more.items():
+        totals[key] += count
