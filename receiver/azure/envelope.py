@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from applicationinsights.channel import contracts
 
 ENVELOPE_NAME = "Microsoft.ApplicationInsights.Metric"
+_PROPERTIES, _METRIC, _VALUE = b'"properties":', b'"metrics":[{"name":', b',"value":'
 NAME_LIMIT = 1024
 KEY_LIMIT = 150
 VALUE_LIMIT = 8192
@@ -150,14 +152,15 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
     return Template(middle, cut, left_out)
 
 
-def series_of(template: bytes) -> tuple[str, dict[str, str]]:
-    """Read a series' name and labels back from its template, or from the end of one.
+def series_of(template: bytes) -> tuple[str, bytes]:
+    """Read a series' name and its labels, as JSON, back from its template, or from the end of one.
 
     The searched bytes contain a quote, which in a JSON string always follows a backslash.
     """
-    data = template.partition(b'},"data":')[2]
-    base_data = json.loads(b"".join((b'{"data":', data, b"0", LINE_END)))["data"]["baseData"]
-    return base_data["metrics"][0]["name"], base_data.get("properties", {})
+    before, _, metric = template.partition(_METRIC)
+    labels = before.partition(_PROPERTIES)[2].removesuffix(b",")
+    name: str = orjson.loads(metric.removesuffix(_VALUE))
+    return name, labels or b"{}"
 
 
 def common_start(identity: Identity) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from random import Random
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -138,12 +138,6 @@ class SeriesSeen:
     gap_seconds: float = 0.0
     minutes: Hour | None = None
     item: FoldedItem | None = None
-
-    @classmethod
-    def of(cls, labels: Mapping[str, str], minutes: Hour | None = None) -> Self:
-        """Start without a sample."""
-        text = orjson.dumps(labels)
-        return cls(bytes(memoryview(text)), minutes=minutes)  # a copy: orjson's own takes 4 KiB
 
     @property
     def labels(self) -> dict[str, str]:
@@ -430,7 +424,7 @@ class Sampling:
         self._tap_bytes += tapped.size_bytes
 
     def _learn(
-        self, digest: int, name: str, labels: Mapping[str, str]
+        self, digest: int, name: str, labels_json: bytes
     ) -> tuple[MetricSeen, SeriesSeen] | None:
         """Add a series; above the limits it is counted only with its metric."""
         metric = self.metrics.get(name)
@@ -438,16 +432,15 @@ class Sampling:
             if len(self.metrics) >= METRICS_LIMIT:
                 return None
             metric = self.metrics[name] = MetricSeen(name)
-        size = text_bytes(labels)
+        series, size = SeriesSeen(labels_json), len(labels_json)
         if len(self._by_series) >= SERIES_LIMIT or self._labels_bytes + size > LABELS_BYTES:
             self.series_are_all_counted = False
-            return metric, SeriesSeen.of(labels if size <= SHORT_BYTES else {})
+            return metric, series if size <= SHORT_BYTES else SeriesSeen(b"{}")
         self._labels_bytes += size
-        minutes = None
         if self._plotted < PLOTTED_LIMIT:
             self._plotted += 1
-            minutes = Hour()
-        series = metric.series[digest] = SeriesSeen.of(labels, minutes)
+            series.minutes = Hour()
+        metric.series[digest] = series
         self._by_series[digest] = metric, series
         return metric, series
 
@@ -501,7 +494,7 @@ class Sampling:
             for digest in gone:
                 series = metric.series.pop(digest)
                 self._plotted -= series.minutes is not None
-                self._labels_bytes -= text_bytes(series.labels)
+                self._labels_bytes -= len(series.labels_json)
                 self._by_series.pop(digest, None)
                 self.series_are_all_counted = True
 

@@ -261,20 +261,24 @@ def test_each_time_is_spelt_once_and_few_are_remembered() -> None:
     assert times.get(3) == b"1970-01-01T00:00:00.003Z"
 
 
-@pytest.mark.parametrize("text", ["x", 'a"},"data":{"b', "é\\", "}]}}}"])
+@pytest.mark.parametrize(
+    "text",
+    ["x", 'a"},"data":{"b', "é\\", "}]}}}", '"properties":{', '"metrics":[{"name":"a","value":'],
+)
 def test_a_series_is_read_back_from_its_template(text: str) -> None:
     """Whatever its labels say, and without what all templates begin with."""
     labels = {"__name__": f"nv_{text}", "job": text, "model": text}
     identity = Identity("11111111-2222-3333-4444-555555555555", "host", role=text)
     template = make_template(labels, identity).middle
     for end in (template, template.removeprefix(common_start(identity))):
-        assert series_of(end) == (f"nv_{text}", {"job": text, "model": text})
+        name, properties = series_of(end)
+        assert (name, json.loads(properties)) == (f"nv_{text}", {"job": text, "model": text})
 
 
 def test_a_series_without_labels_is_read_back() -> None:
     """It has its name alone."""
     template = make_template({"__name__": "up"}, Identity("key", "host")).middle
-    assert series_of(template) == ("up", {})
+    assert series_of(template) == ("up", b"{}")
 
 
 def test_a_slim_item_says_job_and_instance_once() -> None:

@@ -1,5 +1,7 @@
 """An item's line is read back as it was written."""
 
+import json
+
 import pytest
 
 from receiver.azure.envelope import Identity, format_time
@@ -47,4 +49,5 @@ def test_series_are_told_apart_and_named() -> None:
     assert read_item(first).series == read_item(second).series
     assert read_item(first).series != read_item(line(one_value(1.0), name="other")).series
     labels = {"model": NASTY, "cloud_RoleName": "triton", "cloud_RoleInstance": "h:8002"}
-    assert read_series(first) == ("us", labels)
+    name, text = read_series(first)
+    assert (name, json.loads(text)) == ("us", labels)

@@ -60,7 +60,7 @@ def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]
     for name, often in (("nv_a", 60), ("nv_long_b", 30), ("nv_long_c", 30), ("nv_f", 60), ("nv_h", 60)):  # fmt: skip
         allowlist.wants(b"nv_g" if name == "nv_h" else name.encode())
         metric = sampling.metrics[name] = MetricSeen(name)
-        series = SeriesSeen.of({"model": "m" * (300 if "long" in name else 1)})
+        series = SeriesSeen(b'{"model":"%b"}' % (b"m" * (300 if "long" in name else 1)))
         metric.series[1] = series
         for number in range(often):
             metric.add(series, 1.0, 0, NOW - number)

@@ -21,7 +21,7 @@ from receiver.outbox.flushed import Flushed
 from receiver.status import document
 from receiver.status import sampling as observation
 from receiver.status.pairs import Pair
-from receiver.status.sampling import Hour, MetricSeen, Sampling, SeriesSeen
+from receiver.status.sampling import Hour, MetricSeen, Sampling
 
 IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
 T0 = 1_795_000_000.0
@@ -146,13 +146,6 @@ def test_an_hour_is_of_its_newest_minute() -> None:
     assert hour.values() == {1002: 4.0, 1003: 3.0, 1060: 6.0}
     hour.put(5000, 7.0)
     assert hour.values() == {5000: 7.0}
-
-
-def test_a_series_takes_little_memory() -> None:
-    """Labels as exact bytes: tens of thousands of series are kept."""
-    series = SeriesSeen.of({"model": "a" * 40, "version": "1"}, Hour())
-    assert series.labels == {"model": "a" * 40, "version": "1"}
-    assert series.labels_json == b'{"model":"' + b"a" * 40 + b'","version":"1"}'
 
 
 def test_a_sample_from_the_future_is_not_the_last_for_its_hour() -> None:
