@@ -58,7 +58,7 @@ def receiver(port: int, line: str) -> Iterator[None]:
             """Say nothing."""
 
     server = Server(("127.0.0.1", port), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield

@@ -46,7 +46,7 @@ def receiver(status: int, document: Any) -> Iterator[tuple[str, list[str]]]:
             """Say nothing."""
 
     serving = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=serving.serve_forever)
+    thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield f"127.0.0.1:{serving.server_port}", asked
