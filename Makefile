@@ -88,6 +88,7 @@ image-test: .venv/ready ## Build the image here and use it, with a real Docker
 
 bench: .venv/ready ## CPU, latency and memory beside vmagent and plain Python, into docs/ (QUICK=1)
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) $(ARGS)
+	@$(BIN)/python -m benchmarks.folded $(if $(QUICK),--repeats 2)
 	@$(if $(QUICK),,$(BIN)/python -m benchmarks.soak)
 
 clean: ## Remove what the other targets made

@@ -18,16 +18,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import snappy
 
 from benchmarks import contestants
 from benchmarks.load import send
+from benchmarks.measure import Result, Start
 from benchmarks.payloads import SELECTED_PREFIX, Request, Workload, encode_v1, make_labels
 from benchmarks.processes import Program, free_port, running
+from benchmarks.report import write_folded
 from demo.debian import fetch
 
 STEP_MS = 100
+SHOWN_SECONDS = 20.0
+"""The page looks at 2,000 items a second."""
 AHEAD = 8
 """Requests that are kept back: each connection looks one ahead."""
 ENTRIES = {
@@ -40,6 +45,7 @@ ENTRIES = {
 }
 ROWS = (
     ("delta", Workload(selected=100)),
+    ("delta", Workload(kind="triton", selected=100)),
     ("delta", Workload(kind="triton", per_request=500, selected=100, series=5_000)),
     ("mean", Workload(kind="triton", per_request=500, selected=100, series=5_000)),
 )
@@ -91,13 +97,19 @@ def receiver(entry: object, core: int, sink_port: int, folder: Path) -> Iterator
 
 
 def measure(
-    start: object, requests: Sequence[Request], warm: int, seconds: float, cores: tuple[int, int]
-) -> str:
-    """Run a contestant once, and say in a few words what came of it."""
+    name: str,
+    start: Start,
+    workload: str,
+    requests: Sequence[Request],
+    warm: int,
+    seconds: float,
+    cores: tuple[int, int],
+) -> Result:
+    """Run a contestant once; the first `warm` requests are not measured."""
     with (
         tempfile.TemporaryDirectory() as folder,
         contestants.sink(cores[0]) as sink,
-        start(cores[1], sink.port, Path(folder)) as program,  # type: ignore[operator]
+        start(cores[1], sink.port, Path(folder)) as program,
     ):
         stream = iter(requests)
         path = contestants.RECEIVER_PATH
@@ -106,39 +118,84 @@ def measure(
         limit = len(requests) - warm - AHEAD
         done = asyncio.run(send(program.port, path, stream, 1, seconds, 0.0, limit))
         cpu = program.cpu_seconds() - before
-        void = "" if set(done.statuses) <= {200, 204} else f" VOID {dict(done.statuses)}"
+        void = "" if set(done.statuses) <= {200, 204} else f"statuses {dict(done.statuses)}"
         if start is not vmagent:
-            with urllib.request.urlopen(f"http://127.0.0.1:{program.port}/api/v1/status") as answer:
-                status = json.load(answer)
+            status = _status(program)
             if status["folded"] != first.samples + done.samples or not status["adds_up"]:
-                void += f" VOID folded {status['folded']}"
-        return (
-            f"{done.samples / cpu / 1000:,.0f} k samples a CPU-second, p99 "
-            f"{done.quantile(0.99) * 1000:.1f} ms, peak {program.peak_bytes() / 2**20:.0f} MiB{void}"
+                void = f"folded {status['folded']} of {first.samples + done.samples}"
+        return Result(
+            name,
+            workload,
+            done.samples / cpu,
+            done.samples / done.seconds,
+            done.quantile(0.5) * 1000,
+            done.quantile(0.99) * 1000,
+            program.peak_bytes() / 2**20,
+            void=void,
         )
 
 
-def main() -> None:
-    """Run all rows, the two in turns."""
+def measure_memory(workload: Workload, cores: tuple[int, int]) -> None:
+    """Print the peak of memory with so many series, from their first samples to their shown items."""
+    requests = make_requests(workload, 3)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contestants.sink(cores[0]) as sink,
+        receiver(ENTRIES["delta"], cores[1], sink.port, Path(folder)) as program,
+    ):
+        idle = program.peak_bytes()
+        path = contestants.RECEIVER_PATH
+        asyncio.run(send(program.port, path, iter(requests), 1, 600.0, 0.0, len(requests) - AHEAD))
+        took = program.peak_bytes()
+        while _status(program)["flushed"] < workload.series:  # two minutes behind the window
+            time.sleep(1)
+        time.sleep(SHOWN_SECONDS)
+        peaks = [size / 2**20 for size in (idle, took, program.peak_bytes())]
+        print("{}: peak MiB: idle {:.0f}, taken {:.0f}, shown {:.0f}".format(workload.name, *peaks))
+
+
+def _status(program: Program) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{program.port}/api/v1/status") as answer:
+        status: dict[str, Any] = json.load(answer)
+    return status
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all rows, the two in turns, and write the table into docs/performance.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a run")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each")
     parser.add_argument("--scrapes", type=int, default=100, help="scrapes that are made")
-    given = parser.parse_args()
+    parser.add_argument("--into", type=Path, default=Path("docs"), help="where the report goes")
+    parser.add_argument("--memory", type=int, help="print the peak of memory with so many series")
+    given = parser.parse_args(arguments)
     cores = tuple(sorted(os.sched_getaffinity(0)))[:2]
     if len(cores) < 2:
         parser.error("two cores are needed, one of them for load and sink")
     os.sched_setaffinity(0, {cores[0]})
+    if given.memory:
+        for name in ("triton", "kubernetes"):
+            workload = Workload(kind=name, series=given.memory, selected=100)
+            measure_memory(workload, (cores[0], cores[1]))
+        return
+    results: list[Result] = []
     for kind, workload in ROWS:
         requests = make_requests(workload, given.scrapes)
-        warm = 2 * workload.series // workload.per_request
+        warm, title = 2 * workload.series // workload.per_request, f"{workload.name}, as {kind}"
         for _ in range(given.repeats):
             for name, start in (
                 ("receiver", partial(receiver, ENTRIES[kind])),
                 ("vmagent", vmagent),
             ):
-                said = measure(start, requests, warm, given.seconds, (cores[0], cores[1]))
-                print(f"{workload.name}, as {kind}: {name}: {said}", flush=True)
+                pair = cores[0], cores[1]
+                made = measure(name, start, title, requests, warm, given.seconds, pair)
+                results.append(made)
+                rate = made.samples_per_cpu_second / 1000
+                print(
+                    f"{title}: {name}: {rate:,.0f} k samples a CPU-second {made.void}", flush=True
+                )
+    how = f"{given.repeats} runs of {given.scrapes} scrapes"
+    write_folded(given.into, results, time.gmtime(), how)
 
 
 if __name__ == "__main__":

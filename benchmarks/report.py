@@ -16,6 +16,8 @@ GOALS = {
     "kubernetes, 2000 a request, 100 % selected": (0.5, 10.0),
 }
 """Ratios to vmagent and to the plain pipeline that are to be reached."""
+FOLDED_GOALS = {"2000 a request": 2.5, "500 a request": 0.8}
+"""Ratios to vmagent's stream aggregation that are to be reached."""
 PAGE, DATA = "performance.md", "performance.json"
 _COLOURS = ("#2b6cb0", "#c05621", "#718096", "#2f855a")
 
@@ -55,6 +57,34 @@ def write_soak(folder: Path, found: Soak, moment: time.struct_time) -> None:
     (folder / "performance-soak.json").write_text(json.dumps(document, indent=1) + "\n")
     (folder / "performance-soak.svg").write_text(_soak_plot(found))
     _put(folder, "soak", f"Measured {day} on {machine()}.\n\n{_soak_text(found)}")
+
+
+def write_folded(
+    folder: Path, results: Sequence[Result], moment: time.struct_time, how: str
+) -> None:
+    """Write the runs of folded series beside vmagent's stream aggregation, and their ratios."""
+    groups = _groups(results)
+    rows = [
+        "| workload | receiver | vmagent | ratio | goal | p99 ms | peak MiB | runs |",
+        "|---|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for workload in dict.fromkeys(made.workload for made in results):
+        ours, theirs = groups[workload, "receiver"], groups[workload, "vmagent"]
+        rates = [_median(runs, "samples_per_cpu_second") for runs in (ours, theirs)]
+        void = [made.void for made in (*ours, *theirs) if made.void]
+        goal = next(goal for part, goal in FOLDED_GOALS.items() if part in workload)
+        cells = [
+            *(f"{rate / 1000:,.0f}" for rate in rates),
+            f"{rates[0] / max(rates[1], 1):.2f}",
+            f"{goal}",
+            " / ".join(f"{_median(runs, 'p99_ms'):.1f}" for runs in (ours, theirs)),
+            " / ".join(f"{_median(runs, 'peak_mib'):.0f}" for runs in (ours, theirs)),
+            f"{len(ours)}" + (f", {len(void)} void: {void[0]}" if void else ""),
+        ]
+        rows.append(f"| {workload} | {' | '.join(cells)} |")
+    measured = time.strftime("%Y-%m-%d", moment)
+    head = f"Measured {measured} on {machine()}; {how}, medians, k samples a CPU-second.\n\n"
+    _put(folder, "folded", head + "\n".join(rows) + "\n")
 
 
 def _put(folder: Path, mark: str, text: str) -> None:

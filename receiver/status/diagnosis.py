@@ -136,6 +136,15 @@ class Diagnosis:
         return max((finding.severity for finding in self.findings), key=list(Severity).index)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """The state at one moment; `flow` covers the window of the diagnosis."""
+
+    snapshot: Snapshot
+    flow: Flow
+    diagnosis: Diagnosis
+
+
 def diagnose(facts: Facts) -> Diagnosis:
     """Return the findings, the cause first. Raises: nothing."""
     first, *rest = [finding for finder in _FINDERS for finding in finder(facts)]

@@ -33,10 +33,9 @@ if TYPE_CHECKING:
     from receiver.status.about import About
     from receiver.status.census import Counted
     from receiver.status.cost import Budget, Cost, Price
-    from receiver.status.diagnosis import Diagnosis
+    from receiver.status.diagnosis import Diagnosis, View
     from receiver.status.history import Flow
     from receiver.status.missing_metric import MissingMetric
-    from receiver.status.monitor import View
     from receiver.status.routes import RouteView
     from receiver.status.sampling import MetricSeen, Sampling, SeriesSeen, Tapped
     from receiver.status.snapshot import Snapshot

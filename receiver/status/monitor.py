@@ -32,7 +32,7 @@ from receiver.status.cost import (
     estimate,
     overrun,
 )
-from receiver.status.diagnosis import Diagnosis, Facts, diagnose
+from receiver.status.diagnosis import Diagnosis, Facts, View, diagnose
 from receiver.status.history import Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
 from receiver.status.outlook import DeliveryLimits
@@ -55,15 +55,6 @@ SHOWN_ABSENCES = 100
 SHOWN_NAMES = 500
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """The state at one moment; `flow` covers the window of the diagnosis."""
-
-    snapshot: Snapshot
-    flow: Flow
-    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True, slots=True)
