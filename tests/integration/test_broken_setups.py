@@ -190,7 +190,7 @@ async def test_prometheus_does_not_write(tmp_path: Path) -> None:
     async with serve(Sandbox()) as server, PrometheusServer(prometheus, config, tmp_path / "data") as around:  # fmt: skip
         setup = Setup(tmp_path, server.connection_string)
         own = f"[{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{around.port}']}}]}}]"
-        config.write_text(f"scrape_configs: {own}\n")
+        config.write_text(f"global: {{scrape_interval: 1s}}\nscrape_configs: {own}\n")
         await around.reload()
         setup.doctor_flags[1] = around.url
         async with setup.running() as session:

@@ -135,7 +135,10 @@ async def test_sums_are_exact_over_kills(tmp_path: Path) -> None:
             if step % 6 == 4:
                 kill = receiver.running.process.kill
                 asyncio.get_running_loop().call_later(chance.uniform(0, 0.02), kill)
-            await insist(receiver, session, encode(scrape(start_ms + 15_000 * step, **grown)))
+            body = encode(scrape(start_ms + 15_000 * step, **grown))
+            await insist(receiver, session, body)
+        await asyncio.sleep(0.05)  # the last kill may still be due
+        await insist(receiver, session, body)
         await until(
             lambda: len({item["at"] for item in said(server.sandbox)}) >= 14, "the items", 40
         )
