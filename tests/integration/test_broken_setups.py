@@ -131,7 +131,7 @@ async def names_it(
     logged = await setup.logged(state)
     assert page in logged
     cause = await setup.doctor()
-    assert cause["what"] == doctor[0]
+    assert cause["what"] == doctor[0], cause
     assert doctor[1] in cause["detail"], cause
     assert cause["fix"]
     top = f"{cause['mark'].upper()}: {cause['what']}: {cause['detail']}"
@@ -192,6 +192,7 @@ async def test_prometheus_does_not_write(tmp_path: Path) -> None:
         own = f"[{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{around.port}']}}]}}]"
         config.write_text(f"global: {{scrape_interval: 1s}}\nscrape_configs: {own}\n")
         await around.reload()
+        await until(around.targets, "Prometheus' target")  # some seconds behind the reload
         setup.doctor_flags[1] = around.url
         async with setup.running() as session:
             await names_it(setup, session, "Prometheus does not write", "NOT RECEIVING", "no request since the start", ("remote_write", "there is no remote_write"), 90)  # fmt: skip
