@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Most tests wait for another process, not for a core.
-PROCESSES ?= 4
+PROCESSES ?= 5
 # These measure time, and want the machine for themselves.
 TIMED := tests/hostile tests/e2e/test_whole_path.py
 QUICK_TESTS := tests/unit tests/property tests/conformance tests/test_architecture.py tests/test_docs.py tests/test_log_hints.py tests/test_proto.py

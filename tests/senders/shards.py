@@ -170,6 +170,13 @@ async def rescale(  # noqa: PLR0915 - one story
             await until(lambda: tritons.scrapes >= before + times * TARGETS, "scrapes", 60)
 
         async def again(receiver: Receiver) -> None:
+            """Kill it while no answer is on its way: one that is lost makes a copy (docs/folding.md)."""
+
+            async def nothing_waits() -> bool:
+                async with session.get(f"{receiver.url}/api/v1/status") as response:
+                    return not (await response.json())["pending"]
+
+            await until(nothing_waits, "nothing pending", 60)
             await receiver.kill()
             await receiver.start()
 
