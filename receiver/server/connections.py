@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from receiver.config.settings import Address
 from receiver.events import Events, Kind
@@ -53,8 +54,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._handshakes: dict[asyncio.Task[None], None] = {}
-        self._handshake_of: dict[ConnectionGuard, asyncio.Task[None]] = {}
+        self._handshakes: dict[ConnectionGuard, asyncio.Task[None]] = {}
         self._guards: dict[ConnectionState, dict[ConnectionGuard, None]] = {
             state: {} for state in ConnectionState
         }
@@ -88,7 +88,7 @@ class Listener:
                 await self._accepting
         if self._socket:
             self._socket.close()
-        for task in list(self._handshakes):
+        for task in list(self._handshakes.values()):
             task.cancel()
 
     def guard(self, transport: asyncio.BaseTransport | None) -> ConnectionGuard | None:
@@ -109,17 +109,15 @@ class Listener:
                 self.note("no_place")
                 connection.close()
                 continue
-            task = self._loop.create_task(self._admit(connection))
-            self._handshakes[task] = None
-            task.add_done_callback(lambda done: self._handshakes.pop(done, None))
+            guard = ConnectionGuard(self, self._serve(), self._loop, self._limits)
+            task = self._loop.create_task(self._admit(connection, guard))
+            self._handshakes[guard] = task
+            task.add_done_callback(partial(self._handshake_ended, guard))
             await asyncio.sleep(0)  # an accept that returns at once never yields to other tasks
 
-    async def _admit(self, connection: socket.socket) -> None:
+    async def _admit(self, connection: socket.socket, guard: ConnectionGuard) -> None:
         context = self._tls()
         timeout = self._limits.headers_seconds if context else None
-        guard = ConnectionGuard(self, self._serve(), self._loop, self._limits)
-        if task := asyncio.current_task():
-            self._handshake_of[guard] = task
         try:
             await self._loop.connect_accepted_socket(
                 lambda: guard,
@@ -134,8 +132,9 @@ class Listener:
         except asyncio.CancelledError:
             connection.close()
             raise
-        finally:
-            self._handshake_of.pop(guard, None)
+
+    def _handshake_ended(self, guard: ConnectionGuard, _: object) -> None:
+        self._handshakes.pop(guard, None)
 
     def _give_up_one(self) -> bool:
         if not self._guards[ConnectionState.HEADERS] and self._handshakes:
@@ -152,9 +151,9 @@ class Listener:
                 return True
         return False
 
-    def _cancel_handshake(self, task: "asyncio.Task[None]") -> None:
+    def _cancel_handshake(self, guard: ConnectionGuard) -> None:
         """Close a connection that is still in its handshake; its task closes the socket."""
-        self._handshakes.pop(task, None)
+        task = self._handshakes.pop(guard)
         self.note("crowded_out")
         task.cancel()
 
@@ -171,8 +170,7 @@ class Listener:
 
     def entered(self, guard: ConnectionGuard, transport: asyncio.BaseTransport) -> None:
         """Add a connection that is ready: its handshake is over, though its task is not yet."""
-        if task := self._handshake_of.pop(guard, None):
-            self._handshakes.pop(task, None)
+        self._handshakes.pop(guard, None)
         self._by_transport[transport] = guard
         self.counts.connections = len(self._by_transport)
 

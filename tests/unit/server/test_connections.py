@@ -101,7 +101,7 @@ async def test_a_handshake_goes_after_headers_and_before_the_idle() -> None:
     house = House()
     house.connect("idle").done()
     handshake = asyncio.create_task(asyncio.Event().wait())
-    house.listener._handshakes[handshake] = None  # type: ignore[index]
+    house.listener._handshakes[handshake] = handshake  # type: ignore[index, assignment]
     house.connect("headers")
     assert house.give_up() == "headers"
     assert house.listener._give_up_one(), "there is a place now"
@@ -274,7 +274,7 @@ async def test_a_connection_that_is_being_admitted_counts_once(
             )
             await it.admitted(number)
             assert it.accepted[-1].connections_then == number
-            assert not it.listener._handshake_of
+            assert not it.listener._handshakes
             it.writers.append(writer)
 
 
@@ -354,7 +354,7 @@ async def test_a_handshake_that_fails_is_said_with_its_cause() -> None:
         await until(lambda: it.listener.connections == 0, "its end")
         assert it.counts.accepted == 2
         assert [inner.transport for inner in it.accepted] == [None, None]
-        assert not it.listener._handshake_of, "nothing of them is kept"
+        assert not it.listener._handshakes, "nothing of them is kept"
         assert "http request" in str(it.events.latest()[0]).lower()
 
 
