@@ -36,9 +36,10 @@ from receiver.outbox.batch import (
     deflate,
     lines_of,
 )
+from receiver.outbox.flushed import WAITING_BYTES
 
-SHOWN_BYTES = 4 << 20
-"""Limit of a flush's uncompressed lines: the limit of `receiver.outbox.flushed`. Of a flush with more
+SHOWN_BYTES = WAITING_BYTES
+"""Limit of a flush's uncompressed lines. Of a flush with more
 the page samples every second chunk, or every third, another one each time."""
 ENDS_KEPT_MS = 3 * 3_600_000
 """Time for which an item's end outlasts its entry: windows last an hour at most."""
@@ -50,7 +51,7 @@ OLDER_MAX = 100_000
 class Items:
     """Items in chunks, with the span of their times (0, 0 for none).
 
-    A minute of 200,000 series is more than 100 MB of lines: only the first stay uncompressed, for
+    A minute of 200,000 series is more than 100 MB of lines: only some stay uncompressed, for
     the status page; `deflated` are the others.
     """
 

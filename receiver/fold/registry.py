@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from receiver.allocator import exact_bytes
 from receiver.errors import NotCommitted
 
 SERIES_OVERHEAD_BYTES = 600
@@ -53,8 +54,7 @@ class Registry:
                 number = self._numbers[key] = self._next
                 self._next += 1
                 self.size_bytes += size
-                # A copy: of orjson's own bytes each keeps the 4 KiB that it began with.
-                self._unsaved.append((number, bytes(memoryview(text))))
+                self._unsaved.append((number, exact_bytes(text)))
         return number
 
     def unsaved(self) -> Sequence[tuple[int, bytes]]:

@@ -1,7 +1,7 @@
 """The fold as the outbox has it: what the disk knows is what memory knows, whatever the disk has."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -216,18 +216,25 @@ def test_series_that_are_forgotten_make_room(tmp_path: Path) -> None:
     assert receiver.said()[-1] == (0, 0)  # its target was forgotten too: a baseline
 
 
+def with_series(
+    directory: Path, count: int, clock: Callable[[], float]
+) -> tuple[Outbox, Flushed, list[int]]:
+    """Open an outbox that folds deltas; returns what it flushes to, and the numbers of so many series."""
+    allowlist, registry = listed({"name": "c", "as": "delta"}), Registry(1 << 30)
+    folder = Folder(allowlist, Identity("key", "host"), registry)
+    flushed = Flushed()
+    outbox = Outbox(directory, 1 << 30, "key", 10**12, clock, folding=folder, flushed=flushed)
+    outbox.open()
+    labels = ({"__name__": "c", "n": str(number)} for number in range(count))
+    return outbox, flushed, [registry.number_of(one) for one in labels]
+
+
 def test_items_past_those_that_are_shown_are_compressed_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a minute of very many series would be held twice; what is delivered is the same."""
     monkeypatch.setattr(fold, "SHOWN_BYTES", 2000)
-    allowlist, registry = listed({"name": "c", "as": "delta"}), Registry(1 << 30)
-    folder = Folder(allowlist, Identity("key", "host"), registry)
-    flushed = Flushed()
-    clock = lambda: T0_MS / 1000 + 200  # noqa: E731
-    outbox = Outbox(tmp_path, 1 << 30, "key", 10**12, clock, folding=folder, flushed=flushed)
-    outbox.open()
-    numbers = [registry.number_of({"__name__": "c", "n": str(n)}) for n in range(600)]
+    outbox, flushed, numbers = with_series(tmp_path, 600, lambda: T0_MS / 1000 + 200)
     for second in (1, 16, 61):
         records = b"".join(RECORD.pack(number, T0_MS + second * 1000, second) for number in numbers)
         outbox.apply([Append((), T0_MS, T0_MS, {("received", ""): 600}, folded=records)], [])
@@ -245,12 +252,8 @@ def test_a_large_flush_shows_other_items_each_time(
 ) -> None:
     """Else the page would never know the series of its end."""
     monkeypatch.setattr(fold, "SHOWN_BYTES", 200_000)
-    allowlist, registry = listed({"name": "c", "as": "delta"}), Registry(1 << 30)
-    folder = Folder(allowlist, Identity("key", "host"), registry)
-    flushed, now = Flushed(), [0.0]
-    outbox = Outbox(tmp_path, 1 << 30, "key", 10**12, lambda: now[0], folding=folder, flushed=flushed)  # fmt: skip
-    outbox.open()
-    numbers = [registry.number_of({"__name__": "c", "n": str(n)}) for n in range(1000)]
+    now = [0.0]
+    outbox, flushed, numbers = with_series(tmp_path, 1000, lambda: now[0])
     shown: list[set[str]] = []
     for minute in range(6):
         now[0] = T0_MS / 1000 + 60 * minute + 1
