@@ -19,6 +19,7 @@ from receiver.intake.guard import CARDINALITY
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.routes import shown
 from receiver.outbox.batch import ROUTE_FULL
+from receiver.status.sampling import text_bytes
 from receiver.text import moment
 from receiver.triton import METRICS, Category, series_names
 
@@ -212,13 +213,14 @@ def _drawn_through(values: Sequence[float | None], minutes: int) -> list[float |
 
 def series(seen: "MetricSeen", now: float, limit: int) -> dict[str, Any]:
     """Return the body of GET /api/v1/series: a metric's series, by their labels."""
-    ordered = sorted(seen.series.values(), key=lambda row: sorted(row.labels.items()))
+    labelled = ((row.labels, row) for row in seen.series.values())
+    ordered = sorted(labelled, key=lambda pair: sorted(pair[0].items()))
     return {
         "name": seen.name,
         "series": len(ordered),
         "rows": [
             {
-                "labels": row.labels,
+                "labels": labels,
                 "value": row.item.value if row.item else row.value,
                 "time": _iso(row.time_ms),
                 "count": row.item.count if row.item else None,
@@ -226,19 +228,21 @@ def series(seen: "MetricSeen", now: float, limit: int) -> dict[str, Any]:
                 "seen_seconds_ago": round(now - row.seen_at, 1),
                 "hour": row.hour(now),
             }
-            for row in _within(ordered[:limit], ROWS_BYTES)
+            for labels, row in _within(ordered[:limit], ROWS_BYTES)
         ],
     }
 
 
-def _within(series: "Sequence[SeriesSeen]", limit_bytes: int) -> "Iterator[SeriesSeen]":
+def _within(
+    series: "Sequence[tuple[dict[str, str], SeriesSeen]]", limit_bytes: int
+) -> "Iterator[tuple[dict[str, str], SeriesSeen]]":
     """Yield series while their labels fit into the limit, at least one."""
     size = 0
-    for place, row in enumerate(series):
-        size += sum(len(name) + len(value) for name, value in row.labels.items())
+    for place, (labels, row) in enumerate(series):
+        size += text_bytes(labels)
         if place and size > limit_bytes:
             return
-        yield row
+        yield labels, row
 
 
 def tapped(item: "Tapped") -> dict[str, Any]:
