@@ -58,6 +58,13 @@ def installed(source: Path = Path(), folder: Path = Path(".parts/benchmark")) ->
     return folder / "bin/appinsights-receiver"
 
 
+@functools.cache
+def _flags(binary: str) -> str:
+    """Ask a receiver for its flags: earlier ones have fewer."""
+    made = subprocess.run([binary, "run", "--help"], capture_output=True, text=True, check=True)
+    return made.stdout
+
+
 @contextmanager
 def receiver(
     core: int | str,
@@ -81,9 +88,8 @@ def receiver(
     command = [binary, "run", "--listen", f"127.0.0.1:{port}"]
     command += ["--metrics-json", str(names), "--outbox-dir", str(folder / "outbox")]
     command += ["--items-per-second", "100000000", *more]
-    known = subprocess.run([binary, "run", "--help"], capture_output=True, text=True, check=True)
     for limit in ("--metric-series-max", "--total-series-max"):
-        command += [limit, "10000000"] if limit in known.stdout else []  # earlier ones have none
+        command += [limit, "10000000"] if limit in _flags(binary) else []
     log = folder / "receiver.log"
     with running(command, port, "/-/ready", core, environment, log) as program:
         yield program

@@ -9,7 +9,6 @@ whose receiver has not folded each sample is void. Needs two cores and taskset.
 import argparse
 import asyncio
 import json
-import os
 import random
 import tempfile
 import time
@@ -26,7 +25,7 @@ from benchmarks import contestants
 from benchmarks.load import send
 from benchmarks.measure import Result, Start
 from benchmarks.payloads import SELECTED_PREFIX, Request, Workload, encode_v1, make_labels
-from benchmarks.processes import Program, free_port, running
+from benchmarks.processes import Program, free_port, running, two_cores
 from benchmarks.report import write_folded
 from demo.debian import fetch
 
@@ -169,14 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--into", type=Path, default=Path("docs"), help="where the report goes")
     parser.add_argument("--memory", type=int, help="print the peak of memory with so many series")
     given = parser.parse_args(arguments)
-    cores = tuple(sorted(os.sched_getaffinity(0)))[:2]
-    if len(cores) < 2:
-        parser.error("two cores are needed, one of them for load and sink")
-    os.sched_setaffinity(0, {cores[0]})
+    cores = two_cores(parser)
     if given.memory:
         for name in ("triton", "kubernetes"):
             workload = Workload(kind=name, series=given.memory, selected=100)
-            measure_memory(workload, (cores[0], cores[1]))
+            measure_memory(workload, cores)
         return
     results: list[Result] = []
     for kind, workload in ROWS:
@@ -187,8 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 ("receiver", partial(receiver, ENTRIES[kind])),
                 ("vmagent", vmagent),
             ):
-                pair = cores[0], cores[1]
-                made = measure(name, start, title, requests, warm, given.seconds, pair)
+                made = measure(name, start, title, requests, warm, given.seconds, cores)
                 results.append(made)
                 rate = made.samples_per_cpu_second / 1000
                 print(

@@ -3,6 +3,7 @@
 Linux alone: CPU time and memory are read from /proc, of a process and all below it.
 """
 
+import argparse
 import os
 import socket
 import subprocess
@@ -72,6 +73,15 @@ def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"no answer from {url}")
+
+
+def two_cores(parser: argparse.ArgumentParser) -> tuple[int, int]:
+    """Keep this process to the first of two cores; the second is for what is measured."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        parser.error("two cores are needed, one of them for load and sink")
+    os.sched_setaffinity(0, cores[:1])
+    return cores[0], cores[1]
 
 
 def free_port() -> int:

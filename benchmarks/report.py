@@ -63,6 +63,7 @@ def write_folded(
     folder: Path, results: Sequence[Result], moment: time.struct_time, how: str
 ) -> None:
     """Write the runs of folded series beside vmagent's stream aggregation, and their ratios."""
+    folder.mkdir(exist_ok=True)
     groups = _groups(results)
     rows = [
         "| workload | receiver | vmagent | ratio | goal | p99 ms | peak MiB | runs |",

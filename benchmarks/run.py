@@ -7,7 +7,6 @@ sink has not exactly what was selected is void, and shown as such.
 """
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from benchmarks import contestants
 from benchmarks.measure import Result, run, run_plain
 from benchmarks.payloads import Workload, make_requests
+from benchmarks.processes import two_cores
 from benchmarks.report import write
 from benchmarks.stages import measure_stages
 
@@ -49,10 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     seconds = given.seconds or (3.0 if given.quick else 10.0)
     repeats = given.repeats or 3
-    cores = tuple(sorted(os.sched_getaffinity(0)))[:2]
-    if len(cores) < 2:
-        parser.error("two cores are needed, one of them for load and sink")
-    os.sched_setaffinity(0, {cores[0]})
+    cores = two_cores(parser)
     results: list[Result] = []
     for workload in QUICK if given.quick else ALL:
         results += _turns(workload, seconds, repeats, cores)
@@ -63,17 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _turns(
-    workload: Workload, seconds: float, repeats: int, cores: tuple[int, ...]
+    workload: Workload, seconds: float, repeats: int, cores: tuple[int, int]
 ) -> list[Result]:
     requests = make_requests(workload)
-    pair = cores[0], cores[1]
     found = []
     for _ in range(repeats):
-        found.append(run("receiver", contestants.receiver, workload, requests, seconds, pair))
+        found.append(run("receiver", contestants.receiver, workload, requests, seconds, cores))
         if (
             workload.version == 1
         ):  # vmagent knows no 2.0, and the plain pipeline was not written for it
-            found.append(run("vmagent", contestants.vmagent, workload, requests, seconds, pair))
+            found.append(run("vmagent", contestants.vmagent, workload, requests, seconds, cores))
             found.append(run_plain(workload, requests, seconds / 2, cores[1]))
     for name in dict.fromkeys(each.contestant for each in found):
         rates = [each.samples_per_cpu_second for each in found if each.contestant == name]
@@ -83,7 +79,7 @@ def _turns(
     return found
 
 
-def _half_rate(seconds: float, cores: tuple[int, ...]) -> list[Result]:
+def _half_rate(seconds: float, cores: tuple[int, int]) -> list[Result]:
     """Take the latencies at half the rate that saturates, with everything selected."""
     workload = Workload(selected=100)
     requests = make_requests(workload)
@@ -93,7 +89,7 @@ def _half_rate(seconds: float, cores: tuple[int, ...]) -> list[Result]:
         workload,
         requests,
         seconds,
-        (cores[0], cores[1]),
+        cores,
         load_share=0.5,
     )
     cold = run(
@@ -102,20 +98,20 @@ def _half_rate(seconds: float, cores: tuple[int, ...]) -> list[Result]:
         workload,
         requests,
         60.0,
-        (cores[0], cores[1]),
+        cores,
         cold=True,
     )
     return [made, cold]
 
 
-def _growth(seconds: float, cores: tuple[int, ...]) -> list[tuple[int, Result]]:
+def _growth(seconds: float, cores: tuple[int, int]) -> list[tuple[int, Result]]:
     found = []
     for series in SERIES:
         for selected in (0, 100):
             workload = Workload(series=series, per_request=min(series, 2000), selected=selected)
             requests = make_requests(workload)
-            name, pair = f"{selected} % selected", (cores[0], cores[1])
-            made = run(name, contestants.receiver, workload, requests, seconds, pair)
+            name = f"{selected} % selected"
+            made = run(name, contestants.receiver, workload, requests, seconds, cores)
             found.append((series, made))
             print(
                 f"{workload.name}: {made.samples_per_cpu_second / 1000:,.0f} k, {made.peak_mib:.0f} MiB"

@@ -9,7 +9,6 @@ by where its memory lies: so both are started several times. Needs Linux, two co
 
 import argparse
 import asyncio
-import os
 import statistics
 import subprocess
 import tempfile
@@ -22,10 +21,8 @@ from benchmarks import contestants
 from benchmarks.load import send
 from benchmarks.measure import drain
 from benchmarks.payloads import Request, Workload, endless, make_requests
-from benchmarks.processes import Program
+from benchmarks.processes import Program, two_cores
 
-CORES = (0, 1)
-"""The first for load and sinks, the second for both receivers."""
 WORKLOADS = (
     Workload(per_request=500, selected=0),
     Workload(selected=0),
@@ -72,13 +69,18 @@ def checked_out(commit: str) -> Iterator[Path]:
 
 
 def compare(
-    workload: Workload, commands: Sequence[Path], starts: int, turns: int, seconds: float
+    workload: Workload,
+    commands: Sequence[Path],
+    cores: tuple[int, int],
+    starts: int,
+    turns: int,
+    seconds: float,
 ) -> None:
     """Let the two take turns, and print what came of it."""
     requests = make_requests(workload)
-    spent = [
-        pair for _ in range(starts) for pair in _turns(workload, requests, commands, turns, seconds)
-    ]
+    spent = []
+    for _ in range(starts):
+        spent += _turns(workload, requests, commands, cores, turns, seconds)
     ratios = sorted(now / then for then, now in spent)
     then, now = (statistics.median(column) for column in zip(*spent, strict=True))
     quarter = len(ratios) // 4
@@ -93,6 +95,7 @@ def _turns(
     workload: Workload,
     requests: Sequence[Request],
     commands: Sequence[Path],
+    cores: tuple[int, int],
     turns: int,
     seconds: float,
 ) -> list[tuple[float, float]]:
@@ -101,9 +104,9 @@ def _turns(
         sides = []
         for command in commands:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            sink = stack.enter_context(contestants.sink(CORES[0]))
+            sink = stack.enter_context(contestants.sink(cores[0]))
             program = stack.enter_context(
-                contestants.receiver(CORES[1], sink.port, folder, installed_at=command)
+                contestants.receiver(cores[1], sink.port, folder, installed_at=command)
             )
             sides.append(Side(program, sink, endless(requests)))
         for side in sides:
@@ -122,15 +125,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a burst")
     parser.add_argument("--only", default="", help="workloads whose name holds this")
     given = parser.parse_args()
-    if not set(CORES) <= os.sched_getaffinity(0):
-        parser.error("two cores are needed, one of them for load and sinks")
+    cores = two_cores(parser)
     with checked_out(given.commit) as tree_before:
         then = contestants.installed(tree_before, Path(".parts/benchmark-before"))
     commands = (then, contestants.installed())
-    os.sched_setaffinity(0, CORES[:1])
     for workload in WORKLOADS:
         if given.only in workload.name:
-            compare(workload, commands, given.starts, given.turns, given.seconds)
+            compare(workload, commands, cores, given.starts, given.turns, given.seconds)
 
 
 if __name__ == "__main__":
