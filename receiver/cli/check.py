@@ -23,7 +23,11 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
     if given.prometheus:
         entries = report.allowlist.entries if report.allowlist else ()
         prometheus = check_prometheus(
-            given.prometheus, settings.listen.port, entries, given.promtool
+            given.prometheus,
+            settings.listen.port,
+            entries,
+            given.promtool,
+            settings.replica_label,
         )
         if any(finding.mark is Mark.FAIL for finding in prometheus):
             report.exit_code = 2

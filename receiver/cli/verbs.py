@@ -135,8 +135,8 @@ VERBS = (
         "check the settings, offline",
         "Check the settings, metrics.json, the destination, the outbox and the access rules, as `run` does\n"
         "before it starts. With --prometheus also check a Prometheus configuration: whether it writes to\n"
-        "this receiver, and whether its rules record the selected _irate names. Changes nothing; the\n"
-        "receiver may be running.",
+        "this receiver, whether its rules record the selected _irate names, and whether its external_labels\n"
+        "fit RECEIVER_REPLICA_LABEL. Changes nothing; the receiver may be running.",
         "receiver.cli.check",
         (
             Flag("--prometheus", "a prometheus.yml to check as well, or the address of a running Prometheus", "FILE|URL"),

@@ -1,7 +1,7 @@
 """The checks of a Prometheus configuration: its remote_write to this receiver, its recording rules.
 
-In: the path of a prometheus.yml, the receiver's port, the entries of metrics.json. Out:
-findings, the cause first. Checks of a running Prometheus are in `doctor`.
+In: the path of a prometheus.yml, the receiver's port and replica label, the entries of
+metrics.json. Out: findings, the cause first. Checks of a running Prometheus are in `doctor`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,9 @@ from receiver.cli.prometheus.config import PrometheusConfig, read_config
 from receiver.cli.prometheus.live import ask_config
 from receiver.cli.prometheus.promql import RangeCall
 from receiver.cli.prometheus.promtool import check_config
-from receiver.cli.prometheus.shards import is_sharded, judge_shards, keeps_name
+from receiver.cli.prometheus.relabelling import keeps_name
+from receiver.cli.prometheus.replicas import judge_replicas
+from receiver.cli.prometheus.shards import is_sharded, judge_shards
 from receiver.cli.prometheus.windows import SampleInterval, judge_windows
 from receiver.cli.prometheus.yaml_file import Unreadable
 from receiver.intake.metrics_json import Entry
@@ -24,7 +26,11 @@ RULES_HINT = "Copy prometheus/rules/triton_irate.yml beside prometheus.yml and n
 
 
 def check_prometheus(
-    path: str, port: int, entries: Sequence[Entry], promtool: str | None = None
+    path: str,
+    port: int,
+    entries: Sequence[Entry],
+    promtool: str | None = None,
+    replica_label: str = "",
 ) -> list[Finding]:
     """Check a configuration and its rules; an unreadable file is a finding too.
 
@@ -40,7 +46,7 @@ def check_prometheus(
     return [
         *([] if is_address(path) else [check_config(path, promtool)]),
         *_check_files(config),
-        *_check_remote_write(config, port, names),
+        *_check_remote_write(config, port, names, replica_label),
         *judge_shards(_receivers(config, port), entries),
         *_check_scrape(config),
         *_check_rules(config, names),
@@ -55,7 +61,9 @@ def _check_files(config: PrometheusConfig) -> Iterator[Finding]:
         yield Finding("file", Mark.WARN, detail, "Paths are relative to prometheus.yml.")
 
 
-def _check_remote_write(config: PrometheusConfig, port: int, names: Sequence[str]) -> Iterator[Finding]:  # fmt: skip
+def _check_remote_write(
+    config: PrometheusConfig, port: int, names: Sequence[str], replica_label: str
+) -> Iterator[Finding]:
     urls = [str(entry.get("url", "")) for entry in config.remote_write]
     how, ours = best(zip(urls, config.remote_write, strict=True), port)
     if how <= Fit.MISSPELT:
@@ -72,6 +80,7 @@ def _check_remote_write(config: PrometheusConfig, port: int, names: Sequence[str
     if kept_away:
         detail = f"write_relabel_configs drop {', '.join(kept_away)}"
         yield Finding("relabel", Mark.FAIL, detail, "appinsights-receiver relabel prints rules that match metrics.json.")  # fmt: skip
+    yield from judge_replicas(config.external_labels, ours, replica_label)
 
 
 def explain_address(how: Fit, urls: Sequence[str], port: int) -> Iterator[Finding]:

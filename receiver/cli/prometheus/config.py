@@ -1,4 +1,4 @@
-"""The parts of a prometheus.yml that matter here: remote_write, jobs, recording rules.
+"""The parts of a prometheus.yml that matter here: remote_write, jobs, rules, external labels.
 
 In: its path. Out: a `PrometheusConfig`, including the files that it names
 (scrape_config_files, rule_files). Reads only files.
@@ -39,6 +39,8 @@ class PrometheusConfig:
     has_rule_files: bool = False
     empty_patterns: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    external_labels: list[str] = field(default_factory=list)
+    """The names of those with a value."""
 
 
 def read_config(path: Path) -> PrometheusConfig:
@@ -65,6 +67,8 @@ def from_document(document: Mapping[str, Any], source: str) -> PrometheusConfig:
     config = PrometheusConfig(document.get("remote_write") or [])
     _add_jobs(config, document, document.get("global") or {})
     config.has_rule_files = "rule_files" in document
+    external = (document.get("global") or {}).get("external_labels") or {}
+    config.external_labels = [str(label) for label, value in external.items() if value != ""]
     return config
 
 
@@ -127,6 +131,8 @@ def _misshapen(config: Mapping[str, Any]) -> str:
     """Describe the first part of the wrong type; empty if all are right."""
     if not isinstance(config.get("global") or {}, dict):
         return "global is not a mapping"
+    if not isinstance((config.get("global") or {}).get("external_labels") or {}, dict):
+        return "external_labels is not a mapping"
     for name in ("rule_files", "scrape_config_files"):
         if not _is_list(config.get(name), str):
             return f"{name} is not a list of paths"

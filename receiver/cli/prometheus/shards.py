@@ -8,13 +8,19 @@ Rules: Prometheus' configuration reference, relabel_config.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from receiver.cli.findings import Finding, Mark
 from receiver.cli.prometheus.addresses import masked
+from receiver.cli.prometheus.relabelling import (
+    RemoteWrite,
+    action_of,
+    is_match,
+    keeps_name,
+    rules_of,
+)
 from receiver.cli.values import SHARDS_MAX
 from receiver.intake.entries import TARGET_LABELS, As, Entry
 
@@ -26,8 +32,6 @@ METRIC_LABELS = frozenset(
 FIX = "appinsights-receiver relabel --shards N prints remote_write entries that fit."
 _SERVICE = re.compile(r".*\.svc(\..*)?")
 _POD = re.compile(r".*-\d+")
-
-RemoteWrite = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Shard:
 
 def is_sharded(entry: RemoteWrite) -> bool:
     """Whether an entry's rules hash."""
-    return any(_action(rule) == "hashmod" for rule in _rules(entry))
+    return any(action_of(rule) == "hashmod" for rule in rules_of(entry))
 
 
 def judge_shards(entries: Sequence[RemoteWrite], selected: Sequence[Entry]) -> Iterator[Finding]:
@@ -62,7 +66,7 @@ def judge_shards(entries: Sequence[RemoteWrite], selected: Sequence[Entry]) -> I
 
 def read_shard(entry: RemoteWrite) -> Shard | None:
     """Evaluate an entry's rules for each possible hash; None for an entry without a hash."""
-    hashes = [rule for rule in _rules(entry) if _action(rule) == "hashmod"]
+    hashes = [rule for rule in rules_of(entry) if action_of(rule) == "hashmod"]
     modulus = hashes[0].get("modulus") if hashes else None
     if not isinstance(modulus, int) or not 0 < modulus <= SHARDS_MAX:
         return None
@@ -77,38 +81,26 @@ def read_shard(entry: RemoteWrite) -> Shard | None:
     )
 
 
-def keeps_name(name: str, entry: RemoteWrite) -> bool:
-    """Evaluate the keep and drop rules on the name alone, as Prometheus does."""
-    for rule in _rules(entry):
-        action = _action(rule)
-        if list(rule.get("source_labels") or []) != ["__name__"] or action not in {"keep", "drop"}:
-            continue
-        fits = _fits(rule, name)
-        if fits is not None and fits is (action == "drop"):
-            return False
-    return True
-
-
 def _keeps(entry: RemoteWrite, temporary: str, number: int) -> bool:
     value = ""  # before hashmod has run the label is empty
-    for rule in _rules(entry):
-        action = _action(rule)
+    for rule in rules_of(entry):
+        action = action_of(rule)
         if action == "hashmod" and rule.get("target_label") == temporary:
             value = str(number)
         elif action in {"keep", "drop"} and list(rule.get("source_labels") or []) == [temporary]:
-            if _fits(rule, value) is (action == "drop"):
+            if is_match(rule, value) is (action == "drop"):
                 return False
-        elif action == "labeldrop" and _fits(rule, temporary):
+        elif action == "labeldrop" and is_match(rule, temporary):
             value = ""
     return True
 
 
 def _drops_label(entry: RemoteWrite, temporary: str) -> bool:
-    rules = _rules(entry)
-    after = max(n for n, rule in enumerate(rules) if _action(rule) == "hashmod") + 1
+    rules = rules_of(entry)
+    after = max(n for n, rule in enumerate(rules) if action_of(rule) == "hashmod") + 1
     return any(
-        (_action(rule) == "labeldrop" and _fits(rule, temporary))
-        or (_action(rule) == "labelkeep" and not _fits(rule, temporary))
+        (action_of(rule) == "labeldrop" and is_match(rule, temporary))
+        or (action_of(rule) == "labelkeep" and not is_match(rule, temporary))
         for rule in rules[after:]
     )
 
@@ -208,19 +200,3 @@ def _host(url: str) -> str:
 
 def _spelt(labels: Sequence[str]) -> str:
     return ", ".join(labels) or "no label"
-
-
-def _rules(entry: RemoteWrite) -> Sequence[Mapping[str, Any]]:
-    return entry.get("write_relabel_configs") or []
-
-
-def _action(rule: Mapping[str, Any]) -> str:
-    return str(rule.get("action", "replace")).lower()
-
-
-def _fits(rule: Mapping[str, Any], text: str) -> bool | None:
-    """Whether a rule's expression fits a text; None for one of RE2's that is not Python's."""
-    try:
-        return re.fullmatch(str(rule.get("regex", "(.*)")), text) is not None
-    except re.error:
-        return None

@@ -119,6 +119,7 @@ def test_a_right_one_has_nothing_wrong(tmp_path: Path) -> None:
         (jobs(("a", "45s"), ("b", "15s")), "window", "if a scrapes Triton"),
         (jobs(("a", "45s"), ("b", "50s")), "window", "or there is no value"),
         (config(**{"global": 5}), "file", "global is not a mapping"),
+        (config(**{"global": {"external_labels": ["replica"]}}), "file", "external_labels is not a mapping"),
         (config(rule_files="rules.yml"), "file", "rule_files is not a list"),
         (config(rule_files=[5]), "file", "rule_files is not a list"),
         (config(scrape_config_files=[5]), "file", "scrape_config_files is not a list"),
