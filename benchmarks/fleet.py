@@ -30,7 +30,7 @@ from benchmarks.load import read_status, request_head
 from benchmarks.measure import counts
 from benchmarks.payloads import varint, wire_field
 from benchmarks.processes import Program, free_port
-from receiver.cli.what_if import read_page
+from receiver.cli.scene import read_page
 
 PAGE = Path("tests/data/triton-metrics/h200.txt")
 """Of a Triton with two models on one GPU, summaries included: 107 series."""

@@ -15,8 +15,8 @@ from receiver.azure.envelope import Identity
 from receiver.azure.policy import ANY, NOT_SERVICE, RULES, SERVICE, Action, Body, Rule, statuses_of
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli import help_text
+from receiver.cli.scene import read_page
 from receiver.cli.verbs import PROGRAM, VERBS
-from receiver.cli.what_if import read_page
 from receiver.config.settings import SETTINGS
 from receiver.intake.decode import INVALID_REASONS
 from receiver.intake.metrics_json import parse

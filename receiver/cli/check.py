@@ -10,8 +10,11 @@ from receiver.cli.fetch import NoAnswer, is_address
 from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.preflight import Preflight, preflight
 from receiver.cli.prometheus.check import check_prometheus
-from receiver.cli.what_if import compared, count_forms, read_scene
+from receiver.cli.scene import read_scene
+from receiver.cli.what_if import count_costs, sentences
+from receiver.config.routes import load_routing
 from receiver.config.settings import Origin, Settings
+from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
 from receiver.pack.store_limits import store_limits
 
@@ -45,16 +48,21 @@ def run(given: argparse.Namespace, settings: Settings, origins: list[Origin]) ->
 def _cost(
     source: str, prometheus: str, allowlist: Allowlist, settings: Settings, report: Preflight
 ) -> None:
-    """Forecast a month; an unreachable source is only a warning."""
+    """Forecast a month, by route; an unreachable source is only a warning."""
+    try:
+        routing = load_routing(settings)
+    except SettingsError:
+        report.findings.append(Finding("cost", Mark.SKIP, "it depends on routes.json"))
+        return
     try:
         scene = read_scene(source, prometheus=prometheus, allowlist=allowlist)
     except NoAnswer as error:
         report.findings.append(Finding("cost", Mark.WARN, str(error)))
         return
-    counted = count_forms(allowlist, scene, settings)
-    detail = compared(counted, scene, settings.price_per_gb)
-    report.findings.append(Finding("cost", Mark.OK, detail))
-    for limit in store_limits(allowlist, scene.series):
+    costs = count_costs(routing, allowlist, scene, settings)
+    for sentence in sentences(costs, settings):
+        report.passed("cost", sentence)
+    for limit in store_limits(allowlist, costs.scene.series):
         report.warn("metrics store", limit, 'Keep only the labels that you query: "keep" (docs/folding.md).')  # fmt: skip
 
 

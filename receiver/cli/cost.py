@@ -6,19 +6,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from receiver.cli.what_if import (
-    Scene,
-    count_forms,
-    count_routes,
-    forms,
-    others,
-    read_scene,
-    routed,
-)
+from receiver.cli.scene import Scene, read_scene
+from receiver.cli.what_if import count_costs, others
 from receiver.config.routes import load_routing
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
-from receiver.pack.forecast import Forecast, together
+from receiver.pack.forecast import Forecast
 from receiver.pack.store_limits import store_limits
 from receiver.text import printable
 
@@ -31,24 +24,18 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     allowlist = load_allowlist(settings)
     routing = load_routing(settings)
     scene = read_scene(given.source, given.scrape_seconds or 0.0, given.prometheus, allowlist)
-    dropped = len(scene.series)
-    scene = routed(routing, scene)
-    dropped -= len(scene.series)
-    counted = count_forms(allowlist, scene, settings)
-    yours, routes = counted.yours, {}
-    if routing.routes:
-        routes = count_routes(routing, allowlist, scene, settings)
-        yours = together(list(routes.values()))  # series of different routes are never joined
+    costs = count_costs(routing, allowlist, scene, settings)
+    yours, routes, scene = costs.yours, costs.routes, costs.scene
     if given.calibrate:
         return _calibrate(given.calibrate, yours, settings)
-    beside = {**forms(counted), **others(scene, settings)}
+    beside = {**costs.forms, **others(scene, settings, routing)}
     if given.json:
         document = _document(yours, routes, beside, scene, settings.price_per_gb)
         print(json.dumps(document, indent=2))
     else:
         _print(yours, routes, beside, scene, settings.price_per_gb)
-        if dropped:
-            print(f"{dropped} series take no route of {printable(settings.routes)}, and are dropped.", file=sys.stderr)  # fmt: skip
+        if costs.dropped:
+            print(f"{costs.dropped} selected series take no route of {printable(settings.routes)}, and are dropped.", file=sys.stderr)  # fmt: skip
         for limit in store_limits(allowlist, scene.series):
             print(f"Azure's metrics store: {limit}.", file=sys.stderr)
     return 0

@@ -9,19 +9,14 @@ from typing import Any
 
 from receiver.cli.fetch import NoAnswer, is_address
 from receiver.cli.prometheus.addresses import masked
+from receiver.cli.scene import Scene, intervals_if_any, is_page, read_scene
 from receiver.cli.terminal import BOLD, DIM, err
-from receiver.cli.what_if import (
-    Scene,
-    compared,
-    count,
-    count_forms,
-    intervals_if_any,
-    is_page,
-    read_scene,
-)
+from receiver.cli.what_if import Costs, count, count_costs, routed, sentences
+from receiver.config.routes import load_routing
 from receiver.config.settings import Origin, Settings
 from receiver.errors import ReceiverError, SettingsError
 from receiver.intake.metrics_json import parse
+from receiver.intake.routes import Routing
 from receiver.pack.forecast import MONTH_MINUTES, Forecast
 from receiver.pack.proposals import propose, to_text
 from receiver.triton import METRICS, Category, series_names
@@ -48,17 +43,21 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     wanted = [word.strip().lower() for word in given.category.split(",") if word.strip()]
     if unknown := [word for word in wanted if word not in ALIASES]:
         raise SettingsError(f"no category {', '.join(unknown)}; there are {', '.join(ALIASES)}")
+    routing = load_routing(settings)
     scene = read(given)
-    categories = _choose(given, scene, wanted or list(ALIASES), settings)
+    categories = _choose(given, routed(routing, scene), wanted or list(ALIASES), settings, routing)
     chosen = [name for name in ALIASES if categories[name].entries and name in (wanted or ALIASES)]
     entries = [entry for name in chosen for entry in categories[name].entries]
     if not entries:
-        raise NoAnswer(f"{masked(given.source)} has no metrics of Triton in these categories")
+        dropped = ", or routes.json drops them" if routing.drops_unmatched else ""
+        raise NoAnswer(f"{masked(given.source)} has no metrics of Triton in these categories{dropped}")  # fmt: skip
     _say_costs(categories, chosen, settings.price_per_gb)
     text = to_text(entries)
     _print_sentences(text, scene, raw=given.raw)
-    counted = count_forms(parse(text, "the suggestion"), scene, settings)
-    err().line(f"  costs {compared(counted, scene, settings.price_per_gb)}")
+    costs = count_costs(routing, parse(text, "the suggestion"), scene, settings)
+    total, *by_route = sentences(costs, settings)
+    for sentence in (f"costs {total}", *by_route):
+        err().line(f"  {sentence}")
     if given.output:
         try:
             with Path(given.output).open("x", encoding="utf-8") as file:
@@ -66,7 +65,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
         except OSError as error:
             raise NotWritten(f"{given.output}: {error.strerror}") from error
     elif given.json:
-        print(json.dumps(_document(entries, categories, chosen), indent=2))
+        print(json.dumps(_document(entries, categories, chosen, costs), indent=2))
     else:
         print(text, end="")
     return 0
@@ -85,7 +84,11 @@ def read(given: argparse.Namespace) -> Scene:
 
 
 def _choose(
-    given: argparse.Namespace, scene: Scene, wanted: Collection[str], settings: Settings
+    given: argparse.Namespace,
+    scene: Scene,
+    wanted: Collection[str],
+    settings: Settings,
+    routing: Routing,
 ) -> dict[str, Choice]:
     """Choose the entries of all categories; unwanted categories are for comparison."""
     names = {series.name for series in scene.series}
@@ -101,7 +104,7 @@ def _choose(
             ]
         month = Forecast([])
         if entries:
-            month = count(parse(to_text(entries), "the suggestion"), scene, settings)
+            month = count(parse(to_text(entries), "the suggestion"), scene, settings, routing)
         choices[name] = Choice(entries, month)
     return choices
 
@@ -124,7 +127,10 @@ def _raw(category: Category, names: Collection[str], *, counters: bool) -> list[
 
 
 def _document(
-    entries: Sequence[Any], categories: Mapping[str, Choice], chosen: Sequence[str]
+    entries: Sequence[Any],
+    categories: Mapping[str, Choice],
+    chosen: Sequence[str],
+    costs: Costs,
 ) -> dict[str, Any]:
     return {
         "customMetrics": entries,
@@ -138,6 +144,15 @@ def _document(
             for name, choice in categories.items()
         },
         "chosen": chosen,
+        "routes": [
+            {
+                "route": name,
+                "series": route.series,
+                "items": round(route.items),
+                "billed_gb": route.billed_bytes / 1e9,
+            }
+            for name, route in costs.routes.items()
+        ],
     }
 
 

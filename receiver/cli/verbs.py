@@ -141,7 +141,7 @@ VERBS = (
         (
             Flag("--prometheus", "a prometheus.yml to check as well, or the address of a running Prometheus", "FILE|URL"),
             Flag("--promtool", "the promtool that checks it (default: the one on PATH); '' runs none", "FILE"),
-            Flag("--cost-of", "also forecast the monthly cost of metrics.json, from a Triton's metrics, a file with such a page, or a Prometheus; the scrape interval is from --prometheus, if given", "URL", ""),
+            Flag("--cost-of", "also forecast the monthly cost of metrics.json, and of each route, from a Triton's metrics, a file with such a page, or a Prometheus; the scrape interval is from --prometheus, if given", "URL", ""),
             Flag("--sandbox", "check for run --sandbox, which needs no destination"),
             Flag("--verbose", "show all settings and their sources"),
             _JSON,
@@ -177,9 +177,10 @@ VERBS = (
         "suggest",
         "write a metrics.json for a live Triton",
         "Print a metrics.json for the metrics of a live Triton or Prometheus, and on standard error the cost\n"
-        "of each category and the effect of each entry. The entries fold: one item a minute, which is a\n"
-        "delta, a true mean, or an aggregate with minimum and maximum (docs/folding.md). With --raw every\n"
-        "sample is an item; for a counter its _irate is chosen where a rule records it, else the counter.",
+        "of each category, the effect of each entry, and the cost of each route where there is a\n"
+        "routes.json. The entries fold: one item a minute, which is a delta, a true mean, or an aggregate\n"
+        "with minimum and maximum (docs/folding.md). With --raw every sample is an item; for a counter its\n"
+        "_irate is chosen where a rule records it, else the counter.",
         "receiver.cli.suggest",
         (
             Flag("--from", "Triton's metrics, or a Prometheus such as http://localhost:9090", "URL", TRITON_METRICS, destination="source"),
@@ -191,7 +192,7 @@ VERBS = (
             Flag("--output", "write metrics.json to this file; never overwrites one", "FILE"),
             Flag("--json", "print JSON, with the categories and their costs"),
         ),
-        settings=("price_per_gb",),
+        settings=("routes", "price_per_gb"),
         example="Example: appinsights-receiver suggest --category count,latency > metrics.json",
     ),
     Verb(

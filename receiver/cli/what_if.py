@@ -1,146 +1,25 @@
-"""The cost of a metrics.json on the series of a metrics page or of a Prometheus.
+"""The forecast of a metrics.json's cost, by route, beside other forms and other files.
 
-In: an address, a file or a Prometheus, and settings. Out: the series with their labels,
-values and intervals, and forecasts: of the file in use, of the same metrics folded and raw,
-of the folded example, of all of Triton's raw.
+In: the series of a `Scene`, routes.json and settings. Out: forecasts: of the file in use and of
+each route, of the same metrics folded and raw, of the folded example, of all of Triton's raw.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
-from urllib.parse import quote
-
-from prometheus_client.parser import text_string_to_metric_families
 
 from receiver.azure.envelope import Identity
 from receiver.azure.renderer import NO_LANE
-from receiver.cli.fetch import NoAnswer, get_text, is_address
-from receiver.cli.prometheus.addresses import masked
-from receiver.cli.prometheus.config import read_config
-from receiver.cli.prometheus.intervals import Intervals, as_said, assumed, of_config, of_live
-from receiver.cli.prometheus.yaml_file import Unreadable
-from receiver.cli.upstream import ask_prometheus, ask_vector
+from receiver.cli.scene import Scene
 from receiver.config.settings import Settings
 from receiver.intake.metrics_json import Allowlist, parse
-from receiver.intake.routes import Routing, shown
-from receiver.pack.forecast import (
-    Comparison,
-    Forecast,
-    Seen,
-    compare,
-    forecast,
-    forecast_by,
-    with_rates,
-)
+from receiver.intake.routes import NO_ROUTES, Routing, shown
+from receiver.pack.forecast import Comparison, Forecast, compare, forecast, forecast_by, together
+from receiver.text import printable
 
 KEY = "00000000-0000-0000-0000-000000000000"
 """A key of the usual length."""
 RAW = '{"customMetrics": ["nv_*"]}'
-TARGET = {"job": "triton", "instance": "triton:8002"}
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """The basis of a forecast: series with their intervals, and the intervals' source."""
-
-    series: Sequence[Seen]
-    intervals: Intervals
-
-
-def read_scene(
-    source: str,
-    scrape_seconds: float = 0.0,
-    prometheus: str = "",
-    allowlist: Allowlist | None = None,
-) -> Scene:
-    """Read the series and their intervals. Raises: NoAnswer.
-
-    The intervals are from `scrape_seconds`, else from `prometheus`, a prometheus.yml or the address
-    of a running Prometheus, else from `source`, if it is a Prometheus. Series are Triton's and
-    those that `allowlist` selects.
-    """
-    is_live = is_address(source) and not is_page(source)
-    if is_live:
-        series = _ask_series(source, allowlist)
-    else:
-        series = with_rates(read_page(_text_of(source), source, allowlist))
-    if scrape_seconds:
-        intervals = as_said(scrape_seconds)
-    elif prometheus:
-        intervals = read_intervals(prometheus)
-    else:
-        intervals = intervals_if_any(source if is_live else "")
-    return Scene(intervals.applied(series), intervals)
-
-
-def intervals_if_any(prometheus: str) -> Intervals:
-    """Read the intervals from a Prometheus; without an answer assume the default."""
-    if not prometheus:
-        return assumed()
-    try:
-        return read_intervals(prometheus)
-    except NoAnswer as error:
-        return assumed(str(error))
-
-
-def read_intervals(prometheus: str) -> Intervals:
-    """Read the intervals from a prometheus.yml or a running Prometheus. Raises: NoAnswer."""
-    if not is_address(prometheus):
-        try:
-            return of_config(read_config(Path(prometheus)), prometheus)
-        except Unreadable as error:
-            raise NoAnswer(str(error)) from error
-    answered = ask_prometheus(prometheus)
-    if answered.error:
-        raise NoAnswer(answered.error)
-    return of_live(answered, masked(prometheus))
-
-
-def is_page(address: str) -> bool:
-    """Whether an address is a metrics page; else it is a Prometheus."""
-    return address.rstrip("/").endswith("/metrics")
-
-
-def _ask_series(url: str, allowlist: Allowlist | None) -> list[Seen]:
-    names = [entry.name for entry in allowlist.entries] if allowlist else []
-    others = {_regex(name) for name in names if not name.startswith("nv_")}
-    pattern = "|".join(["nv_.+", *sorted(others)]).replace("\\", "\\\\")
-    rows = ask_vector(url.rstrip("/"), quote(f'{{__name__=~"{pattern}"}}'))
-    series = [Seen(row["metric"], float(row["value"][1])) for row in rows]
-    return _known_only(series, url, allowlist)
-
-
-def _regex(glob: str) -> str:
-    """Return a glob as a regular expression for Prometheus."""
-    return re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
-
-
-def _text_of(source: str) -> str:
-    if is_address(source):
-        return get_text(source)
-    try:
-        return Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NoAnswer(f"{masked(source)} cannot be read: {error}") from error
-
-
-def read_page(text: str, source: str, allowlist: Allowlist | None = None) -> list[Seen]:
-    """Read a page of Prometheus' exposition format, with a target's labels. Raises: NoAnswer.
-
-    Types are ignored: with them the parser would rename counters.
-    """
-    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
-    try:
-        series = [
-            Seen({"__name__": sample.name, **sample.labels, **TARGET}, sample.value)
-            for family in text_string_to_metric_families(f"{lines}\n")
-            for sample in family.samples
-        ]
-    except ValueError as error:
-        raise NoAnswer(f"{masked(source)} is not a metrics page: {error}") from error
-    return _known_only(series, source, allowlist)
 
 
 def folded_example() -> Allowlist:
@@ -156,14 +35,43 @@ def identity_of(settings: Settings) -> Identity:
     )
 
 
-def count(allowlist: Allowlist, scene: Scene, settings: Settings) -> Forecast:
-    """Forecast one metrics.json."""
+def count(
+    allowlist: Allowlist, scene: Scene, settings: Settings, routing: Routing = NO_ROUTES
+) -> Forecast:
+    """Forecast one metrics.json. Series of different routes are never joined."""
+    if routing.routes:
+        return together(list(count_routes(routing, allowlist, scene, settings).values()))
     return forecast(allowlist, scene.series, identity_of(settings), factor=settings.billed_factor)
 
 
-def count_forms(allowlist: Allowlist, scene: Scene, settings: Settings) -> Comparison:
-    """Forecast one metrics.json, and its metrics folded and raw."""
-    return compare(allowlist, scene.series, identity_of(settings), factor=settings.billed_factor)
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The forecast of one metrics.json: of each route, if there are any, and of its other forms.
+
+    `scene` is without the series that routes.json drops; `dropped` counts the selected ones of them.
+    """
+
+    yours: Forecast
+    forms: Mapping[str, Forecast]
+    routes: Mapping[str, Forecast]
+    scene: Scene
+    dropped: int
+
+
+def count_costs(routing: Routing, allowlist: Allowlist, scene: Scene, settings: Settings) -> Costs:
+    """Forecast one metrics.json, its routes, and its metrics folded and raw."""
+    sent = routed(routing, scene)
+    counted = compare(allowlist, sent.series, identity_of(settings), factor=settings.billed_factor)
+    yours, routes = counted.yours, {}
+    if routing.routes:
+        routes = count_routes(routing, allowlist, sent, settings)
+        yours = together(list(routes.values()))
+    dropped = _selected(allowlist, scene) - _selected(allowlist, sent)
+    return Costs(yours, _forms(counted), routes, sent, dropped)
+
+
+def _selected(allowlist: Allowlist, scene: Scene) -> int:
+    return sum(bool(allowlist.matches(row.name)) for row in scene.series)
 
 
 def routed(routing: Routing, scene: Scene) -> Scene:
@@ -190,16 +98,16 @@ def count_routes(
     return {shown(name): counted.get(name, none) for name in (*names, *own)}
 
 
-def others(scene: Scene, settings: Settings) -> dict[str, Forecast]:
+def others(scene: Scene, settings: Settings, routing: Routing) -> dict[str, Forecast]:
     """Forecast two other files, for comparison."""
     plain = Scene([row for row in scene.series if not row.name.endswith("_irate")], scene.intervals)  # fmt: skip
     return {
-        "folded example": count(folded_example(), scene, settings),
-        "all of Triton's, raw": count(parse(RAW, "raw"), plain, settings),
+        "folded example": count(folded_example(), scene, settings, routing),
+        "all of Triton's, raw": count(parse(RAW, "raw"), plain, settings, routing),
     }
 
 
-def forms(counted: Comparison) -> Mapping[str, Forecast]:
+def _forms(counted: Comparison) -> Mapping[str, Forecast]:
     """Return the other forms of a selection by name, without the selection itself."""
     named = {"the same, folded": counted.folded, "the same, raw": counted.raw}
     return {name: form for name, form in named.items() if form.lines != counted.yours.lines}
@@ -212,19 +120,13 @@ def in_words(total: Forecast, price: float) -> str:
     return f"{total.items:,.0f} items, {gigabytes:.3f} GB{money} a month"
 
 
-def compared(counted: Comparison, scene: Scene, price: float) -> str:
-    """Describe a file's cost, the cost of its other forms, and the basis, in a sentence."""
-    beside = "; ".join(f"{name}: {in_words(form, price)}" for name, form in forms(counted).items())
-    shown = f" ({beside})" if beside else ""
-    return f"about {in_words(counted.yours, price)}{shown}; {len(scene.series)} series, scraped {scene.intervals.words}"
-
-
-def _known_only(series: Sequence[Seen], source: str, allowlist: Allowlist | None) -> list[Seen]:
-    """Refuse a source without known series. Raises: NoAnswer."""
-    if not any(
-        row.name.startswith("nv_") or (allowlist and allowlist.matches(row.name)) for row in series
-    ):
-        raise NoAnswer(
-            f"{masked(source)} has no metrics of Triton: is it Triton's metrics page, or a Prometheus?"
-        )
-    return list(series)
+def sentences(costs: Costs, settings: Settings) -> Iterator[str]:
+    """Describe a file's cost, the cost of its other forms and the basis; then each route."""
+    scene, price = costs.scene, settings.price_per_gb
+    beside = "; ".join(f"{name}: {in_words(form, price)}" for name, form in costs.forms.items())
+    others = f" ({beside})" if beside else ""
+    yield f"about {in_words(costs.yours, price)}{others}; {len(scene.series)} series, scraped {scene.intervals.words}"
+    for name, route in costs.routes.items():
+        yield f"route {name}: {route.series} series, {in_words(route, price)}"
+    if costs.dropped:
+        yield f"{costs.dropped} selected series take no route of {printable(settings.routes)}, and are dropped"  # fmt: skip

@@ -1,6 +1,7 @@
 """`azure` and `cost` write what is asked, and say what they cannot."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_each_route_has_its_cost(
     assert main(flags) == 0
     printed = capsys.readouterr()
     assert "route a " in printed.out
-    assert ("1 series take no route" in printed.err) == (unmatched == "drop")
+    assert ("1 selected series take no route" in printed.err) == (unmatched == "drop")
 
 
 def test_an_estimate_is_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,3 +138,60 @@ def test_check_forecasts_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "525,600 items" in capsys.readouterr().out
     assert main([*base, "--cost-of", str(tmp_path / "none")]) == 0
     assert "cannot be read" in capsys.readouterr().out
+
+
+@pytest.fixture
+def two_teams(tmp_path: Path) -> tuple[str, str]:
+    """A page with series of two teams and of nobody, and the routes of the teams, which drop the rest."""
+    page, routes = tmp_path / "page", tmp_path / "routes.json"
+    page.write_text("".join(f'nv_inference_count{{model="{model}",version="1"}} 5\n' for model in ("a_1", "a_2", "b_1", "x")))  # fmt: skip
+    connection = "InstrumentationKey=11111111-2222-4333-8444-55555555555{}"
+    entries = [{"name": name, "match": {"model": f"{name}_*"}, "connection_string": connection.format(number)} for number, name in enumerate("ab")]  # fmt: skip
+    routes.write_text(json.dumps({"routes": entries, "unmatched": "drop"}))
+    return str(page), str(routes)
+
+
+def test_check_forecasts_each_route(
+    two_teams: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Like `cost`, and in all only what is sent; with routes that cannot be read there is no forecast."""
+    page, routes = two_teams
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text('{"customMetrics": ["nv_inference_count"]}')
+    base = ["check", "--json", "--sandbox", "--outbox-dir", str(tmp_path), "--metrics-json", str(metrics), "--cost-of", page]  # fmt: skip
+
+    def costs(*flags: str) -> list[str]:
+        main([*base, *flags])
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        return [each["detail"] for each in findings if each["what"] == "cost"]
+
+    month = 43_800 * 4
+    assert [cost.split(" items")[0] for cost in costs()] == [f"about {4 * month:,}"]
+    total, *by_route = costs("--routes", routes)
+    assert total.startswith(f"about {3 * month:,} items")
+    assert [cost.split(" items")[0] for cost in by_route] == [
+        f"route a: 2 series, {2 * month:,}",
+        f"route b: 1 series, {month:,}",
+        f"1 selected series take no route of {routes}, and are dropped",
+    ]
+    assert costs("--routes", str(tmp_path / "none.json")) == ["it depends on routes.json"]
+
+
+def test_suggest_forecasts_each_route(
+    two_teams: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error and in the JSON; categories count what is sent, too."""
+    page, routes = two_teams
+    base = ["suggest", "--raw", "--from", page, "--prometheus-url", "", "--routes", routes]
+    month = 43_800  # of the _irate, which a rule records each minute
+    assert main(base) == 0
+    printed = capsys.readouterr().err
+    assert re.findall(r"route (\w): (\d+) series, ([\d,]+) items", printed) == [("a", "2", f"{2 * month:,}"), ("b", "1", f"{month:,}")]  # fmt: skip
+    assert "1 selected series take no route" in printed
+    assert main([*base, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(each["route"], each["items"]) for each in document["routes"]] == [("a", 2 * month), ("b", month)]  # fmt: skip
+    assert document["categories"]["count"]["items"] == 3 * month
+    Path(page).write_text('nv_inference_count{model="x",version="1"} 5\n')
+    assert main(base) == 1
+    assert "or routes.json drops them" in capsys.readouterr().err

@@ -10,7 +10,8 @@ import pytest
 
 from receiver.azure.envelope import Identity
 from receiver.cli.fetch import NoAnswer
-from receiver.cli.what_if import folded_example, read_page
+from receiver.cli.scene import read_page
+from receiver.cli.what_if import folded_example
 from receiver.intake.metrics_json import parse
 from receiver.pack.forecast import (
     MONTH_MINUTES,
