@@ -5,6 +5,7 @@ Helm and kubectl come from a package (tests/kubernetes_tools.py); nothing asks a
 
 import json
 import re
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -251,6 +252,47 @@ def test_the_routes_are_a_file_that_the_receiver_reads() -> None:
     [container] = of_kind(documents, "StatefulSet")["spec"]["template"]["spec"]["containers"]
     assert {"name": "RECEIVER_ROUTES", "value": "/etc/receiver/routes.json"} in container["env"]
     assert "routes.json" not in of_kind(rendered(), "ConfigMap")["data"]
+
+
+@needs_tools
+@pytest.mark.parametrize(
+    ("overlay", "values"),
+    [
+        ("base", {}),
+        ("overlays/kube-prometheus-stack", STACK),
+        ("overlays/shards", {"autoscaling": {"enabled": False}, "replicas": 3}),
+    ],
+    ids=["base", "stack", "shards"],
+)
+def test_routes_come_to_each_overlay(overlay: str, values: dict[str, Any], tmp_path: Path) -> None:
+    """The component makes what the chart makes, but for the file's spelling and the variables' order."""
+    shutil.copytree(OVERLAYS.parent, tmp_path / "kubernetes")
+    (tmp_path / "own").mkdir()
+    wanted = {"resources": [f"../kubernetes/{overlay}"], "components": ["../kubernetes/overlays/routes"]}  # fmt: skip
+    (tmp_path / "own/kustomization.yaml").write_text(yaml.safe_dump(wanted))
+    made = kustomized(tmp_path / "own")
+    for document in made:
+        if document["kind"] not in OPERATOR:
+            kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+
+    file = json.loads((OVERLAYS / "routes/routes.json").read_text())
+    text = render(json.dumps({**values, **file}))
+    by_chart = [document for document in yaml.safe_load_all(text) if document]
+
+    def plain(documents: list[dict[str, Any]]) -> str:
+        for document in documents:
+            if document["kind"] == "StatefulSet":
+                pod = document["spec"]["template"]["spec"]
+                pod["containers"][0]["env"].sort(key=lambda each: each["name"])
+            elif routes := document.get("data", {}).get("routes.json"):
+                document["data"]["routes.json"] = json.loads(routes)
+        return spelt(documents)
+
+    assert plain(made) == plain(by_chart)
+    routing = read_routes((OVERLAYS / "routes/routes.json").read_text(), "routes.json")
+    [container] = of_kind(made, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    [secret] = [each["mountPath"] for each in container["volumeMounts"] if each["name"] == "secret"]
+    assert {str(Path(route.connection_string_file).parent) for route in routing.routes} == {secret}
 
 
 def test_nobody_without_the_token_gets_in() -> None:
