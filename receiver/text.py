@@ -1,6 +1,10 @@
-"""Formatting of durations, sizes, times and foreign texts for people. Pure."""
+"""Formatting of durations, sizes, times and foreign texts for people, and reading of sizes. Pure."""
 
 from datetime import UTC, datetime
+
+MOST_BYTES = 1 << 50
+"""Upper limit of sizes: larger values are mistakes."""
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}  # fmt: skip
 
 
 def span(seconds: float) -> str:
@@ -18,6 +22,21 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def read_size(text: str) -> int:
+    """Read a size in bytes, KiB, MiB, GiB, kB, MB or GB. Raises: ValueError."""
+    text = text.strip().upper()
+    number = text.rstrip("BIKMG ")
+    unit = text[len(number) :].strip()
+    try:
+        size = int(float(number) * _UNITS[unit])
+    except (KeyError, ValueError, OverflowError):
+        size = 0
+    if not 1 <= size <= MOST_BYTES:
+        message = "not a size like 1073741824, 512MiB or 1GiB"
+        raise ValueError(message)
+    return size
 
 
 def moment(at: float) -> str:

@@ -11,6 +11,7 @@ from receiver.cli.terminal import BOLD
 from receiver.cli.verbs import PROGRAM, SUMMARY, VERBS, Verb
 from receiver.config import settings as reading
 from receiver.config.settings import SETTINGS, Setting
+from receiver.text import read_size
 
 Paint = Callable[[str, str], str]
 """Colours a text, or returns it unchanged."""
@@ -19,7 +20,7 @@ INDENT = 26
 HELP = ("-h, --help", "show this help and exit")
 _TAKES: dict[Callable[[str], Any], str] = {
     reading.read_address: "HOST:PORT",
-    reading.read_size: "SIZE",
+    read_size: "SIZE",
     reading.read_seconds: "SECONDS",
     reading.read_count: "N",
     reading.read_price: "PRICE",

@@ -20,13 +20,11 @@ from receiver.azure import connection_string as connection
 from receiver.config.plain_file import read_plain
 from receiver.errors import SettingsError
 from receiver.intake import metrics_json as allowlist
-from receiver.text import printable
+from receiver.text import printable, read_size
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-MOST_BYTES, MOST = 1 << 50, 10**9
-"""Upper limits of sizes and counts: larger values are mistakes."""
+MOST = 10**9
+"""Upper limit of counts: larger values are mistakes."""
 Value = TypeVar("Value")
-_SIZES = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +46,6 @@ def read_address(text: str) -> Address:
         message = "not host:port"
         raise ValueError(message)
     return Address(host.strip("[]") or "::", int(port))
-
-
-def read_size(text: str) -> int:
-    """Read a size in bytes, KiB, MiB, GiB, kB, MB or GB. Raises: ValueError."""
-    text = text.strip().upper()
-    number = text.rstrip("BIKMG ")
-    unit = text[len(number) :].strip()
-    try:
-        size = int(float(number) * _SIZES[unit])
-    except (KeyError, ValueError, OverflowError):
-        size = 0
-    if not 1 <= size <= MOST_BYTES:
-        message = "not a size like 1073741824, 512MiB or 1GiB"
-        raise ValueError(message)
-    return size
 
 
 def read_seconds(text: str) -> float:

@@ -21,6 +21,7 @@ from receiver.intake.entries import glob_pattern
 from receiver.intake.entry_reader import Mistake, kind, short
 from receiver.intake.json_file import JsonFile, Pairs, fields_of, nearest, read_json
 from receiver.outbox.batch import OWN, Lane
+from receiver.text import read_size
 
 KEY = "routes"
 UNMATCHED = "unmatched"
@@ -43,7 +44,6 @@ _MEANT = {"labels": "match", "matchers": "match", "matcher": "match", "selector"
           "max_bytes": "outbox_max_bytes", "share": "outbox_max_bytes", "https_proxy": "proxy"}  # fmt: skip
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f{}\"=,!~\ud800-\udfff]+")
-_SIZES = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}  # fmt: skip
 _EXAMPLE = f'{{"{KEY}": [{{"name": "team-a", "match": {{"model": "a_*"}}, "connection_string_file": "/run/secrets/team-a"}}]}}'  # fmt: skip
 
 Matchers = tuple[tuple[str, tuple[str, ...]], ...]
@@ -265,8 +265,7 @@ def _size(fields: Mapping[str, Any]) -> int:
     if key not in fields:
         return 0
     value = fields[key]
-    text = str(value).strip().upper() if isinstance(value, str | int) and not isinstance(value, bool) else ""  # fmt: skip
-    match = re.fullmatch(r"([0-9]{1,15})(?:\.[0-9]+)?\s*([KMG]I?B|B|)", text)
-    if not match or not int(match[1]):
-        raise Mistake('is not a size like 104857600, "100MiB" or "1GiB"', key)
-    return int(match[1]) * _SIZES[match[2]]
+    try:
+        return read_size(str(value) if isinstance(value, str | int) else "")
+    except ValueError as error:
+        raise Mistake('is not a size like 104857600, "100MiB" or "1GiB"', key) from error

@@ -25,6 +25,7 @@ from receiver.intake.decode import Message, decode, decompress
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
 from receiver.server.negotiation import negotiate
+from receiver.text import read_size
 from tests.golden import make
 from tests.property.strategies import Sent, requests
 
@@ -180,7 +181,7 @@ def test_any_value_of_a_setting_is_refused_or_read(text: str) -> None:
     """A value, or a ValueError with words."""
     for read in (
         settings.read_address,
-        settings.read_size,
+        read_size,
         settings.read_seconds,
         settings.read_count,
     ):

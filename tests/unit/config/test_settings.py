@@ -20,10 +20,10 @@ from receiver.config.settings import (
     read_count,
     read_replica_label,
     read_seconds,
-    read_size,
     resolve,
 )
 from receiver.errors import SettingsError
+from receiver.text import read_size
 
 KEY = "12345678-9abc-def0-1234-56789abcdef0"
 DEFAULT_METRICS = ["nv_inference_request_success", "nv_inference_request_duration_us", "nv_cpu_utilization"]  # fmt: skip

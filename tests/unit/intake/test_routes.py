@@ -98,6 +98,8 @@ def test_what_no_route_takes_may_be_dropped() -> None:
         ({"connection_string_file": ""}, "routes[0].connection_string_file is empty"),
         ({"items_per_second": 0}, "routes[0].items_per_second is not a whole number of at least 1"),
         ({"senders": True}, "routes[0].senders is not a whole number of at least 1"),
+        ({"outbox_max_bytes": True}, "routes[0].outbox_max_bytes is not a size"),
+        ({"outbox_max_bytes": ["1"]}, "routes[0].outbox_max_bytes is not a size"),
         ({"outbox_max_bytes": "lots"}, 'routes[0].outbox_max_bytes is not a size like 104857600, "100MiB" or "1GiB"'),
     ],
 )  # fmt: skip
@@ -143,9 +145,12 @@ def test_no_secret_is_shown() -> None:
 
 
 def test_sizes_are_read() -> None:
-    """As the settings have them."""
-    sizes = [routed(route(outbox_max_bytes=size)).routes[0].outbox_max_bytes for size in (1024, "1KiB", "2 MB", "1GiB")]  # fmt: skip
-    assert sizes == [1024, 1024, 2_000_000, 1 << 30]
+    """As the settings have them, fractions included; the schema has them too."""
+    given = (1024, "1KiB", "2 MB", "1GiB", "1.5MB", "0.5GiB")
+    sizes = [routed(route(outbox_max_bytes=size)).routes[0].outbox_max_bytes for size in given]
+    assert sizes == [1024, 1024, 2_000_000, 1 << 30, 1_500_000, 1 << 29]
+    for size in given:
+        jsonschema.validate({"routes": [route(outbox_max_bytes=size)]}, SCHEMA)
 
 
 @pytest.mark.parametrize("compiled", sorted({False, IS_COMPILED}))
