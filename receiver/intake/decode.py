@@ -14,7 +14,7 @@ from enum import Enum
 from itertools import islice
 from typing import Any, Protocol
 
-import snappy
+import cramjam
 from google.protobuf.message import DecodeError
 
 from receiver.errors import DecodedTooLarge, InvalidSeries, TooManySeries, Undecodable
@@ -30,6 +30,9 @@ from receiver.intake.wire.remote_write_lean_pb2 import (
 
 NAME_LABEL = b"__name__"
 DEFAULT_LIMITS = Limits()
+
+Raw = bytes | bytearray
+"""A decompressed request."""
 
 NO_NAME = "no_name"
 BAD_REFERENCE = "bad_reference"
@@ -132,11 +135,12 @@ class Series:
             raise InvalidSeries(BAD_REFERENCE, message) from error
 
 
-def decompress(body: bytes, limit_bytes: int) -> bytes:
+def decompress(body: bytes, limit_bytes: int) -> bytearray:
     """Decompress snappy's block format, up to `limit_bytes`.
 
     The declared length is checked before memory is allocated: a short body that declares
-    gigabytes costs nothing.
+    gigabytes costs nothing. It is decompressed in place, by the library beneath python-snappy:
+    python-snappy's own function copies the result, which took 5 % of a request's time.
 
     Raises: Undecodable, DecodedTooLarge.
     """
@@ -144,13 +148,15 @@ def decompress(body: bytes, limit_bytes: int) -> bytes:
     if length > limit_bytes:
         message = f"the body declares {length} bytes once decompressed; the limit is {limit_bytes}"
         raise DecodedTooLarge(message)
+    raw = bytearray(length)
     try:
-        return bytes(snappy.uncompress(body))
-    except snappy.UncompressError as error:
+        cramjam.snappy.decompress_raw_into(body, raw)
+    except cramjam.DecompressionError as error:
         message = "the body is not in snappy's block format"
         if body.startswith(b"\xff\x06\x00\x00sNaPpY"):
             message += ": it is in the framed format, which remote-write does not use"
         raise Undecodable(message) from error
+    return raw
 
 
 def declared_length(body: bytes) -> int:

@@ -21,6 +21,7 @@ from receiver.intake.cache import CacheStatistics
 from receiver.intake.decode import (
     DEFAULT_LIMITS,
     Message,
+    Raw,
     Series,
     decode,
     decode_series,
@@ -151,7 +152,7 @@ class Pipeline:
         self._recogniser = Recogniser(cache_bytes) if compiled else None
         self._series: KnownSeries = self._recogniser or PlainKnownSeries(cache_bytes)
 
-    def take(self, raw: bytes, message: Message) -> Outcome:
+    def take(self, raw: Raw, message: Message) -> Outcome:
         """Decode, select and render one request.
 
         Raises: Undecodable for a body that is not the declared message; TooLarge for a body over
@@ -160,7 +161,7 @@ class Pipeline:
         recogniser = self._recogniser
         reading = recogniser.read(raw, message, self.limits.series) if recogniser else None
         if recogniser is None or reading is None:
-            return self.take_slowly(raw, message)
+            return self.take_slowly(bytes(raw), message)
         series, unselected, skipped, known, rendered, template_bytes = reading.counts()
         outcome = Outcome(received=skipped + known, unselected=skipped)
         outcome.written_samples = outcome.received

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from receiver.intake.cache import BoundedCache, CacheStatistics
-from receiver.intake.decode import Message
+from receiver.intake.decode import Message, Raw
 
 try:
     from receiver.kernel import Reading, Table, key, read
@@ -111,7 +111,7 @@ class Recogniser:
         self.unwanted = Table(NAMES_LIMIT_BYTES)
         self.series = Table(limit_bytes)
 
-    def read(self, raw: bytes, message: Message, most_series: int) -> "Reading | None":
+    def read(self, raw: Raw, message: Message, most_series: int) -> "Reading | None":
         """Open a request; None for an unusual one."""
         return read(raw, _VERSIONS[message], self.unwanted, self.series, most_series)
 

@@ -22,7 +22,8 @@ typedef struct { PyObject_HEAD Table table; } TableObject;
 
 typedef struct {
     PyObject_HEAD
-    PyObject *module, *raw; /* the items point into `raw` */
+    PyObject *module;
+    Py_buffer raw; /* the items point into it */
     Reading reading;
     int is_collected;       /* its items are final */
 } ReadingObject;
@@ -169,15 +170,17 @@ static PyObject *kernel_read(PyObject *module, PyObject *args)
     PyObject *raw, *unwanted, *series;
     int version;
     Py_ssize_t most;
-    Span span;
-    if (!PyArg_ParseTuple(args, "SiO!O!n", &raw, &version, state->table_type, &unwanted,
-                          state->table_type, &series, &most) ||
-        span_from(raw, &span))
+    if (!PyArg_ParseTuple(args, "OiO!O!n", &raw, &version, state->table_type, &unwanted,
+                          state->table_type, &series, &most))
         return NULL;
     ReadingObject *self = allocate(state->reading_type);
     if (!self)
         return NULL;
-    self->raw = Py_NewRef(raw);
+    if (PyObject_GetBuffer(raw, &self->raw, PyBUF_SIMPLE)) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    Span span = span_of(self->raw.buf, (size_t)self->raw.len);
     self->module = Py_NewRef(module);
     int taken = recognise(&self->reading, span, version, &((TableObject *)unwanted)->table,
                           &((TableObject *)series)->table, most > 0 ? (size_t)most : 0);
@@ -193,7 +196,8 @@ static void reading_dealloc(PyObject *self)
 {
     ReadingObject *object = (ReadingObject *)self;
     reading_free(&object->reading);
-    Py_XDECREF(object->raw);
+    if (object->raw.obj)
+        PyBuffer_Release(&object->raw);
     Py_XDECREF(object->module);
     deallocate(self);
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 import structlog
 
-from receiver.intake.decode import Message, decompress
+from receiver.intake.decode import Message, Raw, decompress
 from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.latency import Latency
 from receiver.outbox.batch import Append
@@ -61,7 +61,7 @@ class WriteHandler:
         self,
         pipeline: Pipeline,
         committer: Committer,
-        on_commit: Callable[[Outcome, bytes, Message], None] = lambda *_: None,
+        on_commit: Callable[[Outcome, Raw, Message], None] = lambda *_: None,
     ) -> None:
         """Wire the stages; `on_commit` is called once for each accepted request."""
         self.pipeline = pipeline

@@ -26,7 +26,7 @@ from receiver.azure.billing import FIXED_BYTES, billed_of_series
 from receiver.azure.envelope import series_of
 from receiver.azure.folded_item import CLOUD_LABELS, FoldedItem, read_item, read_series
 from receiver.errors import ReceiverError
-from receiver.intake.decode import Message, decode, read_labels
+from receiver.intake.decode import Message, Raw, decode, read_labels
 from receiver.intake.metrics_json import REMEMBERED_BYTES
 from receiver.intake.pipeline import Outcome
 from receiver.outbox.batch import lines_of
@@ -292,7 +292,7 @@ class Sampling:
         self.pairs = pairs or Pairs()
         self._wants = wants
         self._fold_times = fold_times
-        self._picked: tuple[bytes, Message] | None = None
+        self._picked: tuple[Raw, Message] | None = None
         self._picked_at = self._pairs_turned_at = clock()
         self._skip, self._skips = 0, cycle(range(5))
         self._clock = clock
@@ -303,7 +303,7 @@ class Sampling:
         self._started_at = clock()
         self._waiting: deque[tuple[Rows, int]] = deque()
         self._waiting_rows = 0
-        self._body: tuple[bytes, Message] | None = None
+        self._body: tuple[Raw, Message] | None = None
         self._bodies = 0
         self._body_at = 0.0
         self._watched_at = self._tapped_at = -math.inf
@@ -321,7 +321,7 @@ class Sampling:
         self._items = self._item_bytes = 0
         self.newest_ms = 0
 
-    def observe(self, outcome: Outcome, raw: bytes, message: Message) -> None:
+    def observe(self, outcome: Outcome, raw: Raw, message: Message) -> None:
         """Keep references to a committed request."""
         if outcome.chunks:
             self.newest_ms = outcome.newest_ms
@@ -454,7 +454,7 @@ class Sampling:
         if now - self._turned_at >= GONE_SECONDS / 2 or len(self._names) >= NAMES_LIMIT:
             self._names_before, self._names, self._turned_at = self._names, Counter(), now
         try:
-            some = list(islice(decode(raw, message), BODY_SERIES))
+            some = list(islice(decode(bytes(raw), message), BODY_SERIES))
         except ReceiverError:  # it was refused, and reported
             return
         names = (series.name for series in some)
@@ -475,7 +475,7 @@ class Sampling:
         (raw, message), self._picked, self._picked_at = self._picked, None, now
         self._skip = next(self._skips)
         try:
-            wanted = (series for series in decode(raw, message) if self._wants(series.name))
+            wanted = (series for series in decode(bytes(raw), message) if self._wants(series.name))
             self.pairs.observe(
                 [
                     Picked(

@@ -48,7 +48,7 @@ def one_input(data: bytes) -> None:
     message = Message.V1 if kind % 2 else Message.V2
     if kind >= 2:  # a body as it comes over the network
         try:
-            body = decompress(body, LIMITS.decoded_bytes)
+            body = bytes(decompress(body, LIMITS.decoded_bytes))
             check_parts(body, message, LIMITS)
         except RequestRefused:
             return

@@ -27,7 +27,8 @@ IDENTITY = Identity("00000000-0000-0000-0000-000000000000", "host")
 def bodies(version: str) -> list[bytes]:
     """Read the recorded requests."""
     return [
-        decompress(path.read_bytes(), 1 << 26) for path in sorted((BODIES / version).glob("*.bin"))
+        bytes(decompress(path.read_bytes(), 1 << 26))
+        for path in sorted((BODIES / version).glob("*.bin"))
     ]
 
 

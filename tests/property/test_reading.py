@@ -107,7 +107,7 @@ def test_a_damaged_request_is_taken_as_a_slow_reading_says(
 def test_any_body_is_taken_or_refused(body: bytes, message: Message) -> None:
     """What comes over the network, as it comes; nothing but a RequestRefused may escape."""
     try:
-        raw = decompress(body, LIMITS.decoded_bytes)
+        raw = bytes(decompress(body, LIMITS.decoded_bytes))
         check_parts(raw, message, LIMITS)
     except RequestRefused:
         return

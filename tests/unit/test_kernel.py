@@ -288,6 +288,22 @@ def test_what_was_read_outlives_what_is_forgotten() -> None:
 
 
 @needs_kernel
+def test_the_memory_that_is_read_stays_in_place() -> None:
+    """A bytearray that a reading points into cannot be resized before the reading is gone."""
+    raw, names, known = bytearray(series()), kernel.Table(1 << 16), kernel.Table(1 << 16)
+    known.put(NAME, b"template")
+    reading = kernel.read(raw, 1, names, known, 10)
+    with pytest.raises(BufferError):
+        raw.extend(b"\xff" * 1000)
+    del reading
+    raw.extend(b"\xff" * 1000)
+    assert kernel.read(raw, 1, names, known, 10) is None  # damaged now, and released again
+    raw.clear()
+    with pytest.raises(TypeError):
+        kernel.read("text", 1, names, known, 10)  # type: ignore[arg-type]
+
+
+@needs_kernel
 def test_an_empty_template_or_name_is_no_harm() -> None:
     """A known series without any end has no row, and an empty key is a key like any other."""
     unwanted, known = kernel.Table(1 << 16), kernel.Table(1 << 16)
