@@ -16,9 +16,18 @@ class TokenBucket:
 
     async def take(self, items: int) -> None:
         """Wait until `items` may be sent; a batch larger than the bucket borrows from the next second."""
-        now = self._clock()
-        gained = (now - self._filled_at) * self._per_second
-        self._level = min(self._per_second, self._level + gained) - items
-        self._filled_at = now
+        self._fill()
+        self._level -= items
         if self._level < 0:
             await asyncio.sleep(-self._level / self._per_second)
+
+    def give_back(self, items: int) -> None:
+        """Return items that were taken but not sent."""
+        self._fill()
+        self._level = min(self._per_second, self._level + items)
+
+    def _fill(self) -> None:
+        now = self._clock()
+        gained = (now - self._filled_at) * self._per_second
+        self._level = min(self._per_second, self._level + gained)
+        self._filled_at = now

@@ -147,6 +147,7 @@ class Delivery:
                     if self._may_be_sent():
                         tasks.create_task(self._send(batch), name=f"batch {batch.id}")
                     else:
+                        self._rate_limit.give_back(batch.items)
                         self._picker.end(batch)
 
     def _may_be_sent(self) -> bool:

@@ -119,6 +119,7 @@ class Bench:
         self.url = "https://service.example/v2.1/track"
         self.forgotten = 0
         self.taken: list[int] = []
+        self.given_back: list[int] = []
         self.busy_lanes: set[str] = set()
         self.clock_offset = 0.0
         self.events = Events(self.clock, self.loop.time)
@@ -204,6 +205,9 @@ class Bench:
     async def take(self, items: int) -> None:
         self.taken.append(items)
         self.between()
+
+    def give_back(self, items: int) -> None:
+        self.given_back.append(items)
 
     async def post(self, body: bytes) -> Answer:
         lines = unpack(body)

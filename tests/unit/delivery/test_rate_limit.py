@@ -86,3 +86,20 @@ def test_several_that_wait_share_the_rate() -> None:
         assert through == [pytest.approx(1000.0 + second) for second in range(4)]
 
     run(test, 100)
+
+
+def test_what_is_given_back_can_be_taken_at_once() -> None:
+    """A batch that was not sent costs no rate, and more than a full bucket is never saved up."""
+
+    async def test(loop: JumpingLoop, pace: TokenBucket) -> None:
+        await pace.take(100)
+        pace.give_back(60)
+        await pace.take(60)
+        assert loop.now == 1000.0
+        pace.give_back(900)
+        await pace.take(100)
+        assert loop.now == 1000.0
+        await pace.take(100)
+        assert loop.now == pytest.approx(1001.0)
+
+    run(test, 100)

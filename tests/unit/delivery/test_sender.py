@@ -270,6 +270,7 @@ def test_one_goes_alone_when_the_way_has_closed_and_its_time_is_over() -> None:
         second = [at for at, _ in bench.posts][1]
         assert second >= 0.99 * bench.seconds, "it waits for the first"
         assert bench.outbox.totals["accepted"] == 4
+        assert sum(bench.taken) - sum(bench.given_back) == 4, "only what is sent counts"
 
     run(main())
 
