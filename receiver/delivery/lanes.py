@@ -1,7 +1,7 @@
 """One delivery for each lane of the outbox, independent of the others.
 
 In: the resources of the routes, as they change. Out: a running `Delivery` for each, with its own
-connections, token, rate limit, back-off and clock.
+connections, token, rate limit and back-off.
 
 Theory of operation: a lane has one delivery at a time, since two would send a batch twice. When
 its resource changes, the old delivery first finishes its batches in flight; its counts continue. A

@@ -33,6 +33,8 @@ from receiver.outbox.batch import Batch, DeadLetter, Settlement, unpack
 from receiver.outbox.committer import Committer
 
 DISK_RETRY_SECONDS = 1.0
+REJECTED = "rejected"
+"""The place of rejections among the recent errors, before the route."""
 _ABOUT_THE_RATE = (Action.THROTTLE, Action.QUOTA)
 """Refusals for the amount of data, never for the batch."""
 
@@ -56,7 +58,7 @@ class Kinds:
             Kind(where, f"delivery{of_route} waits", apart_seconds=3600.0),
             Kind(where, one, apart_seconds=600.0),
             Kind(where, f"items{of_route} unconfirmed", apart_seconds=600.0),
-            Kind(f"rejected {lane}".strip(), f"items{of_route} rejected"),
+            Kind(f"{REJECTED} {lane}".strip(), f"items{of_route} rejected"),
             f"delivery{of_route} resumed",
         )
 
@@ -125,7 +127,6 @@ class Delivery:
         self._stopping = self._ends_when_empty = False
         self._finish_at: float | None = None
         self.counts = counts or DeliveryCounts()
-        self.last_rejection = ""
         self._is_empty = self._disk_fails = False
 
     @property
@@ -372,13 +373,11 @@ class Delivery:
 
         Returns the numbers of the batches to send again; none if stopped before the write.
         """
-        if outcome.rejected:
-            letter = next(iter(outcome.dead_letters), None)
-            self.last_rejection = letter.message if letter else ""
-            for reason, items in outcome.rejected.items():
-                words = self.last_rejection or reason
-                hint = f"{REJECT_REASONS[reason][1]} appinsights-receiver dead-letters shows them."
-                self._events.happened(self._kinds.rejected, reason, words, hint, times=items)
+        messages = (letter.message for letter in outcome.dead_letters if letter.message)
+        words = next(messages, "the service gives no message")
+        for reason, items in outcome.rejected.items():
+            hint = f"{REJECT_REASONS[reason][1]} appinsights-receiver dead-letters shows them."
+            self._events.happened(self._kinds.rejected, reason, words, hint, times=items)
         while True:
             try:
                 return await self._committer.settle(outcome)

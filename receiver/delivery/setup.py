@@ -84,6 +84,7 @@ def open_deliveries(
     """Return the deliveries, ready to run. Raises: SettingsError."""
     ticks = asyncio.get_running_loop().time
     longest_seconds = settings.retry_max_seconds
+    service_clock = ServiceClock(ticks, clock)  # Azure has one clock, whichever resource answers
 
     def open_delivery(
         resource: Resource, stack: AsyncExitStack, signal: asyncio.Event, counts: DeliveryCounts
@@ -100,7 +101,7 @@ def open_deliveries(
             Backoff(random.random, longest_seconds),
             TokenBucket(resource.items_per_second, ticks),
             resource.senders,
-            ServiceClock(ticks, clock),
+            service_clock,
             clock,
             events,
             signal,

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from receiver.delivery.sender import REJECTED
 from receiver.errors import NotCommitted
 from receiver.events import RecentError
 from receiver.intake.metrics_json import Allowlist, Entry
@@ -171,17 +172,16 @@ class Monitor:
         selected_interval = self.history.interval(selected=True)
         window = max(self._patience.window, INTERVALS * max(interval, selected_interval))
         flow = self.history.flow(now, min(window, HOUR_SECONDS))
-        delivery = self._observer.delivery.own
         facts = Facts(
             snapshot=snapshot,
             flow=flow,
             names_seen=len(self.names_seen()),
             absences=self.absences(),
-            clock_ahead_seconds=delivery.clock_ahead_seconds,
+            clock_ahead_seconds=self._observer.delivery.own.clock_ahead_seconds,
             newest_sample_at=self.sampling.newest_ms / 1000,
             first_received_at=self._selected_since(),
             outbox_error=self._observer.committer.error,
-            last_rejection=delivery.last_rejection,
+            last_rejection=self._last_rejection(),
             config_error=snapshot.reload.error,
             interval=interval,
             selected_interval=selected_interval,
@@ -201,6 +201,11 @@ class Monitor:
         """Return the latest error of a request by reason."""
         errors = [error for error in self.events.latest() if error.where == REFUSED.where]
         return {error.reason: error for error in reversed(errors)}
+
+    def _last_rejection(self) -> str:
+        """Return the message of the latest rejection, of whichever route."""
+        errors = (error for error in self.events.latest() if error.where.startswith(REJECTED))
+        return next((error.words for error in errors), "")
 
     async def _snapshot(self) -> Snapshot:
         """Return a snapshot; while the outbox cannot be read, the last one."""

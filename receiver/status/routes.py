@@ -35,8 +35,6 @@ class RouteView:
     backoff_seconds: float = 0.0
     refused_alone: RefusedAlone = field(default_factory=RefusedAlone)
     delivery: DeliveryCounts = field(default_factory=DeliveryCounts)
-    last_rejection: str = ""
-    clock_ahead_seconds: float | None = None
 
     @property
     def state(self) -> str:
@@ -96,6 +94,4 @@ def _view(
         backoff_seconds=delivery.backoff.wait_seconds(ticks),
         refused_alone=delivery.refused_alone,
         delivery=delivery.counts,
-        last_rejection=delivery.last_rejection,
-        clock_ahead_seconds=delivery.clock_ahead_seconds,
     )

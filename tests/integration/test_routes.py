@@ -160,6 +160,23 @@ async def test_one_that_is_blocked_holds_no_other_back(tmp_path: Path) -> None:
 
 
 @in_loop()
+async def test_the_verdict_has_what_a_route_s_resource_says(tmp_path: Path) -> None:
+    """Its clock and its message, also where the receiver's own route is never used."""
+    async with resources(tmp_path) as there:
+        there.write("a", unmatched="drop")
+        there.sandbox("a").clock_offset_seconds = -3600.0
+        words = "100: Field 'x' is refused"
+        script(there.servers["a"], {"kind": "items", "every": 2, "status_code": 400, "message": words, "times": None})  # fmt: skip
+        string = there.connection_string("default")
+        async with receiving(tmp_path, string, routes=str(there.file)) as receiver:
+            await send(receiver, points(range(10), "a"))
+            status = await receiver.idle()
+            findings = {each["state"]: each["line"] for each in status["verdict"]["findings"]}
+            assert "60 min ahead of Application Insights" in findings["CLOCK"]
+            assert findings["REJECTED"].endswith(f": {words}")
+
+
+@in_loop()
 async def test_a_changed_file_moves_nothing_that_waits(tmp_path: Path) -> None:
     """A rotated key is followed; a route that is taken out is delivered to the end, where it led."""
     async with resources(tmp_path) as there:
