@@ -13,6 +13,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from receiver.azure.envelope import Identity
 from receiver.azure.renderer import NO_LANE, PlainRows, Renderer, Rows, Sample
@@ -44,6 +45,9 @@ from receiver.intake.recogniser import (
 from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Account, Replicas, Taken
 from receiver.intake.routes import UNROUTED, Routing
 from receiver.outbox.batch import ROUTE_FULL, Chunk, lines_of
+
+if TYPE_CHECKING:
+    from receiver.kernel import Reading
 
 STALE = "stale"
 NAN = "nan"
@@ -107,6 +111,13 @@ class Outcome:
     notes: dict[str, bytes] = field(default_factory=dict)
     rows: Rows = field(default_factory=PlainRows, compare=False)
 
+    def count(self, samples: int, dropped: str = "") -> None:
+        """Count received samples; `dropped` is the reason if they are not used."""
+        self.received += samples
+        self.written_samples += samples
+        if dropped:
+            self.dropped[dropped] += samples
+
     @property
     def lines(self) -> list[bytes]:
         """The items, one by one."""
@@ -162,39 +173,13 @@ class Pipeline:
         reading = recogniser.read(raw, message, self.limits.series) if recogniser else None
         if recogniser is None or reading is None:
             return self.take_slowly(bytes(raw), message)
-        series, unselected, skipped, known, rendered, template_bytes = reading.counts()
-        outcome = Outcome(received=skipped + known, unselected=skipped)
-        outcome.written_samples = outcome.received
+        series, unselected, unselected_samples, known, rendered, template_bytes = reading.counts()
+        outcome = Outcome(unselected=unselected_samples)
+        outcome.count(unselected_samples + known)
         self._charge(rendered, template_bytes, outcome)
         symbols: Sequence[bytes] = reading.symbols() if series > unselected + known else ()
         for place in reading.unrecognised():
-            text, name, labels_size, key = reading.look(place)
-            if name and (key or message is Message.V1) and not self._selection.wants(name):
-                recogniser.unwanted.put(name)
-                samples = reading.drop(place)
-                outcome.received += samples
-                outcome.unselected += samples
-                outcome.written_samples += samples
-                continue
-            if key and name and not self.replicas and self._guard.refuses(name, hash(key)):
-                samples = reading.drop(place)  # not opened: there may be very many
-                self._guard.refuse(name, samples)
-                outcome.received += samples
-                outcome.dropped[CARDINALITY] += samples
-                outcome.written_samples += samples
-                continue
-            if key and (learnt := self._learn(key, text[:labels_size], message, symbols, outcome)):
-                reading.put(place, learnt.template, learnt.fold_number, learnt.source, learnt.lane)
-                outcome.received += 1
-                outcome.written_samples += 1
-                self._charge(bool(learnt.template), len(learnt.template), outcome)
-                continue
-            check_series_parts(text, message, self.limits)
-            if taken := self._take_series(
-                decode_series(text, message, symbols, self.limits), outcome
-            ):
-                template, fold_number, lane, its_samples, source = taken
-                reading.put(place, template, fold_number, source, lane, its_samples)
+            self._take_unrecognised(reading, place, message, symbols, outcome)
         if not self.replicas:
             return self._finish(reading.rows(), outcome)
         rows = reading.rows(self.replicas.arrived(reading.sources()).tobytes())
@@ -262,7 +247,43 @@ class Pipeline:
         outcome.rows = rows
         return outcome
 
-    # A series unknown to the recogniser, of the usual shape
+    # A series unknown to the recogniser
+
+    def _take_unrecognised(
+        self,
+        reading: "Reading",
+        place: int,
+        message: Message,
+        symbols: Sequence[bytes],
+        outcome: Outcome,
+    ) -> None:
+        """Count a series, and put it into its place in the reading, if its samples are used.
+
+        A series with a key is of the usual shape, with one sample.
+        """
+        assert self._recogniser is not None
+        text, name, labels_size, key = reading.look(place)
+        if name and (key or message is Message.V1) and not self._selection.wants(name):
+            self._recogniser.unwanted.put(name)
+            samples = reading.drop(place)
+            outcome.count(samples)
+            outcome.unselected += samples
+        elif key and name and not self.replicas and self._guard.refuses(name, hash(key)):
+            self._guard.refuse(name, 1)  # not opened: there may be very many
+            outcome.count(reading.drop(place), CARDINALITY)
+        elif key and (known := self._learn(key, text[:labels_size], message, symbols, outcome)):
+            if known.dropped:
+                outcome.count(reading.drop(place), known.dropped)
+                return
+            reading.put(place, known.template, known.fold_number, known.source, known.lane)
+            outcome.count(1)
+            self._charge(bool(known.template), len(known.template), outcome)
+        else:
+            check_series_parts(text, message, self.limits)
+            series = decode_series(text, message, symbols, self.limits)
+            if taken := self._take_series(series, outcome):
+                template, fold_number, lane, rows, source = taken
+                reading.put(place, template, fold_number, source, lane, rows)
 
     def _learn(
         self,
@@ -272,7 +293,7 @@ class Pipeline:
         symbols: Sequence[bytes],
         outcome: Outcome,
     ) -> Known | None:
-        """Decide a series' end from its label section alone, and cache it by its key.
+        """Decide a series' end from its label section alone; cache it by its key unless it is dropped.
 
         None leaves the series to the full parser, which finds the error. A section with anything
         but labels is no key.
@@ -286,12 +307,11 @@ class Pipeline:
                 return None
             if not self._selection.wants(series.name):
                 return None
-            known = self._decide(series.label_pairs(), hash(key), outcome)
+            known = self._decide(series.label_pairs(), hash(key), 1, outcome)
         except (InvalidSeries, Undecodable):
             return None
-        if known.dropped:
-            return None
-        self._recogniser.put_by_key(key, known)
+        if not known.dropped:
+            self._recogniser.put_by_key(key, known)
         return known
 
     # Any series
@@ -341,14 +361,12 @@ class Pipeline:
         known = self._series.get(pairs)
         if known is None:
             digest = digest_of(pairs, compiled=self._recogniser is not None)
-            known = self._decide(pairs, digest, outcome)
-            if known.dropped == CARDINALITY:
-                self._guard.refuse(series.name, len(series.samples))
+            known = self._decide(pairs, digest, len(series.samples), outcome)
             if not known.dropped:
                 self._series.put(pairs, known)
         return known
 
-    def _decide(self, pairs: Sequence[bytes], digest: int, outcome: Outcome) -> Known:
+    def _decide(self, pairs: Sequence[bytes], digest: int, samples: int, outcome: Outcome) -> Known:
         """Return a series' end by metrics.json, within the limits on series. Raises: InvalidSeries."""
         labels, source = read_labels(pairs), 0
         if self.replicas:
@@ -358,6 +376,7 @@ class Pipeline:
             source, digest = of, hash(tuple(sorted(labels.items())))
         name = labels["__name__"].encode()
         if self._guard.refuses(name, digest):
+            self._guard.refuse(name, samples)
             return Known(b"", 0, dropped=CARDINALITY)
         known = self._find_ends(labels, source, outcome)
         if not known.dropped:

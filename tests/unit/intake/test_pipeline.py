@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from receiver.azure.envelope import Identity
 from receiver.errors import Undecodable
 from receiver.intake.decode import Message
+from receiver.intake.ends import FOLD_FULL, Ends
 from receiver.intake.limits import Limits
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import DROP_REASONS, Outcome, Pipeline
@@ -267,6 +269,34 @@ def test_series_that_differ_in_any_label_are_not_mixed_up() -> None:
             {"x": "y"},
             {"x": "Y"},
         ]
+
+
+class FullFold(Allowlist):
+    """A selection whose fold has no room."""
+
+    def __init__(self, *names: str) -> None:
+        """Count the decisions."""
+        super().__init__([Entry(name) for name in names])
+        self.decisions = 0
+
+    def ends_of(self, labels: Mapping[str, str]) -> Ends:
+        """Refuse every series."""
+        self.decisions += len(labels) > 0
+        return Ends(dropped=FOLD_FULL)
+
+
+@pytest.mark.parametrize("compiled", sorted({False, IS_COMPILED}))
+@pytest.mark.parametrize("value", [1.0, STALE])
+def test_a_dropped_series_is_decided_once_a_request(value: float, *, compiled: bool) -> None:
+    """Its sample has the reason of its series, whatever its value; the next request decides again."""
+    full = FullFold("a")
+    pipeline = Pipeline(full, Identity(KEY, "host"), 1 << 20, compiled=compiled)
+    raw = request(({"__name__": "a"}, [(value, 1_795_000_000_000)]))
+    for decisions in (1, 2):
+        outcome = take(pipeline, raw)
+        assert (outcome.received, outcome.dropped) == (1, {FOLD_FULL: 1})
+        assert outcome.written_samples == 1
+        assert full.decisions == decisions
 
 
 def test_without_a_cache_it_works_as_well() -> None:
