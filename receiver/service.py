@@ -46,14 +46,14 @@ from receiver.server.app import Pages
 from receiver.server.handover import Handover
 from receiver.server.server import Server
 from receiver.server.write_handler import WriteHandler
-from receiver.status.about import About
 from receiver.status.census import Census
 from receiver.status.cost import Price
+from receiver.status.diagnosis import PATIENCE, Patience
+from receiver.status.document import About
 from receiver.status.monitor import Monitor
 from receiver.status.outlook import DeliveryLimits
 from receiver.status.pages import make_pages
 from receiver.status.pairs import WATCHED_MAX, Pairs
-from receiver.status.patience import PATIENCE, Patience
 from receiver.status.sampling import Sampling
 from receiver.status.snapshot import Observer
 from receiver.text import span

@@ -8,9 +8,10 @@ parsing in `receiver.azure.answer`.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 from receiver.azure.answer import Answered, read_answer
-from receiver.azure.http_date import parse_http_date
 from receiver.azure.policy import ITEM_ACTIONS, Action, Body, rule_for
 from receiver.azure.rejections import SAMPLED_OUT, reason_of
 
@@ -145,3 +146,15 @@ def retry_after(text: str, now: float) -> float | None:
     else:
         return None
     return min(max(seconds, 0.0), RETRY_AFTER_LIMIT_SECONDS)
+
+
+def parse_http_date(text: str) -> float | None:
+    """Read a `Date` or a `Retry-After` as seconds since the epoch; None for any other text.
+
+    All three forms of RFC 9110 5.6.7 are in UTC, also without a zone (asctime's has none).
+    """
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None

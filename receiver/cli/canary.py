@@ -17,10 +17,9 @@ import orjson
 from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
 from receiver.azure.envelope import Identity, format_time, line, make_template
-from receiver.azure.http_date import parse_http_date
 from receiver.azure.policy import Action
 from receiver.azure.redirect import Endpoint
-from receiver.azure.verdict import Verdict, judge
+from receiver.azure.verdict import Verdict, judge, parse_http_date
 from receiver.cli.findings import Finding, Mark
 from receiver.config.settings import Settings
 from receiver.delivery.http_connection import Answer

@@ -6,8 +6,8 @@ a batch is too old to be sent. The `Date` of a proxy or a portal is ignored.
 
 from collections.abc import Callable
 
-from receiver.azure.http_date import parse_http_date
 from receiver.azure.limits import EXPIRY_MS
+from receiver.azure.verdict import parse_http_date
 
 
 class ServiceClock:

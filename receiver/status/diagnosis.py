@@ -9,7 +9,7 @@ others are `also`. The severity is that of the worst finding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from receiver.azure.limits import EXPIRY_MS
 from receiver.azure.policy import Action
@@ -27,7 +27,6 @@ from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
 from receiver.status.outlook import DeliveryLimits
 from receiver.status.pairs import Pair
-from receiver.status.patience import INTERVALS, PATIENCE, Patience
 from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
 from receiver.status.verdicts import MEANINGS, Severity, State, anchor
@@ -47,6 +46,38 @@ EXPLODES = (
     "Remove the label at its source or in Prometheus (labeldrop; a recording rule that sums without it, "
     "where series become equal); if so many series are intended, raise the limit."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """The times after which a state becomes a verdict, in seconds; tests shorten them.
+
+    They are extended where the observed interval of requests is longer than they allow for.
+    """
+
+    window: float = 130.0
+    """The current window: longer than a minute, the interval of an _irate, plus its delay."""
+    starting: float = 60.0
+    first_values: float = 20.0
+    first_irates: float = 150.0
+    """An _irate needs two scrapes and an evaluation, once a minute."""
+    silent: float = 120.0
+    """Prometheus sends at least every scrape interval, usually 15 s to a minute."""
+    silent_unknown: float = 330.0
+    """The same before the interval is known: five minutes is Prometheus' longest useful interval."""
+    behind: float = 120.0
+    step: float = 10.0
+    """Interval of the monitor's checks."""
+
+    def scaled(self, factor: float) -> "Patience":
+        """Multiply all times by a factor."""
+        return Patience(*(getattr(self, time.name) * factor for time in fields(self)))
+
+
+INTERVALS = 2.5
+"""Number of observed intervals without data before a verdict: one may be late, one missing."""
+
+PATIENCE = Patience()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ In: a `View` and other state of one moment. Out: plain dictionaries. Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,13 +25,13 @@ from receiver.triton import METRICS, Category, series_names
 
 if TYPE_CHECKING:
     from receiver.azure.folded_item import FoldedItem
+    from receiver.config.settings import Origin
     from receiver.events import RecentError
     from receiver.intake.entries import Entry
     from receiver.intake.metadata import Metadata
     from receiver.intake.replicas import ClusterView
     from receiver.outbox.dead_letters import LetterRow
     from receiver.pack.forecast import Comparison, Forecast, Line
-    from receiver.status.about import About
     from receiver.status.census import Counted
     from receiver.status.cost import Budget, Cost, Price
     from receiver.status.diagnosis import Diagnosis, View
@@ -48,12 +48,22 @@ ROWS_BYTES = 1 << 20
 """Limit of labels in one answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """Constant facts of a running receiver. `origins` are the settings in effect, with their sources."""
+
+    host: str
+    role: str
+    instance: str
+    origins: Sequence["Origin"] = ()
+
+
 def status(
     view: "View",
     errors: Iterable["RecentError"],
     costs: Iterable["Cost"],
     budget: "Budget",
-    about: "About",
+    about: About,
     route_costs: Mapping[str, Sequence["Cost"]],
 ) -> Any:
     """Return the body of GET /api/v1/status."""
@@ -258,7 +268,7 @@ def tapped(item: "Tapped") -> dict[str, Any]:
     }
 
 
-def settings(about: "About") -> Any:
+def settings(about: About) -> Any:
     """Return the body of GET /api/v1/settings: the settings in effect, with their sources."""
     return {
         "settings": [

@@ -33,11 +33,18 @@ from receiver.status.cost import (
     estimate,
     overrun,
 )
-from receiver.status.diagnosis import Diagnosis, Facts, View, diagnose
+from receiver.status.diagnosis import (
+    INTERVALS,
+    PATIENCE,
+    Diagnosis,
+    Facts,
+    Patience,
+    View,
+    diagnose,
+)
 from receiver.status.history import Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
 from receiver.status.outlook import DeliveryLimits
-from receiver.status.patience import INTERVALS, PATIENCE, Patience
 from receiver.status.sampling import LOOK_SECONDS, MetricSeen, Sampling
 from receiver.status.snapshot import Observer, Snapshot
 from receiver.status.verdicts import Severity, State

@@ -23,7 +23,7 @@ from receiver.config.followed_file import Watch
 from receiver.errors import NotCommitted
 from receiver.server.app import Pages
 from receiver.status import document, runbook
-from receiver.status.about import About
+from receiver.status.document import About
 from receiver.status.metrics import to_text
 from receiver.status.monitor import Monitor, Wanted
 from receiver.text import printable

@@ -10,7 +10,7 @@ import sys
 from receiver import logs
 from receiver.config.settings import SETTINGS, find_connection, resolve
 from receiver.service import serve
-from receiver.status.patience import PATIENCE
+from receiver.status.diagnosis import PATIENCE
 
 FACTOR = 0.05
 

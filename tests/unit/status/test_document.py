@@ -16,9 +16,9 @@ from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts
 from receiver.status import document as api
-from receiver.status.about import About
 from receiver.status.cost import Budget
 from receiver.status.diagnosis import Diagnosis, Finding, View
+from receiver.status.document import About
 from receiver.status.history import Flow
 from receiver.status.snapshot import Snapshot
 from receiver.status.verdicts import State as Verdict
