@@ -94,7 +94,7 @@ def release(windows: Windows, given: Iterable[tuple[int, int]]) -> set[int]:
     series, targets = windows.state.series, windows.state.targets
     newer, touched = set(), set()
     for number, time_ms in given:
-        known = number < len(series.time_ms) and series.target[number] != NONE
+        known = 0 < number < len(series.time_ms) and series.target[number] != NONE
         if not known or series.time_ms[number] <= FORGOTTEN:
             continue  # released before
         if series.time_ms[number] != time_ms:

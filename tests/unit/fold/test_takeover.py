@@ -172,3 +172,13 @@ def test_what_cannot_be_taken_is_said(number: int, time_ms: int, value: float, e
     a.send(0, "c", 10)
     assert take(a.fold.windows, Held(number, time_ms, value), T0_MS) is expected
     assert hold(a).value == 10
+
+
+def test_a_number_that_no_series_has_releases_none() -> None:
+    """A request may name any: those below 1 and above the last belong to nobody."""
+    player = Player(DELTA)
+    player.send(0, "c", 10)
+    held_before = hold(player)
+    for number in (-1, 0, held_before.number + 1):
+        assert release(player.fold.windows, [(number, held_before.time_ms)]) == set()
+    assert hold(player) == held_before
