@@ -69,12 +69,13 @@ class Lanes:
 
     def full(self, lanes: Iterator[str], all_bytes: int) -> set[str]:
         """Return the lanes with a used-up share; a lane without a share has no limit."""
-        if not self.shares:
+        shares = self.shares  # `Outbox.share_out` may replace them meanwhile
+        if not shares:
             return set()
         return {
             lane
             for lane in set(lanes)
-            if lane in self.shares and self.size_bytes(lane, all_bytes) >= self.shares[lane]
+            if lane in shares and self.size_bytes(lane, all_bytes) >= shares[lane]
         }
 
     def without(self, submission: Append, full: set[str]) -> tuple[Append, Counter[str]]:

@@ -355,3 +355,17 @@ def test_an_outbox_of_before_goes_on(tmp_path: Path) -> None:
     assert lanes.total("a", "pending") == 2
     lanes.outbox.apply([], [Settlement(batch, accepted=7)])
     assert lanes.total("", "accepted") == 7
+
+
+def test_shares_may_be_replaced_while_a_request_is_committed(tmp_path: Path) -> None:
+    """routes.json is followed in another thread: a request sees the shares before, or those after."""
+    lanes = Lanes(tmp_path)
+
+    class Replaced(dict[str, int]):
+        def __contains__(self, lane: object) -> bool:
+            lanes.outbox.share_out({})
+            return super().__contains__(lane)
+
+    lanes.outbox.share_out(Replaced({"a": 1000}))
+    assert lanes.outbox.apply([request({A: 1})], []) == [None]
+    lanes.total("a", "rendered")
