@@ -196,14 +196,14 @@ async def running(
             )
         )
         broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        opening = _watched(_until_open(committer, write_handler), "outbox", broken)
+        storing = _watched(_until_ended(committer, write_handler), "outbox", broken)
         monitoring = _watched(monitor.run(), "monitor", broken)
         sending = _watched(delivery.run(), "delivery", broken)
         watching = _watched(watch.run(), "watch", broken)
         try:
             yield Receiver(url, broken, delivery, observer, watch, monitor)
         finally:
-            for task in (opening, monitoring, watching):
+            for task in (storing, monitoring, watching):
                 task.cancel()
             await _stop(server, delivery, sending, committer, settings)
             await _log_remaining(committer, folder, settings, clock)
@@ -253,8 +253,11 @@ class _InForce:
         self._committer.flush_soon()
 
 
-async def _until_open(committer: Committer, write_handler: WriteHandler) -> None:
-    """Log now and then that a slow disk is opening the outbox. Raises: OutboxError."""
+async def _until_ended(committer: Committer, write_handler: WriteHandler) -> None:
+    """Log now and then that a slow disk is opening the outbox; then wait for the end of its thread.
+
+    Raises: OutboxError; the defect that ended the thread.
+    """
     loop_time = asyncio.get_running_loop().time
     began_at, was_slow = loop_time(), not committer.opened.done()
     while not committer.opened.done():
@@ -269,6 +272,8 @@ async def _until_open(committer: Committer, write_handler: WriteHandler) -> None
         log.info("outbox is open", seconds=round(loop_time() - began_at + OPENING_SECONDS, 1))
     with suppress(NotCommitted):  # the first request tries again
         await write_handler.begin()
+    await asyncio.wait({committer.ended})
+    committer.ended.result()
 
 
 def _replicas(

@@ -45,12 +45,15 @@ Answer = TypeVar("Answer")
 Question = Callable[[Any], object]
 
 OPENING = "the outbox is being opened"
+ENDED = "the thread of the outbox has ended"
 STOP_SECONDS = 5.0
 """Longest wait of a stop for the disk: acknowledged items are on it, the rest may be lost."""
 FAILING = Kind("outbox", "outbox cannot be written", 3600.0, "error")
 UNREADABLE = Kind("outbox", "outbox cannot be read", 3600.0, "error")
 """Its end is not logged: another read, or a write, may succeed in between."""
 READ_HINT = "The error says why; what waits in the outbox is sent when it can be read."
+DISK_ERRORS = sqlite3.Error | OSError | ReceiverError
+"""All other errors are defects, which are logged with their traceback."""
 
 
 log = structlog.get_logger()
@@ -118,7 +121,8 @@ class Committer:
 
         Finished windows are flushed every `window_seconds`. `changed` is set when there may be
         new batches; `busy_lanes` are the lanes with a batch in flight. `opened` is done when the
-        outbox is open, or holds its OutboxError.
+        outbox is open, or holds its OutboxError; `ended` is done when the thread has ended, or
+        holds the defect that ended it.
         """
         self._outbox = outbox
         self._flush_seconds = flush_seconds
@@ -131,10 +135,12 @@ class Committer:
         self._batches_changed = changed
         self._loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = self._loop.create_future()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.ended.add_done_callback(self._refuse_the_rest)
         self._changed = threading.Condition()
         self._gathered: list[_Job] = []
         self._jobs: list[_Job] = []
+        self._jobs_in_work: list[_Job] = []
         self._requests_before = 0
         self._inserted_before = 0
         self._lingers_for: Callable[[], bool] | None = None
@@ -163,8 +169,8 @@ class Committer:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        await asyncio.wait({self._ended}, timeout=within_seconds)
-        if not self._ended.done():
+        await asyncio.wait({self.ended}, timeout=within_seconds)
+        if not self.ended.done():
             log.warning(
                 "stopped while the outbox's disk does not answer",
                 hint="What was acknowledged is on the disk. Is the disk slow, or failing?",
@@ -218,8 +224,8 @@ class Committer:
         """Read the ledger, with unwritten counts, and the answer to a query at the same moment."""
 
         def read(outbox: Outbox) -> tuple[dict[tuple[str, str], int], Answer]:
+            totals = Counter(outbox.totals())  # this thread alone changes them
             with self._changed:
-                totals = Counter(outbox.totals())
                 totals.update(self._unwritten)
             return dict(totals), question(outbox)
 
@@ -232,6 +238,8 @@ class Committer:
             future.set_exception(NotCommitted("the receiver is stopping"))
         elif not self.opened.done():
             future.set_exception(NotCommitted(OPENING))
+        elif self.ended.done():
+            future.set_exception(NotCommitted(ENDED))
         else:
             if not self._gathered:
                 self._loop.call_soon(self._hand_over)
@@ -249,15 +257,18 @@ class Committer:
         self._gathered = []
 
     def _run(self) -> None:
+        error: Exception | None = None
         try:
             self._outbox.open()
-        except Exception as error:  # noqa: BLE001 - any error is the result of `opened`
-            self._tell(self.opened, error)
-        else:
             self._tell(self.opened)
             self._serve()
-        self._outbox.close()
-        self._tell(self._ended)
+        except Exception as failure:  # noqa: BLE001 - it is the result of `opened`, or of `ended`
+            error = failure
+            self._tell(self.opened, error)
+        try:
+            self._outbox.close()
+        finally:
+            self._tell(self.ended, error)
 
     def _tell(self, future: "asyncio.Future[None]", error: Exception | None = None) -> None:
         """Finish a future of the event loop, unless it was cancelled."""
@@ -280,11 +291,11 @@ class Committer:
                     self._linger(self._is_full, self._linger_seconds)
                 elif self._jobs:
                     self._linger(self._is_together, self._together_seconds)
-                jobs, self._jobs = self._jobs, []
+                self._jobs_in_work, self._jobs = self._jobs, []
                 unwritten, self._unwritten = self._unwritten, Counter()
                 self._waiting_items = 0
                 last = self._stopping
-            self._work(jobs, unwritten)
+            self._work(self._jobs_in_work, unwritten)
             if last:
                 break
             self._flush()
@@ -322,7 +333,7 @@ class Committer:
         self._wants_flush, self._flushed_at = False, now
         try:
             has_batches = self._outbox.flush()
-        except Exception as error:  # noqa: BLE001 - the same as for what requests bring
+        except Exception as error:  # noqa: BLE001 - the thread goes on, whatever the error
             self._flush_failed = True
             self._note_failure(error)
             return
@@ -334,10 +345,12 @@ class Committer:
                 self._loop.call_soon_threadsafe(self._batches_changed.set)
 
     def _write(self, writes: list[_Job], unwritten: Counter[tuple[str, str]]) -> list[object]:
-        submissions = [compress_chunks(job.work) for job in writes if isinstance(job.work, Append)]
         settlements = [job.work for job in writes if isinstance(job.work, Settlement)]
         extra = [Append((), 0, 0, unwritten)] if unwritten else []
         try:
+            submissions = [
+                compress_chunks(job.work) for job in writes if isinstance(job.work, Append)
+            ]
             if self._failing:  # without work to write, only a probe shows the recovery
                 self._outbox.probe()
             answers = self._outbox.apply(submissions + extra, settlements)
@@ -345,37 +358,45 @@ class Committer:
             with self._changed:
                 self._unwritten.update(unwritten)
             self._note_failure(error)
-            return [NotCommitted(f"the outbox cannot be written: {error}") for _ in writes]
+            return [NotCommitted(f"the outbox cannot be written: {self.error}") for _ in writes]
         if not self._flush_failed:  # else the flush may still be too large for the disk
             self._note_failure(None)
         taken, settled = iter(answers), iter(answers[len(answers) - len(settlements) :])
         return [next(taken if isinstance(job.work, Append) else settled) for job in writes]
 
-    def _note_failure(self, error: Exception | None, kind: Kind = FAILING) -> None:
+    def _note_failure(self, error: Exception | None) -> None:
+        """Note that the last transaction failed, or None: that it succeeded."""
         if error:
-            expected = isinstance(error, sqlite3.Error | OSError | ReceiverError)
-            self._write_failed |= kind is FAILING
-            self._events.happened(
-                kind,
-                type(error).__name__,
-                str(error),
-                NotCommitted.hint if kind is FAILING else READ_HINT,
-                defect=None if expected else error,
-            )
+            self._write_failed = True
+            self._report(error, FAILING, NotCommitted.hint)
         elif self._write_failed:
             self._write_failed = False
             self._events.is_over(FAILING, "outbox can be written again")
-        self.error = str(error or "")
+        self.error = _words(error) if error else ""
         self._failing = error is not None
+
+    def _report(self, error: Exception, kind: Kind, hint: str) -> None:
+        defect = None if isinstance(error, DISK_ERRORS) else error
+        self._events.happened(kind, type(error).__name__, _words(error), hint, defect=defect)
 
     def _answer(self, question: Question) -> object:
         try:
             return question(self._outbox)
-        except Exception as error:  # noqa: BLE001 - the same
-            self._note_failure(error, UNREADABLE)
-            with suppress(OSError):
-                self._outbox.replace_if_broken(error)
-            return NotCommitted(f"the outbox cannot be read: {error}")
+        except NotCommitted as error:  # a refusal: the disk works
+            return error
+        except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever the error
+            self._report(error, UNREADABLE, READ_HINT)
+            if isinstance(error, DISK_ERRORS):
+                self.error, self._failing = _words(error), True
+                with suppress(OSError):
+                    self._outbox.replace_if_broken(error)
+            return NotCommitted(f"the outbox cannot be read: {_words(error)}")
+
+    def _refuse_the_rest(self, ended: "asyncio.Future[None]") -> None:
+        """Refuse the work that the thread has left when it ended."""
+        ended.exception()  # the service reports it, unless it stops at this moment
+        left = [*self._jobs_in_work, *self._jobs, *self._gathered]
+        self._resolve([(job, NotCommitted(ENDED)) for job in left])
 
     def _resolve(self, results: list[tuple[_Job, object]]) -> None:
         for job, result in results:
@@ -388,3 +409,8 @@ class Committer:
         if self._outbox.inserted != self._inserted_before:
             self._inserted_before = self._outbox.inserted
             self._batches_changed.set()
+
+
+def _words(error: Exception) -> str:
+    """Return an error's message; its class for one without, such as MemoryError."""
+    return str(error) or type(error).__name__

@@ -2,11 +2,13 @@
 
 import asyncio
 import signal
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import aiohttp
+import pytest
 import structlog
 
 from receiver.config.settings import find_connection, resolve
@@ -234,13 +236,15 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(tmp_path: Path)
             assert set(delivered(server.sandbox)) == set(sent)
 
 
+@pytest.mark.parametrize("part", ["monitor", "outbox"])
 @in_loop()
-async def test_a_part_that_fails_is_told_and_not_gone_on_without(tmp_path: Path) -> None:
+async def test_a_part_that_fails_is_told_and_not_gone_on_without(tmp_path: Path, part: str) -> None:
     """A defect anywhere: whoever runs the receiver learns of it, and what is in the outbox stays."""
     broken = asyncio.Event()
 
     def clock() -> float:
-        if broken.is_set():
+        is_outbox = threading.current_thread().name == "outbox"
+        if broken.is_set() and is_outbox == (part == "outbox"):
             raise RuntimeError("the clock broke")
         return time.time()
 
@@ -256,9 +260,13 @@ async def test_a_part_that_fails_is_told_and_not_gone_on_without(tmp_path: Path)
         with structlog.testing.capture_logs() as log:
             async with running(settings, connection, clock) as receiver:
                 broken.set()
+                if part == "outbox":
+                    async with aiohttp.ClientSession() as session:
+                        answer = await post(session, receiver.url, encode(points(0, 1)))
+                    assert answer.status == 503
                 async with asyncio.timeout(20):
                     assert str(await receiver.broken) == "the clock broke"
                 broken.clear()
         [entry] = [each for each in log if each["event"] == "a component has failed"]
-        assert entry["part"] == "monitor"
+        assert entry["part"] == part
         assert entry["log_level"] == "error"

@@ -10,10 +10,11 @@ from typing import Any, Self
 import pytest
 from structlog.testing import capture_logs
 
-from receiver.errors import NotCommitted
+from receiver.errors import NotCommitted, OutboxFull
 from receiver.events import Events
 from receiver.outbox.batch import Append, Chunk, Settlement
 from receiver.outbox.committer import (
+    ENDED,
     FAILING,
     FLUSH_SECONDS,
     LINGER_SECONDS,
@@ -323,3 +324,90 @@ async def test_a_request_that_is_folded_alone_wakes_nobody() -> None:
         assert not desk.changed.is_set()
         await desk.committer.submit(request())
         assert desk.changed.is_set()
+
+
+@in_loop(20)
+async def test_a_request_that_cannot_be_compressed_is_refused() -> None:
+    """Memory may run out in the thread: the sender is told so at once, and the next request is committed."""
+    async with Desk() as desk:
+        no_text: Any = None
+        with pytest.raises(NotCommitted, match="cannot be written"):
+            await desk.committer.submit(Append([Chunk(no_text, 1)], 1, 2, {}))
+        assert desk.committer.failing
+        await desk.committer.submit(request())
+        assert not desk.committer.failing
+
+
+@in_loop(20)
+async def test_memory_that_runs_out_has_a_message() -> None:
+    """MemoryError comes without one: the verdict says more than nothing."""
+    async with Desk() as desk:
+        desk.outbox.apply_error = MemoryError()
+        with pytest.raises(NotCommitted, match="cannot be written: MemoryError"):
+            await desk.committer.submit(request())
+        assert desk.committer.error == "MemoryError"
+        desk.outbox.apply_error = None
+
+
+@in_loop(20)
+async def test_a_defect_that_ends_the_thread_is_the_result_of_its_end() -> None:
+    """Nobody waits for ever: neither for what it had begun, nor for what comes later."""
+    desk = Desk()
+    await desk.__aenter__()
+    defect = RuntimeError("a defect")
+
+    def fail(*_: object, **__: object) -> None:
+        raise defect
+
+    desk.events.happened = fail  # type: ignore[method-assign]
+    desk.outbox.apply_error = OSError("disk is full")
+    for _ in range(2):
+        with pytest.raises(NotCommitted, match=ENDED):
+            await desk.committer.submit(request())
+    with pytest.raises(RuntimeError, match="a defect"):
+        desk.committer.ended.result()
+    await desk.committer.stop()
+
+
+@in_loop(20)
+async def test_a_refusal_is_no_failure_of_the_disk() -> None:
+    """A handover to a full outbox: the one who asks is told, and no operator is sent to the disk."""
+    async with Desk() as desk:
+
+        def refuse() -> int:
+            raise OutboxFull("10 bytes wait for delivery")
+
+        with capture_logs() as logs, pytest.raises(OutboxFull, match="10 bytes"):
+            await desk.committer.change_fold(refuse)
+        assert (desk.committer.failing, desk.committer.error, logs) == (False, "", [])
+
+
+@in_loop(20)
+async def test_a_defect_in_a_query_is_no_failure_of_the_disk() -> None:
+    """It is logged with its traceback, and the receiver stays ready."""
+    async with Desk() as desk:
+        with capture_logs() as logs, pytest.raises(NotCommitted, match="by zero"):
+            await desk.committer.ask(lambda _: 1 // 0)
+        assert not desk.committer.failing
+        assert isinstance(logs[0]["exc_info"], ZeroDivisionError)
+
+
+@in_loop(20)
+async def test_a_slow_query_does_not_hold_up_the_event_loop() -> None:
+    """The ledger is read from a disk that takes its time: counts are added meanwhile."""
+    async with Desk() as desk:
+        began, go = threading.Event(), threading.Event()
+
+        def totals() -> dict[tuple[str, str], int]:
+            began.set()
+            assert go.wait(10)
+            return {}
+
+        outbox: Any = desk.outbox
+        outbox.totals = totals
+        reading = asyncio.create_task(desk.committer.read(lambda _: None))
+        await asyncio.to_thread(began.wait, 10)
+        desk.committer.count({("received", ""): 3})
+        go.set()
+        read, _ = await reading
+        assert read == {("received", ""): 3}
