@@ -118,7 +118,7 @@ async def test_each_entry_has_its_month(tmp_path: Path) -> None:
         ]
         assert (await post(running.session, running.url, encode(points))).status == 204
         await page.wait_for(
-            "document.querySelector('#entries-note')?.textContent.includes('every 15 s')"
+            "document.querySelector('#entries-note')?.textContent.includes('every 15 s')", 40
         )
         assert await page.evaluate("document.querySelectorAll('#entries tr').length") == 12 + 3
         assert await page.evaluate("document.documentElement.scrollWidth") == 380
@@ -372,6 +372,35 @@ async def test_a_receiver_that_does_not_answer(tmp_path: Path, end: signal.Signa
         else:
             await receiver.start()
         await page.wait_for(f"!({NO_ANSWER}) && document.querySelector('#below').className == ''")
+
+
+@pytest.mark.parametrize(("path", "what"), [("status", "the state"), ("cost", "the cost"), ("metrics", "the metrics"), ("history", "the last hour")])  # fmt: skip
+@in_loop(60)
+async def test_a_script_that_fails(tmp_path: Path, path: str, what: str) -> None:
+    """An answer of another shape, as of another version: the page says so, goes on asking, and recovers."""
+    broken = "document.querySelector('#broken:not([hidden])')?.textContent"
+    live = "document.querySelector('#live').textContent"
+    at_once = "document.dispatchEvent(new Event('visibilitychange'))"
+    async with open_page(tmp_path) as (page, running, _):
+        await page.look(running.url)
+        assert await page.wait_for(STATE) == "WAITING"
+        assert await page.evaluate(broken) is None
+        await page.evaluate(f"window.asked = fetch; window.fetch = (path, ...rest) => path.startsWith('api/v1/{path}') ? Promise.resolve(new Response('null')) : asked(path, ...rest); {at_once}")  # fmt: skip
+        text = await page.wait_for(broken)
+        assert text.startswith(f"This page has failed to show {what} (TypeError: ")
+        assert "Reload the page" in text
+        assert "report this line" in text
+        assert await page.evaluate(CONTRAST) == []
+        await page.screenshot(keep(tmp_path, f"script-failed-{path}"))
+        assert page.complaints, "the console has the error"
+        page.complaints.clear()
+        if path != "status":
+            before = await page.evaluate(live)
+            await page.wait_for(f"{live} != {json.dumps(before)}")
+        assert await page.evaluate(broken) == text
+        await page.evaluate(f"window.fetch = asked; {at_once}")
+        await page.wait_for("document.querySelector('#broken').hidden")
+        assert page.complaints == [], "one error is reported once"
 
 
 CONTRAST = """
