@@ -10,8 +10,8 @@ from receiver.azure.envelope import Identity
 from receiver.config.settings import Settings
 from receiver.fold.registry import Registry
 from receiver.fold.selection import Selection
+from receiver.intake.decode import Limits
 from receiver.intake.guard import SeriesLimits
-from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.pipeline import Pipeline
@@ -42,7 +42,6 @@ def selector(
     series_limits = SeriesLimits(settings.metric_series_max, settings.total_series_max)
 
     def select(wanted: Allowlist, routing: Routing) -> Pipeline:
-        selection = Selection(wanted, registry)
         cache_bytes = settings.series_cache_bytes
         return Pipeline(
             wanted,
@@ -50,7 +49,7 @@ def selector(
             cache_bytes,
             limits,
             metadata,
-            selection=selection,
+            use_of=Selection(wanted, registry).use_of,
             series_limits=series_limits,
             replicas=replicas,
             routing=routing,

@@ -1,15 +1,14 @@
-"""The ends of series, by metrics.json and the fold's numbers.
+"""The use of series, by metrics.json and the fold's numbers.
 
-In: a series' labels, once. Out: `receiver.intake.ends.Ends`: the labels of its raw items, its
-number in the fold, or the reason for neither. Implements `receiver.intake.ends.Selection`.
+In: a series' labels, once. Out: a `Use`: the labels of its raw items, its number in the fold, or
+the reason for neither.
 """
 
 from collections.abc import Mapping
 
 from receiver.fold.registry import Registry
-from receiver.intake.ends import FOLD_FULL, WOULD_JOIN, Ends
 from receiver.intake.entries import TARGET_LABELS, Entry
-from receiver.intake.metrics_json import Allowlist
+from receiver.intake.metrics_json import FOLD_FULL, WOULD_JOIN, Allowlist, Use
 
 NAMES_MAX = 100_000
 SLIMMED_MAX = 200_000
@@ -25,19 +24,18 @@ class Selection:
         self._names: dict[str, tuple[Entry | None, bool]] = {}
         self._slimmed: dict[tuple[tuple[str, str], ...], int] = {}
 
-    def wants(self, name: bytes) -> bool:
-        """Whether any entry selects or counts the series named `name`."""
-        return self._allowlist.wants(name)
+    def use_of(self, labels: Mapping[str, str]) -> Use:
+        """Return the use of a selected series; equal labels have one number while the fold knows them.
 
-    def ends_of(self, labels: Mapping[str, str]) -> Ends:
-        """Return the end of a selected series. Raises: NotCommitted, before the outbox is open."""
+        Raises: NotCommitted, before the outbox is open.
+        """
         raw, is_folded = self._entries_of(labels["__name__"])
         rendered = self._rendered(raw, labels) if raw else None
         dropped = WOULD_JOIN if raw and rendered is None else ""
         number = self._registry.number_of(labels) if is_folded else 0
         if is_folded and not number and rendered is None:
             dropped = FOLD_FULL
-        return Ends(rendered, number, "" if number else dropped)
+        return Use(rendered, number, "" if number else dropped)
 
     def _entries_of(self, name: str) -> tuple[Entry | None, bool]:
         """Return the entry for raw samples, and whether any entry folds."""

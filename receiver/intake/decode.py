@@ -19,7 +19,6 @@ from google.protobuf.message import DecodeError
 
 from receiver.errors import DecodedTooLarge, InvalidSeries, TooManySeries, Undecodable
 from receiver.intake import histogram, metadata
-from receiver.intake.limits import Limits
 from receiver.intake.metadata import Metadata
 from receiver.intake.wire.remote_write_lean_pb2 import (
     ReferencingTimeSeries,
@@ -29,7 +28,6 @@ from receiver.intake.wire.remote_write_lean_pb2 import (
 )
 
 NAME_LABEL = b"__name__"
-DEFAULT_LIMITS = Limits()
 
 Raw = bytes | bytearray
 """A decompressed request."""
@@ -53,6 +51,21 @@ INVALID_REASONS = (
     BAD_HISTOGRAM,
 )
 """Reasons for refusing a series while the rest of its request is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one request. Every limit is a setting, named by a refusal."""
+
+    decoded_bytes: int = 32 << 20
+    parsed_bytes: int = 128 << 20
+    rendered_bytes: int = 64 << 20
+    series: int = 20_000
+    labels: int = 100
+    label_bytes: int = 64 << 10
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class Message(Enum):

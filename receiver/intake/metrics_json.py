@@ -1,7 +1,7 @@
 """metrics.json: the selected series, and how their samples are used.
 
-In: the file's text. Out: an `Allowlist`, which matches series' names to entries. Reads no
-files and keeps no clock.
+In: the file's text. Out: an `Allowlist`, which matches series' names to entries, and series to
+their use. Reads no files and keeps no clock.
 
 The format: {"customMetrics": ["name", "glob_*", {"name": ..., "as": ...}, ...]}. A name
 selects the series of exactly that name, as Prometheus shows it; `*` stands for any run
@@ -10,10 +10,10 @@ of characters and `?` for one. `receiver.intake.entry_reader` has the keys of an
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from receiver.errors import SettingsError
-from receiver.intake.ends import Ends
 from receiver.intake.entries import Entry, glob_pattern
 from receiver.intake.entry_reader import Mistake, kind, read_entry, short
 from receiver.intake.json_file import JsonFile, Pairs, fields_of, read_json
@@ -24,6 +24,22 @@ __all__ = ["KEY", "NAME_LIMIT", "Allowlist", "Entry", "parse"]
 KEY = "customMetrics"
 REMEMBERED_BYTES = 256
 """Longest cached name: the cache is limited in bytes too."""
+FOLD_FULL = "fold_full"
+WOULD_JOIN = "would_join"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The use of a series' samples, decided once and cached: as items, in the fold, or both.
+
+    `rendered` has the labels of its items, the name under `__name__`; None for no items.
+    `fold_number` is from 1 to 2**32 - 1; 0 for no fold. A series without either has the reason
+    in `dropped`, and is decided again at the next request.
+    """
+
+    rendered: Mapping[str, str] | None = None
+    fold_number: int = 0
+    dropped: str = ""
 
 
 class Allowlist:
@@ -75,9 +91,9 @@ class Allowlist:
         """Whether an entry folds the series named `name`, or uses it as a mean's count."""
         return name in self._denominators or any(entry.is_folded for entry in self.matches(name))
 
-    def ends_of(self, labels: Mapping[str, str]) -> Ends:
-        """Return the end of a selected series: every sample is an item."""
-        return Ends(rendered=labels)
+    def use_of(self, labels: Mapping[str, str]) -> Use:
+        """Return the use of a selected series, without a fold: every sample is an item."""
+        return Use(rendered=labels)
 
     def names_seen(self) -> dict[bytes, bool]:
         """Return a copy of the names looked up so far, with the answers."""

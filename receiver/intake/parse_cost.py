@@ -13,8 +13,7 @@ from collections.abc import Callable
 from google.protobuf.message import DecodeError
 
 from receiver.errors import TooManyParts
-from receiver.intake.decode import Message
-from receiver.intake.limits import Limits
+from receiver.intake.decode import Limits, Message
 from receiver.intake.wire.remote_write_lean_pb2 import OpaqueRequest
 
 HARMLESS_BYTES = 1 << 20

@@ -11,7 +11,7 @@ A dropped sample gets its reason here.
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from receiver.errors import InvalidSeries, TooMuchToRender, Undecodable
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.decode import (
     DEFAULT_LIMITS,
+    Limits,
     Message,
     Raw,
     Series,
@@ -28,11 +29,9 @@ from receiver.intake.decode import (
     decode_series,
     read_labels,
 )
-from receiver.intake.ends import FOLD_FULL, WOULD_JOIN, Selection
 from receiver.intake.guard import CARDINALITY, Distinct, Explosion, Guard, SeriesLimits
-from receiver.intake.limits import Limits
 from receiver.intake.metadata import MetadataBook
-from receiver.intake.metrics_json import Allowlist
+from receiver.intake.metrics_json import FOLD_FULL, WOULD_JOIN, Allowlist, Use
 from receiver.intake.parse_cost import check_parts, check_series_parts
 from receiver.intake.recogniser import (
     IS_COMPILED,
@@ -127,7 +126,7 @@ class Outcome:
 class Pipeline:
     """Selection and rendering under one metrics.json and one identity.
 
-    It caches the ends of series, so a new metrics.json needs a new Pipeline.
+    It caches the use of series, so a new metrics.json needs a new Pipeline.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class Pipeline:
         limits: Limits = DEFAULT_LIMITS,
         metadata: MetadataBook | None = None,
         *,
-        selection: Selection | None = None,
+        use_of: Callable[[Mapping[str, str]], Use] | None = None,
         series_limits: SeriesLimits | None = None,
         replicas: Replicas | None = None,
         routing: Routing | None = None,
@@ -146,12 +145,12 @@ class Pipeline:
     ) -> None:
         """Start with no known series; `cache_bytes` limits them.
 
-        `selection` decides the ends of series, by default `allowlist`. `series_limits` limit the
-        distinct series, `replicas` has the replicas' leaders, if any, and `routing` the resource of
-        each series. Without `compiled` the full parser takes everything.
+        `use_of` returns the use of a selected series by its labels; by default the allowlist's.
+        `series_limits` limit the distinct series, `replicas` has the replicas' leaders, if any, and
+        `routing` the resource of each series. Without `compiled` the full parser takes everything.
         """
         self.allowlist = allowlist
-        self._selection = allowlist if selection is None else selection
+        self._use_of = use_of or allowlist.use_of
         self.limits = limits
         self.metadata = MetadataBook() if metadata is None else metadata
         self.identity = identity
@@ -205,7 +204,7 @@ class Pipeline:
         return self._finish(rows, outcome)
 
     def forget_series(self) -> None:
-        """Forget the ends of all series, which are decided again when they arrive."""
+        """Forget the use of all series, which are decided again when they arrive."""
         self._series.clear()
 
     def recount_if_due(self, now: float) -> None:
@@ -263,7 +262,7 @@ class Pipeline:
         """
         assert self._recogniser is not None
         text, name, labels_size, key = reading.look(place)
-        if name and (key or message is Message.V1) and not self._selection.wants(name):
+        if name and (key or message is Message.V1) and not self.allowlist.wants(name):
             self._recogniser.unwanted.put(name)
             samples = reading.drop(place)
             outcome.count(samples)
@@ -293,7 +292,7 @@ class Pipeline:
         symbols: Sequence[bytes],
         outcome: Outcome,
     ) -> Known | None:
-        """Decide a series' end from its label section alone; cache it by its key unless it is dropped.
+        """Decide a series' use from its label section alone; cache it by its key unless it is dropped.
 
         None leaves the series to the full parser, which finds the error. A section with anything
         but labels is no key.
@@ -305,7 +304,7 @@ class Pipeline:
             series = decode_series(section, message, symbols, self.limits)
             if series.samples or series.histograms or series.exemplars or series.metadata():
                 return None
-            if not self._selection.wants(series.name):
+            if not self.allowlist.wants(series.name):
                 return None
             known = self._decide(series.label_pairs(), hash(key), 1, outcome)
         except (InvalidSeries, Undecodable):
@@ -321,7 +320,7 @@ class Pipeline:
         samples, histograms = len(series.samples), series.histograms
         taken = None
         try:
-            if series.name and not self._selection.wants(series.name):
+            if series.name and not self.allowlist.wants(series.name):
                 outcome.received += samples + histograms  # by its name alone, not opened
                 outcome.unselected += samples + histograms
             else:
@@ -367,7 +366,7 @@ class Pipeline:
         return known
 
     def _decide(self, pairs: Sequence[bytes], digest: int, samples: int, outcome: Outcome) -> Known:
-        """Return a series' end by metrics.json, within the limits on series. Raises: InvalidSeries."""
+        """Return a series' use by metrics.json, within the limits on series. Raises: InvalidSeries."""
         labels, source = read_labels(pairs), 0
         if self.replicas:
             of = self.replicas.source_of(labels)
@@ -378,25 +377,25 @@ class Pipeline:
         if self._guard.refuses(name, digest):
             self._guard.refuse(name, samples)
             return Known(b"", 0, dropped=CARDINALITY)
-        known = self._find_ends(labels, source, outcome)
+        known = self._find_use(labels, source, outcome)
         if not known.dropped:
             self._guard.admit(name, digest, labels)
         return known
 
-    def _find_ends(self, labels: Mapping[str, str], source: int, outcome: Outcome) -> Known:
+    def _find_use(self, labels: Mapping[str, str], source: int, outcome: Outcome) -> Known:
         lane = self.routing.number_of(labels)
         if lane == NO_LANE:
             return Known(b"", 0, lane, source=source)
-        ends = self._selection.ends_of(labels)
-        if ends.rendered is None:
-            return Known(b"", ends.fold_number, lane, ends.dropped, source)
-        template = self._renderer.template_of(ends.rendered, lane)
+        use = self._use_of(labels)
+        if use.rendered is None:
+            return Known(b"", use.fold_number, lane, use.dropped, source)
+        template = self._renderer.template_of(use.rendered, lane)
         outcome.labels_cut += template.cut
         outcome.labels_left_out += template.left_out
-        dropped = ends.dropped
-        if not template.middle and not ends.fold_number:
+        dropped = use.dropped
+        if not template.middle and not use.fold_number:
             dropped = NAME_TOO_LONG
-        return Known(template.middle, ends.fold_number, lane, dropped, source)
+        return Known(template.middle, use.fold_number, lane, dropped, source)
 
     def _charge(self, lines: int, template_bytes: int, outcome: Outcome) -> None:
         """Refuse a request whose rendered size would be too large. Raises: TooMuchToRender."""

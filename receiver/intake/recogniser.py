@@ -39,7 +39,7 @@ _VERSIONS = {Message.V1: 1, Message.V2: 2}
 @dataclass(frozen=True, slots=True)
 class Known:
     """A known series: its template without the common start, empty if it is not rendered; its
-    number in the fold, 0 if it is not folded; its lane; the reason for having no end; the number of
+    number in the fold, 0 if it is not folded; its lane; the reason if it is dropped; the number of
     its source in `receiver.intake.replicas`."""  # noqa: D205,D209 - one sentence
 
     template: bytes

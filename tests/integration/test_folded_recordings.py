@@ -36,7 +36,7 @@ def folded(version: str, message: Message) -> tuple[list[bytes], list[tuple[int,
     """Fold the requests; returns the lines, the records, and the series by number."""
     wanted = parse(SHIPPED, "folded_metrics.json")
     registry, fold = Registry(1 << 30, is_loaded=True), Fold(wanted, IDENTITY)
-    pipeline = Pipeline(wanted, IDENTITY, 1 << 24, selection=Selection(wanted, registry))
+    pipeline = Pipeline(wanted, IDENTITY, 1 << 24, use_of=Selection(wanted, registry).use_of)
     records: list[tuple[int, int, float]] = []
     series: dict[int, Any] = {}
     for body in bodies(version):

@@ -18,8 +18,7 @@ from google.protobuf.message import DecodeError
 from receiver.azure.envelope import Identity
 from receiver.errors import RequestRefused, TooManySeries, TooMuchToRender, Undecodable
 from receiver.intake import histogram
-from receiver.intake.decode import Message
-from receiver.intake.limits import Limits
+from receiver.intake.decode import Limits, Message
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import DROP_REASONS, Outcome, Pipeline
 from receiver.intake.recogniser import IS_COMPILED

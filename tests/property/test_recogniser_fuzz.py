@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from receiver.azure.envelope import Identity
 from receiver.errors import Undecodable
 from receiver.intake.decode import Message
-from receiver.intake.ends import Ends
-from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.metrics_json import Allowlist, Entry, Use
 from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire import remote_write_v1_pb2 as v1
@@ -110,9 +109,9 @@ def spell_v2(spec: Spec) -> bytes:
 class Folding(Allowlist):
     """Folds some series, renders others, and some both."""
 
-    def ends_of(self, labels: Mapping[str, str]) -> Ends:
+    def use_of(self, labels: Mapping[str, str]) -> Use:
         folds = labels.get("l") == "a"
-        return Ends(None if folds and "m" in labels else labels, 1 + len(labels) if folds else 0)
+        return Use(None if folds and "m" in labels else labels, 1 + len(labels) if folds else 0)
 
 
 def make_selection(*, compiled: bool) -> Pipeline:

@@ -11,8 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from receiver.azure.envelope import Identity
 from receiver.azure.renderer import RECORD
 from receiver.intake.decode import Message
-from receiver.intake.ends import Ends
-from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.metrics_json import Allowlist, Entry, Use
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import REPLICA, Replicas
@@ -24,15 +23,10 @@ TIMEOUT_SECONDS = 30.0
 NAMES = ("a", "b", "c")
 
 
-class _Selection:
-    """Every series is rendered and folded, under one number."""
-
-    def wants(self, name: bytes) -> bool:
-        return bool(name)
-
-    def ends_of(self, labels: Mapping[str, str]) -> Ends:
-        assert "replica" not in labels
-        return Ends(labels, 1)
+def _use_of(labels: Mapping[str, str]) -> Use:
+    """Render and fold every series, under one number."""
+    assert "replica" not in labels
+    return Use(labels, 1)
 
 
 class ReplicasMachine(RuleBasedStateMachine):
@@ -59,7 +53,7 @@ class ReplicasMachine(RuleBasedStateMachine):
             Allowlist([Entry("*")]),
             Identity("key", "host"),
             1 << 16,
-            selection=_Selection(),
+            use_of=_use_of,
             replicas=self.new_replicas(),
             compiled=compiled and IS_COMPILED,
         )

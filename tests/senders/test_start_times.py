@@ -99,7 +99,7 @@ def folded(written: Written) -> tuple[dict[str, float], Fold]:
     allowlist, registry = listed({"name": "nv_work_total", "as": "delta"}), Registry(1 << 20)
     registry.load([], 0)
     identity = Identity("key", "host")
-    pipeline = Pipeline(allowlist, identity, 1 << 20, selection=Selection(allowlist, registry))
+    pipeline = Pipeline(allowlist, identity, 1 << 20, use_of=Selection(allowlist, registry).use_of)
     fold = Fold(allowlist, identity)
     for body, message in written.bodies:
         outcome = pipeline.take(bytes(snappy.uncompress(body)), message)

@@ -5,7 +5,7 @@ import pytest
 from receiver.errors import NotCommitted
 from receiver.fold.registry import SERIES_OVERHEAD_BYTES, Registry
 from receiver.fold.selection import Selection
-from receiver.intake.ends import FOLD_FULL, WOULD_JOIN, Ends
+from receiver.intake.metrics_json import FOLD_FULL, WOULD_JOIN, Use
 from tests.unit.fold.folding import listed
 
 
@@ -71,10 +71,10 @@ def test_a_series_may_be_raw_and_folded_or_neither() -> None:
     wanted = listed("a", {"name": "a", "as": "delta", "rename": "b"}, {"name": "c", "as": "delta"})
     a, c = {"__name__": "a"}, {"__name__": "c"}
 
-    assert Selection(wanted, roomy).ends_of(a) == Ends(a, 1)
-    assert Selection(wanted, roomy).ends_of(c) == Ends(None, 2)
-    assert Selection(wanted, full).ends_of(a) == Ends(a)
-    assert Selection(wanted, full).ends_of(c) == Ends(dropped=FOLD_FULL)
+    assert Selection(wanted, roomy).use_of(a) == Use(a, 1)
+    assert Selection(wanted, roomy).use_of(c) == Use(None, 2)
+    assert Selection(wanted, full).use_of(a) == Use(a)
+    assert Selection(wanted, full).use_of(c) == Use(dropped=FOLD_FULL)
 
 
 def test_raw_series_that_would_look_alike_are_refused() -> None:
@@ -82,7 +82,7 @@ def test_raw_series_that_would_look_alike_are_refused() -> None:
     selection = Selection(listed({"name": "a", "drop": ["pod"], "rename": "b"}), loaded())
     first, second = ({"__name__": "a", "model": "m", "pod": pod} for pod in "12")
 
-    kept = Ends({"__name__": "b", "model": "m"})
-    assert selection.ends_of(first) == kept
-    assert selection.ends_of(second) == Ends(dropped=WOULD_JOIN)
-    assert selection.ends_of(first) == kept
+    kept = Use({"__name__": "b", "model": "m"})
+    assert selection.use_of(first) == kept
+    assert selection.use_of(second) == Use(dropped=WOULD_JOIN)
+    assert selection.use_of(first) == kept

@@ -3,8 +3,7 @@
 import pytest
 
 from receiver.errors import TooManyParts
-from receiver.intake.decode import Message
-from receiver.intake.limits import Limits
+from receiver.intake.decode import Limits, Message
 from receiver.intake.parse_cost import HARMLESS_BYTES, check_parts, check_series_parts
 from tests.conformance.messages import one, v1, v2
 

@@ -10,10 +10,8 @@ import pytest
 
 from receiver.azure.envelope import Identity
 from receiver.errors import Undecodable
-from receiver.intake.decode import Message
-from receiver.intake.ends import FOLD_FULL, Ends
-from receiver.intake.limits import Limits
-from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.decode import Limits, Message
+from receiver.intake.metrics_json import FOLD_FULL, Allowlist, Entry, Use
 from receiver.intake.pipeline import DROP_REASONS, Outcome, Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
@@ -279,10 +277,10 @@ class FullFold(Allowlist):
         super().__init__([Entry(name) for name in names])
         self.decisions = 0
 
-    def ends_of(self, labels: Mapping[str, str]) -> Ends:
+    def use_of(self, labels: Mapping[str, str]) -> Use:
         """Refuse every series."""
         self.decisions += len(labels) > 0
-        return Ends(dropped=FOLD_FULL)
+        return Use(dropped=FOLD_FULL)
 
 
 @pytest.mark.parametrize("compiled", sorted({False, IS_COMPILED}))

@@ -11,10 +11,8 @@ import snappy
 from receiver.azure.envelope import Identity
 from receiver.azure.renderer import RECORD, record_of
 from receiver.errors import TooMuchToRender, Undecodable
-from receiver.intake.decode import DEFAULT_LIMITS, Message
-from receiver.intake.ends import Ends
-from receiver.intake.limits import Limits
-from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.decode import DEFAULT_LIMITS, Limits, Message
+from receiver.intake.metrics_json import Allowlist, Entry, Use
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire import remote_write_v2_pb2 as v2
@@ -220,11 +218,11 @@ def test_an_outcome_for_each_capture(version: int) -> None:
 class Folding(Allowlist):
     """Folds what is called so, and renders the rest."""
 
-    def ends_of(self, labels: Mapping[str, str]) -> Ends:
+    def use_of(self, labels: Mapping[str, str]) -> Use:
         number = int(labels.get("fold", "0"))
         if number == 99:
-            return Ends(dropped="no_room")
-        return Ends(labels if labels.get("raw") or not number else None, number)
+            return Use(dropped="no_room")
+        return Use(labels if labels.get("raw") or not number else None, number)
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "full parser"])

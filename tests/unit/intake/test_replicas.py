@@ -10,9 +10,8 @@ from receiver.azure.renderer import RECORD
 from receiver.intake import replicas as module
 from receiver.intake.decode import Message
 from receiver.intake.election import Change
-from receiver.intake.ends import Ends
 from receiver.intake.guard import CARDINALITY, SeriesLimits
-from receiver.intake.metrics_json import Allowlist, Entry
+from receiver.intake.metrics_json import Allowlist, Entry, Use
 from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Replicas
@@ -25,23 +24,24 @@ BOTH = pytest.mark.parametrize("compiled", [True, False] if IS_COMPILED else [Fa
 MESSAGES = pytest.mark.parametrize("message", list(Message))
 
 
-class Selection:
+class Selection(Allowlist):
     """Series named raw become items, others are folded: those with equal labels under one number."""
 
     def __init__(self) -> None:
         """Begin without series."""
+        super().__init__([Entry("*")])
         self.numbers: dict[tuple[tuple[str, str], ...], int] = {}
 
     def wants(self, name: bytes) -> bool:
         """All but one."""
         return name != b"unwanted"
 
-    def ends_of(self, labels: Mapping[str, str]) -> Ends:
+    def use_of(self, labels: Mapping[str, str]) -> Use:
         """By the name."""
         if labels["__name__"].startswith("raw"):
-            return Ends(rendered=labels)
+            return Use(rendered=labels)
         key = tuple(sorted(labels.items()))
-        return Ends(None, self.numbers.setdefault(key, len(self.numbers) + 1))
+        return Use(None, self.numbers.setdefault(key, len(self.numbers) + 1))
 
 
 class World:
@@ -59,10 +59,9 @@ class World:
         self.replicas.load({})
         self.selection = Selection()
         self.pipeline = Pipeline(
-            Allowlist([Entry("*")]),
+            self.selection,
             Identity("key", "host"),
             1 << 20,
-            selection=self.selection,
             series_limits=SeriesLimits(most, most),
             replicas=self.replicas,
             compiled=compiled,
