@@ -62,7 +62,7 @@ def _stages(workload: Workload) -> dict[str, float]:
 
 def _one(body: bytes, selection: Pipeline, outbox: Outbox, clock: _Clock) -> None:
     raw = clock.time("decompress", lambda: decompress(body, LIMIT_BYTES))
-    intake = clock.time("recognise, select, render", lambda: selection.take(raw, Message.V1))
+    intake = clock.time("recognise, select, render", lambda: selection.process(raw, Message.V1))
     if not intake.chunks:
         return
     told = clock.time("digest", lambda: digest(body, Message.V1))

@@ -31,8 +31,8 @@ TRIAL = """if True:
         for path in sorted(pathlib.Path(sys.argv[1], folder).glob("*.bin")):
             raw = snappy.uncompress(path.read_bytes())
             for _ in range(2):
-                assert pipeline.take(raw, message).chunks == pipeline.take_slowly(raw, message).chunks
-            items += pipeline.take(raw, message).rendered
+                assert pipeline.process(raw, message).chunks == pipeline.process_slowly(raw, message).chunks
+            items += pipeline.process(raw, message).rendered
         assert items > 1000, items
         print(folder, items, "items")
     print(sys.version.split()[0], kernel.__file__.rsplit("/", 1)[1])

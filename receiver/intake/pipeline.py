@@ -162,7 +162,7 @@ class Pipeline:
         self._recogniser = Recogniser(cache_bytes) if compiled else None
         self._series: KnownSeries = self._recogniser or PlainKnownSeries(cache_bytes)
 
-    def take(self, raw: Raw, message: Message) -> Outcome:
+    def process(self, raw: Raw, message: Message) -> Outcome:
         """Decode, select and render one request.
 
         Raises: Undecodable for a body that is not the declared message; TooLarge for a body over
@@ -171,22 +171,25 @@ class Pipeline:
         recogniser = self._recogniser
         reading = recogniser.read(raw, message, self.limits.series) if recogniser else None
         if recogniser is None or reading is None:
-            return self.take_slowly(bytes(raw), message)
+            return self.process_slowly(bytes(raw), message)
         series, unselected, unselected_samples, known, rendered, template_bytes = reading.counts()
         outcome = Outcome(unselected=unselected_samples)
         outcome.count(unselected_samples + known)
         self._charge(rendered, template_bytes, outcome)
         symbols: Sequence[bytes] = reading.symbols() if series > unselected + known else ()
         for place in reading.unrecognised():
-            self._take_unrecognised(reading, place, message, symbols, outcome)
+            self._process_unrecognised(reading, place, message, symbols, outcome)
         if not self.replicas:
             return self._finish(reading.rows(), outcome)
         rows = reading.rows(self.replicas.arrived(reading.sources()).tobytes())
         self._account(rows.accounts(), outcome)
         return self._finish(rows, outcome)
 
-    def take_slowly(self, raw: bytes, message: Message) -> Outcome:
-        """Do the same as `take` with the full parser only, except for damaged unselected series.
+    def process_slowly(self, raw: bytes, message: Message) -> Outcome:
+        """Process a request with the full parser alone.
+
+        The result equals that of `process`, unless an unselected series is damaged: here it refuses
+        the request.
 
         Raises: Undecodable for a body that is not the declared message; TooLarge for a body over
         the limits.
@@ -195,7 +198,7 @@ class Pipeline:
         outcome, rows = Outcome(), PlainRows()
         whole = decode(raw, message, self.limits, self.metadata.put)
         taken: Iterable[Taken]
-        taken = (rest for series in whole if (rest := self._take_series(series, outcome)))
+        taken = (rest for series in whole if (rest := self._process_series(series, outcome)))
         if self.replicas:
             taken, accounts = self.replicas.filter_counted(list(taken))
             self._account(accounts, outcome)
@@ -248,7 +251,7 @@ class Pipeline:
 
     # A series unknown to the recogniser
 
-    def _take_unrecognised(
+    def _process_unrecognised(
         self,
         reading: "Reading",
         place: int,
@@ -280,7 +283,7 @@ class Pipeline:
         else:
             check_series_parts(text, message, self.limits)
             series = decode_series(text, message, symbols, self.limits)
-            if taken := self._take_series(series, outcome):
+            if taken := self._process_series(series, outcome):
                 template, fold_number, lane, rows, source = taken
                 reading.put(place, template, fold_number, source, lane, rows)
 
@@ -315,7 +318,7 @@ class Pipeline:
 
     # Any series
 
-    def _take_series(self, series: Series, outcome: Outcome) -> Taken | None:
+    def _process_series(self, series: Series, outcome: Outcome) -> Taken | None:
         """Count a series, and return the parts of its rows, if any."""
         samples, histograms = len(series.samples), series.histograms
         taken = None

@@ -81,7 +81,7 @@ class WriteHandler:
         if self.pipeline.replicas is not None:
             await self.begin()
         raw = decompress(body, self.pipeline.limits.decoded_bytes)
-        outcome = self.pipeline.take(raw, message)
+        outcome = self.pipeline.process(raw, message)
         reply = _reply(outcome)
         totals = _totals(outcome)
         earlier = None

@@ -40,7 +40,7 @@ def folded(version: str, message: Message) -> tuple[list[bytes], list[tuple[int,
     records: list[tuple[int, int, float]] = []
     series: dict[int, Any] = {}
     for body in bodies(version):
-        outcome = pipeline.take(body, message)
+        outcome = pipeline.process(body, message)
         for number, labels in registry.unsaved():
             series[number] = orjson.loads(labels)
             fold.add_series(number, labels)
@@ -58,7 +58,7 @@ def test_the_shipped_file_makes_a_tenth_of_the_items(version: str, message: Mess
     lines, _, series = folded(version, message)
     names = {labels["__name__"] for labels in series.values()}
     raw = Pipeline(Allowlist([Entry(name) for name in sorted(names)]), IDENTITY, 1 << 24)
-    outcomes = [raw.take(body, message) for body in bodies(version)]
+    outcomes = [raw.process(body, message) for body in bodies(version)]
     raw_items = sum(outcome.rendered for outcome in outcomes)
     raw_bytes = sum(len(line) for outcome in outcomes for line in outcome.lines)
 
@@ -74,7 +74,7 @@ def test_slim_items_are_billed_less(version: str, message: Message) -> None:
     for slim in (False, True):
         identity = replace(IDENTITY, slim=slim)
         pipeline = Pipeline(Allowlist([Entry("nv_*")]), identity, 1 << 24)
-        lines = [line for body in bodies(version) for line in pipeline.take(body, message).lines]
+        lines = [line for body in bodies(version) for line in pipeline.process(body, message).lines]
         means.append(sum(billed(line).total for line in lines) / len(lines))
     assert means == pytest.approx([288, 273], abs=1)
 

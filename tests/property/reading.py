@@ -180,13 +180,13 @@ def check(selection: Pipeline, raw: bytes, message: Message) -> None:
         wanted = read(raw, message)
     except NotRead as refused:
         why = refused.args[0]
-    slow = _tried(lambda: selection.take_slowly(raw, message))
+    slow = _tried(lambda: selection.process_slowly(raw, message))
     if isinstance(slow, Outcome):
         assert why is None, f"taken, but to be refused: {why}"
         compare(slow, wanted, message)
     else:
         assert type(slow) is (why or TooMuchToRender), repr(slow)
-    fast = _tried(lambda: selection.take(raw, message))
+    fast = _tried(lambda: selection.process(raw, message))
     if isinstance(fast, Outcome):
         if why is Undecodable:
             wanted = read_undamaged(raw, message)

@@ -59,7 +59,7 @@ def tried(call: Callable[[], Result], error: type[Error]) -> Result | Error:
 def take(raw: bytes, message: Message) -> None:
     """Run bytes through decode, select and render; only a refusal may come out of it."""
     everything = Pipeline(Allowlist([Entry("*")]), Identity(KEY, "host"), 10_000)
-    intake = tried(lambda: everything.take(raw, message), RequestRefused)
+    intake = tried(lambda: everything.process(raw, message), RequestRefused)
     if isinstance(intake, RequestRefused):
         assert intake.status in (400, 413)
         assert str(intake)

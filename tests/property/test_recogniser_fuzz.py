@@ -138,7 +138,7 @@ def outcome(intake: Outcome, message: Message) -> dict[str, Any]:
 def parsed(raw: bytes, message: Message) -> dict[str, Any] | None:
     """Give what a full parser makes of a request that knows of none before; None: it is refused."""
     try:
-        return outcome(make_selection(compiled=False).take_slowly(raw, message), message)
+        return outcome(make_selection(compiled=False).process_slowly(raw, message), message)
     except Undecodable:
         return None
 
@@ -148,9 +148,9 @@ def hold_together(
 ) -> None:
     if expected is None:  # the damage may be in a series that is dropped by its name
         with suppress(Undecodable):
-            selection.take(raw, message)
+            selection.process(raw, message)
     else:
-        assert outcome(selection.take(raw, message), message) == expected
+        assert outcome(selection.process(raw, message), message) == expected
 
 
 spellings = st.sampled_from(((Message.V1, spell_v1), (Message.V2, spell_v2)))
@@ -185,7 +185,7 @@ def test_the_same_for_damaged_bytes(
     selections = make_selections()
     for selection in selections:
         if raw:
-            selection.take(raw, message)
+            selection.process(raw, message)
     damaged = bytearray(raw)
     for place, byte in damages:
         at = place % (len(damaged) + 1)

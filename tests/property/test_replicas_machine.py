@@ -103,7 +103,7 @@ class ReplicasMachine(RuleBasedStateMachine):
                 series.labels.add(name=label, value=text)
             for time_ms, value in samples:
                 series.samples.add(value=value, timestamp=time_ms)
-        outcome = self.pipeline.take(request.SerializeToString(), Message.V1)
+        outcome = self.pipeline.process(request.SerializeToString(), Message.V1)
         assert outcome.received == sent == outcome.rendered + outcome.dropped[REPLICA]
         self.counted += [
             (time, int(value)) for _, time, value in RECORD.iter_unpack(outcome.folded)

@@ -21,7 +21,7 @@ IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
 def take(sent: Sent, *names: str) -> Outcome:
     """Select these names of a request."""
     selection = Pipeline(Allowlist([Entry(name) for name in names]), IDENTITY, 100_000)
-    return selection.take(sent.raw, sent.message)
+    return selection.process(sent.raw, sent.message)
 
 
 def milliseconds(text: str) -> int:
@@ -83,8 +83,8 @@ def test_both_protocols_give_the_same_items(sent: Sent) -> None:
     spelt = [(list(labels.items()), samples) for labels, samples in sent.series]
     selection = Pipeline(Allowlist([Entry("*")]), IDENTITY, 100_000)
 
-    old = selection.take(make.v1(spelt), Message.V1)
-    new = selection.take(make.v2(spelt), Message.V2)
+    old = selection.process(make.v1(spelt), Message.V1)
+    new = selection.process(make.v2(spelt), Message.V2)
 
     assert old == new
     if old.lines:

@@ -83,7 +83,7 @@ def test_each_sample_takes_one_route(
         Pipeline(Allowlist([Entry("nv_*")]), Identity(OWN_KEY, "host"), 1 << 20, routing=routing, compiled=compiled)
         for compiled in sorted({False, IS_COMPILED})
     ]  # fmt: skip
-    outcomes = [pipeline.take(raw, Message.V1) for pipeline in pipelines for _ in range(2)]
+    outcomes = [pipeline.process(raw, Message.V1) for pipeline in pipelines for _ in range(2)]
     finite = 0
     unrouted = 0
     by_key: dict[str, int] = {}

@@ -102,7 +102,7 @@ def folded(written: Written) -> tuple[dict[str, float], Fold]:
     pipeline = Pipeline(allowlist, identity, 1 << 20, use_of=Selection(allowlist, registry).use_of)
     fold = Fold(allowlist, identity)
     for body, message in written.bodies:
-        outcome = pipeline.take(bytes(snappy.uncompress(body)), message)
+        outcome = pipeline.process(bytes(snappy.uncompress(body)), message)
         for number, labels in registry.unsaved():
             fold.add_series(number, labels)
         registry.saved(len(registry.unsaved()))

@@ -22,7 +22,7 @@ def test_requests_hold_what_they_count() -> None:
             chosen = Pipeline(Allowlist([Entry("selected_*")]), Identity("k", "h"), 1 << 20)
             for _ in range(20):
                 request = next(stream)
-                taken = chosen.take(snappy.uncompress(request.body), message)
+                taken = chosen.process(snappy.uncompress(request.body), message)
                 assert taken.received == request.samples == 100
                 assert len(taken.lines) == request.selected > 0
                 assert not taken.refused

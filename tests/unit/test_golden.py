@@ -33,7 +33,7 @@ def take(case: Path, *, compiled: bool = IS_COMPILED) -> Outcome:
     selection = Pipeline(
         allowlist, Identity(generate.KEY, generate.HOST), 1 << 20, compiled=compiled
     )
-    return selection.take(decompress((case / "request.bin").read_bytes(), 1 << 20), message)
+    return selection.process(decompress((case / "request.bin").read_bytes(), 1 << 20), message)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -66,10 +66,10 @@ def test_newcomers_past_the_limit_are_dropped_and_the_known_go_on(compiled: bool
     """Of this metric alone, request after request, and the label is named."""
     chosen = pipeline(20, compiled=compiled)
 
-    assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
-    assert counts(chosen.take(request("nv_a", range(15, 40)), Message.V1)) == (5, 20)
-    assert counts(chosen.take(request("nv_b", range(20)), Message.V1)) == (20, 0)
-    assert counts(chosen.take(request("other", range(90)), Message.V1)) == (0, 0)
+    assert counts(chosen.process(request("nv_a", range(30)), Message.V1)) == (20, 10)
+    assert counts(chosen.process(request("nv_a", range(15, 40)), Message.V1)) == (5, 20)
+    assert counts(chosen.process(request("nv_b", range(20)), Message.V1)) == (20, 0)
+    assert counts(chosen.process(request("other", range(90)), Message.V1)) == (0, 0)
     found = chosen.explosion()
     assert found is not None
     assert (found.metric, found.series, found.limit, found.label, found.refused) == ("nv_a", 20, 20, "id", 30)  # fmt: skip
@@ -82,12 +82,12 @@ def test_a_series_that_the_cache_forgot_is_known_and_counted_once(compiled: bool
     """It is its digest that counts, whichever protocol it comes by."""
     chosen = pipeline(20, compiled=compiled)
     for message, spell in [(Message.V1, request), (Message.V2, request_v2)] * 2:
-        assert counts(chosen.take(spell("nv_a", range(20)), message)) == (20, 0)
+        assert counts(chosen.process(spell("nv_a", range(20)), message)) == (20, 0)
         chosen.forget_series()
 
     assert chosen.explosion() is None
-    assert counts(chosen.take(request("nv_a", range(25)), Message.V1)) == (20, 5)
-    assert counts(chosen.take_slowly(request("nv_a", range(25)), Message.V1)) == (20, 5)
+    assert counts(chosen.process(request("nv_a", range(25)), Message.V1)) == (20, 5)
+    assert counts(chosen.process_slowly(request("nv_a", range(25)), Message.V1)) == (20, 5)
 
 
 @pytest.mark.parametrize("compiled", WAYS)
@@ -95,8 +95,8 @@ def test_the_limit_of_all_metrics(compiled: bool) -> None:  # noqa: FBT001 - a c
     """It is met by many small metrics too."""
     chosen = pipeline(20, 30, compiled=compiled)
 
-    assert counts(chosen.take(request("nv_a", range(18)), Message.V1)) == (18, 0)
-    assert counts(chosen.take(request("nv_b", range(18)), Message.V1)) == (12, 6)
+    assert counts(chosen.process(request("nv_a", range(18)), Message.V1)) == (18, 0)
+    assert counts(chosen.process(request("nv_b", range(18)), Message.V1)) == (12, 6)
     found = chosen.explosion()
     assert found is not None
     assert (found.metric, found.limit, found.is_total, found.label) == ("nv_b", 30, True, "id")
@@ -108,17 +108,17 @@ def test_what_has_ended_makes_room_once_a_day(compiled: bool) -> None:  # noqa: 
     """And nothing that comes in the hour after is refused, or counted twice."""
     chosen = pipeline(20, compiled=compiled)
     chosen.recount_if_due(0.0)
-    assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
+    assert counts(chosen.process(request("nv_a", range(30)), Message.V1)) == (20, 10)
     chosen.recount_if_due(ANEW_SECONDS - 1)
-    assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
+    assert counts(chosen.process(request("nv_a", range(30)), Message.V1)) == (20, 10)
 
     chosen.recount_if_due(ANEW_SECONDS)
-    assert counts(chosen.take(request("nv_a", range(10, 30)), Message.V1)) == (10, 10)
-    assert counts(chosen.take(request("nv_a", range(10, 30)), Message.V1)) == (10, 10)
+    assert counts(chosen.process(request("nv_a", range(10, 30)), Message.V1)) == (10, 10)
+    assert counts(chosen.process(request("nv_a", range(10, 30)), Message.V1)) == (10, 10)
     chosen.recount_if_due(ANEW_SECONDS + ALIVE_SECONDS)
 
     assert chosen.explosion() is None
-    assert counts(chosen.take(request("nv_a", range(10, 40)), Message.V1)) == (20, 10)
+    assert counts(chosen.process(request("nv_a", range(10, 40)), Message.V1)) == (20, 10)
 
 
 @pytest.mark.parametrize("compiled", WAYS)
@@ -127,7 +127,7 @@ def test_the_label_has_its_name_after_a_day_too(compiled: bool) -> None:  # noqa
     chosen = pipeline(20, compiled=compiled)
     for now in (0.0, ANEW_SECONDS, ANEW_SECONDS + ALIVE_SECONDS):
         chosen.recount_if_due(now)
-        assert counts(chosen.take(request("nv_a", range(30)), Message.V1)) == (20, 10)
+        assert counts(chosen.process(request("nv_a", range(30)), Message.V1)) == (20, 10)
 
     found = chosen.explosion()
     assert found is not None

@@ -45,7 +45,7 @@ def as_bytes(text: str | bytes) -> bytes:
 
 def take(chosen: Pipeline, raw: bytes, message: Message = Message.V1) -> Outcome:
     """Take a request, and hold its account to the ledger's sum."""
-    intake = chosen.take(raw, message)
+    intake = chosen.process(raw, message)
     assert intake.received == intake.unselected + sum(intake.dropped.values()) + len(intake.lines)
     assert set(intake.dropped) <= set(DROP_REASONS)
     return intake
@@ -114,7 +114,7 @@ def test_unselected_samples_are_counted_as_senders_count_them(*, compiled: bool)
             added.exemplars.add(value=1.0, timestamp=number)
     pipeline = Pipeline(Allowlist([Entry("a")]), Identity(KEY, "host"), 1 << 20, compiled=compiled)
     for _ in range(2):
-        outcome = pipeline.take(made.SerializeToString(), Message.V1)
+        outcome = pipeline.process(made.SerializeToString(), Message.V1)
         assert (outcome.received, outcome.unselected, outcome.dropped) == (244, 244, {})
 
 
@@ -309,7 +309,7 @@ def test_without_a_cache_it_works_as_well() -> None:
 def test_the_wrong_message_is_refused_as_a_whole() -> None:
     """Nothing of it is taken."""
     with pytest.raises(Undecodable):
-        selection("*").take(request(({"__name__": "a"}, [(1.0, 1)])), Message.V2)
+        selection("*").process(request(({"__name__": "a"}, [(1.0, 1)])), Message.V2)
 
 
 @pytest.mark.parametrize("over", [0, 1])
@@ -336,6 +336,6 @@ def test_a_series_labels_are_bounded_in_bytes(message: Message, long: str, over:
         Allowlist([Entry("a")]), Identity(KEY, "host"), 1 << 20, Limits(label_bytes=limit)
     )
     for _ in range(2):  # the second time it is known
-        intake = pipeline.take(raw, message)
+        intake = pipeline.process(raw, message)
         assert intake.refused == ({"labels_too_long": 1} if over else {})
         assert [value for _, value, _ in points(intake)] == ([2.0] if over else [1.0, 2.0])

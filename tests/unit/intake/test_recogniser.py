@@ -67,9 +67,9 @@ def test_the_usual_series_is_recognised(tail: bytes) -> None:
     raw = request(WANTED + tail, OTHER + tail)
     pipeline = make_pipeline()
     assert unrecognised(pipeline, raw) == [WANTED + tail, OTHER + tail]
-    first = pipeline.take(raw, Message.V1)
+    first = pipeline.process(raw, Message.V1)
     assert unrecognised(pipeline, raw) == []
-    for outcome in (first, pipeline.take(raw, Message.V1)):
+    for outcome in (first, pipeline.process(raw, Message.V1)):
         assert (outcome.received, outcome.unselected, outcome.rendered) == (2, 1, 1)
         assert [chunk.items for chunk in outcome.chunks] == [1]
         assert (outcome.oldest_ms, outcome.newest_ms) == (USUAL_MS, USUAL_MS)
@@ -103,12 +103,12 @@ LONG_TIME = TIME[:-1] + b"\xb4\x01"
 def test_an_unusual_series_is_left_to_the_full_parser(series: bytes) -> None:
     """Warm or not, what differs in shape is not recognised, and its outcome is the full parser's."""
     pipeline = make_pipeline()
-    pipeline.take(request(WANTED + SAMPLE, WANTED + ZERO), Message.V1)
+    pipeline.process(request(WANTED + SAMPLE, WANTED + ZERO), Message.V1)
     raw = request(WANTED + ZERO, series, WANTED + SAMPLE)
     for _ in range(2):
         assert unrecognised(pipeline, raw) in (None, [series])
-        taken = pipeline.take(raw, Message.V1)
-        expected = make_pipeline().take_slowly(raw, Message.V1)
+        taken = pipeline.process(raw, Message.V1)
+        expected = make_pipeline().process_slowly(raw, Message.V1)
         assert replace(taken, written_samples=0) == replace(expected, written_samples=0)
 
 
@@ -116,10 +116,10 @@ def test_a_time_that_is_no_varint_of_six_bytes_is_not_learnt() -> None:
     """Where the bytes before are a field of their own, the last seven can look like a time."""
     inner = b"\x12\x10" + DOUBLE + b"\x10" + b"\x80" * 5 + b"\x80"
     pipeline = make_pipeline()
-    pipeline.take(request(WANTED + SAMPLE), Message.V1)
+    pipeline.process(request(WANTED + SAMPLE), Message.V1)
     assert unrecognised(pipeline, request(WANTED + inner)) == [WANTED + inner]
     with pytest.raises(Undecodable):
-        pipeline.take(request(WANTED + inner), Message.V1)
+        pipeline.process(request(WANTED + inner), Message.V1)
 
 
 @pytest.mark.parametrize("message", Message)
@@ -141,17 +141,17 @@ def test_what_the_parser_takes_for_no_varint_is_none(
     for _ in range(2):
         if len(longer) > 5:
             with pytest.raises(Undecodable):
-                selection.take(raw, message)
+                selection.process(raw, message)
         else:
-            assert len(selection.take(raw, message).lines) == 1
+            assert len(selection.process(raw, message).lines) == 1
 
 
 def test_unrecognised_series_keep_their_places() -> None:
     """Lines come in the order sent, whoever made them."""
     other_job = label(b"__name__", b"wanted") + label(b"job", b"k")
     raw = request(WANTED + SAMPLE, other_job + SAMPLE + ZERO, WANTED + ZERO, other_job + ZERO)
-    expected = make_pipeline().take_slowly(raw, Message.V1).lines
-    assert make_pipeline().take(raw, Message.V1).lines == expected
+    expected = make_pipeline().process_slowly(raw, Message.V1).lines
+    assert make_pipeline().process(raw, Message.V1).lines == expected
     assert len(expected) == 5
 
 
@@ -159,8 +159,8 @@ def test_requests_larger_than_a_chunk() -> None:
     """Chunks are cut where the full parser cuts them."""
     raw = request(*[(WANTED, OTHER)[n % 3 > 0] + (SAMPLE, ZERO)[n % 2] for n in range(2005)])
     raw += request(WANTED + SAMPLE + SAMPLE)
-    taken = make_pipeline().take(raw, Message.V1)
-    expected = make_pipeline().take_slowly(raw, Message.V1)
+    taken = make_pipeline().process(raw, Message.V1)
+    expected = make_pipeline().process_slowly(raw, Message.V1)
     assert taken.chunks == expected.chunks
     assert len(taken.chunks) > 1
     assert taken.received == expected.received == 2007
@@ -172,16 +172,16 @@ def test_newcomers_are_charged_as_they_come() -> None:
     jobs = (label(b"job", b"%d" % n) for n in range(6000))
     raw = request(*(label(b"__name__", b"wanted") + job + SAMPLE for job in jobs))
     with pytest.raises(TooMuchToRender):
-        pipeline.take(raw, Message.V1)
+        pipeline.process(raw, Message.V1)
     assert 0 < pipeline.statistics().entries < 500
 
 
 def test_what_is_known_is_charged_before_it_is_rendered() -> None:
     """A known series of few bytes, named very often, is refused like any other."""
     pipeline = make_pipeline(limits=Limits(rendered_bytes=100_000))
-    pipeline.take(request(WANTED + SAMPLE), Message.V1)
+    pipeline.process(request(WANTED + SAMPLE), Message.V1)
     with pytest.raises(TooMuchToRender):
-        pipeline.take(request(*[WANTED + SAMPLE] * 500), Message.V1)
+        pipeline.process(request(*[WANTED + SAMPLE] * 500), Message.V1)
 
 
 def test_labels_that_are_cut_count_once_for_each_series() -> None:
@@ -189,10 +189,12 @@ def test_labels_that_are_cut_count_once_for_each_series() -> None:
     pair = b"\x0a\x9b\x01" + b"l" * 155 + b"\x12\x01v"
     series = label(b"__name__", b"wanted") + b"\x0a" + length(pair) + pair
     selection = make_pipeline()
-    taken = [selection.take(request(series + tail), Message.V1) for tail in (SAMPLE, ZERO, SAMPLE)]
+    taken = [
+        selection.process(request(series + tail), Message.V1) for tail in (SAMPLE, ZERO, SAMPLE)
+    ]
     assert [len(each.lines) for each in taken] == [1, 1, 1]
     assert [each.labels_cut for each in taken] == [1, 0, 0]
-    twice = make_pipeline().take(request(series + SAMPLE, series + ZERO), Message.V1)
+    twice = make_pipeline().process(request(series + SAMPLE, series + ZERO), Message.V1)
     assert (twice.rendered, twice.labels_cut) == (2, 1)
 
 
@@ -204,9 +206,9 @@ def test_an_outcome_for_each_capture(version: int) -> None:
     lines = 0
     for path in sorted(CAPTURES.glob(f"v{version}/*.bin")):
         raw = snappy.uncompress(path.read_bytes())
-        expected = make_pipeline(wanted).take_slowly(raw, message)
+        expected = make_pipeline(wanted).process_slowly(raw, message)
         for _ in range(2):
-            taken = pipeline.take(raw, message)
+            taken = pipeline.process(raw, message)
             if message is Message.V1:
                 expected = replace(expected, written_samples=taken.written_samples)
             assert taken == expected
@@ -242,7 +244,7 @@ def test_a_folded_series_becomes_records(*, compiled: bool) -> None:
         OTHER + SAMPLE,
     )
     for _ in range(2):
-        outcome = pipeline.take(raw, Message.V1)
+        outcome = pipeline.process(raw, Message.V1)
         assert list(RECORD.iter_unpack(outcome.folded)) == [
             (7, USUAL_MS, 1.5),
             (8, USUAL_MS, 0.0),
@@ -259,10 +261,10 @@ def test_what_was_decided_is_forgotten_when_it_should_be() -> None:
     folding = Folding([Entry("wanted")])
     pipeline = Pipeline(folding, Identity("key", "host"), 1 << 20)
     raw = request(WANTED + label(b"fold", b"7") + SAMPLE)
-    assert pipeline.take(raw, Message.V1).folded_samples == 1
+    assert pipeline.process(raw, Message.V1).folded_samples == 1
     pipeline.forget_series()
     assert pipeline.statistics().entries == 0
-    assert pipeline.take(raw, Message.V1).folded_samples == 1
+    assert pipeline.process(raw, Message.V1).folded_samples == 1
 
 
 @pytest.mark.parametrize("value", [1.5, 0.0])
@@ -288,7 +290,7 @@ def test_a_start_timestamp_goes_before_its_record(
     ]
     for _ in range(2):
         for pipeline in pipelines:
-            outcome = pipeline.take(raw, Message.V2)
+            outcome = pipeline.process(raw, Message.V2)
             assert outcome.folded == record_of(7, USUAL_MS, value, own or created)
             assert (outcome.folded_samples, outcome.written_samples) == (1, 1)
     assert unrecognised(pipelines[0], raw, Message.V2) == []
@@ -310,5 +312,5 @@ def test_a_start_timestamp_of_another_size_is_left_to_the_full_parser(start_ms: 
     series = request2_with(1.5, start_ms, 0, metadata=False)
     pipeline = Pipeline(Folding([Entry("wanted")]), Identity("key", "host"), 1 << 20)
     for _ in range(2):
-        outcome = pipeline.take(raw + b"\x2a" + length(series) + series, Message.V2)
+        outcome = pipeline.process(raw + b"\x2a" + length(series) + series, Message.V2)
         assert outcome.folded == record_of(7, USUAL_MS, 1.5, start_ms)

@@ -86,7 +86,7 @@ class World:
 
     def take(self, raw: bytes, message: Message = Message.V1) -> Outcome:
         """Take a request, and hold its account to the ledger's sum."""
-        outcome = self.pipeline.take(raw, message)
+        outcome = self.pipeline.process(raw, message)
         ends = outcome.unselected + sum(outcome.dropped.values()) + outcome.folded_samples
         assert outcome.received == ends + outcome.rendered
         if outcome.chunks or outcome.folded:

@@ -164,7 +164,7 @@ def test_each_sample_is_in_the_chunk_of_its_route(*, compiled: bool) -> None:
         for number, model in enumerate(("a_1", "b_1", "c_1", "a_2", "b_1", "a_1"))
     ]
     for _ in range(2):
-        outcome = pipeline.take(make.v1(series), Message.V1)
+        outcome = pipeline.process(make.v1(series), Message.V1)
         assert [(chunk.lane.name, chunk.items) for chunk in outcome.chunks] == [("a", 3), ("none", 2)]  # fmt: skip
         for chunk, key in zip(outcome.chunks, KEYS, strict=True):
             assert chunk.lane.destination == key
@@ -178,7 +178,7 @@ def test_each_sample_is_in_the_chunk_of_its_route(*, compiled: bool) -> None:
 def test_without_routes_all_is_the_own_lane() -> None:
     """As ever."""
     pipeline = Pipeline(Allowlist([Entry("nv_*")]), Identity(OWN_KEY, "host"), 1 << 20)
-    outcome = pipeline.take(make.v1([([("__name__", "nv_x")], [(1.0, TIME_MS)])]), Message.V1)
+    outcome = pipeline.process(make.v1([([("__name__", "nv_x")], [(1.0, TIME_MS)])]), Message.V1)
     assert [chunk.lane for chunk in outcome.chunks] == [OWN]
 
 

@@ -58,7 +58,7 @@ class Flow:
 
     def take(self, *series: tuple[str, str, float]) -> None:
         raw = body(*series, at=self.clock.now)
-        self.observation.observe(self.pipeline.take(raw, Message.V1), raw, Message.V1)
+        self.observation.observe(self.pipeline.process(raw, Message.V1), raw, Message.V1)
 
 
 def test_values_series_and_times() -> None:
@@ -92,7 +92,7 @@ def test_two_senders_of_the_same_series_are_noticed() -> None:
                     series.labels.add(name=label.encode(), value=text.encode())
                 series.samples.add(value=1e6 * number + scrape, timestamp=int(clock.now * 1000))
             raw = request.SerializeToString()
-            told.observe(pipeline.take(raw, Message.V1), raw, Message.V1)
+            told.observe(pipeline.process(raw, Message.V1), raw, Message.V1)
             clock.now += 7.5
             told.digest()
     assert told.pairs.pair() == Pair("replica", ("a", "b"), 7)
@@ -154,7 +154,7 @@ def test_a_sample_from_the_future_is_not_the_last_for_its_hour() -> None:
     flow.take(("nv_a", "x", 1.0))
     flow.observation.digest()
     raw = body(("nv_a", "x", 99.0), at=flow.clock.now + 3600)
-    flow.observation.observe(flow.pipeline.take(raw, Message.V1), raw, Message.V1)
+    flow.observation.observe(flow.pipeline.process(raw, Message.V1), raw, Message.V1)
     flow.clock.now += 15
     flow.take(("nv_a", "x", 2.0))
     flow.observation.digest()
