@@ -50,7 +50,7 @@ class Bench:
         us: Any = self
         self.handler = WriteHandler(us, us, lambda *what: self.commits.append(what))
 
-    def take(self, raw: bytes, message: Message) -> Outcome:
+    def process(self, raw: bytes, message: Message) -> Outcome:
         self.taken.append((bytes(raw), message))
         return self.outcome
 
