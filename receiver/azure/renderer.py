@@ -52,8 +52,11 @@ class Rows(Protocol):
     def __len__(self) -> int:
         """Count the rows that are rendered."""
 
-    def folded(self) -> tuple[bytes, int]:
-        """Return the records of folded samples, and how many samples are folded but not rendered."""
+    def folded(self) -> tuple[bytes, int, int]:
+        """Return the records of folded samples, and the number of samples that are only folded.
+
+        The third value is the newest time of a folded sample in milliseconds, 0 for none.
+        """
 
     def not_finite(self) -> list[float]:
         """Return the values that are not finite, which are neither rendered nor folded."""
@@ -93,7 +96,7 @@ class PlainRows:
         """Start empty."""
         self._by_lane: dict[int, list[tuple[bytes, int, float]]] = {}
         self._records: list[bytes] = []
-        self._only_folded = 0
+        self._only_folded = self._folded_newest_ms = 0
         self._unrouted = 0
         self._not_finite: list[float] = []
         self._lines: list[bytes] = []
@@ -105,6 +108,8 @@ class PlainRows:
                 self._not_finite.append(value)
                 continue
             if fold_number:
+                newest_ms = self._folded_newest_ms if self._records else time_ms
+                self._folded_newest_ms = max(newest_ms, time_ms)
                 self._records.append(record_of(fold_number, time_ms, value, start_ms))
                 self._only_folded += not template
             if template:
@@ -122,9 +127,9 @@ class PlainRows:
     def __len__(self) -> int:
         return sum(map(len, self._by_lane.values()))
 
-    def folded(self) -> tuple[bytes, int]:
-        """Return the records of folded samples, and how many samples are folded but not rendered."""
-        return b"".join(self._records), self._only_folded
+    def folded(self) -> tuple[bytes, int, int]:
+        """Return the records, the number of samples that are only folded, and the newest time."""
+        return b"".join(self._records), self._only_folded, self._folded_newest_ms
 
     def not_finite(self) -> list[float]:
         """Return the values that are not finite, which are neither rendered nor folded."""

@@ -83,8 +83,9 @@ class Outcome:
     """The outcome of one request.
 
     `chunks` hold the items to commit, `rendered` lines in the order sent; their times span
-    `oldest_ms` to `newest_ms`. `folded` holds the fold's records (`azure.renderer.RECORD`); a
-    sample both rendered and folded counts as rendered, not in `folded_samples`. In samples:
+    `oldest_ms` to `newest_ms`; without items both are the newest folded sample's time. `folded` holds
+    the fold's records (`azure.renderer.RECORD`); a sample both rendered and folded counts as
+    rendered, not in `folded_samples`. In samples:
     received = unselected + dropped + folded_samples + rendered. `refused_examples` holds a few
     refused series; `written_*` are the counts in a remote-write 2.0 answer. `notes` are small
     states by name, to commit with the items.
@@ -241,10 +242,10 @@ class Pipeline:
             outcome.dropped[_why_not_finite(value)] += 1
         if unrouted := rows.unrouted():
             outcome.dropped[UNROUTED] += unrouted
-        if times := rows.times():
-            outcome.oldest_ms, outcome.newest_ms = min(times), max(times)
+        outcome.folded, outcome.folded_samples, newest_ms = rows.folded()
+        times = rows.times() or [newest_ms]
+        outcome.oldest_ms, outcome.newest_ms = min(times), max(times)
         outcome.chunks = self._renderer.render(rows)
-        outcome.folded, outcome.folded_samples = rows.folded()
         outcome.rendered = len(rows)
         outcome.rows = rows
         return outcome

@@ -444,8 +444,8 @@ static Py_ssize_t rows_length(PyObject *self)
 static PyObject *rows_folded(PyObject *self, PyObject *Py_UNUSED(none))
 {
     const Rows *rows = &((RowsObject *)self)->rows;
-    return Py_BuildValue("(Nn)", bytes_of(span_of(rows->folded, rows->folded_size)),
-                         (Py_ssize_t)rows->folded_alone);
+    return Py_BuildValue("(NnL)", bytes_of(span_of(rows->folded, rows->folded_size)),
+                         (Py_ssize_t)rows->folded_alone, (long long)rows->folded_newest_ms);
 }
 
 static PyObject *floats(const double *at, size_t count, size_t stride)
@@ -641,7 +641,8 @@ static PyObject *rows_sample(PyObject *self, PyObject *args)
 
 static PyMethodDef rows_methods[] = {
     {"folded", rows_folded, METH_NOARGS,
-     "Return the records for the fold, and the number of samples that are only folded."},
+     "Return the records for the fold, the number of samples that are only folded, and the newest "
+     "time of a folded one in ms (0: none)."},
     {"not_finite", rows_not_finite, METH_NOARGS, "Return the values that are not finite."},
     {"accounts", rows_accounts, METH_NOARGS,
      "Return for each source its numbers of kept and dropped samples, and the latest kept time."},

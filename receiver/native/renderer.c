@@ -107,6 +107,8 @@ static int add(Rows *rows, Series *series, Sample sample, int64_t start_ms)
         static const uint64_t start_bits = START_BITS;
         if (grow((void **)&rows->folded, &rows->folded_room, rows->folded_size + 2 * RECORD_SIZE, 1))
             return -1;
+        if (!rows->folded_size || sample.time_ms > rows->folded_newest_ms)
+            rows->folded_newest_ms = sample.time_ms;
         if (start_ms > 0)
             put_record(rows, series->fold_number, start_ms, &start_bits);
         put_record(rows, series->fold_number, sample.time_ms, &sample.value);

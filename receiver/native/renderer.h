@@ -42,6 +42,7 @@ typedef struct {
     uint8_t *folded;
     size_t folded_size, folded_room;
     size_t folded_alone; /* samples that are folded and not rendered */
+    int64_t folded_newest_ms; /* the newest time of a folded sample; 0: none */
     size_t unrouted;     /* samples of UNROUTED series */
     double *not_finite;
     size_t not_finite_count, not_finite_room;

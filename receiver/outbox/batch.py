@@ -78,7 +78,7 @@ class Append:
     """The items of one request, and its counts.
 
     `compress_chunks` turns `chunks` into `deflated_chunks`. The items' times span `oldest_ms` to
-    `newest_ms`. `digest` identifies a repeated request, `answer` is its answer; an empty digest
+    `newest_ms`; without items both are the newest folded sample's time. `digest` identifies a repeated request, `answer` is its answer; an empty digest
     is not remembered. `folded` are records for `receiver.outbox.fold_log`. `notes` are small
     states by name: the last committed one is kept, an empty one is deleted.
     """

@@ -323,8 +323,9 @@ class Sampling:
 
     def observe(self, outcome: Outcome, raw: Raw, message: Message) -> None:
         """Keep references to a committed request."""
-        if outcome.chunks:
+        if outcome.chunks or outcome.folded:
             self.newest_ms = outcome.newest_ms
+        if outcome.chunks:
             self._items += outcome.rendered
             self._item_bytes += sum(len(chunk.text) for chunk in outcome.chunks)
             if self._waiting_rows < WAITING_ROWS:

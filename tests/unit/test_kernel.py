@@ -167,9 +167,9 @@ def test_a_folded_series_becomes_records() -> None:
     raw = series(1.5) + series(float("inf")) + series(2.5)
     records = RECORD.pack(7, TIME_MS, 1.5) + RECORD.pack(7, TIME_MS, 2.5)
     alone = opened(raw, b"", 7).rows()
-    assert (alone.folded(), len(alone)) == ((records, 2), 0)
+    assert (alone.folded(), len(alone)) == ((records, 2, TIME_MS), 0)
     both = opened(raw, b"template", 7).rows()
-    assert (both.folded(), len(both)) == ((records, 0), 2)
+    assert (both.folded(), len(both)) == ((records, 0, TIME_MS), 2)
     assert alone.not_finite() == both.not_finite() == [float("inf")]
     assert (alone.times(), alone.values()) == ([], [])
 
@@ -237,7 +237,7 @@ def test_samples_up_to_the_floor_of_their_source_have_no_row() -> None:
     rows = reading.rows(struct.pack("<5q", -(1 << 63), 0, (1 << 63) - 1, 5, 0))
     assert rows.accounts() == [(0, 1, 0, TIME_MS), (2, 0, 1, -(1 << 63)), (3, 2, 1, 6)]
     assert rows.values() == [1.5, 2.0]
-    assert rows.folded() == (RECORD.pack(9, 6, 2.0), 0)
+    assert rows.folded() == (RECORD.pack(9, 6, 2.0), 0, 6)
     assert len(rows.not_finite()) == 1
     assert reading.rows().accounts() == []
 
@@ -267,7 +267,8 @@ def test_a_series_of_another_shape_brings_its_samples() -> None:
     rows = reading.rows()
     assert rows.values() == [1.5, 5.0, 6.0]
     assert rows.times() == [TIME_MS, -1]
-    assert rows.folded() == (record_of(9, TIME_MS, 5.0, TIME_MS - 1) + RECORD.pack(9, -1, 6.0), 0)
+    records = record_of(9, TIME_MS, 5.0, TIME_MS - 1) + RECORD.pack(9, -1, 6.0)
+    assert rows.folded() == (records, 0, TIME_MS)
     assert len(rows.not_finite()) == 1
 
 

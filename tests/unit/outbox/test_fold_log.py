@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,18 @@ def test_the_windows_of_a_full_outbox_wait(tmp_path: Path) -> None:
     box.outbox.apply([], [Settlement(batch, accepted=1)])
     assert box.outbox.flush() is True
     assert box.lines() == [LINE]
+    box.outbox.close()
+
+
+def test_a_folded_request_makes_room_by_what_is_too_old(tmp_path: Path) -> None:
+    """As one with items does: its newest sample and this machine's clock agree on the age."""
+    box = Box(tmp_path, max_bytes=10)
+    box.outbox.apply([items(1)], [])
+    box.now_ms += EXPIRY_MS + 1
+    assert isinstance(box.outbox.apply([folded(b"early")], [])[0], OutboxFull)
+    late = replace(folded(b"late"), newest_ms=box.now_ms)
+    assert box.outbox.apply([late], []) == [None]
+    assert box.outbox.totals()["expired", ""] == 1
     box.outbox.close()
 
 

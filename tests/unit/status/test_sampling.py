@@ -11,10 +11,13 @@ from receiver.azure.folded_item import (
     many_values,
     one_value,
 )
+from receiver.fold.registry import Registry
+from receiver.fold.selection import Selection
 from receiver.intake.decode import Message
 from receiver.intake.entries import As
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
+from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.outbox.batch import Chunk, cut
 from receiver.outbox.flushed import Flushed
@@ -381,3 +384,21 @@ def test_a_row_says_what_the_entry_does_and_the_last_item() -> None:
     alone = document.metric(MetricSeen("n"), None, source="n", entry=None, per_minute=0, now=start)
     assert (alone["as"], alone["entry"], alone["last_count"]) == ("", "", None)
     assert "count" in alone["does"]
+
+
+@pytest.mark.parametrize("compiled", sorted({False, IS_COMPILED}))
+def test_the_newest_time_is_that_of_folded_samples_too(*, compiled: bool) -> None:
+    """With a list that only folds, a sender whose times are in seconds is noticed as with any other."""
+    allowlist = Allowlist([Entry("nv_*", As.DELTA)])
+    use_of = Selection(allowlist, Registry(1 << 20, is_loaded=True)).use_of
+    pipeline = Pipeline(allowlist, IDENTITY, 1 << 20, use_of=use_of, compiled=compiled)
+    clock = Clock()
+    sampling = Sampling(clock)
+    series = body(("nv_a", "x", 1.0), at=T0 / 1000)
+    raw = series + body(("nv_a", "y", 2.0), at=T0) + body(("nv_b", "x", 3.0), at=T0 - 60)
+    for request, newest in ((series, T0 / 1000), (raw, T0), (series, T0 / 1000)):
+        outcome = pipeline.process(request, Message.V1)
+        assert (outcome.chunks, bool(outcome.folded)) == ([], True)
+        assert outcome.oldest_ms == outcome.newest_ms
+        sampling.observe(outcome, request, Message.V1)
+        assert sampling.newest_ms == round(newest * 1000)
