@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver import errors
+from receiver import errors, share
 from receiver.azure.policy import Action
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli.verbs import VERBS, Verb
@@ -15,12 +15,14 @@ from receiver.config.settings import SETTINGS, Setting
 from receiver.intake import decode
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.server.app import WRITE_PATH
+from receiver.status import runbook
 from receiver.status.metrics import METRICS as SELF_METRICS
 from receiver.status.metrics import SelfMetric
+from receiver.status.verdicts import State, anchor
 from receiver.triton import METRICS, Metric
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/settings.md", "docs/metrics.md", "docs/http-api.md"]
+MARKDOWN = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def text_of(*pages: str) -> str:
@@ -146,14 +148,84 @@ def test_the_picture_of_imports_is_fresh() -> None:
     assert "#c0392b" not in draw(), "a red dot is an import upwards"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str) -> None:
-    """Every relative link of a page names a file that is there."""
-    path = ROOT / page
-    text = text_of(page)
-    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
+def anchors_of(page: Path) -> list[str]:
+    """Spell a page's headings as GitHub does: punctuation goes, a repeated one gets a number."""
+    anchors: list[str] = []
+    headings = re.findall(r"(?m)^#+ +(.+?) *#*$", without_code(page.read_text(encoding="utf-8"), inline=False))  # fmt: skip
+    for heading in headings:
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-")
+        taken = sum(re.fullmatch(rf"{re.escape(slug)}(-\d+)?", other) is not None for other in anchors)  # fmt: skip
+        anchors.append(f"{slug}-{taken}" if taken else slug)
+    return anchors
 
-    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+def without_code(markdown: str, *, inline: bool = True) -> str:
+    """Take fenced code out of a page, and inline code."""
+    text = re.sub(r"(?ms)^ *```.*?^ *```", "", markdown)
+    return re.sub(r"`[^`\n]*`", "", text) if inline else text
+
+
+def dead(page: Path, link: str) -> bool:
+    """Whether a link of a page leads to no file, or to no heading of it."""
+    path, _, slug = link.partition("#")
+    target = page.parent / path if path else page
+    return not target.exists() or bool(slug and slug not in anchors_of(target))
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file that is there, and a heading that is in it."""
+    text = without_code(page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([^)\s]+)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert [link for link in links if not re.match(r"https?:|mailto:", link) and dead(page, link)] == []  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("link", "is_dead"),
+    [("README.md", False), ("README.md#documentation-0", True), ("none.md", True), ("docs/runbook.md#route-full", False),
+     ("docs/entra.md#aks-workload-identity", False), ("docs/runbook.md#route_full", True), ("#none", True)],
+)  # fmt: skip
+def test_a_dead_link_is_seen(link: str, *, is_dead: bool) -> None:
+    """The check can fail."""
+    assert dead(ROOT / "README.md", link) is is_dead
+
+
+def test_repeated_headings_are_numbered(tmp_path: Path) -> None:
+    """As on GitHub; a comment in code is no heading."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `b` c: d\n\n## x_y\n\n```sh\n# no heading\n```\n\n## x_y\n\n## [L](l.md) & é\n"
+    )
+    assert anchors_of(page) == ["a-b-c-d", "x_y", "x_y-1", "l--é"]
+
+
+SPOKEN = [
+    path
+    for folder in ("receiver", "prometheus", "deploy", "container", "demo", "docs", "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".py", ".html", ".json", ".md", ".sh", ".yaml", ".yml", ".service", ".tpl", ".txt"}
+]  # fmt: skip
+"""Files with texts that people read: messages, hints, alerts, manifests, pages."""
+
+
+def test_texts_name_pages_that_are_there() -> None:
+    """Messages, comments and alerts: docs/PAGE.md, with a heading or without, and /runbook#HEADING."""
+    foreign = {"docs/web-configuration.md"}  # of prometheus/exporter-toolkit
+    named = set()
+    for path in SPOKEN:
+        text = path.read_text(encoding="utf-8")
+        named |= set(re.findall(r"(?<![\w/.-])docs/[\w-]+\.md(?:#[\w-]+)?", text)) - foreign
+        named |= {f"docs/runbook.md#{slug}" for slug in re.findall(r"/runbook#([\w-]+)", text)}
+    assert len(named) > 40
+    assert sorted(name for name in named if dead(ROOT / "README.md", name)) == []
+
+
+def test_the_served_runbook_has_the_same_anchors() -> None:
+    """A link works on GitHub and at /runbook; every verdict has its own."""
+    ids = re.findall(r'id="([^"]+)"', runbook.to_html(share.read("runbook.md")))
+    assert ids == anchors_of(ROOT / "docs/runbook.md")
+    assert {anchor(state) for state in State} <= set(ids)
 
 
 def test_the_page_on_architecture_names_every_room() -> None:
