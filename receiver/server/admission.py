@@ -8,7 +8,7 @@ lock out the rest.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -24,91 +24,85 @@ class AdmissionStatistics:
     size_bytes: int
 
 
-@dataclass(eq=False, slots=True)
-class _Room:
-    """The limits, and what all requests together use of them."""
-
-    requests_max: int
-    max_bytes: int
-    size_bytes: int = 0
-    working: int = 0
-    reading: dict["Lease", None] = field(default_factory=dict)
-
-    def refuse_when_full(self) -> None:
-        if self.working >= self.requests_max:
-            raise Overloaded(f"{self.working} requests are in flight")
-
-    def make_room(self, lease: "Lease") -> None:
-        if lease.size_bytes > self.max_bytes:  # a retry would fail too
-            message = f"the body has {lease.size_bytes} bytes or more; all requests in flight together may hold {self.max_bytes}"
-            raise TooLargeInFlight(message)
-        while self.size_bytes > self.max_bytes:
-            largest = max(self.reading, key=lambda other: other.size_bytes, default=lease)
-            if largest is lease or not largest.size_bytes:
-                raise Overloaded(f"requests in flight hold {self.max_bytes} bytes")
-            largest.release()
-            largest.give_up()
-
-
 class Admission:
-    """The limits that all requests share."""
+    """The limits that all requests share, and their use."""
 
     def __init__(self, requests_max: int, max_bytes: int) -> None:
         """Set the limits: requests processed at once, and the bytes of all requests."""
-        self._room = _Room(requests_max, max_bytes)
+        self._requests_max = requests_max
+        self._max_bytes = max_bytes
+        self.size_bytes = 0
+        self.working = 0
+        self.reading: dict[Lease, None] = {}
 
     def enter(self, give_up: Callable[[], object] = lambda: None) -> "Lease":
         """Admit a request's body; `give_up` is called if it is abandoned for others.
 
         Raises: Overloaded.
         """
-        self._room.refuse_when_full()
-        return Lease(self._room, give_up)
+        self.refuse_when_full()
+        return Lease(self, give_up)
 
     def statistics(self) -> AdmissionStatistics:
         """Count the requests in flight."""
-        room = self._room
-        return AdmissionStatistics(len(room.reading), room.working, room.size_bytes)
+        return AdmissionStatistics(len(self.reading), self.working, self.size_bytes)
+
+    def refuse_when_full(self) -> None:
+        """Refuse a request above the limit. Raises: Overloaded."""
+        if self.working >= self._requests_max:
+            raise Overloaded(f"{self.working} requests are in flight")
+
+    def free_bytes_for(self, lease: "Lease") -> None:
+        """Abandon the largest bodies until this one is within the limit. Raises: Overloaded."""
+        if lease.size_bytes > self._max_bytes:  # a retry would fail too
+            message = f"the body has {lease.size_bytes} bytes or more; all requests in flight together may hold {self._max_bytes}"
+            raise TooLargeInFlight(message)
+        while self.size_bytes > self._max_bytes:
+            largest = max(self.reading, key=lambda other: other.size_bytes, default=lease)
+            if largest is lease or not largest.size_bytes:
+                raise Overloaded(f"requests in flight hold {self._max_bytes} bytes")
+            largest.release()
+            largest.give_up()
 
 
 class Lease:
     """One request's share of the limits, released at the end of its context."""
 
-    def __init__(self, room: _Room, give_up: Callable[[], object]) -> None:
+    def __init__(self, admission: Admission, give_up: Callable[[], object]) -> None:
         """Start with no bytes."""
         self.give_up = give_up
         self.size_bytes = 0
-        self._room = room
+        self._admission = admission
         self._is_working = False
 
     def grow(self, size_bytes: int) -> None:
         """Add bytes of a body that is being read. Raises: Overloaded."""
         self.size_bytes += size_bytes
-        self._room.size_bytes += size_bytes
-        self._room.make_room(self)
+        self._admission.size_bytes += size_bytes
+        self._admission.free_bytes_for(self)
 
     def work(self) -> None:
         """Start processing: the body is complete. Raises: Overloaded."""
-        self._room.refuse_when_full()
-        self._room.reading.pop(self, None)
-        self._room.working += 1
+        self._admission.refuse_when_full()
+        self._admission.reading.pop(self, None)
+        self._admission.working += 1
         self._is_working = True
 
     def hold(self, size_bytes: int) -> None:
         """Count the processed bytes in place of the body; they exist already and are never refused."""
-        self._room.size_bytes += size_bytes - self.size_bytes
+        self._admission.size_bytes += size_bytes - self.size_bytes
         self.size_bytes = size_bytes
 
     def release(self) -> None:
         """Release the request's share."""
-        self._room.size_bytes -= self.size_bytes
+        self._admission.size_bytes -= self.size_bytes
         self.size_bytes = 0
-        self._room.reading.pop(self, None)
-        self._room.working -= self._is_working
+        self._admission.reading.pop(self, None)
+        self._admission.working -= self._is_working
         self._is_working = False
 
     def __enter__(self) -> Self:
-        self._room.reading[self] = None
+        self._admission.reading[self] = None
         return self
 
     def __exit__(
