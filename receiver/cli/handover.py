@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,9 @@ from receiver.config.settings import Origin, Settings
 from receiver.errors import SettingsError
 from receiver.fold.takeover import MEANINGS, Taken
 
-AT_ONCE = 1_000
-"""Series in one request."""
+REQUEST_SERIES = 1_000
+REQUEST_BYTES = 512 << 10
+"""Limits of one request: series, and bytes of their labels as JSON. A receiver accepts 1 MiB."""
 SEPARATOR = ";"
 """The separator of the values of source_labels."""
 
@@ -72,16 +73,29 @@ def hand_over(
     for giver, series in enumerate(misplaced):
         quiet = _quiet(ask, urls[giver], series) if series else []
         moves.arriving[giver] += len(series) - len(quiet)
-        for start in range(0, len(quiet), AT_ONCE):
-            part = quiet[start : start + AT_ONCE]
-            for owner in sorted({owner for owner, _ in part}):
-                mine = [each for to, each in part if to == owner]
+        for owner in sorted({owner for owner, _ in quiet}):
+            for part in requests_of([each for to, each in quiet if to == owner]):
                 if dry:
-                    moves.moved[giver, owner] += len(mine)
+                    moves.moved[giver, owner] += len(part)
                 else:
-                    _move(ask, urls, giver, owner, mine, moves)
+                    _move(ask, urls, giver, owner, part, moves)
     moves.arriving = +moves.arriving
     return moves
+
+
+def requests_of(series: Iterable[Series]) -> Iterator[list[Series]]:
+    """Divide series among requests within the limits; a longer series has a request of its own."""
+    part: list[Series] = []
+    size_bytes = 0
+    for one in series:
+        its_bytes = len(json.dumps(one["labels"]))
+        if part and (len(part) == REQUEST_SERIES or size_bytes + its_bytes > REQUEST_BYTES):
+            yield part
+            part, size_bytes = [], 0
+        part.append(one)
+        size_bytes += its_bytes
+    if part:
+        yield part
 
 
 def shard_of(series: Mapping[str, str], labels: Sequence[str], shards: int) -> int:

@@ -18,7 +18,7 @@ from receiver.outbox.committer import Committer
 from receiver.server.write_handler import WriteHandler
 
 SERIES_MAX = 5_000
-"""Series in one request or answer."""
+"""Series in one request or answer; aiohttp answers 413 to a request of more than 1 MiB."""
 
 log = structlog.get_logger()
 

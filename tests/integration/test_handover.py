@@ -161,6 +161,25 @@ async def test_what_is_no_request_of_it_is_refused(tmp_path: Path) -> None:
 
 
 @in_loop()
+async def test_series_with_long_labels_move(tmp_path: Path) -> None:
+    """A thousand of them are more than one request may have."""
+    (tmp_path / "metrics.json").write_text(json.dumps({"customMetrics": ENTRIES}))
+    at_ms = int(time.time() * 1000)
+    async with (
+        serve(Sandbox()) as server,
+        receiving(tmp_path, server.connection_string) as receiver,
+        receiving(tmp_path, server.connection_string, outbox_dir=str(tmp_path / "b")) as other,
+    ):
+        host = next(h for h in HOSTS if shard_of({"job": "triton", "instance": h}, LABELS, 2) == 1)
+        labels = (("instance", host), ("job", "triton"), ("long", "x" * 2000))
+        points = [Point("c", (*labels, ("n", str(n))), at_ms, 1.0) for n in range(1000)]
+        assert (await post(receiver.session, receiver.url, encode(points))).status == 204
+        urls = [receiver.url, other.url]
+        moves = await asyncio.to_thread(verb.hand_over, get_json, urls, 2, LABELS, 0.0, dry=False)
+    assert (dict(moves.moved), dict(moves.refused)) == ({(0, 1): 1000}, {})
+
+
+@in_loop()
 async def test_a_kill_after_the_answer_loses_nothing(tmp_path: Path) -> None:
     """What was taken over, and what was let go, is on disk when it is answered."""
     (tmp_path / "metrics.json").write_text(json.dumps({"customMetrics": ENTRIES}))
