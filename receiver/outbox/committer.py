@@ -36,7 +36,7 @@ LINGER_SECONDS = 0.005
 TOGETHER_SECONDS = 0.002
 """Longest wait of a transaction for as many requests as the one before: senders answered
 together send again together."""
-FLUSH_SECONDS = 10.0
+COUNTS_SECONDS = 10.0
 """Longest wait of counts without items for a transaction to join."""
 WINDOW_SECONDS = 10.0
 """Interval of flushes of finished windows."""
@@ -66,38 +66,6 @@ class Signal(Protocol):
         """Set the signal."""
 
 
-class Store(Protocol):
-    """The outbox, as the thread uses it."""
-
-    def open(self) -> None:
-        """Open the database. Raises: OutboxError."""
-
-    def apply(
-        self, submissions: Sequence[Append], settlements: Sequence[Settlement]
-    ) -> Sequence[object]:
-        """Commit all of these, or raise; returns the outcome of each, submissions first."""
-
-    def flush(self) -> bool:
-        """Make batches of finished windows; returns whether there were any."""
-
-    @property
-    def wants_flush(self) -> bool:
-        """Whether a flush is due before its time."""
-
-    @property
-    def inserted(self) -> int:
-        """How many batches were inserted so far; it never falls."""
-
-    def probe(self) -> None:
-        """Raise if nothing can be written."""
-
-    def replace_if_broken(self, error: BaseException) -> bool:
-        """Replace the database if an error means that it is damaged."""
-
-    def close(self) -> None:
-        """Close the database."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Job:
     work: Append | Settlement | Question
@@ -109,42 +77,42 @@ class Committer:
 
     def __init__(
         self,
-        outbox: Store,
+        outbox: Outbox,
         events: Events,
-        changed: Signal,
-        flush_seconds: float = FLUSH_SECONDS,
+        batches_changed: Signal,
+        counts_seconds: float = COUNTS_SECONDS,
         linger_seconds: float = LINGER_SECONDS,
         window_seconds: float = WINDOW_SECONDS,
         together_seconds: float = TOGETHER_SECONDS,
     ) -> None:
-        """Take an outbox. Counts wait at most `flush_seconds` for a transaction to join.
+        """Take an outbox. `batches_changed` is set when there may be new batches.
 
-        Finished windows are flushed every `window_seconds`. `changed` is set when there may be
-        new batches; `busy_lanes` are the lanes with a batch in flight. `opened` is done when the
-        outbox is open, or holds its OutboxError; `ended` is done when the thread has ended, or
-        holds the defect that ended it.
+        Counts wait at most `counts_seconds` for a transaction to join; finished windows are flushed
+        every `window_seconds`.
         """
         self._outbox = outbox
-        self._flush_seconds = flush_seconds
+        self._counts_seconds = counts_seconds
         self._linger_seconds = linger_seconds
         self._window_seconds = window_seconds
         self._together_seconds = together_seconds
         self._flushed_at = -math.inf
         self._wants_flush = False
         self._events = events
-        self._batches_changed = changed
+        self._batches_changed = batches_changed
         self._loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = self._loop.create_future()
+        """Done when the outbox is open, or holds its OutboxError."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
+        """Done when the thread has ended, or holds the defect that ended it."""
         self.ended.add_done_callback(self._refuse_the_rest)
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._gathered: list[_Job] = []
         self._jobs: list[_Job] = []
         self._jobs_in_work: list[_Job] = []
+        self._waiting_requests = self._waiting_items = 0
         self._requests_before = 0
         self._inserted_before = 0
-        self._lingers_for: Callable[[], bool] | None = None
-        self._waiting_items = 0
+        self._is_enough: Callable[[], bool] = self._has_work
         self._unwritten: Counter[tuple[str, str]] = Counter()
         self._stopping = False
         self._failing = False
@@ -152,6 +120,7 @@ class Committer:
         self._write_failed = False
         self.error = ""
         self.busy_lanes: set[str] = set()
+        """The lanes with a batch in flight."""
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     @property
@@ -166,9 +135,9 @@ class Committer:
     async def stop(self, within_seconds: float = STOP_SECONDS) -> None:
         """Write all waiting work, close the outbox and end the thread; a hanging disk is left alone."""
         self._hand_over()
-        with self._changed:
+        with self._condition:
             self._stopping = True
-            self._changed.notify()
+            self._condition.notify()
         await asyncio.wait({self.ended}, timeout=within_seconds)
         if not self.ended.done():
             log.warning(
@@ -209,13 +178,13 @@ class Committer:
 
     def flush_soon(self) -> None:
         """Flush finished windows at once: metrics.json has changed."""
-        with self._changed:
+        with self._condition:
             self._wants_flush = True
-            self._changed.notify()
+            self._condition.notify()
 
     def count(self, totals: Totals) -> None:
         """Add the counts of a request without items to the ledger; they need no sync."""
-        with self._changed:
+        with self._condition:
             self._unwritten.update(totals)
 
     async def read(
@@ -225,7 +194,7 @@ class Committer:
 
         def read(outbox: Outbox) -> tuple[dict[tuple[str, str], int], Answer]:
             totals = Counter(outbox.totals())  # this thread alone changes them
-            with self._changed:
+            with self._condition:
                 totals.update(self._unwritten)
             return dict(totals), question(outbox)
 
@@ -248,12 +217,13 @@ class Committer:
 
     def _hand_over(self) -> None:
         """Hand the gathered work to the thread, and wake it if it waits for work."""
-        items = sum(job.work.items for job in self._gathered if isinstance(job.work, Append))
-        with self._changed:
+        items = [job.work.items for job in self._gathered if isinstance(job.work, Append)]
+        with self._condition:
             self._jobs += self._gathered
-            self._waiting_items += items
-            if self._lingers_for is None or self._lingers_for():
-                self._changed.notify()
+            self._waiting_requests += len(items)
+            self._waiting_items += sum(items)
+            if self._is_enough():
+                self._condition.notify()
         self._gathered = []
 
     def _run(self) -> None:
@@ -282,39 +252,40 @@ class Committer:
 
     def _serve(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._jobs or self._stopping or self._wants_flush,
-                    min(self._flush_seconds, self._window_seconds),
-                )
+            with self._condition:
+                self._wait(self._has_work, min(self._counts_seconds, self._window_seconds))
                 if self.busy_lanes:
-                    self._linger(self._is_full, self._linger_seconds)
+                    self._wait(self._fills_a_batch, self._linger_seconds)
                 elif self._jobs:
-                    self._linger(self._is_together, self._together_seconds)
+                    self._wait(self._has_requests_as_before, self._together_seconds)
                 self._jobs_in_work, self._jobs = self._jobs, []
                 unwritten, self._unwritten = self._unwritten, Counter()
-                self._waiting_items = 0
+                self._waiting_requests = self._waiting_items = 0
                 last = self._stopping
             self._work(self._jobs_in_work, unwritten)
             if last:
                 break
             self._flush()
 
-    def _linger(self, enough: Callable[[], bool], seconds: float) -> None:
-        """Wait until `enough` is true, or `seconds` are over."""
-        self._lingers_for = enough
-        self._changed.wait_for(lambda: self._stopping or enough(), seconds)
-        self._lingers_for = None
+    def _wait(self, is_enough: Callable[[], bool], seconds: float) -> None:
+        """Wait until there is enough work, or `seconds` are over, or the thread is to stop."""
+        self._is_enough = is_enough
+        self._condition.wait_for(lambda: self._stopping or is_enough(), seconds)
 
-    def _is_full(self) -> bool:
+    def _has_work(self) -> bool:
+        return bool(self._jobs) or self._wants_flush
+
+    def _fills_a_batch(self) -> bool:
         return self._waiting_items >= BATCH_ITEMS
 
-    def _is_together(self) -> bool:
-        return len(self._jobs) >= self._requests_before
+    def _has_requests_as_before(self) -> bool:
+        return self._waiting_requests >= self._requests_before
 
     def _work(self, jobs: list[_Job], unwritten: Counter[tuple[str, str]]) -> None:
-        writes = [job for job in jobs if isinstance(job.work, Append | Settlement)]
-        self._requests_before = sum(isinstance(job.work, Append) for job in writes)
+        requests = [job for job in jobs if isinstance(job.work, Append)]
+        settled = [job for job in jobs if isinstance(job.work, Settlement)]
+        self._requests_before = len(requests)
+        writes = requests + settled
         results: list[tuple[_Job, object]] = []
         if writes or unwritten or self._failing:
             results += zip(writes, self._write(writes, unwritten), strict=True)
@@ -344,25 +315,24 @@ class Committer:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._batches_changed.set)
 
-    def _write(self, writes: list[_Job], unwritten: Counter[tuple[str, str]]) -> list[object]:
-        settlements = [job.work for job in writes if isinstance(job.work, Settlement)]
-        extra = [Append((), 0, 0, unwritten)] if unwritten else []
+    def _write(self, writes: list[_Job], unwritten: Counter[tuple[str, str]]) -> Sequence[object]:
+        """Commit requests, then settlements; returns their results."""
+        works = [job.work for job in writes]
+        counts = [Append((), 0, 0, unwritten)] if unwritten else []
         try:
-            submissions = [
-                compress_chunks(job.work) for job in writes if isinstance(job.work, Append)
-            ]
+            submissions = [compress_chunks(work) for work in works if isinstance(work, Append)]
+            settlements = [work for work in works if isinstance(work, Settlement)]
             if self._failing:  # without work to write, only a probe shows the recovery
                 self._outbox.probe()
-            answers = self._outbox.apply(submissions + extra, settlements)
+            answers = self._outbox.apply(counts + submissions, settlements)
         except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever the error
-            with self._changed:
+            with self._condition:
                 self._unwritten.update(unwritten)
             self._note_failure(error)
             return [NotCommitted(f"the outbox cannot be written: {self.error}") for _ in writes]
         if not self._flush_failed:  # else the flush may still be too large for the disk
             self._note_failure(None)
-        taken, settled = iter(answers), iter(answers[len(answers) - len(settlements) :])
-        return [next(taken if isinstance(job.work, Append) else settled) for job in writes]
+        return answers[len(counts) :]
 
     def _note_failure(self, error: Exception | None) -> None:
         """Note that the last transaction failed, or None: that it succeeded."""

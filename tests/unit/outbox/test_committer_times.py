@@ -14,9 +14,9 @@ from receiver.errors import NotCommitted, OutboxFull
 from receiver.events import Events
 from receiver.outbox.batch import Append, Chunk, Settlement
 from receiver.outbox.committer import (
+    COUNTS_SECONDS,
     ENDED,
     FAILING,
-    FLUSH_SECONDS,
     LINGER_SECONDS,
     READ_HINT,
     STOP_SECONDS,
@@ -83,7 +83,7 @@ class Desk:
 
     def __init__(self, **seconds: float) -> None:
         self.outbox, self.events, self.changed = CountingOutbox(), Events(), asyncio.Event()
-        usual = {"flush_seconds": LONG, "linger_seconds": LONG, "window_seconds": LONG}
+        usual = {"counts_seconds": LONG, "linger_seconds": LONG, "window_seconds": LONG}
         stands_in: Any = self.outbox
         self.committer = Committer(stands_in, self.events, self.changed, **usual | seconds)
 
@@ -102,7 +102,7 @@ class Desk:
 
 def test_the_usual_times() -> None:
     """Milliseconds for company, seconds for counts and windows; a stop waits for a slow disk."""
-    assert (LINGER_SECONDS, FLUSH_SECONDS, WINDOW_SECONDS, STOP_SECONDS) == (0.005, 10, 10, 5)
+    assert (LINGER_SECONDS, COUNTS_SECONDS, WINDOW_SECONDS, STOP_SECONDS) == (0.005, 10, 10, 5)
 
 
 @in_loop(20)
@@ -296,7 +296,7 @@ async def test_a_stop_ends_the_waiting_for_company() -> None:
 @in_loop(20)
 async def test_counts_wait_for_a_transaction_and_not_longer() -> None:
     """Those of requests of which nothing is selected."""
-    async with Desk(flush_seconds=0.01) as desk:
+    async with Desk(counts_seconds=0.01) as desk:
         desk.committer.count({("unselected", ""): 7})
         await until(lambda: desk.outbox.totals, "the counts")
         assert desk.outbox.totals == {("unselected", ""): 7}
