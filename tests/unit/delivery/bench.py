@@ -14,7 +14,7 @@ from receiver.azure.destination import Destination
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_connection import Answer
 from receiver.delivery.picker import Picker
-from receiver.delivery.sender import Delivery
+from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.delivery.service_clock import ServiceClock
 from receiver.errors import NotCommitted, Unreachable
 from receiver.events import Events
@@ -127,26 +127,29 @@ class Bench:
         self.picker = Picker(self.loop.time, Backoff(lambda: 0.5), lane)
         self.backoff = Backoff(lambda: 0.5)
         self.between: Callable[[], None] = lambda: None
+        self.senders = senders
+        self.destination = Destination("key", signed_in=signed_in)
+        self.service_clock = ServiceClock(self.loop.time, self.clock)
+        self.counts = DeliveryCounts()
+        self.delivery = self._new_delivery()
+
+    def _new_delivery(self) -> Delivery:
         stands_in: Any = self  # for the committer, the transport and the token bucket
-        self.delivery = Delivery(
+        return Delivery(
             stands_in,
             stands_in,
-            Destination("key", signed_in=signed_in),
+            self.destination,
             self.picker,
             self.backoff,
             stands_in,
-            senders,
-            ServiceClock(self.loop.time, self.clock),
+            self.senders,
+            self.service_clock,
             self.clock,
             self.events,
             self.changed,
-            lane=lane,
+            lane=self.outbox.lane,
+            counts=self.counts,
         )
-
-    @property
-    def ends(self) -> bool:
-        """Whether delivery was told to finish."""
-        return self.delivery._finish_at is not None
 
     @property
     def now(self) -> float:
@@ -168,13 +171,17 @@ class Bench:
     async def run(
         self, seconds: float, step: Callable[[], object] = lambda: None, step_seconds: float = 5.0
     ) -> None:
-        """Deliver for so long, and call `step` now and then."""
+        """Deliver for so long, and call `step` now and then.
+
+        The next delivery continues with the same back-off, clock and counts.
+        """
         running = asyncio.create_task(self.delivery.run())
         for _ in range(round(seconds / step_seconds)):
             step()
             await asyncio.sleep(step_seconds)
         self.delivery.stop()
         await running
+        self.delivery = self._new_delivery()
 
     def posts_with(self, item: bytes) -> list[float]:
         """List the times of POSTs that brought an item."""

@@ -6,24 +6,32 @@ from collections.abc import Coroutine
 from typing import Any
 
 
+class _JumpingSelector(selectors.DefaultSelector):
+    """Passes the time of a wait at once."""
+
+    now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout:
+            self.now += timeout
+        return super().select(0)
+
+
 class JumpingLoop(asyncio.SelectorEventLoop):
     """Hours of waiting take no time, and the order of events is the same each time."""
 
     def __init__(self) -> None:
-        super().__init__(selectors.DefaultSelector())
-        self.now = 1000.0
-        select = self._selector.select  # type: ignore[attr-defined]
+        self._clock = _JumpingSelector()
+        super().__init__(self._clock)
 
-        def jump(timeout: float | None = None) -> object:
-            if timeout:
-                self.now += timeout
-            return select(0)
-
-        self._selector.select = jump  # type: ignore[attr-defined]
+    @property
+    def now(self) -> float:
+        """The time that has been jumped to."""
+        return self._clock.now
 
     def time(self) -> float:
-        """Say the time that has been jumped to."""
-        return self.now
+        """Return the time that has been jumped to."""
+        return self._clock.now
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -120,7 +120,6 @@ def test_retry_after_of_a_minute_is_kept_to(seconds: float) -> None:
         assert all(after - at >= 60 for at, after in pairwise(times) if at >= 60)
         assert bench.outbox.totals.total() == 0
         bench.answer = accepted
-        bench.delivery._stopping = False
         await bench.run(1800, step_seconds=60)
         assert bench.outbox.totals["accepted"] == items
 
@@ -138,7 +137,6 @@ def test_retry_after_is_kept_to_where_the_usual_wait_is_short(as_date: bool) -> 
         await bench.run(299)
         assert len(bench.posts) == 1
         bench.answer = accepted
-        bench.delivery._stopping = False
         await bench.run(5)
         assert bench.outbox.totals["accepted"] == 1
 
@@ -307,7 +305,6 @@ def test_a_batch_expires_by_its_newest_item() -> None:
         bench.add(line(0))
         await bench.run(5)
         old_ms = round((EPOCH - 49 * HOUR) * 1000)
-        bench.delivery._stopping = False  # the clock that it learnt stays
         bench.add(line(1), newest_ms=old_ms)
         bench.add(line(2), oldest_ms=old_ms)
         await bench.run(5)
@@ -345,33 +342,62 @@ def test_time_is_learnt_from_the_service_alone(
 
 
 def test_a_stop_does_not_hang_on_a_disk_that_fails() -> None:
-    """The outcome cannot be written: it is tried until the stop, and then left."""
+    """The outcome of a batch that was sent cannot be written: it is tried until the stop, and then left."""
 
     async def main() -> None:
-        bench = Bench(accepted)
-        bench.disk_fails = True
+        def answer(lines: list[bytes]) -> Said:
+            bench.disk_fails = True
+            return accepted(lines)
+
+        bench = Bench(answer)
         bench.add(line(0))
         async with asyncio.timeout(60):
             await bench.run(10)
         assert bench.now < 10 + 2 * DISK_RETRY_SECONDS
+        assert len(bench.posts) == 1
         assert len(bench.outbox.batches) == 1
 
     run(main())
 
 
 def test_an_outcome_is_written_when_the_disk_can_be_written_again() -> None:
-    """Once: it is not sent twice meanwhile."""
+    """Once: the batch is not sent twice meanwhile."""
 
     async def main() -> None:
-        bench = Bench(accepted)
-        bench.disk_fails = True
-        bench.add(line(0))
+        def answer(lines: list[bytes]) -> Said:
+            bench.disk_fails = True
+            return accepted(lines)
 
         def step() -> None:
-            bench.disk_fails = bench.now < 30
+            if bench.now < 30:
+                assert not bench.outbox.settled
+            else:
+                bench.disk_fails = False
 
+        bench = Bench(answer)
+        bench.add(line(0))
         await bench.run(60, step)
         assert len(bench.posts) == 1
+        assert bench.outbox.totals["accepted"] == 1
+
+    run(main())
+
+
+def test_a_batch_that_is_gone_from_the_outbox_delays_no_other() -> None:
+    """Two are set back, and the store expires the one whose turn it is: the other is sent at once."""
+
+    async def main() -> None:
+        bench = Bench(lambda _: Answer(503, {}, b""))
+        numbers = {line(number): bench.add(line(number)) for number in range(2)}
+
+        def step() -> None:
+            if bench.now == 30:
+                [tried_last] = bench.posts[-1][1]
+                [next_number] = [number for item, number in numbers.items() if item != tried_last]
+                del bench.outbox.batches[next_number]
+                bench.answer = accepted
+
+        await bench.run(300, step)
         assert bench.outbox.totals["accepted"] == 1
 
     run(main())
@@ -475,10 +501,10 @@ def test_a_redirect_that_leads_to_a_refusal_is_given_up(said: Said, forgets: boo
     run(main())
 
 
-async def finished(bench: Bench, within_seconds: float) -> float:
-    """Ask delivery to finish; says how long it took."""
+async def finished(bench: Bench, within_seconds: float, after_seconds: float = 0) -> float:
+    """Deliver for `after_seconds`, ask delivery to finish, and return how long that took."""
     running = asyncio.create_task(bench.delivery.run())
-    await asyncio.sleep(0)
+    await asyncio.sleep(after_seconds)
     began_at = bench.now
     bench.delivery.finish(within_seconds)
     await running
@@ -527,7 +553,6 @@ def test_the_end_does_not_wait_for_a_way_that_is_closed_for_longer() -> None:
             bench.add(line(2))
             while bench.backoff.wait_seconds(bench.loop.time()) < 10:
                 await bench.run(1, step_seconds=1)
-                bench.delivery._stopping = False
             assert await finished(bench, 4) < 0.2
             assert len(bench.outbox.batches) == 2
 
@@ -555,7 +580,6 @@ def test_the_end_leaves_a_batch_that_is_set_back() -> None:
         bench = Bench(lambda lines: refusal if POISON in lines else accepted(lines))
         bench.add(POISON)
         await bench.run(600, lambda: bench.add(line(1)), 30)
-        bench.delivery._stopping = False
         for number in range(5):
             bench.add(line(number))
         assert await finished(bench, 4) < 4
@@ -575,18 +599,23 @@ def test_the_end_sends_what_comes_while_it_asks(disk_failed: bool) -> None:  # n
         async def ask_late(question: Callable[[Any], Any]) -> Any:
             answer = await ask(question)
             is_empty = isinstance(answer, Picked) and not answer.batches
-            if is_empty and not bench.picker.in_flight and bench.ends and bench.outbox.last < 3:
+            if (
+                is_empty
+                and not bench.picker.in_flight
+                and bench.now >= 20
+                and bench.outbox.last < 3
+            ):
                 bench.add(line(bench.outbox.last))
             return answer
 
         bench.ask = ask_late  # type: ignore[method-assign]
-        if disk_failed:
-            bench.disk_fails = True
-            await bench.run(10)
-            bench.disk_fails = bench.delivery._stopping = False
-            await bench.run(10)
-            bench.delivery._stopping = False
-        assert await finished(bench, 60) < 1
+
+        def mend() -> None:
+            bench.disk_fails = False
+
+        bench.disk_fails = disk_failed
+        bench.loop.call_later(10, mend)
+        assert await finished(bench, 60, after_seconds=20) < 1
         assert bench.outbox.totals["accepted"] == 3
 
     run(main())
@@ -724,7 +753,6 @@ def test_a_batch_that_was_set_back_and_has_expired_is_forgotten() -> None:
         bench.add(POISON, newest_ms=round((EPOCH - 48 * HOUR + 600) * 1000))
         await bench.run(300, lambda: bench.add(line(1)), 15)
         assert bench.delivery.refused_alone.batches == 1
-        bench.delivery._stopping = False
         await bench.run(900, lambda: bench.add(line(1)), 15)
         assert bench.outbox.totals["expired"] == 1
         assert bench.delivery.refused_alone.batches == 0

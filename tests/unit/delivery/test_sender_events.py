@@ -39,12 +39,10 @@ def test_an_outage_is_told_once_an_hour_and_so_is_its_end() -> None:
             assert waits == [1.0, 120.0]
             assert bench.delivery.refused_alone.batches == 0, "no other is accepted"
             bench.answer = accepted
-            bench.delivery._stopping = False
             await bench.run(300)
             assert lines_of(logs, "delivery resumed") == 1
             bench.answer = lambda _: Unreachable("no answer", "look")
             bench.add(line(1))
-            bench.delivery._stopping = False
             await bench.run(5)
             assert lines_of(logs, "delivery waits") == 3
         assert bench.events.latest()[0].words == "no answer"
@@ -118,7 +116,6 @@ def test_each_attempt_is_counted_by_its_answer() -> None:
         bench.add(line(1), line(2))
         await bench.run(60)
         bench.add(line(1), line(2))
-        bench.delivery._stopping = False
         await bench.run(60)
         counts = bench.delivery.counts
         assert counts.attempts == {"unreachable": 2, "503": 2, "200": 2}
