@@ -14,7 +14,7 @@ from receiver.cli.verbs import VERBS, Verb
 from receiver.config.settings import SETTINGS, Setting
 from receiver.intake import decode
 from receiver.intake.pipeline import DROP_REASONS
-from receiver.server.app import WRITE_PATH
+from receiver.server.refusals import WRITE_PATH
 from receiver.status import runbook
 from receiver.status.metrics import METRICS as SELF_METRICS
 from receiver.status.metrics import SelfMetric

@@ -7,12 +7,14 @@ bytes, the largest of them is abandoned, so that a few senders that never finish
 lock out the rest.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from receiver.errors import Overloaded, TooLargeInFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,10 @@ class Admission:
         self.working = 0
         self.reading: dict[Lease, None] = {}
 
-    def enter(self, give_up: Callable[[], object] = lambda: None) -> "Lease":
-        """Admit a request's body; `give_up` is called if it is abandoned for others.
-
-        Raises: Overloaded.
-        """
+    def enter(self) -> "Lease":
+        """Admit a request's body. Raises: Overloaded."""
         self.refuse_when_full()
-        return Lease(self, give_up)
+        return Lease(self)
 
     def statistics(self) -> AdmissionStatistics:
         """Count the requests in flight."""
@@ -66,11 +65,14 @@ class Admission:
 
 
 class Lease:
-    """One request's share of the limits, released at the end of its context."""
+    """One request's share of the limits, released at the end of its context.
 
-    def __init__(self, admission: Admission, give_up: Callable[[], object]) -> None:
+    `give_up` is called if the request is abandoned for others: while its body is read.
+    """
+
+    def __init__(self, admission: Admission) -> None:
         """Start with no bytes."""
-        self.give_up = give_up
+        self.give_up: Callable[[], object] = lambda: None
         self.size_bytes = 0
         self._admission = admission
         self._is_working = False

@@ -179,3 +179,7 @@ class ConnectionGuard(asyncio.Protocol):
         if self._timer:
             self._timer.cancel()
             self._timer = None
+
+
+Guards = dict[asyncio.BaseTransport | None, ConnectionGuard]
+"""The guards of open connections, by their transports; a closed connection's transport is None."""

@@ -17,7 +17,12 @@ from functools import partial
 from receiver.config.settings import Address
 from receiver.events import Events, Kind
 from receiver.server.close_reasons import CLOSE_REASONS, CLOSED
-from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, ConnectionState
+from receiver.server.connection_guard import (
+    ConnectionGuard,
+    ConnectionLimits,
+    ConnectionState,
+    Guards,
+)
 from receiver.server.file_descriptors import allow, room_for
 from receiver.server.listen import address_of, listen
 
@@ -45,9 +50,13 @@ class Listener:
         tls: Callable[[], ssl.SSLContext | None],
         limits: ConnectionLimits,
         counts: ConnectionCounts,
+        guards: Guards,
         events: Events,
     ) -> None:
-        """Prepare: `serve` makes the protocol of a connection, `tls` returns its context."""
+        """Prepare: `serve` makes the protocol of a connection, `tls` returns its context.
+
+        `guards` has the guard of each open connection.
+        """
         self._serve = serve
         self._tls = tls
         self._limits = limits
@@ -58,7 +67,7 @@ class Listener:
         self._guards: dict[ConnectionState, dict[ConnectionGuard, None]] = {
             state: {} for state in ConnectionState
         }
-        self._by_transport: dict[asyncio.BaseTransport, ConnectionGuard] = {}
+        self._by_transport = guards
         self._events = events
         self.counts = counts
 
@@ -90,10 +99,6 @@ class Listener:
             self._socket.close()
         for task in list(self._handshakes.values()):
             task.cancel()
-
-    def guard(self, transport: asyncio.BaseTransport | None) -> ConnectionGuard | None:
-        """Return the guard of a request's connection; None when it is closed."""
-        return self._by_transport.get(transport) if transport else None
 
     async def _accept(self, listener: socket.socket) -> None:
         while True:

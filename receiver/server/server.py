@@ -18,12 +18,14 @@ from receiver.events import Events
 from receiver.intake.cache import CacheStatistics
 from receiver.server.admission import Admission, AdmissionStatistics
 from receiver.server.answers import Answers
-from receiver.server.app import App, BodyLimits, Pages, SharedLimits
+from receiver.server.app import App, Pages
 from receiver.server.auth import Access, Rules, is_loopback
-from receiver.server.connection_guard import ConnectionLimits
+from receiver.server.connection_guard import ConnectionLimits, Guards
 from receiver.server.connections import ConnectionCounts, Listener
 from receiver.server.http_protocol import HttpProtocol, ServerLog
 from receiver.server.memory_limit import memory_limit
+from receiver.server.refusals import Refusals
+from receiver.server.write_endpoint import WriteEndpoint
 from receiver.server.write_handler import WriteCounts, WriteHandler
 
 
@@ -45,14 +47,10 @@ class Server:
         self._settings = settings
         self._write_handler = write_handler
         self._events = events
-        self._shared = SharedLimits(
-            Admission(settings.requests_max, settings.in_flight_max_bytes),
-            Answers(settings.answers_max_bytes, time.monotonic),
-            memory_limit(),
-        )
+        self._admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
         self._counts = ConnectionCounts()
         self._access = Access(settings.web_config_file, settings.bearer_token_file, time.time)
-        self._app: App | None = None
+        self._writes: WriteEndpoint | None = None
         self._listener: Listener | None = None
         self._runner: web.AppRunner | None = None
 
@@ -64,13 +62,27 @@ class Server:
     async def open(self, pages: Pages) -> str:
         """Listen; returns the address. Raises: SettingsError."""
         settings = self._settings
-        app = App(
+        guards: Guards = {}
+        memory = memory_limit()
+        refusals = Refusals(self._write_handler.counts, self._access, self._events)
+        writes = WriteEndpoint(
             self._write_handler,
+            refusals,
+            self._admission,
+            memory,
+            guards,
+            self._events,
+            body_max_bytes=settings.body_max_bytes,
+            body_seconds=settings.body_seconds,
+        )
+        app = App(
+            writes,
             pages,
             self._access,
-            self._shared,
-            BodyLimits(settings.body_max_bytes, settings.body_seconds),
-            self._events,
+            refusals,
+            Answers(settings.answers_max_bytes, time.monotonic),
+            memory,
+            guards,
             (settings.host.lower(),) if is_loopback(settings.listen.host) else None,
         )
         runner = web.AppRunner(app.application, auto_decompress=False, shutdown_timeout=1.0)
@@ -85,15 +97,15 @@ class Server:
                 settings.body_seconds,
             ),
             self._counts,
+            guards,
             self._events,
         )
-        app.guard_of = listener.guard
         try:
             address = listener.listen(settings.listen)
         except SettingsError:
             await runner.cleanup()
             raise
-        self._app, self._listener, self._runner = app, listener, runner
+        self._writes, self._listener, self._runner = writes, listener, runner
         return f"http{'s' if self._access.tls() else ''}://{address}"
 
     def _protocols(self, runner: web.AppRunner) -> Callable[[], HttpProtocol]:
@@ -115,15 +127,14 @@ class Server:
         return ServerCounts(
             self._write_handler.counts,
             self._counts,
-            self._shared.admission.statistics(),
+            self._admission.statistics(),
             self._write_handler.pipeline.statistics(),
         )
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests, and wait at most these seconds for those in flight."""
-        if self._app:
-            self._app.draining = True
-            await self._app.drained(seconds)
+        if self._writes:
+            await self._writes.drain(seconds)
 
     async def close(self) -> None:
         """Stop listening, and close all connections."""

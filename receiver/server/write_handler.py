@@ -2,7 +2,7 @@
 
 In: a body and the type of message that its headers declare. Out: a `Reply`, once all
 selected samples are on disk. Runs the stages in order; of HTTP it knows only the status:
-sockets are in `receiver.server.app`.
+HTTP is in `receiver.server.write_endpoint`.
 """
 
 import hashlib

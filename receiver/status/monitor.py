@@ -21,7 +21,7 @@ from receiver.events import RecentError
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.routes import lane_of
 from receiver.pack.forecast import SCRAPE_SECONDS, compare
-from receiver.server.app import REFUSED
+from receiver.server.refusals import REFUSED
 from receiver.status import document, kept_history
 from receiver.status.cost import (
     FOLDED_LINE_BYTES,

@@ -21,9 +21,9 @@ from receiver.outbox.batch import Statistics
 from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
 from receiver.server.admission import AdmissionStatistics
-from receiver.server.app import REFUSED
 from receiver.server.close_reasons import CLOSED
 from receiver.server.connections import ConnectionCounts
+from receiver.server.refusals import REFUSED
 from receiver.server.server import ServerCounts
 from receiver.server.write_handler import WriteCounts, WriteHandler
 from receiver.status.routes import RouteView, view_routes

@@ -15,7 +15,12 @@ import trustme
 from receiver.config.settings import Address
 from receiver.events import Events
 from receiver.server.close_reasons import CLOSED
-from receiver.server.connection_guard import ConnectionGuard, ConnectionLimits, ConnectionState
+from receiver.server.connection_guard import (
+    ConnectionGuard,
+    ConnectionLimits,
+    ConnectionState,
+    Guards,
+)
 from receiver.server.connections import (
     NOT_ACCEPTED,
     SEND_BUFFER_BYTES,
@@ -46,7 +51,7 @@ class House:
         self.limits = limits or ConnectionLimits()
         self.events = Events()
         self.listener = Listener(
-            asyncio.Protocol, lambda: None, self.limits, ConnectionCounts(), self.events
+            asyncio.Protocol, lambda: None, self.limits, ConnectionCounts(), {}, self.events
         )
         self.aborted: list[str] = []
 
@@ -175,7 +180,10 @@ class Server:
         self.accepted: list[Inner] = []
         self.events = Events()
         self.counts = ConnectionCounts()
-        self.listener = Listener(self.serve, lambda: context, limits, self.counts, self.events)
+        self.guards: Guards = {}
+        self.listener = Listener(
+            self.serve, lambda: context, limits, self.counts, self.guards, self.events
+        )
         self.address = self.listener.listen(Address("127.0.0.1", 0))
         self.clients: list[socket.socket] = []
         self.writers: list[asyncio.StreamWriter] = []
@@ -200,9 +208,7 @@ class Server:
 
     def guard(self, inner: Inner) -> ConnectionGuard:
         """Give the guard of a connection."""
-        guard = self.listener.guard(inner.transport)
-        assert guard
-        return guard
+        return self.guards[inner.transport]
 
 
 async def closed(client: socket.socket) -> bool:
@@ -240,7 +246,7 @@ async def test_who_connects_is_served_and_counted() -> None:
         first, second = await it.admitted(2)
         assert it.listener.connections == it.counts.accepted == 2
         assert it.guard(first) is not it.guard(second)
-        assert it.listener.guard(None) is None
+        assert len(it.guards) == 2
         assert first.transport
         own: socket.socket = first.transport.get_extra_info("socket")
         assert own.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * SEND_BUFFER_BYTES
@@ -250,7 +256,7 @@ async def test_who_connects_is_served_and_counted() -> None:
         clients[0].close()
         await it.admitted(1)
         assert (left.is_lost, stays.is_lost) == (True, False)
-        assert it.listener.guard(left.transport) is None
+        assert left.transport not in it.guards
         assert it.listener.connections == 1
         assert it.counts.accepted == 2
         assert not it.events.counts(CLOSED), "they went by themselves"
