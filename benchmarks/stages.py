@@ -12,8 +12,9 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.intake.decode import Message, decompress
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
-from receiver.outbox.batch import Append, Settlement, compress_chunks
+from receiver.outbox.gzip_body import compress_chunks
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Settlement, Submission
 from receiver.server.write_handler import digest
 
 WARM, COUNTED = 50, 150
@@ -66,7 +67,7 @@ def _one(body: bytes, selection: Pipeline, outbox: Outbox, clock: _Clock) -> Non
     if not intake.chunks:
         return
     told = clock.time("digest", lambda: digest(body, Message.V1))
-    submission = Append(intake.chunks, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
+    submission = Submission(intake.chunks, intake.oldest_ms, intake.newest_ms, {}, told, b"{}")
     compressed = clock.time("compress", lambda: compress_chunks(submission))
     clock.time("commit", lambda: outbox.apply([compressed], []))
     while batches := clock.time("fetch batches", lambda: outbox.next_batches((), 0, SENDERS)):

@@ -13,14 +13,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 Totals = Mapping[tuple[str, str], int]
+"""Samples and items by (outcome, reason)."""
+ROUTE_FULL = "route_full"
+"""The reason for a full lane: a sample is dropped, a window's item rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Counts by word; `dropped` and `rejected` by reason.
 
-    `rendered` counts samples sent as items, `folded` samples added to a window, `flushed`
-    `flushed` the items that windows became, `pending` the items that wait. `imported` are items
+    `rendered` counts samples sent as items, `folded` samples added to a window; `flushed`
+    counts the items made from windows, `pending` those that wait. `imported` are items
     that `outbox import` brought from another outbox, `exported` those that were taken to one.
     """
 

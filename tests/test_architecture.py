@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "receiver"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "wire" not in path.parts)
 PURE = [
-    "errors", "outbox.batch", "delivery.backoff", "azure.redirect", "delivery.settlement", "delivery.service_clock", "azure.verdict", "azure.answer", "azure.policy", "azure.rejections", "azure.destination", "azure.envelope",
+    "errors", "outbox.gzip_body", "outbox.values", "delivery.backoff", "azure.redirect", "delivery.settlement", "delivery.service_clock", "azure.verdict", "azure.answer", "azure.policy", "azure.rejections", "azure.destination", "azure.envelope",
     "azure.connection_string", "server.admission", "server.web_config", "triton",
     *(
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts)

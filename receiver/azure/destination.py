@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from receiver.azure.verdict import Verdict, judge
-from receiver.outbox.batch import compress, unpack
+from receiver.outbox.gzip_body import compress, unpack
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ receiver_items_rejected_total, with its meaning and a hint.
 
 import re
 
-from receiver.outbox.batch import ROUTE_FULL
+from receiver.ledger import ROUTE_FULL
 
 TOO_OLD = "too_old"
 SAMPLED_OUT = "sampled_out"

@@ -26,7 +26,8 @@ from receiver.azure.envelope import (
     common_start,
     make_template,
 )
-from receiver.outbox.batch import OWN, Chunk, Lane, cut_points
+from receiver.outbox.gzip_body import cut_points
+from receiver.outbox.values import OWN, Chunk, Lane
 
 Sample = tuple[int, float, int]
 """A time in milliseconds, a value, and the start timestamp: 0 or less for none."""

@@ -27,7 +27,7 @@ from receiver.delivery.proxy import proxy_of
 from receiver.delivery.setup import open_sender
 from receiver.delivery.transport import Transport
 from receiver.errors import SettingsError, Unreachable
-from receiver.outbox.batch import compress
+from receiver.outbox.gzip_body import compress
 from receiver.status.diagnosis import CLOCK_SECONDS
 from receiver.text import span
 

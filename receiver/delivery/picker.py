@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from receiver.azure.policy import Action
 from receiver.delivery.backoff import Backoff
-from receiver.outbox.batch import Batch
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Batch
 
 FRESH_SECONDS = 60.0
 SPLIT_AFTER = 2

@@ -29,8 +29,9 @@ from receiver.delivery.transport import Transport
 from receiver.errors import Damaged, NotCommitted, Unreachable
 from receiver.events import Events, Kind
 from receiver.latency import Latency
-from receiver.outbox.batch import Batch, DeadLetter, Settlement, unpack
 from receiver.outbox.committer import Committer
+from receiver.outbox.gzip_body import unpack
+from receiver.outbox.values import Batch, DeadLetter, Settlement
 
 DISK_RETRY_SECONDS = 1.0
 REJECTED = "rejected"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from receiver.azure.rejections import TOO_OLD, UNEXPLAINED
 from receiver.azure.verdict import Verdict
-from receiver.outbox.batch import Batch, DeadLetter, Settlement, unpack
+from receiver.outbox.gzip_body import unpack
+from receiver.outbox.values import Batch, DeadLetter, Settlement
 
 DEAD_LETTERS_PER_BATCH = 50
 

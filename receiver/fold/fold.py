@@ -27,16 +27,9 @@ from receiver.fold.windows import Closed, Windows
 from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
-from receiver.outbox.batch import (
-    CHUNK_ITEMS,
-    Chunk,
-    DeflatedChunk,
-    Lane,
-    cut,
-    deflate,
-    lines_of,
-)
 from receiver.outbox.flushed import WAITING_BYTES
+from receiver.outbox.gzip_body import CHUNK_ITEMS, cut, deflate, lines_of
+from receiver.outbox.values import Chunk, DeflatedChunk, Lane
 
 SHOWN_BYTES = WAITING_BYTES
 """Limit of a flush's uncompressed lines. Of a flush with more

@@ -19,8 +19,8 @@ from receiver.fold.takeover import Held, Taken, held, release, take
 from receiver.fold.windows import RELEASED, TAKEN_OVER, WOULD_JOIN
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
-from receiver.outbox.batch import Append
 from receiver.outbox.folding import Flush, LogRow, SeriesRow
+from receiver.outbox.values import Submission
 
 FORGET_EVERY_MS = 3_600_000
 NO_ITEMS = Items()
@@ -212,7 +212,7 @@ class Folder:
     def _flush(self, items: Items) -> Flush:
         totals = {("flushed", ""): items.count}
         span = items.oldest_ms, items.newest_ms
-        append = Append(items.chunks, *span, totals, deflated_chunks=items.deflated)
+        append = Submission(items.chunks, *span, totals, deflated_chunks=items.deflated)
         return Flush(append, self.fold.encode(), [number for number, _ in self._forgotten])
 
     def checkpoint(self) -> Flush:

@@ -43,7 +43,9 @@ from receiver.intake.recogniser import (
 )
 from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Account, Replicas, Taken
 from receiver.intake.routes import UNROUTED, Routing
-from receiver.outbox.batch import ROUTE_FULL, Chunk, lines_of
+from receiver.ledger import ROUTE_FULL
+from receiver.outbox.gzip_body import lines_of
+from receiver.outbox.values import Chunk
 
 if TYPE_CHECKING:
     from receiver.kernel import Reading

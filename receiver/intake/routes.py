@@ -20,7 +20,7 @@ from receiver.errors import SettingsError
 from receiver.intake.entries import glob_pattern
 from receiver.intake.entry_reader import Mistake, kind, short
 from receiver.intake.json_file import JsonFile, Pairs, fields_of, nearest, read_json
-from receiver.outbox.batch import OWN, Lane
+from receiver.outbox.values import OWN, Lane
 from receiver.text import read_size
 
 KEY = "routes"

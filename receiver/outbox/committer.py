@@ -29,8 +29,10 @@ import structlog
 
 from receiver.errors import NotCommitted, ReceiverError
 from receiver.events import Events, Kind
-from receiver.outbox.batch import BATCH_ITEMS, Append, Settlement, Totals, compress_chunks
+from receiver.ledger import Totals
+from receiver.outbox.gzip_body import BATCH_ITEMS, compress_chunks
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Settlement, Submission
 
 LINGER_SECONDS = 0.005
 TOGETHER_SECONDS = 0.002
@@ -68,7 +70,7 @@ class Signal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    work: Append | Settlement | Question
+    work: Submission | Settlement | Question
     future: "asyncio.Future[object]"
 
 
@@ -145,7 +147,7 @@ class Committer:
                 hint="What was acknowledged is on the disk. Is the disk slow, or failing?",
             )
 
-    async def submit(self, submission: Append) -> bytes | None:
+    async def submit(self, submission: Submission) -> bytes | None:
         """Commit a request's items; returns when they are on disk.
 
         Returns the first answer if the request was committed before.
@@ -200,7 +202,7 @@ class Committer:
 
         return await self.ask(read)
 
-    def _put(self, work: Append | Settlement | Question) -> "asyncio.Future[object]":
+    def _put(self, work: Submission | Settlement | Question) -> "asyncio.Future[object]":
         """Queue work for the thread; all work of one turn of the event loop is handed over together."""
         future: asyncio.Future[object] = self._loop.create_future()
         if self._stopping:
@@ -217,7 +219,7 @@ class Committer:
 
     def _hand_over(self) -> None:
         """Hand the gathered work to the thread, and wake it if it waits for work."""
-        items = [job.work.items for job in self._gathered if isinstance(job.work, Append)]
+        items = [job.work.items for job in self._gathered if isinstance(job.work, Submission)]
         with self._condition:
             self._jobs += self._gathered
             self._waiting_requests += len(items)
@@ -282,7 +284,7 @@ class Committer:
         return self._waiting_requests >= self._requests_before
 
     def _work(self, jobs: list[_Job], unwritten: Counter[tuple[str, str]]) -> None:
-        requests = [job for job in jobs if isinstance(job.work, Append)]
+        requests = [job for job in jobs if isinstance(job.work, Submission)]
         settled = [job for job in jobs if isinstance(job.work, Settlement)]
         self._requests_before = len(requests)
         writes = requests + settled
@@ -290,7 +292,7 @@ class Committer:
         if writes or unwritten or self._failing:
             results += zip(writes, self._write(writes, unwritten), strict=True)
         for job in jobs:
-            if not isinstance(job.work, Append | Settlement):
+            if not isinstance(job.work, Submission | Settlement):
                 results.append((job, self._answer(job.work)))
         with suppress(RuntimeError):  # the loop is closed: it did not wait for a slow disk
             self._loop.call_soon_threadsafe(self._resolve, results)
@@ -318,9 +320,9 @@ class Committer:
     def _write(self, writes: list[_Job], unwritten: Counter[tuple[str, str]]) -> Sequence[object]:
         """Commit requests, then settlements; returns their results."""
         works = [job.work for job in writes]
-        counts = [Append((), 0, 0, unwritten)] if unwritten else []
+        counts = [Submission((), 0, 0, unwritten)] if unwritten else []
         try:
-            submissions = [compress_chunks(work) for work in works if isinstance(work, Append)]
+            submissions = [compress_chunks(work) for work in works if isinstance(work, Submission)]
             settlements = [work for work in works if isinstance(work, Settlement)]
             if self._failing:  # without work to write, only a probe shows the recovery
                 self._outbox.probe()

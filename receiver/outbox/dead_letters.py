@@ -7,7 +7,7 @@ message; also while a receiver uses the outbox.
 import sqlite3
 from collections.abc import Sequence
 
-from receiver.outbox.batch import DeadLetter
+from receiver.outbox.values import DeadLetter
 
 LATEST_BYTES = 1 << 20
 """Limit of items read at once; the latest is always read."""

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from receiver.outbox.batch import Append
+from receiver.outbox.values import Submission
 
 REMEMBER_SECONDS = 600
 """Time for which a request is remembered."""
@@ -29,7 +29,7 @@ class Repeats:
         self._forgot_at = float("-inf")
 
     def answers(
-        self, database: sqlite3.Connection, submissions: Sequence[Append]
+        self, database: sqlite3.Connection, submissions: Sequence[Submission]
     ) -> dict[bytes, bytes]:
         """Return the earlier answers to repeated requests, by their digests."""
         digests = [submission.digest for submission in submissions if submission.digest]
@@ -39,7 +39,7 @@ class Repeats:
             answers.update(database.execute(query, (*some, *self._span())).fetchall())
         return answers
 
-    def remember(self, database: sqlite3.Connection, submissions: Sequence[Append]) -> None:
+    def remember(self, database: sqlite3.Connection, submissions: Sequence[Submission]) -> None:
         """Store the answers to requests; a request without a digest is not remembered."""
         now = self._clock()
         for some in _parts([submission for submission in submissions if submission.digest]):

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from receiver.outbox.batch import Chunk, DeflatedChunk
+from receiver.outbox.values import Chunk, DeflatedChunk
 
 WAITING_BYTES = 4 << 20
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from receiver.outbox.batch import Append
+from receiver.outbox.values import Submission
 
 
 @dataclass(frozen=True, slots=True)
 class Flush:
     """The content of a flush: items, the state after them, and the numbers of removed series."""
 
-    items: Append
+    items: Submission
     state: bytes
     removed: Sequence[int] = ()
 

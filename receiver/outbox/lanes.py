@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from receiver.outbox.batch import Append, DeflatedChunk, LaneStatistics
+from receiver.outbox.values import DeflatedChunk, LaneStatistics, Submission
 
 BATCHES, SIZE_BYTES = "batches", "size_bytes"
 """Counts beside the ledger's."""
@@ -78,7 +78,7 @@ class Lanes:
             if lane in shares and self.size_bytes(lane, all_bytes) >= shares[lane]
         }
 
-    def without(self, submission: Append, full: set[str]) -> tuple[Append, Counter[str]]:
+    def without(self, submission: Submission, full: set[str]) -> tuple[Submission, Counter[str]]:
         """Take the chunks of full lanes out of a compressed submission; returns their items by lane."""
         if not full:
             return submission, Counter()
@@ -153,6 +153,6 @@ def shares_of(wanted: Mapping[str, int], max_bytes: int) -> dict[str, int]:
     return {lane: share or max(1, rest // without) for lane, share in wanted.items()}
 
 
-def lanes_of(submissions: Sequence[Append]) -> Iterator[str]:
+def lanes_of(submissions: Sequence[Submission]) -> Iterator[str]:
     """Return the lanes of compressed submissions' chunks."""
     return (chunk.lane.name for submission in submissions for chunk in submission.deflated_chunks)

@@ -8,7 +8,7 @@ its own order.
 import sqlite3
 from collections.abc import Collection
 
-from receiver.outbox.batch import Batch
+from receiver.outbox.values import Batch
 
 _ID_LIMIT = 2**63 - 1
 _SELECT = "SELECT id, body, items, oldest_ms, newest_ms, destination, lane FROM batches"

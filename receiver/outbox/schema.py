@@ -78,7 +78,7 @@ INSERT OR IGNORE INTO totals SELECT 'rendered', '', SUM(samples) FROM totals
 """
 """The tables of `receiver.outbox.fold_log`; before the fold all items were rendered."""
 _VERSION_4 = "CREATE TABLE notes (name TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;"
-"""Small states that are committed with items: `Append.notes`."""
+"""Small states that are committed with items: `Submission.notes`."""
 _VERSION_5 = """
 ALTER TABLE batches ADD COLUMN lane TEXT NOT NULL DEFAULT '';
 CREATE INDEX batches_by_lane ON batches (lane);

@@ -25,27 +25,18 @@ from typing import TypeVar
 import structlog
 
 from receiver.errors import Damaged, OutboxError, OutboxFull
+from receiver.ledger import ROUTE_FULL
 from receiver.outbox import order as turn
 from receiver.outbox import schema
-from receiver.outbox.batch import (
-    ROUTE_FULL,
-    Append,
-    Batch,
-    Lane,
-    PackedBatch,
-    Settlement,
-    Statistics,
-    compress,
-    compress_chunks,
-    pack,
-)
 from receiver.outbox.dead_letters import LetterRow, latest, store_dead_letters
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.fold_log import FoldLog, series_after
 from receiver.outbox.folding import Flush, Folding, SeriesRow
+from receiver.outbox.gzip_body import compress, compress_chunks, pack
 from receiver.outbox.lanes import BATCHES, SIZE_BYTES, Lanes, lanes_of
+from receiver.outbox.values import Batch, Lane, PackedBatch, Settlement, Statistics, Submission
 
 EXPIRE_BATCHES = 64
 """Limit of batches that one transaction expires, so that requests do not wait."""
@@ -210,7 +201,7 @@ class Outbox:
         self._lock.close()
 
     def apply(
-        self, submissions: Sequence[Append], settlements: Sequence[Settlement]
+        self, submissions: Sequence[Submission], settlements: Sequence[Settlement]
     ) -> list[bytes | OutboxFull | Sequence[int] | None]:
         """Commit compressed submissions and settlements: all, or none and raise.
 
@@ -364,10 +355,10 @@ class Outbox:
             database.execute("ROLLBACK")
 
     def _take(
-        self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]
+        self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
     ) -> list[bytes | OutboxFull | None]:
         results: list[bytes | OutboxFull | None] = []
-        taken: list[Append] = []
+        taken: list[Submission] = []
         full = (
             self._why_full()
             if any(submission.deflated_chunks or submission.folded for submission in submissions)
@@ -403,7 +394,7 @@ class Outbox:
             self._fold.write(self._database, records, self._now_ms())
         return results
 
-    def _write_notes(self, taken: Sequence[Append]) -> None:
+    def _write_notes(self, taken: Sequence[Submission]) -> None:
         notes = {name: note for submission in taken for name, note in submission.notes.items()}
         if notes:
             rows = [row for row in notes.items() if row[1]]
@@ -422,11 +413,13 @@ class Outbox:
             return f"{self._size_bytes} bytes wait for delivery; the limit is {self._max_bytes}"
         return schema.short_of_space(self._directory)
 
-    def _full_lanes(self, submissions: Sequence[Append]) -> set[str]:
+    def _full_lanes(self, submissions: Sequence[Submission]) -> set[str]:
         """Return the full lanes of these submissions."""
         return self._lanes.full(lanes_of(submissions), self._size_bytes)
 
-    def _insert_all(self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]) -> None:
+    def _insert_all(
+        self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
+    ) -> None:
         for packed in pack(submissions):
             totals["pending", ""] += packed.items
             self._lanes.count(packed.lane.name, "pending", packed.items)
@@ -489,7 +482,7 @@ class Outbox:
         return put_back
 
     def _expire_when_full(
-        self, submissions: Sequence[Append], totals: Counter[tuple[str, str]]
+        self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
     ) -> None:
         """Make room by expiring batches that the service would refuse as too old.
 

@@ -16,9 +16,9 @@ import structlog
 from receiver.intake.decode import Message, Raw, decompress
 from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.latency import Latency
-from receiver.outbox.batch import Append
 from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Submission
 
 TEXT_LIMIT = 1000
 """Limit of an answer's text in bytes: senders log at most 1,024."""
@@ -88,7 +88,7 @@ class WriteHandler:
         if outcome.chunks or outcome.folded:
             hold(sum(len(chunk.text) for chunk in outcome.chunks) + len(outcome.folded))
             earlier = await self._committer.submit(
-                Append(
+                Submission(
                     outcome.chunks,
                     outcome.oldest_ms,
                     outcome.newest_ms,

@@ -19,8 +19,7 @@ from receiver.events import RecentError
 from receiver.intake.guard import CARDINALITY
 from receiver.intake.replicas import REPLICA
 from receiver.intake.routes import UNROUTED
-from receiver.ledger import Ledger
-from receiver.outbox.batch import ROUTE_FULL
+from receiver.ledger import ROUTE_FULL, Ledger
 from receiver.status import outlook
 from receiver.status.cost import Overrun
 from receiver.status.history import Flow

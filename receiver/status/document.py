@@ -18,7 +18,7 @@ from receiver.intake.election import NEVER_MS
 from receiver.intake.guard import CARDINALITY
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.routes import shown
-from receiver.outbox.batch import ROUTE_FULL
+from receiver.ledger import ROUTE_FULL
 from receiver.status.sampling import text_bytes
 from receiver.text import moment
 from receiver.triton import METRICS, Category, series_names

@@ -23,7 +23,7 @@ from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import ReplicaView
 from receiver.latency import Latency
-from receiver.outbox.batch import ROUTE_FULL
+from receiver.ledger import ROUTE_FULL
 from receiver.server.close_reasons import CLOSE_REASONS
 from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot

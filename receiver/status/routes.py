@@ -13,7 +13,7 @@ from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.routes import OWN_ROUTE, Routing
 from receiver.ledger import Ledger, read_ledger
-from receiver.outbox.batch import LaneStatistics
+from receiver.outbox.values import LaneStatistics
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ from receiver.errors import ReceiverError
 from receiver.intake.decode import Message, Raw, decode, read_labels
 from receiver.intake.metrics_json import REMEMBERED_BYTES
 from receiver.intake.pipeline import Outcome
-from receiver.outbox.batch import lines_of
 from receiver.outbox.flushed import Flushed
+from receiver.outbox.gzip_body import lines_of
 from receiver.status.census import Census
 from receiver.status.pairs import PICKED_MAX, Pairs, Picked
 

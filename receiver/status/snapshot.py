@@ -17,9 +17,9 @@ from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Distinct, Explosion
 from receiver.intake.replicas import ClusterView, Replicas
 from receiver.ledger import Ledger, read_ledger
-from receiver.outbox.batch import Statistics
 from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Statistics
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.close_reasons import CLOSED
 from receiver.server.connections import ConnectionCounts

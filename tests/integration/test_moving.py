@@ -14,9 +14,10 @@ from pathlib import Path
 import aiohttp
 
 from receiver.azure.limits import EXPIRY_MS
-from receiver.outbox.batch import Append, compress_chunks, cut
+from receiver.outbox.gzip_body import compress_chunks, cut
 from receiver.outbox.store import Outbox
 from receiver.outbox.transfer_file import COMPLETE, MAGIC
+from receiver.outbox.values import Submission
 from receiver.sandbox import Sandbox, serve
 from tests.integration.receivers import ReceiverProcess, delivered, read_status, script
 from tests.integration.remote_write import Point, encode, numbered, post
@@ -115,7 +116,7 @@ def fill(directory: Path, first: int, count: int) -> set[bytes]:
     now_ms = int(time.time() * 1000)
     store = Outbox(directory, 1 << 30, KEY, EXPIRY_MS)
     store.apply(
-        [compress_chunks(Append(cut(lines), now_ms, now_ms, {("received", ""): count}))], []
+        [compress_chunks(Submission(cut(lines), now_ms, now_ms, {("received", ""): count}))], []
     )
     store.close()
     return set(lines)

@@ -33,8 +33,9 @@ from receiver.fold.windows import BIRTH_MS
 from receiver.intake.entries import As, Entry
 from receiver.intake.metrics_json import Allowlist, parse
 from receiver.ledger import read_ledger
-from receiver.outbox.batch import Append, Settlement, compress_chunks, cut, unpack
+from receiver.outbox.gzip_body import compress_chunks, cut, unpack
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Settlement, Submission
 from tests.property.examples import examples
 
 START_MS = 1_800_000_000_000
@@ -66,7 +67,7 @@ class Broken(Folder):
     def _flush(self, items: Any) -> Any:
         flush = super()._flush(items)
         if self.breaks:
-            bad = compress_chunks(Append(cut([b"bad\n"]), 2**70, 2**70, {}))
+            bad = compress_chunks(Submission(cut([b"bad\n"]), 2**70, 2**70, {}))
             return replace(flush, items=bad)
         return flush
 
@@ -185,7 +186,7 @@ class FoldMachine(RuleBasedStateMachine):
         if at_ms < self.now_ms - back:
             self.send([(number, self.now_ms - back, value + 1, 0)])
 
-    def made(self, samples: Sequence[Sample], digest: bytes) -> Append:
+    def made(self, samples: Sequence[Sample], digest: bytes) -> Submission:
         """Make what the pipeline makes of a request."""
         records, lines = [], []
         totals: Counter[tuple[str, str]] = Counter()
@@ -205,7 +206,9 @@ class FoldMachine(RuleBasedStateMachine):
                 lines.append(b'{"raw":%d}\n' % number)
         newest = max((at_ms for _, at_ms, *_ in samples), default=0)
         return compress_chunks(
-            Append(cut(lines), newest, newest, totals, digest, b"answer", folded=b"".join(records))
+            Submission(
+                cut(lines), newest, newest, totals, digest, b"answer", folded=b"".join(records)
+            )
         )
 
     def send(self, samples: list[Sample], digest: bytes = b"") -> None:
@@ -231,7 +234,7 @@ class FoldMachine(RuleBasedStateMachine):
             (number, self.now_ms, self.values.get(number, 0.0) + grown, self.now_ms - 1)
             for number in range(8)
         ]
-        bad = compress_chunks(Append(cut([b"bad\n"]), 2**70, 2**70, {}))
+        bad = compress_chunks(Submission(cut([b"bad\n"]), 2**70, 2**70, {}))
         try:
             self.outbox.apply([self.made(samples, b""), bad], [])
         except OverflowError:

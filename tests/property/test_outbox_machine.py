@@ -19,13 +19,14 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.errors import OutboxFull
 from receiver.ledger import read_ledger
 from receiver.outbox import transfer
-from receiver.outbox.batch import Append, Batch, Settlement, compress_chunks, cut, unpack
 from receiver.outbox.dedup import REMEMBER_SECONDS
+from receiver.outbox.gzip_body import compress_chunks, cut, unpack
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Batch, Settlement, Submission
 from tests.property.examples import examples
 
 NOW_MS = 1_800_000_000_000
-BAD = compress_chunks(Append(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))
+BAD = compress_chunks(Submission(cut([b"bad\n"]), 2**70, 2**70, {("received", ""): 1}))
 """One that SQLite cannot hold: a transaction with it fails."""
 
 
@@ -42,7 +43,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.counted: list[Counter[str]] = [Counter(), Counter()]
         self.totals = self.counted[0]
         self.moves = 0
-        self.sent: deque[Append] = deque(maxlen=20)
+        self.sent: deque[Submission] = deque(maxlen=20)
         self.lines: dict[bytes, list[bytes]] = {}
         self.committed_at: dict[bytes, float] = {}
         self.under_way: dict[int, Batch] = {}
@@ -62,17 +63,17 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox.close()
         self.directory.cleanup()
 
-    def made(self, items: int, unselected: int) -> Append:
+    def made(self, items: int, unselected: int) -> Submission:
         """Make a request that is like no other."""
         self.serial += 1
         lines = [b"%d/%d\n" % (self.serial, place) for place in range(items)]
         totals = {("received", ""): items + unselected, ("unselected", ""): unselected}
         digest = b"%d" % self.serial
-        submission = Append(cut(lines), NOW_MS, NOW_MS, totals, digest, b"answer " + digest)
+        submission = Submission(cut(lines), NOW_MS, NOW_MS, totals, digest, b"answer " + digest)
         self.lines[digest] = lines
         return compress_chunks(submission)
 
-    def expect(self, submission: Append, answer: bytes | OutboxFull | None) -> None:
+    def expect(self, submission: Submission, answer: bytes | OutboxFull | None) -> None:
         """Take down what a submission must have changed."""
         if answer is None:
             self.waiting.update(self.lines[submission.digest])

@@ -5,17 +5,17 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.outbox.batch import (
+from receiver.outbox.gzip_body import (
     BATCH_BYTES,
     BATCH_ITEMS,
     CHUNK_BYTES,
     CHUNK_ITEMS,
-    Append,
     compress_chunks,
     cut,
     pack,
     unpack,
 )
+from receiver.outbox.values import Submission
 
 spans = st.tuples(st.integers(0, 1000), st.integers(0, 1000)).map(sorted)
 shapes = st.lists(
@@ -30,7 +30,7 @@ shapes = st.lists(
 )  # fmt: skip
 
 
-def submissions(shape: list[tuple[list[tuple[int, int]], list[int]]]) -> list[Append]:
+def submissions(shape: list[tuple[list[tuple[int, int]], list[int]]]) -> list[Submission]:
     """Make submissions of runs of lines: so many, so long; each line tells where it belongs."""
     made = []
     for number, (runs, (oldest, newest)) in enumerate(shape):
@@ -40,7 +40,7 @@ def submissions(shape: list[tuple[list[tuple[int, int]], list[int]]]) -> list[Ap
                 size for count, size in runs for _ in range(min(count, 1_500_000 // size))
             )
         ]
-        made.append(Append(cut(lines), oldest, newest, {}))
+        made.append(Submission(cut(lines), oldest, newest, {}))
     return made
 
 

@@ -12,7 +12,7 @@ from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.routes import UNROUTED, Routing, parse
-from receiver.outbox.batch import lines_of
+from receiver.outbox.gzip_body import lines_of
 from tests.golden import make
 
 OWN_KEY = "00000000-1111-1111-1111-111111111111"

@@ -5,7 +5,7 @@ import pytest
 from receiver.azure.destination import Destination
 from receiver.azure.policy import Action
 from receiver.errors import Damaged
-from receiver.outbox.batch import compress, unpack
+from receiver.outbox.gzip_body import compress, unpack
 
 OLD, NEW = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
 

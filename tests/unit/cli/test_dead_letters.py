@@ -13,8 +13,9 @@ import pytest
 from receiver.azure.limits import EXPIRY_MS
 from receiver.cli.main import main
 from receiver.cli.rejected_items import RejectedItem
-from receiver.outbox.batch import Append, DeadLetter, Settlement, compress_chunks, cut
+from receiver.outbox.gzip_body import compress_chunks, cut
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import DeadLetter, Settlement, Submission
 
 NOBODY = "127.0.0.1:9"
 WRONG = "106: Field 'name' is of incorrect type"
@@ -23,7 +24,7 @@ WRONG = "106: Field 'name' is of incorrect type"
 def fill(directory: Path, *letters: DeadLetter) -> None:
     """Leave an outbox with rejected items."""
     outbox = Outbox(directory, 1 << 20, "key", EXPIRY_MS, lambda: 1_800_000_000.0)
-    outbox.apply([compress_chunks(Append(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
+    outbox.apply([compress_chunks(Submission(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
     [batch] = outbox.next_batches([], 0, 2)
     assert batch
     outbox.apply([], [Settlement(batch, rejected={"wrong_type": 1}, dead_letters=letters)])

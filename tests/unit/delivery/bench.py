@@ -18,7 +18,8 @@ from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.delivery.service_clock import ServiceClock
 from receiver.errors import NotCommitted, Unreachable
 from receiver.events import Events
-from receiver.outbox.batch import Batch, Settlement, compress, unpack
+from receiver.outbox.gzip_body import compress, unpack
+from receiver.outbox.values import Batch, Settlement
 
 EPOCH = 1_800_000_000.0
 Errors = dict[int, tuple[int, str]]

@@ -14,7 +14,7 @@ from receiver.delivery.picker import (
     Picker,
     RefusedAlone,
 )
-from receiver.outbox.batch import Batch
+from receiver.outbox.values import Batch
 from tests.unit.delivery.bench import FakeOutbox, line
 
 

@@ -15,7 +15,7 @@ from receiver.delivery.http_connection import Answer
 from receiver.delivery.picker import Picked
 from receiver.delivery.sender import DISK_RETRY_SECONDS
 from receiver.errors import Damaged, Unreachable
-from receiver.outbox.batch import Batch
+from receiver.outbox.values import Batch
 from tests.golden.answers import ROWS, SERVICE, Row
 from tests.unit.delivery.bench import EPOCH, POISON, Bench, Said, accepted, line, own
 from tests.unit.delivery.jumping import run

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.delivery.http_connection import Answer
 from receiver.errors import Unreachable
-from receiver.outbox.batch import compress
+from receiver.outbox.gzip_body import compress
 from tests.unit.delivery.bench import POISON, Bench, Said, accepted, line, own
 from tests.unit.delivery.jumping import run
 

@@ -7,7 +7,8 @@ from receiver.azure.rejections import UNEXPLAINED
 from receiver.azure.verdict import Rejection, Verdict
 from receiver.delivery.settlement import DEAD_LETTERS_PER_BATCH, halves, settlement
 from receiver.errors import Damaged
-from receiver.outbox.batch import Batch, DeadLetter, Settlement, compress
+from receiver.outbox.gzip_body import compress
+from receiver.outbox.values import Batch, DeadLetter, Settlement
 
 TOO_OLD = "Field 'time' on Envelope is older than the allowed min date"
 

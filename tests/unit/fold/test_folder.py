@@ -14,10 +14,11 @@ from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
 from receiver.intake.metrics_json import Allowlist
 from receiver.ledger import read_ledger
-from receiver.outbox.batch import Append, lines_of, unpack
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.fold_log import FoldLog
+from receiver.outbox.gzip_body import lines_of, unpack
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Submission
 from tests.unit.fold.folding import T0_MS, items, listed
 
 DELTA = listed({"name": "c", "as": "delta"})
@@ -78,7 +79,7 @@ class Receiver:
         record = RECORD.pack(number, self.now_ms, value)
         totals = {("received", ""): 1, ("folded", ""): 1}
         [answer] = self.outbox.apply(
-            [Append((), self.now_ms, self.now_ms, totals, folded=record)], []
+            [Submission((), self.now_ms, self.now_ms, totals, folded=record)], []
         )
         return answer
 
@@ -237,7 +238,7 @@ def test_items_past_those_that_are_shown_are_compressed_at_once(
     outbox, flushed, numbers = with_series(tmp_path, 600, lambda: T0_MS / 1000 + 200)
     for second in (1, 16, 61):
         records = b"".join(RECORD.pack(number, T0_MS + second * 1000, second) for number in numbers)
-        outbox.apply([Append((), T0_MS, T0_MS, {("received", ""): 600}, folded=records)], [])
+        outbox.apply([Submission((), T0_MS, T0_MS, {("received", ""): 600}, folded=records)], [])
     outbox.flush()
 
     lines = [line for batch in outbox.next_batches([], 0, 1000) for line in unpack(batch.body)]
@@ -259,7 +260,7 @@ def test_a_large_flush_shows_other_items_each_time(
         now[0] = T0_MS / 1000 + 60 * minute + 1
         at_ms = round(now[0] * 1000)
         records = b"".join(RECORD.pack(number, at_ms, minute) for number in numbers)
-        outbox.apply([Append((), at_ms, at_ms, {("received", ""): 1000}, folded=records)], [])
+        outbox.apply([Submission((), at_ms, at_ms, {("received", ""): 1000}, folded=records)], [])
         outbox.flush()
         lines = []
         while chunk := flushed.take():

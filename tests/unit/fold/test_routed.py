@@ -9,7 +9,7 @@ from receiver.azure.envelope import Identity
 from receiver.azure.renderer import RECORD
 from receiver.fold.fold import Fold, Items
 from receiver.intake.routes import NO_KEY, NO_ROUTES, Routing, parse
-from receiver.outbox.batch import OWN, Lane
+from receiver.outbox.values import OWN, Lane
 from tests.unit.fold.folding import T0_MS, items, listed
 
 IDENTITY = Identity("own-key", "host")

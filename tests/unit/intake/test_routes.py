@@ -16,7 +16,8 @@ from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.routes import ROUTES_MAX, UNROUTED, Routing, parse
-from receiver.outbox.batch import OWN, lines_of
+from receiver.outbox.gzip_body import lines_of
+from receiver.outbox.values import OWN
 from tests.golden import make
 
 FILE = "conf/routes.json"

@@ -17,10 +17,11 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.errors import NotCommitted, OutboxError, OutboxFull
 from receiver.events import Events
 from receiver.ledger import read_ledger
-from receiver.outbox.batch import Append, Batch, Settlement, cut, unpack
 from receiver.outbox.committer import LINGER_SECONDS, OPENING, TOGETHER_SECONDS, Committer
+from receiver.outbox.gzip_body import cut, unpack
 from receiver.outbox.schema import FILE_NAME
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Batch, Settlement, Submission
 from tests.integration.waiting import in_loop
 
 KEY = "11111111-2222-3333-4444-555555555555"
@@ -118,9 +119,9 @@ def items(mark: str, count: int = 1) -> list[bytes]:
     return [f"{mark}{number}\n".encode() for number in range(count)]
 
 
-def submission(lines: Sequence[bytes], digest: bytes = b"", answer: bytes = b"") -> Append:
+def submission(lines: Sequence[bytes], digest: bytes = b"", answer: bytes = b"") -> Submission:
     """Submit lines with their account."""
-    return Append(cut(lines), NOW_MS, NOW_MS, {("received", ""): len(lines)}, digest, answer)
+    return Submission(cut(lines), NOW_MS, NOW_MS, {("received", ""): len(lines)}, digest, answer)
 
 
 async def first_batch(bench: Bench) -> Batch:
@@ -321,7 +322,7 @@ def test_a_defect_is_an_answer_too(tmp_path: Path) -> None:
 
     async def test(bench: Bench) -> None:
         with pytest.raises(NotCommitted, match="cannot be written"):
-            await bench.committer.submit(Append(cut(items("a")), 2**70, 2**70, {}))
+            await bench.committer.submit(Submission(cut(items("a")), 2**70, 2**70, {}))
         assert await bench.committer.submit(submission(items("b"))) is None
         assert bench.on_disk() == items("b")
 
@@ -450,7 +451,7 @@ class SlowOutbox:
     go: threading.Event = field(default_factory=threading.Event)
     error: Exception | None = None
     closed: threading.Event = field(default_factory=threading.Event)
-    applied: list[Append] = field(default_factory=list)
+    applied: list[Submission] = field(default_factory=list)
 
     def open(self) -> None:
         assert self.go.wait(10)
@@ -458,7 +459,7 @@ class SlowOutbox:
             raise self.error
 
     def apply(
-        self, submissions: Sequence[Append], _settlements: Sequence[Settlement]
+        self, submissions: Sequence[Submission], _settlements: Sequence[Settlement]
     ) -> list[None]:
         self.applied += submissions
         return [None] * len(submissions)
@@ -523,9 +524,9 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_stop() -> None:
     assert await asyncio.to_thread(outbox.closed.wait, 10)
 
 
-def one(mark: str) -> Append:
+def one(mark: str) -> Submission:
     """Make a request with one item."""
-    return Append(cut(items(mark)), NOW_MS, NOW_MS, {("received", ""): 1}, digest=mark.encode())
+    return Submission(cut(items(mark)), NOW_MS, NOW_MS, {("received", ""): 1}, digest=mark.encode())
 
 
 async def take(bench: Bench, mark: str) -> None:

@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 
 from receiver.errors import NotCommitted, OutboxFull
 from receiver.events import Events
-from receiver.outbox.batch import Append, Chunk, Settlement
 from receiver.outbox.committer import (
     COUNTS_SECONDS,
     ENDED,
@@ -24,6 +23,7 @@ from receiver.outbox.committer import (
     WINDOW_SECONDS,
     Committer,
 )
+from receiver.outbox.values import Chunk, Settlement, Submission
 from tests.integration.waiting import in_loop, until
 
 LONG = 3600.0
@@ -44,7 +44,9 @@ class CountingOutbox:
 
     def open(self) -> None: ...
 
-    def apply(self, submissions: Sequence[Append], settlements: Sequence[Settlement]) -> list[None]:
+    def apply(
+        self, submissions: Sequence[Submission], settlements: Sequence[Settlement]
+    ) -> list[None]:
         if self.apply_error:
             raise self.apply_error
         self.applied.append([submission.items for submission in submissions])
@@ -73,9 +75,9 @@ class CountingOutbox:
     def close(self) -> None: ...
 
 
-def request(items: int = 1) -> Append:
+def request(items: int = 1) -> Submission:
     """Make a request of so many items."""
-    return Append([Chunk(b"x\n" * items, items)], 1, 2, {("received", ""): items})
+    return Submission([Chunk(b"x\n" * items, items)], 1, 2, {("received", ""): items})
 
 
 class Desk:
@@ -332,7 +334,7 @@ async def test_a_request_that_cannot_be_compressed_is_refused() -> None:
     async with Desk() as desk:
         no_text: Any = None
         with pytest.raises(NotCommitted, match="cannot be written"):
-            await desk.committer.submit(Append([Chunk(no_text, 1)], 1, 2, {}))
+            await desk.committer.submit(Submission([Chunk(no_text, 1)], 1, 2, {}))
         assert desk.committer.failing
         await desk.committer.submit(request())
         assert not desk.committer.failing

@@ -8,8 +8,9 @@ import pytest
 from receiver.azure.limits import EXPIRY_MS
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli.rejected_items import RejectedItem, read_dead_letters
-from receiver.outbox.batch import Append, DeadLetter, Settlement, compress_chunks, cut
+from receiver.outbox.gzip_body import compress_chunks, cut
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import DeadLetter, Settlement, Submission
 
 TOO_OLD = "103: Field 'time' on type 'Envelope' is older than the allowed min date."
 
@@ -17,7 +18,7 @@ TOO_OLD = "103: Field 'time' on type 'Envelope' is older than the allowed min da
 def fill(directory: Path, *letters: DeadLetter) -> Outbox:
     """Make an outbox with dead letters in it, and leave it open."""
     outbox = Outbox(directory, 1 << 30, "key", EXPIRY_MS, lambda: 1_800_000_000.0)
-    outbox.apply([compress_chunks(Append(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
+    outbox.apply([compress_chunks(Submission(cut([b"a\n"]), 0, 0, {("received", ""): 1}))], [])
     [batch] = outbox.next_batches([], 0, 2)
     assert batch
     outbox.apply([], [Settlement(batch, rejected={"other": 1}, dead_letters=letters)])

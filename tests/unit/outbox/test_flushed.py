@@ -1,8 +1,8 @@
 """What is flushed is handed on by reference, in order, and never piles up."""
 
 from receiver.fold import fold
-from receiver.outbox.batch import Chunk, DeflatedChunk
 from receiver.outbox.flushed import Flushed, FlushedCounts
+from receiver.outbox.values import Chunk, DeflatedChunk
 
 
 def test_each_chunk_is_given_once_in_order() -> None:

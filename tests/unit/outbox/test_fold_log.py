@@ -9,10 +9,11 @@ import pytest
 
 from receiver.azure.limits import EXPIRY_MS
 from receiver.errors import OutboxFull
-from receiver.outbox.batch import Append, Settlement, compress_chunks, cut, unpack
 from receiver.outbox.fold_log import LONG_BYTES
 from receiver.outbox.folding import Flush, LogRow, SeriesRow
+from receiver.outbox.gzip_body import compress_chunks, cut, unpack
 from receiver.outbox.store import NOT_FLUSHED, Outbox
+from receiver.outbox.values import Settlement, Submission
 
 NOW_MS = 1_800_000_000_000
 LINE = b"an item\n"
@@ -59,7 +60,7 @@ class Memory:
         return self.checkpoint()
 
     def checkpoint(self) -> Flush:
-        items = Append(cut([LINE]), NOW_MS, NOW_MS, {("flushed", ""): 1})
+        items = Submission(cut([LINE]), NOW_MS, NOW_MS, {("flushed", ""): 1})
         return Flush(items, b"state", self.gone)
 
     def flushed(self) -> None:
@@ -116,14 +117,16 @@ def box(tmp_path: Path) -> Iterator[Box]:
     made.outbox.close()
 
 
-def folded(records: bytes, count: int = 1) -> Append:
+def folded(records: bytes, count: int = 1) -> Submission:
     """Submit records alone."""
-    return Append((), NOW_MS, NOW_MS, {("received", ""): count, ("folded", ""): count}, folded=records)  # fmt: skip
+    return Submission((), NOW_MS, NOW_MS, {("received", ""): count, ("folded", ""): count}, folded=records)  # fmt: skip
 
 
-def items(count: int) -> Append:
+def items(count: int) -> Submission:
     """Submit items alone."""
-    return compress_chunks(Append(cut([LINE] * count), NOW_MS, NOW_MS, {("received", ""): count}))
+    return compress_chunks(
+        Submission(cut([LINE] * count), NOW_MS, NOW_MS, {("received", ""): count})
+    )
 
 
 def test_records_are_folded_when_they_are_on_disk(box: Box) -> None:

@@ -7,24 +7,13 @@ from pathlib import Path
 import pytest
 
 from receiver.azure.limits import EXPIRY_MS
-from receiver.ledger import read_ledger
+from receiver.ledger import ROUTE_FULL, read_ledger
 from receiver.outbox import schema, transfer
-from receiver.outbox.batch import (
-    OWN,
-    ROUTE_FULL,
-    Append,
-    Batch,
-    DeadLetter,
-    Lane,
-    Settlement,
-    compress_chunks,
-    cut,
-    pack,
-    unpack,
-)
 from receiver.outbox.folding import Flush
+from receiver.outbox.gzip_body import compress_chunks, cut, pack, unpack
 from receiver.outbox.lanes import shares_of
 from receiver.outbox.store import EXPIRE_BATCHES, Outbox
+from receiver.outbox.values import OWN, Batch, DeadLetter, Lane, Settlement, Submission
 
 NOW_MS = 1_800_000_000_000
 A, B = Lane("a", "key-a"), Lane("b", "key-b")
@@ -47,10 +36,10 @@ def lines(lane: Lane, count: int) -> list[bytes]:
     return [b"%s/%d\n" % (lane.name.encode(), number) for number in range(count)]
 
 
-def request(counts: dict[Lane, int], digest: bytes = b"", at_ms: int = NOW_MS) -> Append:
+def request(counts: dict[Lane, int], digest: bytes = b"", at_ms: int = NOW_MS) -> Submission:
     """Submit so many lines in each lane."""
     chunks = [chunk for lane, count in counts.items() for chunk in cut(lines(lane, count), lane)]
-    return compress_chunks(Append(chunks, at_ms, at_ms, {("received", ""): sum(counts.values())}, digest, b"answer"))  # fmt: skip
+    return compress_chunks(Submission(chunks, at_ms, at_ms, {("received", ""): sum(counts.values())}, digest, b"answer"))  # fmt: skip
 
 
 class Lanes:
@@ -279,7 +268,7 @@ class Windows:
 
     def flush(self, now_ms: int, *_: object, **__: object) -> Flush:
         chunks = [*cut(lines(A, 2), A), *cut(lines(B, 1), B), *cut(lines(OWN, 3))]
-        return Flush(Append(chunks, now_ms, now_ms, {("flushed", ""): 6}), b"state")
+        return Flush(Submission(chunks, now_ms, now_ms, {("flushed", ""): 6}), b"state")
 
     def flushed(self) -> None: ...
 

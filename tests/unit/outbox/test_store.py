@@ -16,19 +16,12 @@ from receiver.azure.limits import EXPIRY_MS
 from receiver.cli.rejected_items import read_dead_letters
 from receiver.errors import OutboxError, OutboxFull
 from receiver.ledger import read_ledger
-from receiver.outbox.batch import (
-    Append,
-    Batch,
-    DeadLetter,
-    Settlement,
-    compress_chunks,
-    cut,
-    unpack,
-)
 from receiver.outbox.dead_letters import KEPT
 from receiver.outbox.directory import LOCK_NAME
+from receiver.outbox.gzip_body import compress_chunks, cut, unpack
 from receiver.outbox.schema import FILE_NAME
 from receiver.outbox.store import COMPACT_PAGES, EXPIRE_BATCHES, Outbox
+from receiver.outbox.values import Batch, DeadLetter, Settlement, Submission
 
 KEY = "11111111-2222-3333-4444-555555555555"
 NOW = 1_800_000_000.0
@@ -66,7 +59,7 @@ class Box:
         self.outbox.close()
 
     def apply(
-        self, submissions: Sequence[Append] = (), settlements: Sequence[Settlement] = ()
+        self, submissions: Sequence[Submission] = (), settlements: Sequence[Settlement] = ()
     ) -> list[bytes | OutboxFull | Sequence[int] | None]:
         """Apply, and hold the ledger and the statistics to what is on disk."""
         answers = self.outbox.apply(submissions, settlements)
@@ -125,14 +118,14 @@ def submission(
     digest: bytes = b"",
     answer: bytes = b"",
     **more: int,
-) -> Append:
+) -> Submission:
     """Submit lines, with an account of them and of more that was not selected or dropped."""
     totals = {("received", ""): len(lines) + sum(more.values())}
     totals |= {
         ("unselected", ""): more.get("unselected", 0),
         ("dropped", "nan"): more.get("nan", 0),
     }
-    return compress_chunks(Append(cut(lines), at_ms, at_ms, totals, digest, answer))
+    return compress_chunks(Submission(cut(lines), at_ms, at_ms, totals, digest, answer))
 
 
 def test_what_is_committed_waits(box: Box) -> None:
@@ -332,7 +325,7 @@ def test_a_full_outbox_takes_nothing_and_forgets_nothing(tmp_path: Path) -> None
 def test_notes_are_written_with_their_requests(box: Box) -> None:
     """The latest of each name stays, an empty one is deleted; a request that fails changes none."""
 
-    def noted(lines: list[bytes], at_ms: int = NOW_MS, **notes: bytes) -> Append:
+    def noted(lines: list[bytes], at_ms: int = NOW_MS, **notes: bytes) -> Submission:
         return replace(submission(lines, at_ms), notes=notes)
 
     assert box.outbox.notes() == {}

@@ -12,7 +12,6 @@ import pytest
 
 from receiver.errors import OutboxError
 from receiver.outbox import schema, transfer, transfer_file
-from receiver.outbox.batch import Settlement
 from receiver.outbox.store import Outbox
 from receiver.outbox.transfer import FoldParts, MergedFold, Transferred, export, import_
 from receiver.outbox.transfer_file import (
@@ -24,6 +23,7 @@ from receiver.outbox.transfer_file import (
     complete,
     partial_of,
 )
+from receiver.outbox.values import Settlement
 from tests.unit.outbox.test_store import KEY, NOW_MS, Box, items, submission
 
 OTHER_KEY = "99999999-2222-3333-4444-555555555555"

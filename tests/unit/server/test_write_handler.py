@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from receiver.errors import DecodedTooLarge, NotCommitted, OutboxFull, Undecodable
 from receiver.intake.decode import Message
 from receiver.intake.pipeline import Outcome
-from receiver.outbox.batch import Append, Chunk
 from receiver.outbox.store import Outbox
+from receiver.outbox.values import Chunk, Submission
 from receiver.server.write_handler import TEXT_LIMIT, Reply, WriteHandler, digest
 
 
@@ -37,7 +37,7 @@ class Bench:
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self.taken: list[tuple[bytes, Message]] = []
-        self.submitted: list[Append] = []
+        self.submitted: list[Submission] = []
         self.counted: list[Mapping[tuple[str, str], int]] = []
         self.commits: list[tuple[Outcome, bytes, Message]] = []
         self.held: list[int] = []
@@ -54,7 +54,7 @@ class Bench:
         self.taken.append((bytes(raw), message))
         return self.outcome
 
-    async def submit(self, submission: Append) -> bytes | None:
+    async def submit(self, submission: Submission) -> bytes | None:
         if self.full:
             raise OutboxFull("full")
         self.submitted.append(submission)
@@ -105,7 +105,7 @@ def test_what_is_selected_is_committed_with_its_account() -> None:
     assert reply == Reply(204, "", 10, 11, 12)
     assert bench.taken == [(b"decoded", Message.V2)]
     [submission] = bench.submitted
-    assert submission == Append(
+    assert submission == Submission(
         bench.outcome.chunks, 3, 9,
         {("received", ""): 10, ("unselected", ""): 4, ("folded", ""): 1, ("dropped", "nan"): 2, ("dropped", "late"): 1},
         digest(BODY, Message.V2), submission.answer, (), b"12345", {"n": b"note"},

@@ -16,8 +16,8 @@ from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
 from receiver.intake.replicas import ClusterView, ReplicaView
 from receiver.ledger import WORDS, Ledger
-from receiver.outbox.batch import LaneStatistics, Statistics
 from receiver.outbox.schema import GONE
+from receiver.outbox.values import LaneStatistics, Statistics
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts

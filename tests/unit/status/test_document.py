@@ -11,7 +11,7 @@ from receiver.delivery.sender import DeliveryCounts
 from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
 from receiver.ledger import Ledger
-from receiver.outbox.batch import Statistics
+from receiver.outbox.values import Statistics
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts

@@ -18,7 +18,7 @@ from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.replicas import ClusterView, ReplicaView
 from receiver.latency import Latency
 from receiver.ledger import Ledger
-from receiver.outbox.batch import LaneStatistics, Statistics
+from receiver.outbox.values import LaneStatistics, Statistics
 from receiver.server.admission import AdmissionStatistics
 from receiver.server.connections import ConnectionCounts
 from receiver.server.write_handler import WriteCounts

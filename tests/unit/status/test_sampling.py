@@ -19,8 +19,9 @@ from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
-from receiver.outbox.batch import Chunk, cut
 from receiver.outbox.flushed import Flushed
+from receiver.outbox.gzip_body import cut
+from receiver.outbox.values import Chunk
 from receiver.status import document
 from receiver.status import sampling as observation
 from receiver.status.pairs import Pair

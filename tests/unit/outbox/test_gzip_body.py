@@ -4,12 +4,11 @@ import gzip
 
 import pytest
 
-from receiver.outbox import batch
-from receiver.outbox.batch import (
+from receiver.outbox import gzip_body
+from receiver.outbox.gzip_body import (
     BATCH_BYTES,
     BATCH_ITEMS,
     CHUNK_ITEMS,
-    Append,
     compress,
     compress_chunks,
     cut,
@@ -17,6 +16,7 @@ from receiver.outbox.batch import (
     pack,
     unpack,
 )
+from receiver.outbox.values import Submission
 
 
 def lines(count: int, size: int = 20, mark: str = "a") -> list[bytes]:
@@ -24,9 +24,9 @@ def lines(count: int, size: int = 20, mark: str = "a") -> list[bytes]:
     return [f"{mark}{number}".encode().ljust(size - 1, b".") + b"\n" for number in range(count)]
 
 
-def submission(made: list[bytes], oldest_ms: int = 0, newest_ms: int = 0) -> Append:
+def submission(made: list[bytes], oldest_ms: int = 0, newest_ms: int = 0) -> Submission:
     """Submit lines with a span of times."""
-    return compress_chunks(Append(cut(made), oldest_ms, newest_ms, {}))
+    return compress_chunks(Submission(cut(made), oldest_ms, newest_ms, {}))
 
 
 def test_a_batch_is_filled_across_requests() -> None:
@@ -152,4 +152,4 @@ def test_compression_is_worth_it() -> None:
     ]
 
     assert len(compress(made)) < sum(map(len, made)) / 8
-    assert batch.COMPRESS_LEVEL == 1
+    assert gzip_body.COMPRESS_LEVEL == 1
