@@ -13,7 +13,6 @@ from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
 from receiver.cli.entry_text import describe
 from receiver.cli.findings import Finding, Mark
-from receiver.config.disk_life import is_in_empty_dir, mounts
 from receiver.config.file_modes import file_warnings
 from receiver.config.routes import load_routes, route_warnings
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
@@ -23,7 +22,7 @@ from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
 from receiver.server.auth import Rules, exposure, read_rules
-from receiver.server.listen import listen
+from receiver.server.listening import listen
 
 NO_DESTINATION = """\
 Set the connection string of your Application Insights resource (Azure portal, Overview):
@@ -31,6 +30,9 @@ Set the connection string of your Application Insights resource (Azure portal, O
 or try it without Azure:
   appinsights-receiver run --sandbox"""
 ENTRIES_SHOWN = 12
+MOUNTS = Path("/proc/self/mountinfo")
+_EMPTY_DIR = "/kubernetes.io~empty-dir/"
+"""The folder of Kubernetes' emptyDir volumes, whose disk ends with their pod. Source: the kubelet's volume plugins."""
 
 
 @dataclass(slots=True)
@@ -161,6 +163,27 @@ def _outbox(directory: Path, report: Preflight) -> None:
         return
     fix = "Make it writable, or name another with RECEIVER_OUTBOX_DIR."
     report.fail("outbox", f"the outbox directory {directory} cannot be written: {why}", fix, 1)
+
+
+def is_in_empty_dir(directory: Path, mounts: str) -> bool:
+    """Whether the directory is in an emptyDir, by the lines of proc(5) mountinfo."""
+    origin, longest = "", 0
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 5:
+            continue
+        mounted_at = fields[4].replace("\\040", " ")
+        if directory.is_relative_to(mounted_at) and len(mounted_at) >= longest:
+            origin, longest = fields[3], len(mounted_at)
+    return _EMPTY_DIR in origin
+
+
+def mounts() -> str:
+    """Read the mounts; empty if they cannot be read."""
+    try:
+        return MOUNTS.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _exists(path: Path) -> bool:

@@ -16,15 +16,15 @@ from functools import partial
 
 from receiver.config.settings import Address
 from receiver.events import Events, Kind
-from receiver.server.close_reasons import CLOSE_REASONS, CLOSED
 from receiver.server.connection_guard import (
+    CLOSE_REASONS,
+    CLOSED,
     ConnectionGuard,
     ConnectionLimits,
     ConnectionState,
     Guards,
 )
-from receiver.server.file_descriptors import allow, room_for
-from receiver.server.listen import address_of, listen
+from receiver.server.listening import address_of, allow, listen, room_for
 
 ACCEPT_RETRY_SECONDS = 0.1  # after a failed accept, mostly for lack of file descriptors
 

@@ -12,7 +12,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from receiver.cross_origin import HEADERS
 from receiver.events import Events, Kind
-from receiver.server.close_reasons import CLOSE_REASONS, CLOSED
+from receiver.server.connection_guard import CLOSE_REASONS, CLOSED
 
 BAD_REQUEST = "This is not a valid HTTP/1.1 request.\n"
 SERVER_FAILED = Kind("server", "server failed")

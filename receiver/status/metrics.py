@@ -24,7 +24,7 @@ from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import ReplicaView
 from receiver.latency import Latency
 from receiver.ledger import ROUTE_FULL
-from receiver.server.close_reasons import CLOSE_REASONS
+from receiver.server.connection_guard import CLOSE_REASONS
 from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
 

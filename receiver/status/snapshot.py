@@ -21,7 +21,7 @@ from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
 from receiver.outbox.values import Statistics
 from receiver.server.admission import AdmissionStatistics
-from receiver.server.close_reasons import CLOSED
+from receiver.server.connection_guard import CLOSED
 from receiver.server.connections import ConnectionCounts
 from receiver.server.refusals import REFUSED
 from receiver.server.server import ServerCounts

@@ -14,8 +14,8 @@ import trustme
 
 from receiver.config.settings import Address
 from receiver.events import Events
-from receiver.server.close_reasons import CLOSED
 from receiver.server.connection_guard import (
+    CLOSED,
     ConnectionGuard,
     ConnectionLimits,
     ConnectionState,

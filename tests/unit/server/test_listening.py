@@ -6,7 +6,7 @@ import pytest
 
 from receiver.config.settings import Address
 from receiver.errors import SettingsError
-from receiver.server.listen import address_of, listen
+from receiver.server.listening import address_of, listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

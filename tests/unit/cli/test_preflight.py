@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.config.disk_life import is_in_empty_dir, mounts
+from receiver.cli.preflight import is_in_empty_dir, mounts
 
 POD = "/var/lib/kubelet/pods/0e9b1c52-7a70-4f0e-9a3e-1c9c3d6f1a11/volumes"
 MOUNTS = f"""\
