@@ -223,6 +223,18 @@ def test_a_series_not_seen_for_two_days_is_unseen() -> None:
     assert [value for _, value in values(player, two_days + 120)] == [0, 1]
 
 
+def test_a_series_not_seen_for_a_little_less_than_two_days_continues() -> None:
+    """A weekend's outage loses no growth."""
+    player = delta((1, 10))
+    almost = 48 * 3600 - 60
+    player.close(300)
+    player.fold.windows.forget((1_800_000_000 + almost) * 1000)
+    player.send(almost, "c", 15)
+    player.send(almost + 61, "c", 15)
+
+    assert [value for _, value in values(player, almost + 61)] == [5]
+
+
 def test_a_sample_from_the_future_does_not_deafen_its_series() -> None:
     """It is left out and counted; the next one makes up for it."""
     player = delta((1, 10))
