@@ -49,24 +49,29 @@ async def serving(routes: web.RouteTableDef) -> AsyncIterator[str]:
 
 
 class Target:
-    """A counter that grows with time and with each scrape, whoever scrapes; it begins high."""
+    """Counters that grow with each scrape, whoever scrapes; they begin high."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: int = 1) -> None:
         """Begin as a process does that has been there for long."""
         self.count = 1_000_000
+        self._models = models
         self.routes = web.RouteTableDef()
         self.routes.get("/metrics")(self._metrics)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         self.count += 7
-        return web.Response(text=f'# TYPE {NAME} counter\n{NAME}{{model="m"}} {self.count}\n')
+        rows = (f'{NAME}{{model="m{number}"}} {self.count}\n' for number in range(self._models))
+        return web.Response(text=f"# TYPE {NAME} counter\n{''.join(rows)}")
 
 
 class Relay:
     """Passes requests on, their times set ahead: a Go program does not see another clock (libfaketime)."""
 
-    def __init__(self, receiver: ReceiverProcess, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, receiver: ReceiverProcess, session: aiohttp.ClientSession, ahead_ms: int = AHEAD_MS
+    ) -> None:
         """Pass on to the receiver, wherever it listens by then."""
+        self._ahead_ms = ahead_ms
         self._receiver = receiver
         self._session = session
         self.routes = web.RouteTableDef()
@@ -78,7 +83,7 @@ class Relay:
         message = made.FromString(raw)
         for series in message.timeseries:
             for sample in series.samples:
-                sample.timestamp += AHEAD_MS
+                sample.timestamp += self._ahead_ms
         kept = ("Content-Type", "Content-Encoding", "X-Prometheus-Remote-Write-Version")
         try:
             async with self._session.post(
@@ -92,15 +97,18 @@ class Relay:
             return web.Response(status=503)
 
 
-def prometheus(folder: Path, suite: str, replica: str, target: str, url: str) -> PrometheusServer:
-    """Describe one replica, with its label."""
+def prometheus(
+    folder: Path, suite: str, replica: str, target: str, url: str, label: str = "prometheus_replica"
+) -> PrometheusServer:
+    """Describe one replica, with its label; without it if `label` is empty."""
     config = folder / f"{replica}.yml"
+    own = {label: replica} if label else {}
     message = {"protobuf_message": V2} if suite == "sid" else {}
     queue = {"batch_send_deadline": "1s", "max_backoff": "1s"}
     text = {
         "global": {
             "scrape_interval": "1s",
-            "external_labels": {"prometheus": "triton", "prometheus_replica": replica},
+            "external_labels": {"prometheus": "triton", **own},
         },
         "scrape_configs": [{"job_name": "triton", "static_configs": [{"targets": [target]}]}],
         "remote_write": [{"url": url, "queue_config": queue, **message}],
@@ -175,6 +183,42 @@ async def test_of_two_replicas_one_counts_whatever_dies(tmp_path: Path) -> None:
     assert status["dropped"]["replica"] > 20
     assert status["replicas"][0]["changes"] >= 2
     hold_to_what_counted(box.sandbox, window_ms)
+
+
+@pytest.mark.parametrize(
+    ("label", "line", "hint"),
+    [
+        ("prometheus_replica", "differ only in prometheus_replica (a, b): every item exists 2 times", "Set RECEIVER_REPLICA_LABEL=prometheus_replica:"),
+        ("", "two senders send the same series with the same labels", "Give each Prometheus an external label of its own"),
+    ],
+    ids=["labelled", "alike"],
+)  # fmt: skip
+@in_loop(within_seconds=200)
+async def test_a_pair_that_nobody_named(tmp_path: Path, label: str, line: str, hint: str) -> None:
+    """Without the setting both count, and the verdict says what to set; one alone is no pair."""
+    (tmp_path / "metrics.json").write_text(f'{{"customMetrics": ["{NAME}"]}}')
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        box = await stack.enter_async_context(serve(Sandbox()))
+        receiver = ReceiverProcess(tmp_path, box.connection_string)
+        await stack.enter_async_context(receiver)
+        relay = await stack.enter_async_context(serving(Relay(receiver, session, 300).routes))
+        address = await stack.enter_async_context(serving(Target(models=8).routes))
+        a = prometheus(tmp_path, "bookworm", "a", address, f"{receiver.url}/api/v1/write", label)
+        b = prometheus(tmp_path, "sid", "b", address, f"http://{relay}/api/v1/write", label)
+
+        async def pair() -> dict[str, str] | None:
+            findings = (await read_status(session, receiver.url))["verdict"]["findings"]
+            return next((each for each in findings if each["state"] == "REPLICAS"), None)
+
+        await stack.enter_async_context(a)
+        await until(lambda: len(raw(box.sandbox)) >= 8 * 15, "what one alone sends", 60)
+        assert await pair() is None
+        await stack.enter_async_context(b)
+        verdict = await until(pair, "the pair is noticed", 120)
+    assert line in verdict["line"]
+    assert verdict["hint"].startswith(hint)
+    assert verdict["runbook"] == "/runbook#replicas"
 
 
 def hold_to_what_counted(sandbox: Sandbox, until_ms: int) -> None:
