@@ -22,7 +22,7 @@ from receiver.azure.connection_string import Connection
 from receiver.azure.envelope import Identity
 from receiver.azure.limits import EXPIRY_MS
 from receiver.config.followed_file import FollowedFile, Watch
-from receiver.config.routes import Routes, load_routes
+from receiver.config.resources import Routes, load_routes
 from receiver.config.selection import selector
 from receiver.config.settings import Origin, Settings, load_allowlist, read_path
 from receiver.daemon_threads import DaemonThreads

@@ -19,7 +19,7 @@ from deploy import generate
 from receiver.cli.findings import Mark
 from receiver.cli.prometheus.shards import judge_shards
 from receiver.intake.metrics_json import parse
-from receiver.intake.routes import parse as read_routes
+from receiver.intake.routes_json import parse as read_routes
 from tests.kubernetes_tools import tools
 
 ROOT = Path(__file__).parent.parent

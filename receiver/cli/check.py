@@ -12,7 +12,7 @@ from receiver.cli.preflight import Preflight, preflight
 from receiver.cli.prometheus.check import check_prometheus
 from receiver.cli.scene import read_scene
 from receiver.cli.what_if import count_costs, sentences
-from receiver.config.routes import load_routing
+from receiver.config.resources import load_routing
 from receiver.config.settings import Origin, Settings
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist

@@ -8,7 +8,7 @@ from typing import Any
 
 from receiver.cli.scene import Scene, read_scene
 from receiver.cli.what_if import count_costs, others
-from receiver.config.routes import load_routing
+from receiver.config.resources import load_routing
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
 from receiver.pack.forecast import Forecast

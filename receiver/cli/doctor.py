@@ -28,7 +28,7 @@ from receiver.cli.upstream import (
     ask_sample_intervals,
     ask_triton,
 )
-from receiver.config.routes import load_routes
+from receiver.config.resources import load_routes
 from receiver.config.settings import Origin, Settings, find_connection, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist

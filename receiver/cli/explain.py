@@ -12,7 +12,7 @@ from receiver.cli.findings import Finding, Mark, show
 from receiver.cli.receiver_api import Ask, ask_running, running_entries
 from receiver.cli.top import values
 from receiver.cli.upstream import Prometheus, Triton, ask_prometheus, ask_series, ask_triton
-from receiver.config.routes import load_routes
+from receiver.config.resources import load_routes
 from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Entry

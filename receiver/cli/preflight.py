@@ -14,7 +14,7 @@ from receiver.azure.connection_string import Connection
 from receiver.cli.entry_text import describe
 from receiver.cli.findings import Finding, Mark
 from receiver.config.file_modes import file_warnings
-from receiver.config.routes import load_routes, route_warnings
+from receiver.config.resources import load_routes, route_warnings
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
 from receiver.delivery.proxy import proxy_of
 from receiver.delivery.setup import check_way

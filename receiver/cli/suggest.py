@@ -12,7 +12,7 @@ from receiver.cli.prometheus.addresses import masked
 from receiver.cli.scene import Scene, intervals_if_any, is_page, read_scene
 from receiver.cli.terminal import BOLD, DIM, err
 from receiver.cli.what_if import Costs, count, count_costs, routed, sentences
-from receiver.config.routes import load_routing
+from receiver.config.resources import load_routing
 from receiver.config.settings import Origin, Settings
 from receiver.errors import ReceiverError, SettingsError
 from receiver.intake.metrics_json import parse

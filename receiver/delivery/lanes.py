@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import reduce
 
-from receiver.config.routes import Resource
+from receiver.config.resources import Resource
 from receiver.delivery.sender import Delivery, DeliveryCounts
 from receiver.errors import NotCommitted
 from receiver.outbox.committer import Committer, Signal

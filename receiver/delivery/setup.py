@@ -16,7 +16,7 @@ from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
 from receiver.azure.destination import Destination
 from receiver.azure.redirect import Endpoint
-from receiver.config.routes import Resource
+from receiver.config.resources import Resource
 from receiver.config.settings import Settings
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_client import Client

@@ -5,13 +5,12 @@ its key and, if there is one, the nearest right spelling. Pure.
 `receiver/config/metrics.schema.json` has the same rules for editors; a test compares the two.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from receiver.intake.entries import EVERY_SECONDS, TARGET_LABELS, As, Entry, First
-from receiver.text import printable
+from receiver.intake.json_file import Mistake, kind, nearest, short
 
 EVERY_MAX_SECONDS = 3600
 QUIET_MAX_SECONDS = 24 * 3600
@@ -32,15 +31,6 @@ _NO_LABEL = re.compile(r"[\x00-\x1f\x7f{}\"=,\ud800-\udfff]")
 Choice = TypeVar("Choice", As, First)
 
 
-class Mistake(Exception):
-    """A mistake in an entry; `place` is its path inside the entry: a key, an index."""
-
-    def __init__(self, problem: str, *place: str | int) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.place = place
-
-
 def read_entry(fields: Mapping[str, Any], impossible: Callable[[str], str]) -> Entry:
     """Make an entry of an object's fields; `impossible` returns why a name is invalid, or nothing.
 
@@ -48,7 +38,7 @@ def read_entry(fields: Mapping[str, Any], impossible: Callable[[str], str]) -> E
     """
     for key in fields:
         if key not in KEYS:
-            raise Mistake(f'unknown key "{short(key)}"{_near(key, KEYS, _KEYS_MEANT)}')
+            raise Mistake(f'unknown key "{short(key)}"{nearest(key, KEYS, _KEYS_MEANT)}')
     if "name" not in fields:
         raise Mistake('has no "name"; write {"name": "a_metric", "as": "delta"}')
     name = _name(fields, "name", impossible)
@@ -180,7 +170,7 @@ def _choice(
     choices = ", ".join(f'"{word}"' for word in words)
     if not isinstance(value, str):
         raise Mistake(f"is {kind(value)}; it is one of {choices}", key)
-    hint = _near(value, words, meant)
+    hint = nearest(value, words, meant)
     raise Mistake(f'"{short(value)}" is none of {choices}{hint}', key)
 
 
@@ -202,32 +192,3 @@ def _duration(fields: Mapping[str, Any], key: str, most_seconds: int) -> int:
         message = f'"{value}" is not whole minutes between "1m" and "{longest}"; did you mean "{nearest // 60}m"?'
         raise Mistake(message, key)
     return seconds
-
-
-def _near(word: str, words: tuple[str, ...], meant: Mapping[str, str]) -> str:
-    lower = word.lower().strip()
-    if better := meant.get(lower):
-        return f'; did you mean "{better}"?'
-    near = difflib.get_close_matches(lower, words, n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(words)}"
-
-
-def short(name: str) -> str:
-    """Return a name for a message: shortened, and printable."""
-    return printable(name if len(name) <= 80 else name[:80] + "…")
-
-
-def kind(value: object) -> str:
-    """Return the kind of a JSON value, for a message."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
-        case list():
-            return "a list"
-    return "an object"

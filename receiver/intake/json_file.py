@@ -12,11 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from receiver.errors import SettingsError
-from receiver.intake.entry_reader import Mistake, kind, short
+from receiver.text import printable
 
 SCHEMA_KEY = "$schema"
 """The key that names the JSON Schema for an editor; ignored here."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
+
+
+class Mistake(Exception):
+    """A mistake in an entry; `place` is its path inside the entry: a key, an index."""
+
+    def __init__(self, problem: str, *place: str | int) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.place = place
 
 
 class Pairs:
@@ -163,3 +172,24 @@ def nearest(word: str, words: Iterable[str], meant: Mapping[str, str] = {}) -> s
         return f'; did you mean "{better}"?'
     near = difflib.get_close_matches(lower, there, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(there)}"
+
+
+def short(name: str) -> str:
+    """Return a name for a message: shortened, and printable."""
+    return printable(name if len(name) <= 80 else name[:80] + "…")
+
+
+def kind(value: object) -> str:
+    """Return the kind of a JSON value, for a message."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+    return "an object"

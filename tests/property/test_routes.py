@@ -11,7 +11,8 @@ from receiver.intake.decode import Message
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.intake.recogniser import IS_COMPILED
-from receiver.intake.routes import UNROUTED, Routing, parse
+from receiver.intake.routes import UNROUTED, Routing
+from receiver.intake.routes_json import parse
 from receiver.outbox.gzip_body import lines_of
 from tests.golden import make
 

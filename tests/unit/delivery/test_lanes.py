@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from receiver.azure.connection_string import Connection
-from receiver.config.routes import Resource
+from receiver.config.resources import Resource
 from receiver.delivery.lanes import HELD_SECONDS, Changed, Deliveries
 from receiver.delivery.sender import DeliveryCounts
 from receiver.errors import NotCommitted

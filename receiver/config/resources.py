@@ -16,8 +16,8 @@ from receiver.config.file_modes import mode_warning
 from receiver.config.plain_file import read_plain
 from receiver.config.settings import Settings, read_path
 from receiver.errors import SettingsError
-from receiver.intake import routes as routes_json
-from receiver.intake.routes import NO_ROUTES, Route, Routing
+from receiver.intake import routes_json
+from receiver.intake.routes import NO_ROUTES, OWN_ROUTE, Route, Routing
 from receiver.outbox.lanes import shares_of
 from receiver.text import printable
 
@@ -138,7 +138,7 @@ def route_warnings(settings: Settings, routes: Routes, own: Connection | None) -
     path = read_path(settings.routes)
     inline = any(route.connection_string for route in routes.routing.routes)
     warnings = [mode_warning(path, secret=inline)]
-    seen = {own.instrumentation_key: routes_json.OWN_ROUTE} if own else {}
+    seen = {own.instrumentation_key: OWN_ROUTE} if own else {}
     for route, resource in zip(routes.routing.routes, routes.resources, strict=True):
         if file := _file_of(path, route):
             warnings.append(mode_warning(file, secret=True))
