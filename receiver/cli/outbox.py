@@ -13,7 +13,7 @@ from receiver.azure.masking import mask_words
 from receiver.cli.terminal import BOLD, DIM, Printer, err, out
 from receiver.config.settings import Origin, Settings, read_path
 from receiver.errors import OutboxError, SettingsError
-from receiver.fold import handover
+from receiver.fold.merge import merge, read_fold
 from receiver.outbox import transfer
 from receiver.outbox.schema import FILE_NAME
 from receiver.outbox.transfer import Contents, FoldParts, MergedFold, Transferred
@@ -46,13 +46,13 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 
 def _merge(mine: FoldParts, theirs: FoldParts) -> MergedFold:
-    """Merge two folds. Raises: handover.CannotMerge."""
+    """Merge two folds. Raises: CannotMerge."""
     now_ms = round(time.time() * 1000)
     folds = [
-        handover.read(contents.state, contents.series, contents.log, now_ms)
+        read_fold(contents.state, contents.series, contents.log, now_ms)
         for contents in (mine, theirs)
     ]
-    one = handover.merge(folds[0], mine.series, folds[1], theirs.series)
+    one = merge(folds[0], mine.series, folds[1], theirs.series)
     return MergedFold(one.fold.encode(), one.added, one.removed)
 
 

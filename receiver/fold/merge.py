@@ -27,7 +27,7 @@ class CannotMerge(OutboxError):
     """The two folds cannot be merged."""
 
 
-def read(
+def read_fold(
     state: bytes | None, series: Sequence[SeriesRow], log: Iterable[LogRow], now_ms: int
 ) -> Fold:
     """Read the fold of an outbox from its rows. Raises: CannotMerge."""

@@ -7,8 +7,8 @@ import pytest
 
 from receiver.azure.renderer import RECORD
 from receiver.errors import OutboxError
-from receiver.fold import handover
 from receiver.fold.fold import Fold
+from receiver.fold.merge import merge, read_fold
 from tests.unit.fold.folding import IDENTITY, T0_MS, Player, items
 
 DELTA = {"name": "c", "as": "delta"}
@@ -19,10 +19,9 @@ MEAN = {"name": "us", "as": "mean", "per": "n"}
 def merged(mine: Player, theirs: Player) -> Player:
     """Put one player's fold together with another's, as an import does, and go on with it."""
     folds = [
-        handover.read(each.fold.encode(), each.series, (), T0_MS + 60_000)
-        for each in (mine, theirs)
+        read_fold(each.fold.encode(), each.series, (), T0_MS + 60_000) for each in (mine, theirs)
     ]
-    one = handover.merge(folds[0], mine.series, folds[1], theirs.series)
+    one = merge(folds[0], mine.series, folds[1], theirs.series)
     player = Player(DELTA)
     player.series = [row for row in mine.series if row[0] not in one.removed] + [*one.added]
     player.fold, is_whole = Fold.decode(one.fold.encode(), IDENTITY, player.series)
@@ -155,4 +154,4 @@ def test_other_entries_are_refused() -> None:
 def test_a_checkpoint_that_cannot_be_read_is_refused() -> None:
     """Rather than to begin its counters anew without a word."""
     with pytest.raises(OutboxError, match=r"cannot be read"):
-        handover.read(b"nonsense", [], [], T0_MS)
+        read_fold(b"nonsense", [], [], T0_MS)
