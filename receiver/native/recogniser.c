@@ -126,15 +126,16 @@ static int time_at_6(const uint8_t *at, int64_t *time_ms)
     return 1;
 }
 
-/* Read the sample at the start of `tail`. Returns its size; 0 for any other shape. */
-static size_t sample_at(Span tail, Sample *sample)
+/* Read the sample at the start of `tail`, up to its start timestamp if it has one. Returns the size
+   of what was read; 0 for any other shape. */
+static size_t sample_at(Span tail, int has_start, Sample *sample)
 {
     const uint8_t *at = tail.at;
-    size_t size = left(tail), time_at;
-    if (size >= SAMPLE_SIZE && at[0] == 0x12 && at[1] == 0x10 && at[2] == 0x09 && at[11] == 0x10) {
+    size_t size = left(tail), time_at, more = has_start ? START_SIZE : 0;
+    if (size >= SAMPLE_SIZE && at[0] == 0x12 && at[1] == 0x10 + more && at[2] == 0x09 && at[11] == 0x10) {
         memcpy(&sample->value, at + 3, 8);
         time_at = 12;
-    } else if (size >= ZERO_SIZE && at[0] == 0x12 && at[1] == 0x07 && at[2] == 0x10) {
+    } else if (size >= ZERO_SIZE && at[0] == 0x12 && at[1] == 0x07 + more && at[2] == 0x10) {
         sample->value = 0.0;
         time_at = 3;
     } else {
@@ -162,10 +163,10 @@ static void key_v1(Item *item)
     const uint8_t *end = item->at + item->size;
     Sample *sample = &item->of.one.sample;
     size_t shape = 0;
-    if (item->size > SAMPLE_SIZE && sample_at((Span){end - SAMPLE_SIZE, end}, sample) == SAMPLE_SIZE)
+    if (item->size > SAMPLE_SIZE && sample_at((Span){end - SAMPLE_SIZE, end}, 0, sample) == SAMPLE_SIZE)
         shape = SAMPLE_SIZE;
     else if (item->size > ZERO_SIZE)
-        shape = sample_at((Span){end - ZERO_SIZE, end}, sample);
+        shape = sample_at((Span){end - ZERO_SIZE, end}, 0, sample);
     if (shape && item->size - shape <= KEY_LIMIT)
         item->key_size = item->labels_size = item->size - (uint32_t)shape;
 }
@@ -282,19 +283,12 @@ static int tail_v2(Span tail, Sample *sample, int64_t *start_ms)
 {
     int64_t its_start_ms = 0;
     *start_ms = 0;
-    size_t size = sample_at(tail, sample);
-    if (!size && left(tail) >= ZERO_SIZE + START_SIZE) { /* it may have a start timestamp */
-        uint8_t plain[SAMPLE_SIZE];
-        const uint8_t *at = tail.at;
-        size_t plain_size = at[0] != 0x12 ? 0 : at[1] == 0x17 ? SAMPLE_SIZE : at[1] == 0x0e ? ZERO_SIZE : 0;
-        if (!plain_size || left(tail) < plain_size + START_SIZE || at[plain_size] != 0x18 ||
-            !time_at_6(at + plain_size + 1, &its_start_ms))
+    size_t size = sample_at(tail, 0, sample);
+    if (!size && (size = sample_at(tail, 1, sample))) {
+        if (left(tail) < size + START_SIZE || tail.at[size] != 0x18 ||
+            !time_at_6(tail.at + size + 1, &its_start_ms))
             return 0;
-        memcpy(plain, at, plain_size);
-        plain[1] = (uint8_t)(plain_size - 2);
-        if (sample_at((Span){plain, plain + plain_size}, sample) != plain_size)
-            return 0;
-        size = plain_size + START_SIZE;
+        size += START_SIZE;
     }
     tail.at += size;
     if (!size || !ending_v2(tail, start_ms))

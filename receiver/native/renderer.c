@@ -115,7 +115,7 @@ static int add(Rows *rows, Series *series, Sample sample, int64_t start_ms)
         rows->folded_alone += !series->template_size;
     }
     if (!series->template_size) {
-        rows->unrouted += series->lane == UNROUTED;
+        rows->unrouted += series->lane == NO_LANE;
         return 0;
     }
     int64_t moment = number_of(rows, (Moment){sample.time_ms, series->lane});

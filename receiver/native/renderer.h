@@ -4,7 +4,7 @@
    in the order sent, and the packed records (fold.h) of folded samples; values that are not finite
    are only listed. The caller formats times and values: a line is head, template, value, end, with
    one head for each moment (a time of a lane). A series may be rendered, folded, or both; samples
-   of an UNROUTED series are only counted.
+   of an NO_LANE series are only counted.
 
    If several replicas send the same series, the caller gives a floor for each source: samples up to
    that time have no row, and are counted as dropped.
@@ -43,7 +43,7 @@ typedef struct {
     size_t folded_size, folded_room;
     size_t folded_alone; /* samples that are folded and not rendered */
     int64_t folded_newest_ms; /* the newest time of a folded sample; 0: none */
-    size_t unrouted;     /* samples of UNROUTED series */
+    size_t unrouted;     /* samples of NO_LANE series */
     double *not_finite;
     size_t not_finite_count, not_finite_room;
     Account *accounts; /* by source; NULL: all samples count */

@@ -14,7 +14,7 @@ typedef struct {
     uint32_t references, key_size, template_size;
     uint32_t fold_number; /* 0: not folded */
     uint16_t source;      /* the replica that sends it; 0: any sender */
-    uint16_t lane;        /* of its lines; UNROUTED: its samples are only counted */
+    uint16_t lane;        /* of its lines; NO_LANE: its samples are only counted */
     uint16_t used;        /* looked up since the last eviction */
     uint8_t bytes[];      /* the key, then the template; without a template it is not rendered */
 } Series;
@@ -27,7 +27,7 @@ typedef struct {
     uint64_t seed[2];
 } Table;
 
-#define UNROUTED 0xffff
+#define NO_LANE 0xffff
 #define KEY_LIMIT 65536 /* bytes; series with a longer key are not kept */
 
 /* Make a series with one reference, owned by the caller. NULL: no memory, or too large. */

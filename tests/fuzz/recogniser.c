@@ -38,7 +38,7 @@ static void decide(Reading *reading, Item *item, unsigned choice)
     Span key = item_key(reading, item), name = item_name(reading, item);
     Span template_ = span_of(bytes, choice & 8 ? choice % sizeof bytes : 0);
     uint32_t fold_number = choice & 16 ? choice : 0;
-    uint16_t lane = choice & 32 ? choice % 7 : choice & 64 ? UNROUTED * !left(template_) : 0;
+    uint16_t lane = choice & 32 ? choice % 7 : choice & 64 ? NO_LANE * !left(template_) : 0;
     assert(item->labels_size <= item->size && left(item_text(item)) == item->size);
     if (left(name) && (choice & 7) == 0) {
         assert(!table_put(&unwanted, name, span_of(NULL, 0), 0, 0, 0));
