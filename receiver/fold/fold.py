@@ -32,8 +32,8 @@ from receiver.outbox.gzip_body import CHUNK_ITEMS, cut, deflate, lines_of
 from receiver.outbox.values import Chunk, DeflatedChunk, Lane
 
 SHOWN_BYTES = WAITING_BYTES
-"""Limit of a flush's uncompressed lines. Of a flush with more
-the page samples every second chunk, or every third, another one each time."""
+"""Limit of the uncompressed lines of a flush. Of a larger flush the page shows only every second
+or third chunk, a different one each time."""
 ENDS_KEPT_MS = 3 * 3_600_000
 """Time for which an item's end outlasts its entry: windows last an hour at most."""
 OLDER_MAX = 100_000

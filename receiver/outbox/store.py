@@ -26,8 +26,7 @@ import structlog
 
 from receiver.errors import Damaged, OutboxError, OutboxFull
 from receiver.ledger import ROUTE_FULL
-from receiver.outbox import order as turn
-from receiver.outbox import schema
+from receiver.outbox import order, schema
 from receiver.outbox.dead_letters import LetterRow, latest, store_dead_letters
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
@@ -146,7 +145,7 @@ class Outbox:
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """Count the waiting items; if some are missing, record the loss."""
-        newest_id = turn.newest_id(database)
+        newest_id = order.newest_id(database)
         if not newest_id and self._pending:
             self._account_for_loss(database)
         if self._last_id > newest_id:  # batches of the damaged database may be in flight
@@ -550,21 +549,21 @@ class Outbox:
         Raises: OutboxError if another receiver has the directory, and sends them.
         """
         self._lock.check()
-        return turn.next_batches(self._database, busy, fresh_from_id, most, lane)
+        return order.next_batches(self._database, busy, fresh_from_id, most, lane)
 
     def batch(self, number: int) -> Batch | None:
         """Fetch one batch, if it still exists. Raises: as `next_batches`."""
         self._lock.check()
-        return turn.batch(self._database, number)
+        return order.batch(self._database, number)
 
     def smallest_batch(self, lane: str = "") -> list[Batch]:
         """Fetch a lane's batch with the fewest bytes, if any: a cheap probe. Raises: as `next_batches`."""
         self._lock.check()
-        return turn.smallest_batch(self._database, lane)
+        return order.smallest_batch(self._database, lane)
 
     def newest_id(self) -> int:
         """Return the highest batch number so far; 0 before the first."""
-        return turn.newest_id(self._database)
+        return order.newest_id(self._database)
 
     def totals(self) -> dict[tuple[str, str], int]:
         """Read the ledger: samples by (outcome, reason), with `pending` as an outcome."""
