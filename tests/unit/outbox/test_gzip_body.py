@@ -8,15 +8,17 @@ from receiver.outbox import gzip_body
 from receiver.outbox.gzip_body import (
     BATCH_BYTES,
     BATCH_ITEMS,
+    CHUNK_BYTES,
     CHUNK_ITEMS,
     compress,
     compress_chunks,
     cut,
+    cut_points,
     lines_of,
     pack,
     unpack,
 )
-from receiver.outbox.values import Submission
+from receiver.outbox.values import LaneStatistics, Submission
 
 
 def lines(count: int, size: int = 20, mark: str = "a") -> list[bytes]:
@@ -81,6 +83,35 @@ def test_what_is_sealed_stays_as_it_is() -> None:
     assert compress_chunks(compressed) is compressed
     assert compressed.items == 300
     assert not compressed.chunks
+
+
+def test_lines_are_cut_from_any_line_on() -> None:
+    """The bytes of a chunk count from its own first line: here four lines fill one to the byte."""
+    ends = [number * CHUNK_BYTES // 4 for number in range(1, 13)]
+
+    assert list(cut_points(ends)) == [(0, 4), (4, 8), (8, 12)]
+    assert list(cut_points(ends, 3)) == [(3, 7), (7, 11), (11, 12)]
+    assert list(cut_points(ends, 3, 10)) == [(3, 7), (7, 10)]
+    assert list(cut_points([CHUNK_BYTES, *(CHUNK_BYTES + end for end in ends)], 1, 6)) == [
+        (1, 5),
+        (5, 6),
+    ]
+
+
+def test_lines_end_at_line_ends_alone() -> None:
+    """A label's value may have spaces, and other bytes at which text is split."""
+    made = [b'{"a": "b c"}\n', b"{\t\x0c\r}\n", b"{ }\n"]
+
+    [chunk] = cut(made)
+
+    assert lines_of(chunk, 10) == made
+    assert lines_of(chunk, 2) == made[:2]
+
+
+@pytest.mark.parametrize(("max_bytes", "size_bytes", "full"), [(0, 0, False), (0, 9, False), (9, 8, False), (9, 9, True), (9, 10, True)])  # fmt: skip
+def test_a_share_is_full_at_its_limit(max_bytes: int, size_bytes: int, *, full: bool) -> None:
+    """A lane without a share of its own is never full."""
+    assert LaneStatistics(max_bytes=max_bytes, size_bytes=size_bytes).is_full is full
 
 
 def test_nothing_makes_no_batch() -> None:
