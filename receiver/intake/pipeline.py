@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from receiver.azure.envelope import Identity
 from receiver.azure.renderer import NO_LANE, PlainRows, Renderer, Rows, Sample
 from receiver.errors import InvalidSeries, TooMuchToRender, Undecodable
-from receiver.intake.cache import CacheStatistics
 from receiver.intake.decode import (
     DEFAULT_LIMITS,
     Limits,
@@ -35,8 +34,8 @@ from receiver.intake.metrics_json import FOLD_FULL, WOULD_JOIN, Allowlist, Use
 from receiver.intake.parse_cost import check_parts, check_series_parts
 from receiver.intake.recogniser import (
     IS_COMPILED,
+    CacheStatistics,
     Known,
-    KnownSeries,
     PlainKnownSeries,
     Recogniser,
     digest_of,
@@ -163,7 +162,7 @@ class Pipeline:
         identities = [replace(identity, instrumentation_key=key) for key in self.routing.keys]
         self._renderer = Renderer(identity, *identities, lanes=self.routing.lanes)
         self._recogniser = Recogniser(cache_bytes) if compiled else None
-        self._series: KnownSeries = self._recogniser or PlainKnownSeries(cache_bytes)
+        self._series = self._recogniser or PlainKnownSeries(cache_bytes)
 
     def process(self, raw: Raw, message: Message) -> Outcome:
         """Decode, select and render one request.

@@ -8,11 +8,10 @@ Without a C compiler at installation there is no kernel: the full parser takes e
 slower, with the same results.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from receiver.intake.cache import BoundedCache, CacheStatistics
 from receiver.intake.decode import Message, Raw
 
 try:
@@ -49,47 +48,53 @@ class Known:
     source: int = 0
 
 
-class KnownSeries(Protocol):
-    """Known series by their label pairs: names and values alternating."""
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """The counts of known series; a miss is one that had to be decided."""
 
-    def get(self, pairs: tuple[bytes, ...]) -> Known | None:
-        """Return the known series."""
-
-    def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
-        """Add the series, if there is room."""
-
-    def clear(self) -> None:
-        """Forget everything."""
-
-    def statistics(self) -> CacheStatistics:
-        """Return the counts of known series."""
+    entries: int
+    size_bytes: int
+    limit_bytes: int
+    misses: int
 
 
 class PlainKnownSeries:
-    """Known series without the kernel."""
+    """Known series without the kernel; the least recently used are forgotten first."""
 
     def __init__(self, limit_bytes: int) -> None:
         """Start empty, with a limit in bytes."""
         self._limit_bytes = limit_bytes
+        self._misses = 0
         self.clear()
 
     def get(self, pairs: tuple[bytes, ...]) -> Known | None:
-        """Return the known series."""
-        return self._cache.get(pairs)
+        """Return a known series by its label pairs: names and values alternating."""
+        known = self._series.get(pairs)
+        if known:
+            self._series.move_to_end(pairs)
+        return known
 
     def put(self, pairs: tuple[bytes, ...], known: Known) -> None:
-        """Add the series, if there is room."""
-        self._cache.put(pairs, known)
+        """Add the series, unless it is larger than the limit."""
+        size = _measure(pairs, known)
+        if size > self._limit_bytes:
+            return
+        self._misses += 1
+        if before := self._series.pop(pairs, None):
+            self._size_bytes -= _measure(pairs, before)
+        self._series[pairs] = known
+        self._size_bytes += size
+        while self._size_bytes > self._limit_bytes:
+            self._size_bytes -= _measure(*self._series.popitem(last=False))
 
     def clear(self) -> None:
         """Forget everything."""
-        self._cache: BoundedCache[tuple[bytes, ...], Known] = BoundedCache(
-            self._limit_bytes, _measure
-        )
+        self._series: OrderedDict[tuple[bytes, ...], Known] = OrderedDict()
+        self._size_bytes = 0
 
     def statistics(self) -> CacheStatistics:
         """Return the counts of known series."""
-        return self._cache.statistics()
+        return CacheStatistics(len(self._series), self._size_bytes, self._limit_bytes, self._misses)
 
 
 def _measure(pairs: Sequence[bytes], known: Known) -> int:

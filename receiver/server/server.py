@@ -15,7 +15,7 @@ from receiver.config.followed_file import FollowedFile
 from receiver.config.settings import Settings
 from receiver.errors import SettingsError
 from receiver.events import Events
-from receiver.intake.cache import CacheStatistics
+from receiver.intake.recogniser import CacheStatistics
 from receiver.server.admission import Admission, AdmissionStatistics
 from receiver.server.answers import Answers
 from receiver.server.app import App, Pages

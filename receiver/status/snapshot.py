@@ -13,8 +13,8 @@ from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
 from receiver.events import Events
 from receiver.fold.folder import FoldCounts
-from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Distinct, Explosion
+from receiver.intake.recogniser import CacheStatistics
 from receiver.intake.replicas import ClusterView, Replicas
 from receiver.ledger import Ledger, read_ledger
 from receiver.outbox.committer import Committer

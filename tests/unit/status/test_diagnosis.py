@@ -12,8 +12,8 @@ from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
 from receiver.events import RecentError
 from receiver.fold.folder import FoldCounts
-from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
+from receiver.intake.recogniser import CacheStatistics
 from receiver.intake.replicas import ClusterView, ReplicaView
 from receiver.ledger import WORDS, Ledger
 from receiver.outbox.schema import GONE

@@ -8,8 +8,8 @@ import pytest
 from receiver.azure.policy import Action
 from receiver.delivery.backoff import BackoffState
 from receiver.delivery.sender import DeliveryCounts
-from receiver.intake.cache import CacheStatistics
 from receiver.intake.guard import Explosion
+from receiver.intake.recogniser import CacheStatistics
 from receiver.ledger import Ledger
 from receiver.outbox.values import Statistics
 from receiver.server.admission import AdmissionStatistics

@@ -13,8 +13,8 @@ from receiver.config.followed_file import ReloadState
 from receiver.delivery.backoff import BackoffState
 from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
-from receiver.intake.cache import CacheStatistics
 from receiver.intake.pipeline import DROP_REASONS
+from receiver.intake.recogniser import CacheStatistics
 from receiver.intake.replicas import ClusterView, ReplicaView
 from receiver.latency import Latency
 from receiver.ledger import Ledger
