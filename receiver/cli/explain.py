@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from receiver.azure.renderer import NO_LANE
 from receiver.cli.entry_text import describe
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark, show
@@ -17,6 +16,7 @@ from receiver.config.settings import Origin, Settings, load_allowlist
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Entry
 from receiver.intake.routes import OWN_ROUTE, shown
+from receiver.rows import NO_LANE
 from receiver.status.missing_metric import NOT_SENT, explain_missing, nearest
 from receiver.status.verdicts import Severity, State
 from receiver.text import span

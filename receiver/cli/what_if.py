@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from importlib import resources
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import NO_LANE
 from receiver.cli.scene import Scene
 from receiver.config.settings import Settings
 from receiver.intake.metrics_json import Allowlist, parse
 from receiver.intake.routes import NO_ROUTES, Routing, shown
 from receiver.pack.forecast import Comparison, Forecast, compare, forecast, forecast_by, together
+from receiver.rows import NO_LANE
 from receiver.text import printable
 
 KEY = "00000000-0000-0000-0000-000000000000"

@@ -120,7 +120,7 @@ class Fold:
                 outputs.until_ms[output] = max(outputs.until_ms[output], ends_ms)
 
     def take(self, records: bytes, now_ms: int) -> None:
-        """Fold committed samples, each a `receiver.azure.renderer.RECORD`."""
+        """Fold committed samples, each a `receiver.rows.RECORD`."""
         self.windows.take(records, now_ms)
 
     def is_due(self, now_ms: int) -> bool:

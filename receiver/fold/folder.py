@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import structlog
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
 from receiver.fold.checkpoint import Unusable
 from receiver.fold.fold import Fold, Items
 from receiver.fold.gaps import Gaps
@@ -21,6 +20,7 @@ from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
 from receiver.outbox.folding import Flush, LogRow, SeriesRow
 from receiver.outbox.values import Submission
+from receiver.rows import RECORD
 
 FORGET_EVERY_MS = 3_600_000
 NO_ITEMS = Items()

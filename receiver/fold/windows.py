@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from receiver.azure.renderer import RECORD, START_BITS
 from receiver.fold.state import FORGOTTEN, NEVER, NONE, SCRAPES, Kind, Part, State
 from receiver.intake.entries import Entry, First
+from receiver.rows import RECORD, START_BITS
 
 if TYPE_CHECKING:
     from array import array

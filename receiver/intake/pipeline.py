@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import NO_LANE, PlainRows, Renderer, Rows, Sample
+from receiver.azure.renderer import Renderer
 from receiver.errors import InvalidSeries, TooMuchToRender, Undecodable
 from receiver.intake.decode import (
     DEFAULT_LIMITS,
@@ -45,6 +45,7 @@ from receiver.intake.routes import UNROUTED, Routing
 from receiver.ledger import ROUTE_FULL
 from receiver.outbox.gzip_body import lines_of
 from receiver.outbox.values import Chunk
+from receiver.rows import NO_LANE, PlainRows, Rows, Sample
 
 if TYPE_CHECKING:
     from receiver.kernel import Reading
@@ -85,7 +86,7 @@ class Outcome:
 
     `chunks` hold the items to commit, `rendered` lines in the order sent; their times span
     `oldest_ms` to `newest_ms`; without items both are the newest folded sample's time. `folded` holds
-    the fold's records (`azure.renderer.RECORD`); a sample both rendered and folded counts as
+    the fold's records (`rows.RECORD`); a sample both rendered and folded counts as
     rendered, not in `folded_samples`. In samples:
     received = unselected + dropped + folded_samples + rendered. `refused_examples` holds a few
     refused series; `written_*` are the counts in a remote-write 2.0 answer. `notes` are small

@@ -23,7 +23,7 @@ import orjson
 from receiver.intake.election import NEVER_MS, OFTEN, Change, Election, Lead
 
 if TYPE_CHECKING:
-    from receiver.azure.renderer import Sample
+    from receiver.rows import Sample
 
 REPLICA = "replica"
 REPLICA_LIMIT = "replica_limit"

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from receiver.azure.renderer import NO_LANE
 from receiver.intake.entries import glob_pattern
 from receiver.outbox.values import OWN, Lane
+from receiver.rows import NO_LANE
 
 OWN_ROUTE = "default"
 """The route of series without another route: the receiver's own connection string."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 
 from receiver.azure.billing import billed
 from receiver.azure.envelope import Identity, format_time, line, make_template
-from receiver.azure.renderer import RECORD
 from receiver.fold.fold import Fold
 from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
 from receiver.pack.forms import RATE, counter_of, folded_form, raw_form
+from receiver.rows import RECORD
 from receiver.triton import METRICS
 
 MONTH_MINUTES = 43_800

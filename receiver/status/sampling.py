@@ -35,7 +35,7 @@ from receiver.status.census import Census
 from receiver.status.pairs import PICKED_MAX, Pairs, Picked
 
 if TYPE_CHECKING:
-    from receiver.azure.renderer import Rows
+    from receiver.rows import Rows
 
 LOOK_SECONDS = 0.1
 """Interval of `digest`, short, so that each call is short and delays no request."""

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import START, record_of
 from receiver.fold.fold import Fold
 from receiver.fold.state import Kind
 from receiver.fold.windows import COMPILED, Windows
 from receiver.intake.metrics_json import parse
+from receiver.rows import START, record_of
 from tests.property.examples import examples
 
 LIST = [

@@ -25,7 +25,6 @@ from hypothesis.stateful import (
 )
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import record_of
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
 from receiver.fold.state import NEVER
@@ -36,6 +35,7 @@ from receiver.ledger import read_ledger
 from receiver.outbox.gzip_body import compress_chunks, cut, unpack
 from receiver.outbox.store import Outbox
 from receiver.outbox.values import Settlement, Submission
+from receiver.rows import record_of
 from tests.property.examples import examples
 
 START_MS = 1_800_000_000_000

@@ -7,9 +7,9 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.azure.renderer import RECORD
 from receiver.cli.handover import shard_of
 from receiver.fold.takeover import Held, Taken, held, release, take
+from receiver.rows import RECORD
 from tests.unit.fold.folding import T0_MS, Player
 
 ENTRIES = ({"name": "c", "as": "delta", "keep": ["model"]}, {"name": "us", "as": "mean", "per": "n"})  # fmt: skip

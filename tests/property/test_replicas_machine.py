@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
 from receiver.intake.decode import Message
 from receiver.intake.metrics_json import Allowlist, Entry, Use
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import REPLICA, Replicas
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
+from receiver.rows import RECORD
 from tests.property.examples import examples
 
 EPOCH_MS = 1_800_000_000_000

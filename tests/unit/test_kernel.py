@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.azure.renderer import RECORD, record_of
 from receiver.intake.recogniser import IS_COMPILED
+from receiver.rows import RECORD, record_of
 
 if IS_COMPILED:
     from receiver import kernel

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import record_of
 from receiver.fold.fold import Fold
 from receiver.intake.metrics_json import Allowlist, parse
+from receiver.rows import record_of
 
 T0_MS = 1_800_000_000_000
 """A full hour, and so a full minute."""

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
 from receiver.errors import OutboxFull
 from receiver.fold import fold
 from receiver.fold.folder import Folder
@@ -19,6 +18,7 @@ from receiver.outbox.fold_log import FoldLog
 from receiver.outbox.gzip_body import lines_of, unpack
 from receiver.outbox.store import Outbox
 from receiver.outbox.values import Submission
+from receiver.rows import RECORD
 from tests.unit.fold.folding import T0_MS, items, listed
 
 DELTA = listed({"name": "c", "as": "delta"})

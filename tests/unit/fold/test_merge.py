@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from receiver.azure.renderer import RECORD
 from receiver.errors import OutboxError
 from receiver.fold.fold import Fold
 from receiver.fold.merge import merge, read_fold
+from receiver.rows import RECORD
 from tests.unit.fold.folding import IDENTITY, T0_MS, Player, items
 
 DELTA = {"name": "c", "as": "delta"}

@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
 from receiver.fold.fold import Fold, Items
 from receiver.intake.routes import NO_KEY, NO_ROUTES, Routing
 from receiver.intake.routes_json import parse
 from receiver.outbox.values import OWN, Lane
+from receiver.rows import RECORD
 from tests.unit.fold.folding import T0_MS, items, listed
 
 IDENTITY = Identity("own-key", "host")

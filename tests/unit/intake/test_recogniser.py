@@ -9,13 +9,13 @@ import pytest
 import snappy
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD, record_of
 from receiver.errors import TooMuchToRender, Undecodable
 from receiver.intake.decode import DEFAULT_LIMITS, Limits, Message
 from receiver.intake.metrics_json import Allowlist, Entry, Use
 from receiver.intake.pipeline import Pipeline
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.wire import remote_write_v2_pb2 as v2
+from receiver.rows import RECORD, record_of
 from tests.conformance.messages import varint
 
 CAPTURES = Path(__file__).parents[2] / "data" / "remote-write"

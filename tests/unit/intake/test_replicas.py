@@ -6,7 +6,6 @@ import orjson
 import pytest
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import RECORD
 from receiver.intake import replicas as module
 from receiver.intake.decode import Message
 from receiver.intake.election import Change
@@ -17,6 +16,7 @@ from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Replicas
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.intake.wire.remote_write_v2_pb2 import Request
+from receiver.rows import RECORD
 
 EPOCH = 1_800_000_000.0
 START_MS = 1_800_000_000_000

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from receiver.azure.envelope import Identity
-from receiver.azure.renderer import NO_LANE
 from receiver.intake.decode import Message
 from receiver.intake.metrics_json import Allowlist, Entry
 from receiver.intake.pipeline import Pipeline
@@ -13,6 +12,7 @@ from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.routes import UNROUTED, Routing
 from receiver.outbox.gzip_body import lines_of
 from receiver.outbox.values import OWN
+from receiver.rows import NO_LANE
 from tests.golden import make
 from tests.unit.intake.route_files import refusal, route, routed
 
