@@ -4,7 +4,7 @@
     +-- SettingsError        a setting, metrics.json or a connection string cannot be used
     +-- RequestRefused       a request is answered with an error as a whole
     |   +-- Undecodable          400: the body is not what its headers declare
-    |   +-- BrokenOff            400: the sender disconnected within the body
+    |   +-- IncompleteBody       400: the sender disconnected within the body
     |   +-- Unauthorized         401: no credentials, or wrong ones
     |   +-- Forbidden            403: a certificate that is not allowed
     |   +-- ForeignPage          403: a web page of another site sent it
@@ -69,7 +69,7 @@ class Undecodable(RequestRefused):
     hint = "Send the protobuf message that Content-Type names, compressed in snappy block format."
 
 
-class BrokenOff(RequestRefused):
+class IncompleteBody(RequestRefused):
     """The body is incomplete: the sender disconnected or timed out."""
 
     reason = "broken_off"
@@ -255,7 +255,7 @@ class Unreachable(ReceiverError):
 
 def _final(kind: type[RequestRefused]) -> set[str]:
     """Return the reasons of a class and its subclasses after which a sender discards its samples."""
-    own = {kind.reason} if kind.status < 500 and kind is not BrokenOff else set()
+    own = {kind.reason} if kind.status < 500 and kind is not IncompleteBody else set()
     return own.union(*(_final(subclass) for subclass in kind.__subclasses__()))
 
 

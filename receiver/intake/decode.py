@@ -75,7 +75,7 @@ class Message(Enum):
     V2 = "io.prometheus.write.v2.Request"
 
 
-class Sample(Protocol):
+class WireSample(Protocol):
     """A value and its time, as both messages have them."""
 
     value: float
@@ -91,7 +91,7 @@ class Series:
     """
 
     name: bytes
-    samples: Sequence[Sample]
+    samples: Sequence[WireSample]
     histograms: int
     exemplars: int
     _message: Any
@@ -117,7 +117,7 @@ class Series:
             raise InvalidSeries(LABELS_TOO_LONG, message)
         return pairs
 
-    def start_of(self, sample: Sample) -> int:
+    def start_of(self, sample: WireSample) -> int:
         """Return a sample's start timestamp, of remote-write 2.0; 0 or less for none.
 
         Until 2.0-rc.3 (Prometheus 3.7) a series had one for all its samples.

@@ -66,7 +66,7 @@ def _check_together(fields: Mapping[str, Any], as_: As) -> None:
     if as_ is As.MEAN and "per" not in fields:
         raise Mistake('"as": "mean" needs "per": the counter of the events, as nv_inference_request_success')  # fmt: skip
     if as_ is not As.MEAN and "per" in fields:
-        raise Mistake(f'"per" goes with "as": "mean" alone, not with "{as_}"', "per")
+        raise Mistake(f'"per" needs "as": "mean", and this is "{as_}"', "per")
     if "keep" in fields and "drop" in fields:
         raise Mistake('"keep" and "drop" are both set; keep one', "drop")
     if as_ is As.SAMPLES:
@@ -75,7 +75,7 @@ def _check_together(fields: Mapping[str, Any], as_: As) -> None:
                 message = f'"{key}" needs "as": last, aggregate, delta or mean: a sample is an item at once'
                 raise Mistake(message, key)
     if "first" in fields and as_ not in {As.DELTA, As.MEAN}:
-        raise Mistake(f'"first" goes with "as": "delta" or "mean", not with "{as_}"', "first")
+        raise Mistake(f'"first" needs "as": "delta" or "mean", and this is "{as_}"', "first")
 
 
 def _name(
@@ -117,7 +117,7 @@ def _labels(fields: Mapping[str, Any], key: str, as_: As) -> tuple[str, ...]:
     if not value and key == "drop":
         raise Mistake('is an empty list, which drops nothing; leave "drop" out', key)
     if len(value) > LABELS_MAX:
-        raise Mistake(f"has {len(value)} labels, more than the {LABELS_MAX} that may be", key)
+        raise Mistake(f"has {len(value)} labels, more than the {LABELS_MAX} allowed", key)
     for place, label in enumerate(value):
         if problem := _wrong_label(label, as_) or (
             "occurs twice" if label in value[:place] else ""
@@ -146,9 +146,9 @@ def _rename(fields: Mapping[str, Any], name: str, impossible: Callable[[str], st
         return ""
     rename = _name(fields, "rename", impossible)
     if "?" in rename:
-        raise Mistake('a new name cannot hold "?"', "rename")
+        raise Mistake('a new name cannot contain "?"', "rename")
     if rename.count("*") > 1:
-        raise Mistake('a new name can hold one "*"', "rename")
+        raise Mistake('a new name can contain only one "*"', "rename")
     if "*" in rename and name.count("*") != 1:
         raise Mistake(f'"*" stands for what one "*" of the name stood for, and "{short(name)}" has {name.count("*")}', "rename")  # fmt: skip
     if "*" not in rename and ("*" in name or "?" in name):

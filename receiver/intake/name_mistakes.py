@@ -42,10 +42,10 @@ def impossible(name: str) -> str:
     if _is_regex(name):
         return _NO_REGEX
     if character := re.search(r"[\x00-\x1f\x7f{}\"',;()\[\]=|\\]", name):
-        return f"no metric's name holds {character[0]!r}; {_instead(name, character[0])}"
+        return f"no metric's name contains {character[0]!r}; {_instead(name, character[0])}"
     if character := re.search(r"[\ud800-\udfff]", name):
         escaped = character[0].encode("unicode_escape").decode()
-        return f"{escaped} is half a character, which no name can hold"
+        return f"{escaped} is half a character, which no name can contain"
     if len(name) > NAME_LIMIT:
         return f"a name of {len(name)} characters; Application Insights takes {NAME_LIMIT}"
     return ""
@@ -62,7 +62,7 @@ def _instead(name: str, sign: str) -> str:
     if sign == "(":
         return "an expression has no place here; name the metric, or the series that a recording rule makes of it"
     if sign in "[{" and not _SELECTOR.fullmatch(name):
-        return "a glob knows * and ? alone; write one entry for each name"
+        return "a glob has only * and ?; write one entry for each name"
     if sign in ",;":
         return "write one entry for each name"
     return "give the bare name, without labels"

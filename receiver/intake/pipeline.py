@@ -40,7 +40,7 @@ from receiver.intake.recogniser import (
     Recogniser,
     digest_of,
 )
-from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Account, Replicas, Taken
+from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Account, Replicas, SeriesSamples
 from receiver.intake.routes import UNROUTED, Routing
 from receiver.ledger import ROUTE_FULL
 from receiver.outbox.gzip_body import lines_of
@@ -200,12 +200,12 @@ class Pipeline:
         check_parts(raw, message, self.limits)
         outcome, rows = Outcome(), PlainRows()
         whole = decode(raw, message, self.limits, self.metadata.put)
-        taken: Iterable[Taken]
-        taken = (rest for series in whole if (rest := self._process_series(series, outcome)))
+        used: Iterable[SeriesSamples]
+        used = (rest for series in whole if (rest := self._process_series(series, outcome)))
         if self.replicas:
-            taken, accounts = self.replicas.filter_counted(list(taken))
+            used, accounts = self.replicas.filter_counted(list(used))
             self._account(accounts, outcome)
-        for template, fold_number, lane, samples, _ in taken:
+        for template, fold_number, lane, samples, _ in used:
             rows.put(template, fold_number, lane, samples)
         return self._finish(rows, outcome)
 
@@ -286,8 +286,8 @@ class Pipeline:
         else:
             check_series_parts(text, message, self.limits)
             series = decode_series(text, message, symbols, self.limits)
-            if taken := self._process_series(series, outcome):
-                template, fold_number, lane, rows, source = taken
+            if used := self._process_series(series, outcome):
+                template, fold_number, lane, rows, source = used
                 reading.put(place, template, fold_number, source, lane, rows)
 
     def _learn(
@@ -321,25 +321,25 @@ class Pipeline:
 
     # Any series
 
-    def _process_series(self, series: Series, outcome: Outcome) -> Taken | None:
+    def _process_series(self, series: Series, outcome: Outcome) -> SeriesSamples | None:
         """Count a series, and return the parts of its rows, if any."""
         samples, histograms = len(series.samples), series.histograms
-        taken = None
+        used = None
         try:
             if series.name and not self.allowlist.wants(series.name):
                 outcome.received += samples + histograms  # by its name alone, not opened
                 outcome.unselected += samples + histograms
             else:
-                taken = self._open_series(series, outcome)
+                used = self._open_series(series, outcome)
         except InvalidSeries as error:
             _refuse(error, samples + histograms, outcome)
         else:
             outcome.written_samples += samples
             outcome.written_histograms += histograms
             outcome.written_exemplars += series.exemplars
-        return taken
+        return used
 
-    def _open_series(self, series: Series, outcome: Outcome) -> Taken | None:
+    def _open_series(self, series: Series, outcome: Outcome) -> SeriesSamples | None:
         known = self._known(series, outcome)
         if series.histograms:
             series.check_histograms()

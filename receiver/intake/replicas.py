@@ -41,7 +41,7 @@ OFTEN_SECONDS = 600.0
 NOTE = "replicas/"
 """Prefix of a cluster's note; the cluster's name follows."""
 
-Taken = tuple[bytes, int, int, "list[Sample]", int]
+SeriesSamples = tuple[bytes, int, int, "list[Sample]", int]
 """A series of a request: its template, its fold number, its lane, its samples and its source."""
 Account = tuple[int, int, int, int]
 """A source, its counted samples, its dropped samples, and the latest time of the counted ones."""
@@ -207,12 +207,14 @@ class Replicas:
             if number != UNLABELLED and source.cluster == cluster:
                 self._floors[number] = self._floor_of(lead, source.replica)
 
-    def filter_counted(self, taken: Sequence[Taken]) -> tuple[list[Taken], list[Account]]:
+    def filter_counted(
+        self, used: Sequence[SeriesSamples]
+    ) -> tuple[list[SeriesSamples], list[Account]]:
         """Remove a request's samples that do not count, and account for each source: in Python."""
-        floors = self.arrived(sorted({source for *_, source in taken}))
+        floors = self.arrived(sorted({source for *_, source in used}))
         accounts: dict[int, list[int]] = {}
-        rest: list[Taken] = []
-        for template, fold_number, lane, samples, source in taken:
+        rest: list[SeriesSamples] = []
+        for template, fold_number, lane, samples, source in used:
             kept = [sample for sample in samples if sample[0] > floors[source]]
             rest.append((template, fold_number, lane, kept, source))
             if samples:

@@ -52,9 +52,7 @@ def parse(text: str | bytes, source: str) -> Routing:
     file = read_json(text, source, KEY, _EXAMPLE)
     entries = file.entries("routes", "so it routes nothing; take the file out of RECEIVER_ROUTES", (UNMATCHED,))  # fmt: skip
     if len(entries) > ROUTES_MAX:
-        raise SettingsError(
-            f"{source}: {len(entries)} routes, more than the {ROUTES_MAX} that may be"
-        )
+        raise SettingsError(f"{source}: {len(entries)} routes, more than the {ROUTES_MAX} allowed")
     unmatched = file.other(UNMATCHED)
     if unmatched not in (None, OWN_ROUTE, DROP):
         given = f'"{short(unmatched)}"' if isinstance(unmatched, str) else kind(unmatched)
@@ -150,7 +148,7 @@ def _globs(value: Any, label: str) -> tuple[str, ...]:
     if not globs:
         raise Mistake("is an empty list, which nothing fits", "match", label)
     if len(globs) > GLOBS_MAX:
-        raise Mistake(f"has {len(globs)} globs, more than the {GLOBS_MAX} that may be", "match", label)  # fmt: skip
+        raise Mistake(f"has {len(globs)} globs, more than the {GLOBS_MAX} allowed", "match", label)  # fmt: skip
     for glob in globs:
         if not isinstance(glob, str):
             raise Mistake(f"is {kind(glob)}, not a text in quotes", "match", label)

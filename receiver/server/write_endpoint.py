@@ -10,7 +10,14 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from receiver.errors import BrokenOff, MemoryShort, RequestRefused, ShuttingDown, TooLarge, TooSlow
+from receiver.errors import (
+    IncompleteBody,
+    MemoryShort,
+    RequestRefused,
+    ShuttingDown,
+    TooLarge,
+    TooSlow,
+)
 from receiver.events import Events, Kind
 from receiver.intake.decode import Message, declared_length
 from receiver.server.admission import Admission, Lease
@@ -126,7 +133,7 @@ class WriteEndpoint:
                 "the body was not complete in time, or was abandoned for others"
             ) from error
         except (OSError, web.RequestPayloadError) as error:
-            raise BrokenOff("the connection broke off during the body") from error
+            raise IncompleteBody("the connection broke off during the body") from error
         return b"".join(parts)
 
     def _hold(self, lease: Lease, size_bytes: int) -> None:

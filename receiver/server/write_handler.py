@@ -22,7 +22,7 @@ from receiver.outbox.values import Submission
 
 TEXT_LIMIT = 1000
 """Limit of an answer's text in bytes: senders log at most 1,024."""
-UNREADABLE = (
+UNREADABLE_HINT = (
     "The next replica that writes leads its cluster. A defect of the receiver: please report it."
 )
 
@@ -61,12 +61,12 @@ class WriteHandler:
         self,
         pipeline: Pipeline,
         committer: Committer,
-        on_commit: Callable[[Outcome, Raw, Message], None] = lambda *_: None,
+        on_accepted: Callable[[Outcome, Raw, Message], None] = lambda *_: None,
     ) -> None:
-        """Wire the stages; `on_commit` is called once for each accepted request."""
+        """Wire the stages; `on_accepted` is called once for each accepted request."""
         self.pipeline = pipeline
         self._committer = committer
-        self._on_commit = on_commit
+        self._on_accepted = on_accepted
         self.counts = WriteCounts()
 
     async def handle(
@@ -107,7 +107,7 @@ class WriteHandler:
         self.counts.refused_series.update(outcome.refused)
         self.counts.labels_cut += outcome.labels_cut
         self.counts.labels_left_out += outcome.labels_left_out
-        self._on_commit(outcome, raw, message)
+        self._on_accepted(outcome, raw, message)
         return reply
 
     async def begin(self) -> None:
@@ -121,7 +121,7 @@ class WriteHandler:
         notes = await self._committer.ask(Outbox.notes)
         if not replicas.is_loaded:  # another request may have come first
             for name in replicas.load(notes):
-                log.error("a note in the outbox cannot be read", name=name, hint=UNREADABLE)
+                log.error("a note in the outbox cannot be read", name=name, hint=UNREADABLE_HINT)
 
 
 def digest(body: bytes, message: Message) -> bytes:
