@@ -1,8 +1,8 @@
 """The ledger: the number of samples and items by their outcome.
 
 In: totals by (word, reason), as the outbox keeps them. Out: a `Ledger`; the difference of
-two ledgers counts what happened between. Pure. The fields below are the only list of the
-words: the page, the metrics, the history and /api/v1/status follow from it.
+two ledgers counts what happened between. Pure. `Word` lists the words: the type checker knows
+them wherever samples or items are counted; the history and /api/v1/status follow from the list.
 
 Samples: received = unselected + dropped + folded + rendered.
 Items:   rendered + flushed + imported = accepted + rejected + expired + exported + pending.
@@ -10,10 +10,20 @@ Items:   rendered + flushed + imported = accepted + rejected + expired + exporte
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
-Totals = Mapping[tuple[str, str], int]
-"""Samples and items by (outcome, reason)."""
+Word = Literal[
+    "received", "unselected", "dropped", "folded", "rendered", "flushed", "imported", "accepted",
+    "rejected", "expired", "exported", "pending",
+]  # fmt: skip
+WORDS: tuple[Word, ...] = get_args(Word)
+"""The words, in the order of the flow."""
+ITEM_WORDS = WORDS[WORDS.index("rendered") :]
+"""The words of items, which a route has too."""
+Key = tuple[Word, str]
+"""A word and the reason, empty for words without reasons."""
+Totals = Mapping[Key, int]
+"""Samples and items by word and reason."""
 ROUTE_FULL = "route_full"
 """The reason for a full lane: a sample is dropped, a window's item rejected."""
 
@@ -71,8 +81,6 @@ class Ledger:
         return {word: getattr(self, word) for word in WORDS}
 
 
-WORDS = tuple(column.name for column in fields(Ledger))
-"""The words, in the order of the flow."""
 _BY_REASON = frozenset(column.name for column in fields(Ledger) if column.default_factory is dict)
 
 

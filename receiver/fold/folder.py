@@ -210,9 +210,13 @@ class Folder:
         return self._flush(ended + close(now_ms))
 
     def _flush(self, items: Items) -> Flush:
-        totals = {("flushed", ""): items.count}
-        span = items.oldest_ms, items.newest_ms
-        append = Submission(items.chunks, *span, totals, deflated_chunks=items.deflated)
+        append = Submission(
+            items.chunks,
+            items.oldest_ms,
+            items.newest_ms,
+            {("flushed", ""): items.count},
+            deflated_chunks=items.deflated,
+        )
         return Flush(append, self.fold.encode(), [number for number, _ in self._forgotten])
 
     def checkpoint(self) -> Flush:

@@ -29,7 +29,7 @@ import structlog
 
 from receiver.errors import NotCommitted, ReceiverError
 from receiver.events import Events, Kind
-from receiver.ledger import Totals
+from receiver.ledger import Key, Totals
 from receiver.outbox.gzip_body import BATCH_ITEMS, compress_chunks
 from receiver.outbox.store import Outbox
 from receiver.outbox.values import Settlement, Submission
@@ -115,7 +115,7 @@ class Committer:
         self._requests_before = 0
         self._inserted_before = 0
         self._is_enough: Callable[[], bool] = self._has_work
-        self._unwritten: Counter[tuple[str, str]] = Counter()
+        self._unwritten: Counter[Key] = Counter()
         self._stopping = False
         self._failing = False
         self._flush_failed = False
@@ -189,12 +189,10 @@ class Committer:
         with self._condition:
             self._unwritten.update(totals)
 
-    async def read(
-        self, question: Callable[[Outbox], Answer]
-    ) -> tuple[dict[tuple[str, str], int], Answer]:
+    async def read(self, question: Callable[[Outbox], Answer]) -> tuple[dict[Key, int], Answer]:
         """Read the ledger, with unwritten counts, and the answer to a query at the same moment."""
 
-        def read(outbox: Outbox) -> tuple[dict[tuple[str, str], int], Answer]:
+        def read(outbox: Outbox) -> tuple[dict[Key, int], Answer]:
             totals = Counter(outbox.totals())  # this thread alone changes them
             with self._condition:
                 totals.update(self._unwritten)
@@ -283,7 +281,7 @@ class Committer:
     def _has_requests_as_before(self) -> bool:
         return self._waiting_requests >= self._requests_before
 
-    def _work(self, jobs: list[_Job], unwritten: Counter[tuple[str, str]]) -> None:
+    def _work(self, jobs: list[_Job], unwritten: Counter[Key]) -> None:
         requests = [job for job in jobs if isinstance(job.work, Submission)]
         settled = [job for job in jobs if isinstance(job.work, Settlement)]
         self._requests_before = len(requests)
@@ -317,7 +315,7 @@ class Committer:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._batches_changed.set)
 
-    def _write(self, writes: list[_Job], unwritten: Counter[tuple[str, str]]) -> Sequence[object]:
+    def _write(self, writes: list[_Job], unwritten: Counter[Key]) -> Sequence[object]:
         """Commit requests, then settlements; returns their results."""
         works = [job.work for job in writes]
         counts = [Submission((), 0, 0, unwritten)] if unwritten else []

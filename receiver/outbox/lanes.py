@@ -12,13 +12,16 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Final, Literal
 
+from receiver.ledger import Totals, Word
 from receiver.outbox.values import DeflatedChunk, LaneStatistics, Submission
 
-BATCHES, SIZE_BYTES = "batches", "size_bytes"
+BATCHES: Final = "batches"
+SIZE_BYTES: Final = "size_bytes"
 """Counts beside the ledger's."""
-Key = tuple[str, str, str]
-"""A lane, an outcome, a reason."""
+_Key = tuple[str, str, str]
+"""A lane, an outcome (or one of the two above), a reason."""
 
 
 class Lanes:
@@ -27,8 +30,8 @@ class Lanes:
     def __init__(self) -> None:
         """Start empty; call `read`."""
         self.shares: Mapping[str, int] = {}
-        self._counts: Counter[Key] = Counter()
-        self._change: Counter[Key] = Counter()
+        self._counts: Counter[_Key] = Counter()
+        self._change: Counter[_Key] = Counter()
 
     def read(self, database: sqlite3.Connection) -> None:
         """Load the counts from disk."""
@@ -36,10 +39,12 @@ class Lanes:
         self._counts = Counter({(lane, outcome, reason): count for lane, outcome, reason, count in database.execute(query)})  # fmt: skip
         self._change.clear()
 
-    def count(self, lane: str, outcome: str, count: int, reason: str = "") -> None:
+    def count(
+        self, lane: str, word: Word | Literal["batches", "size_bytes"], count: int, reason: str = ""
+    ) -> None:
         """Count, as part of the open transaction; the default lane is not counted here."""
         if lane and count:
-            self._change[lane, outcome, reason] += count
+            self._change[lane, word, reason] += count
 
     def write(self, database: sqlite3.Connection) -> None:
         """Write the transaction's counts."""
@@ -97,9 +102,8 @@ class Lanes:
         return {lane for lane, _, _ in (*self._counts, *self._change)}
 
     def statistics(
-        self, database: sqlite3.Connection, totals: Mapping[tuple[str, str], int],
-        batches: int, all_bytes: int,
-    ) -> dict[str, LaneStatistics]:  # fmt: skip
+        self, database: sqlite3.Connection, totals: Totals, batches: int, all_bytes: int
+    ) -> dict[str, LaneStatistics]:
         """Return the statistics of all lanes, from the whole outbox's numbers; empty without lanes."""
         names = self._names() | set(self.shares) - {""}
         if not names:
@@ -107,7 +111,7 @@ class Lanes:
         own = Counter(totals)
         measured: dict[str, LaneStatistics] = {}
         for name in sorted(names):
-            mine = {(outcome, reason): count for (lane, outcome, reason), count in self._counts.items() if lane == name}  # fmt: skip
+            mine: dict[Any, int] = {(outcome, reason): count for (lane, outcome, reason), count in self._counts.items() if lane == name}  # fmt: skip
             waiting, size_bytes = mine.pop((BATCHES, ""), 0), mine.pop((SIZE_BYTES, ""), 0)
             share, oldest_ms = self.shares.get(name, 0), _oldest_ms(database, name)
             measured[name] = LaneStatistics(waiting, size_bytes, share, oldest_ms, mine)
@@ -118,7 +122,7 @@ class Lanes:
         return {"": LaneStatistics(batches, all_bytes, share, oldest_ms, dict(own)), **measured}
 
 
-def recount(database: sqlite3.Connection, word: str, sign: int) -> None:
+def recount(database: sqlite3.Connection, word: Word, sign: int) -> None:
     """Count the items of each lane again, after batches moved in or out; part of a transaction.
 
     The items added, or with a `sign` of -1 removed, are counted as `word`.

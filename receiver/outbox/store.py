@@ -25,7 +25,7 @@ from typing import TypeVar
 import structlog
 
 from receiver.errors import Damaged, OutboxError, OutboxFull
-from receiver.ledger import ROUTE_FULL
+from receiver.ledger import ROUTE_FULL, Key, Totals
 from receiver.outbox import order, schema
 from receiver.outbox.dead_letters import LetterRow, latest, store_dead_letters
 from receiver.outbox.dedup import Repeats
@@ -283,7 +283,7 @@ class Outbox:
             raise
         return answer
 
-    def _take_flushed(self, flush: Flush, totals: Counter[tuple[str, str]]) -> None:
+    def _take_flushed(self, flush: Flush, totals: Counter[Key]) -> None:
         """Insert the items of a flush; items of a full lane are rejected: windows do not wait for a lane."""
         items = compress_chunks(flush.items)
         totals.update(items.totals)
@@ -311,14 +311,14 @@ class Outbox:
             self._waits_for_disk = wait
 
     @contextmanager
-    def _transaction(self) -> Iterator[Counter[tuple[str, str]]]:
+    def _transaction(self) -> Iterator[Counter[Key]]:
         """Run one transaction; the yielded totals become part of it."""
         database = self._database
         self._lock.check()
         if schema.identity(self._path) != self._identity:
             raise OutboxError(schema.GONE)  # an unlinked file ends with this process
         before = self._batches, self._size_bytes, self._pending
-        totals: Counter[tuple[str, str]] = Counter()
+        totals: Counter[Key] = Counter()
         try:
             database.execute("BEGIN IMMEDIATE")
             self._repeats.forget(database)
@@ -354,7 +354,7 @@ class Outbox:
             database.execute("ROLLBACK")
 
     def _take(
-        self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
+        self, submissions: Sequence[Submission], totals: Counter[Key]
     ) -> list[bytes | OutboxFull | None]:
         results: list[bytes | OutboxFull | None] = []
         taken: list[Submission] = []
@@ -416,9 +416,7 @@ class Outbox:
         """Return the full lanes of these submissions."""
         return self._lanes.full(lanes_of(submissions), self._size_bytes)
 
-    def _insert_all(
-        self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
-    ) -> None:
+    def _insert_all(self, submissions: Sequence[Submission], totals: Counter[Key]) -> None:
         for packed in pack(submissions):
             totals["pending", ""] += packed.items
             self._lanes.count(packed.lane.name, "pending", packed.items)
@@ -458,19 +456,19 @@ class Outbox:
         self._lanes.count(lane, SIZE_BYTES, -size_bytes)
         return True
 
-    def _settle(self, settlement: Settlement, totals: Counter[tuple[str, str]]) -> Sequence[int]:
+    def _settle(self, settlement: Settlement, totals: Counter[Key]) -> Sequence[int]:
         batch = settlement.batch
         if not self._delete(batch.id, len(batch.body), batch.lane):
             return ()  # settled before, and counted
-        ends = {
+        ends: Totals = {
             ("pending", ""): sum(map(len, settlement.again)) - batch.items,
             ("accepted", ""): settlement.accepted,
             ("expired", ""): settlement.expired,
             **{("rejected", reason): items for reason, items in settlement.rejected.items()},
         }
         totals.update(ends)
-        for (outcome, reason), items in ends.items():
-            self._lanes.count(batch.lane, outcome, items, reason)
+        for (word, reason), items in ends.items():
+            self._lanes.count(batch.lane, word, items, reason)
         lane = Lane(batch.lane, batch.destination)
         put_back = []
         for lines in settlement.again:
@@ -480,9 +478,7 @@ class Outbox:
         store_dead_letters(self._database, settlement.dead_letters, self._clock(), batch.lane)
         return put_back
 
-    def _expire_when_full(
-        self, submissions: Sequence[Submission], totals: Counter[tuple[str, str]]
-    ) -> None:
+    def _expire_when_full(self, submissions: Sequence[Submission], totals: Counter[Key]) -> None:
         """Make room by expiring batches that the service would refuse as too old.
 
         Too old by this machine's clock and by the newest sample at hand: either alone may have
@@ -503,7 +499,7 @@ class Outbox:
         for lane in sorted(full_lanes) or (None,):
             self._expire(cutoff_ms, lane, totals)
 
-    def _expire(self, cutoff_ms: int, lane: str | None, totals: Counter[tuple[str, str]]) -> bool:
+    def _expire(self, cutoff_ms: int, lane: str | None, totals: Counter[Key]) -> bool:
         """Expire some batches older than `cutoff_ms`, of a lane or of all; returns whether there may be more."""
         expired = self._database.execute(
             "SELECT id, items, size_bytes, lane FROM batches"
@@ -565,7 +561,7 @@ class Outbox:
         """Return the highest batch number so far; 0 before the first."""
         return order.newest_id(self._database)
 
-    def totals(self) -> dict[tuple[str, str], int]:
+    def totals(self) -> dict[Key, int]:
         """Read the ledger: samples by (outcome, reason), with `pending` as an outcome."""
         rows = self._database.execute("SELECT outcome, reason, samples FROM totals")
         return {(outcome, reason): samples for outcome, reason, samples in rows}

@@ -7,7 +7,7 @@ HTTP is in `receiver.server.write_endpoint`.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
@@ -16,6 +16,7 @@ import structlog
 from receiver.intake.decode import Message, Raw, decompress
 from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.latency import Latency
+from receiver.ledger import Totals
 from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
 from receiver.outbox.values import Submission
@@ -134,13 +135,13 @@ def digest(body: bytes, message: Message) -> bytes:
     return digester.digest()[:16]
 
 
-def _totals(outcome: Outcome) -> Mapping[tuple[str, str], int]:
-    totals = {
+def _totals(outcome: Outcome) -> Totals:
+    return {
         ("received", ""): outcome.received,
         ("unselected", ""): outcome.unselected,
         ("folded", ""): outcome.folded_samples,
+        **{("dropped", reason): count for reason, count in outcome.dropped.items()},
     }
-    return totals | {("dropped", reason): count for reason, count in outcome.dropped.items()}
 
 
 def _reply(outcome: Outcome) -> Reply:

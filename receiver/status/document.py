@@ -18,7 +18,7 @@ from receiver.intake.election import NEVER_MS
 from receiver.intake.guard import CARDINALITY
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.routes import shown
-from receiver.ledger import ROUTE_FULL
+from receiver.ledger import ITEM_WORDS, ROUTE_FULL
 from receiver.status.sampling import text_bytes
 from receiver.text import moment
 from receiver.triton import METRICS, Category, series_names
@@ -394,14 +394,7 @@ def _route(route: "RouteView", view: "View") -> dict[str, Any]:
         "state": route.state,
         "in_force": route.is_in_force,
         "endpoint": route.endpoint,
-        "rendered": ledger.rendered,
-        "flushed": ledger.flushed,
-        "accepted": ledger.accepted,
-        "rejected": ledger.rejected,
-        "expired": ledger.expired,
-        "imported": ledger.imported,
-        "exported": ledger.exported,
-        "pending": ledger.pending,
+        **{word: getattr(ledger, word) for word in ITEM_WORDS},
         "route_full": ledger.dropped.get(ROUTE_FULL, 0),
         "adds_up": ledger.items_add_up,
         "per_minute": round(flow.a_minute(flow.ledger.accepted), 2) if flow else 0.0,

@@ -31,7 +31,7 @@ from receiver.fold.state import NEVER
 from receiver.fold.windows import BIRTH_MS
 from receiver.intake.entries import As, Entry
 from receiver.intake.metrics_json import Allowlist, parse
-from receiver.ledger import read_ledger
+from receiver.ledger import Key, read_ledger
 from receiver.outbox.gzip_body import compress_chunks, cut, unpack
 from receiver.outbox.store import Outbox
 from receiver.outbox.values import Settlement, Submission
@@ -189,7 +189,7 @@ class FoldMachine(RuleBasedStateMachine):
     def made(self, samples: Sequence[Sample], digest: bytes) -> Submission:
         """Make what the pipeline makes of a request."""
         records, lines = [], []
-        totals: Counter[tuple[str, str]] = Counter()
+        totals: Counter[Key] = Counter()
         for number, at_ms, value, start_ms in samples:
             labels = SERIES[number]
             name = labels["__name__"]

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from receiver.azure.limits import EXPIRY_MS
 from receiver.errors import OutboxFull
-from receiver.ledger import read_ledger
+from receiver.ledger import Totals, read_ledger
 from receiver.outbox import transfer
 from receiver.outbox.dedup import REMEMBER_SECONDS
 from receiver.outbox.gzip_body import compress_chunks, cut, unpack
@@ -67,7 +67,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """Make a request that is like no other."""
         self.serial += 1
         lines = [b"%d/%d\n" % (self.serial, place) for place in range(items)]
-        totals = {("received", ""): items + unselected, ("unselected", ""): unselected}
+        totals: Totals = {("received", ""): items + unselected, ("unselected", ""): unselected}
         digest = b"%d" % self.serial
         submission = Submission(cut(lines), NOW_MS, NOW_MS, totals, digest, b"answer " + digest)
         self.lines[digest] = lines

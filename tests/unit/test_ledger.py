@@ -1,10 +1,10 @@
 """The ledger is ordered, and adds up or says that it does not."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
-from receiver.ledger import WORDS, Ledger, read_ledger
+from receiver.ledger import WORDS, Ledger, Totals, read_ledger
 
 LEDGER = Ledger(
     received=100,
@@ -20,9 +20,14 @@ LEDGER = Ledger(
 )
 
 
+def test_every_word_is_counted() -> None:
+    """The list of words is the list of a ledger's fields, in the order of the flow."""
+    assert tuple(column.name for column in fields(Ledger)) == WORDS
+
+
 def test_the_outbox_s_totals_become_the_ledger() -> None:
     """Reasons by name; what is nought is not shown."""
-    totals = {
+    totals: Totals = {
         ("received", ""): 100,
         ("unselected", ""): 40,
         ("dropped", "stale"): 2,

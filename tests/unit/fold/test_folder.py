@@ -12,7 +12,7 @@ from receiver.fold import fold
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
 from receiver.intake.metrics_json import Allowlist
-from receiver.ledger import read_ledger
+from receiver.ledger import Totals, read_ledger
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.fold_log import FoldLog
 from receiver.outbox.gzip_body import lines_of, unpack
@@ -77,7 +77,7 @@ class Receiver:
         self.now_ms = T0_MS + round(second * 1000)
         number = self.registry.number_of({"__name__": "c", "job": "t", "instance": "h:1", **labels})
         record = RECORD.pack(number, self.now_ms, value)
-        totals = {("received", ""): 1, ("folded", ""): 1}
+        totals: Totals = {("received", ""): 1, ("folded", ""): 1}
         [answer] = self.outbox.apply(
             [Submission((), self.now_ms, self.now_ms, totals, folded=record)], []
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from receiver.azure.limits import EXPIRY_MS
-from receiver.ledger import ROUTE_FULL, read_ledger
+from receiver.ledger import ROUTE_FULL, Word, read_ledger
 from receiver.outbox import schema, transfer
 from receiver.outbox.folding import Flush
 from receiver.outbox.gzip_body import compress_chunks, cut, pack, unpack
@@ -64,12 +64,12 @@ class Lanes:
     def batches(self, lane: str) -> list[Batch]:
         return self.outbox.next_batches([], 0, 10_000, lane)
 
-    def total(self, lane: str, outcome: str, reason: str = "") -> int:
+    def total(self, lane: str, word: Word, reason: str = "") -> int:
         """Read one of a lane's totals, after all of them were held to the outbox's."""
         found = self.outbox.statistics()
         assert read_ledger(self.outbox.totals()).adds_up
         if not found.lanes:
-            return self.outbox.totals().get((outcome, reason), 0)
+            return self.outbox.totals().get((word, reason), 0)
         for name, each in found.lanes.items():
             batches = self.batches(name)
             assert read_ledger(each.totals).items_add_up, name
@@ -77,7 +77,7 @@ class Lanes:
             assert each.size_bytes == sum(len(batch.body) for batch in batches), name
             assert each.totals.get(("pending", ""), 0) == sum(batch.items for batch in batches), name  # fmt: skip
         assert sum(each.size_bytes for each in found.lanes.values()) == found.size_bytes
-        return found.lanes[lane].totals.get((outcome, reason), 0) if lane in found.lanes else 0
+        return found.lanes[lane].totals.get((word, reason), 0) if lane in found.lanes else 0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import structlog
 from receiver.azure.limits import EXPIRY_MS
 from receiver.cli.rejected_items import read_dead_letters
 from receiver.errors import OutboxError, OutboxFull
-from receiver.ledger import read_ledger
+from receiver.ledger import Totals, Word, read_ledger
 from receiver.outbox.dead_letters import KEPT
 from receiver.outbox.directory import LOCK_NAME
 from receiver.outbox.gzip_body import compress_chunks, cut, unpack
@@ -88,9 +88,9 @@ class Box:
         """List the lines that wait."""
         return [line for batch in self.batches() for line in unpack(batch.body)]
 
-    def total(self, outcome: str, reason: str = "") -> int:
+    def total(self, word: Word, reason: str = "") -> int:
         """Read one total."""
-        return self.outbox.totals().get((outcome, reason), 0)
+        return self.outbox.totals().get((word, reason), 0)
 
 
 @pytest.fixture(params=[False, True], ids=["open", "reopened"])
@@ -120,8 +120,8 @@ def submission(
     **more: int,
 ) -> Submission:
     """Submit lines, with an account of them and of more that was not selected or dropped."""
-    totals = {("received", ""): len(lines) + sum(more.values())}
-    totals |= {
+    totals: Totals = {
+        ("received", ""): len(lines) + sum(more.values()),
         ("unselected", ""): more.get("unselected", 0),
         ("dropped", "nan"): more.get("nan", 0),
     }
