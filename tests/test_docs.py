@@ -14,6 +14,7 @@ from receiver.cli.verbs import VERBS, Verb
 from receiver.config.settings import SETTINGS, Setting
 from receiver.intake import decode
 from receiver.intake.pipeline import DROP_REASONS
+from receiver.intake.recogniser import WITHOUT_KERNEL
 from receiver.server.refusals import WRITE_PATH
 from receiver.status import runbook
 from receiver.status.metrics import METRICS as SELF_METRICS
@@ -124,6 +125,13 @@ def test_every_status_is_documented(status: int) -> None:
 def test_every_state_of_delivery_is_documented(state: str) -> None:
     """`delivery.state` and a route's `state`."""
     assert f"`{state}`" in text_of("docs/http-api.md")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md", "docs/metrics.md", "hatch_build.py", "receiver/status/page.html"])  # fmt: skip
+def test_the_cost_without_the_kernel_is_one_figure(page: str) -> None:
+    """The message at start, in `check` and in the log has it too."""
+    [times] = re.findall(r"some (\w+ times the CPU)", WITHOUT_KERNEL)
+    assert times in text_of(page)
 
 
 def test_what_is_generated_is_fresh() -> None:

@@ -5,7 +5,7 @@ set -eu
 export SOURCE_DATE_EPOCH=1577836800
 export PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
 
-# The image has its loops compiled, or it is not built.
+# The image has the compiled kernel, or it is not built.
 export RECEIVER_KERNEL=require
 cd /build/source
 /build/tools/bin/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir /build/wheel .
