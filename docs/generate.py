@@ -54,7 +54,7 @@ MAIN_SETTINGS = (
 
 def settings() -> str:
     """List every setting."""
-    return _settings_table(each.name for each in SETTINGS)
+    return _settings_table(setting.name for setting in SETTINGS)
 
 
 def main_settings() -> str:
@@ -63,15 +63,15 @@ def main_settings() -> str:
 
 
 def _settings_table(names: Iterable[str]) -> str:
-    by_name = {each.name: each for each in SETTINGS}
+    by_name = {setting.name: setting for setting in SETTINGS}
     rows = (
         [
-            f"`{each.environment}`",
-            f"`{each.flag}`" if each.flag else "",
-            f"`{each.default}`" if each.default else "",
-            each.meaning,
+            f"`{setting.environment}`",
+            f"`{setting.flag}`" if setting.flag else "",
+            f"`{setting.default}`" if setting.default else "",
+            setting.meaning,
         ]
-        for each in (by_name[name] for name in names)
+        for setting in (by_name[name] for name in names)
     )
     return table(("environment", "flag", "default", "meaning"), rows)
 
@@ -94,8 +94,13 @@ def triton_metrics() -> str:
 def self_metrics() -> str:
     """List the receiver's own metrics."""
     rows = (
-        [f"`{each.name}`", each.kind, f"`{each.label}`" if each.label else "", each.meaning]
-        for each in SELF_METRICS
+        [
+            f"`{metric.name}`",
+            metric.kind,
+            f"`{metric.label}`" if metric.label else "",
+            metric.meaning,
+        ]
+        for metric in SELF_METRICS
     )
     return table(("name", "type", "label", "meaning"), rows)
 
@@ -219,12 +224,12 @@ def monthly_cost() -> str:
     page = (ROOT / "tests" / "data" / "triton-metrics" / "one-model-one-gpu.txt").read_text("utf-8")
     one = read_page(page, "one model")
     series = [
-        Seen({**each.labels, "model": f"model_{number}"}, each.value)
-        for each in one
+        Seen({**example.labels, "model": f"model_{number}"}, example.value)
+        for example in one
         for number in range(10)
-        if "model" in each.labels
+        if "model" in example.labels
     ]
-    series += [each for each in one if "model" not in each.labels]
+    series += [example for example in one if "model" not in example.labels]
     identity = Identity("0" * 36, "triton")
     folder = ROOT / "receiver" / "config"
     files = {
@@ -255,9 +260,9 @@ def monthly_cost() -> str:
 
 
 def _subclasses(kind: type[errors.RequestRefused]) -> Iterator[type[errors.RequestRefused]]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from _subclasses(each)
+    for refusal in kind.__subclasses__():
+        yield refusal
+        yield from _subclasses(refusal)
 
 
 TABLES: dict[str, Callable[[], str]] = {
