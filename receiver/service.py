@@ -12,7 +12,8 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -27,7 +28,7 @@ from receiver.config.selection import selector
 from receiver.config.settings import Origin, Settings, load_allowlist, read_path
 from receiver.daemon_threads import DaemonThreads
 from receiver.delivery.lanes import Changed, Deliveries
-from receiver.delivery.setup import check_way, open_deliveries
+from receiver.delivery.setup import check_resource, open_deliveries
 from receiver.errors import NotCommitted, ReceiverError
 from receiver.events import Events, Kind
 from receiver.fold.folder import Folder
@@ -42,16 +43,13 @@ from receiver.intake.routes import Routing
 from receiver.outbox.committer import Committer
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.store import Outbox
-from receiver.server.app import Pages
 from receiver.server.handover import Handover
 from receiver.server.server import Server
 from receiver.server.write_handler import WriteHandler
 from receiver.status.census import Census
-from receiver.status.cost import Price
 from receiver.status.diagnosis import PATIENCE, Patience
 from receiver.status.document import About
 from receiver.status.monitor import Monitor
-from receiver.status.outlook import DeliveryLimits
 from receiver.status.pages import make_pages
 from receiver.status.pairs import WATCHED_MAX, Pairs
 from receiver.status.sampling import Sampling
@@ -108,94 +106,77 @@ async def running(
 
     Raises: OutboxError, SettingsError.
     """
-    key = connection.instrumentation_key
+    loop, events, batches_changed = asyncio.get_running_loop(), Events(clock), Changed()
     identity = Identity(
-        key, settings.host, settings.cloud_role, settings.cloud_role_instance, settings.slim_items
+        connection.instrumentation_key,
+        settings.host,
+        settings.cloud_role,
+        settings.cloud_role_instance,
+        settings.slim_items,
     )
-    events, batches_changed = Events(clock), Changed()
-    loop, registry = asyncio.get_running_loop(), Registry(settings.fold_max_bytes)
-    metadata = MetadataBook()  # arrives now and then, so it is kept when metrics.json changes
+    metrics_json = _followed_list(settings, clock)
+    routes_json = FollowedFile("routes.json", lambda: load_routes(settings), clock)
+    allowlist, routes = metrics_json.value, routes_json.value
+    registry = Registry(settings.fold_max_bytes)
     replicas = _replicas(settings, loop.time, clock, events)
-    select = selector(settings, identity, metadata, registry, replicas)
+    select = selector(settings, identity, MetadataBook(), registry, replicas)
 
-    def forget_series() -> None:
-        loop.call_soon_threadsafe(lambda: write_handler.pipeline.forget_series())  # noqa: PLW0108 - may be replaced
-
-    in_force = _InForce(select)
-    metrics_json = _follow_metrics_json(settings, in_force.use_list, clock)
-    routes_json = FollowedFile("routes.json", lambda: load_routes(settings), clock, in_force.use_routes)  # fmt: skip
-    folder = Folder(
-        metrics_json.value, identity, registry, forget_series, routes_json.value.routing
-    )
-    flushed = Flushed()
+    folder, flushed = Folder(allowlist, identity, registry, routes.routing), Flushed()
     outbox = Outbox(
-        settings.outbox_dir, settings.outbox_max_bytes, key, EXPIRY_MS, clock, folder, flushed
+        settings.outbox_dir,
+        settings.outbox_max_bytes,
+        identity.instrumentation_key,
+        EXPIRY_MS,
+        clock,
+        folder,
+        flushed,
     )
-    outbox.share_out(routes_json.value.shares)
+    outbox.share_out(routes.shares)
     committer = Committer(outbox, events, batches_changed)
-    committer.start()
     async with AsyncExitStack() as stack:
+        committer.start()
         stack.push_async_callback(committer.stop)
         await asyncio.wait({committer.opened}, timeout=OPENING_SECONDS)
         if committer.opened.done():
             committer.opened.result()  # raises if the outbox cannot be opened
+
         delivery = open_deliveries(settings, connection, committer, clock, events, batches_changed)
-        delivery.use(routes_json.value.resources)
-        replica_labels = (settings.replica_label, settings.cluster_label) if replicas else ()
-        sampling = Sampling(
-            clock,
-            flushed,
-            Pairs(replica_labels),
-            lambda name: write_handler.pipeline.allowlist.wants(name),  # noqa: PLW0108 - may be replaced
-            lambda: folder.latest_times(WATCHED_MAX // 2),
-            Census(replica_label=settings.replica_label.encode()),
-        )
-        write_handler = WriteHandler(
-            select(metrics_json.value, routes_json.value.routing), committer, sampling.observe
-        )
-        in_force.follow(
-            metrics_json.value,
-            routes_json.value,
-            write_handler,
-            folder,
-            committer,
-            outbox,
-            delivery,
-        )
+        delivery.use(routes.resources)
+        sampling = _sampling(settings, flushed, folder, clock)
+        pipeline = select(allowlist, routes.routing)
+        write_handler = WriteHandler(pipeline, committer, sampling.observe)
         server = Server(settings, write_handler, events)
-        watch = Watch([metrics_json, routes_json, server.access_rules], events)
         stack.push_async_callback(server.close)
+
+        watch = Watch([metrics_json, routes_json, server.access_rules], events)
         observer = Observer(
-            committer,
-            write_handler,
-            delivery,
-            settings.metrics_json or "default_metrics.json",
-            connection.track_url,
-            clock(),
-            clock,
-            asyncio.get_running_loop().time,
-            server.arrivals,
-            watch,
-            events,
-            folder.counts,
-            replicas,
+            committer=committer,
+            write_handler=write_handler,
+            delivery=delivery,
+            metrics_json=settings.metrics_json or "default_metrics.json",
+            endpoint=connection.track_url,
+            started_at=clock(),
+            clock=clock,
+            loop_clock=loop.time,
+            server=server,
+            watch=watch,
+            events=events,
+            fold=folder.counts,
+            replicas=replicas,
         )
-        monitor = Monitor(
-            observer,
-            sampling,
-            Price(settings.price_per_gb, settings.billed_factor, settings.budget_gb),
-            settings.outbox_dir,
-            DeliveryLimits(settings.items_per_second, settings.senders),
-            patience,
+        monitor = Monitor(observer, sampling, settings, patience)
+        in_force = _InForce(
+            select, allowlist, routes, write_handler, folder, committer, outbox, delivery, monitor
         )
+        metrics_json.use, routes_json.use = in_force.use_list, in_force.use_routes
+        folder.on_forget = partial(loop.call_soon_threadsafe, in_force.forget_series)
+
         await monitor.begin()
-        url = await server.open(
-            _with_handover(
-                make_pages(monitor, watch, _about(settings, origins)),
-                Handover(committer, folder, write_handler, clock),
-            )
-        )
-        broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        about = About(settings.host, settings.cloud_role, settings.cloud_role_instance, origins)
+        handover = Handover(committer, folder, write_handler, clock)
+        url = await server.open(make_pages(monitor, watch, about, handover.routes()))
+
+        broken: asyncio.Future[BaseException] = loop.create_future()
         storing = _watched(_until_ended(committer, write_handler), "outbox", broken)
         monitoring = _watched(monitor.run(), "monitor", broken)
         sending = _watched(delivery.run(), "delivery", broken)
@@ -210,47 +191,58 @@ async def running(
             monitor.keep()
 
 
+def _sampling(
+    settings: Settings, flushed: Flushed, folder: Folder, clock: Callable[[], float]
+) -> Sampling:
+    replica_labels = (settings.replica_label, settings.cluster_label)
+    return Sampling(
+        clock,
+        flushed,
+        Pairs(replica_labels if settings.replica_label else ()),
+        Census(replica_label=settings.replica_label.encode()),
+        fold_times=lambda: folder.latest_times(WATCHED_MAX // 2),
+    )
+
+
+@dataclass(slots=True)
 class _InForce:
-    """The metrics.json and routes in force, and the parts that use them."""
+    """The metrics.json and routes in force, and the parts that follow their changes."""
 
-    def __init__(self, select: Callable[[Allowlist, Routing], Pipeline]) -> None:
-        self._select = select
-
-    def follow(
-        self,
-        allowlist: Allowlist,
-        routes: Routes,
-        write_handler: WriteHandler,
-        folder: Folder,
-        committer: Committer,
-        outbox: Outbox,
-        delivery: Deliveries,
-    ) -> None:
-        """Keep the parts that are updated at every change, and the files they have started with."""
-        self._allowlist, self._routes = allowlist, routes
-        self._write_handler, self._folder, self._committer = write_handler, folder, committer
-        self._outbox, self._delivery = outbox, delivery
+    select: Callable[[Allowlist, Routing], Pipeline]
+    allowlist: Allowlist
+    routes: Routes
+    write_handler: WriteHandler
+    folder: Folder
+    committer: Committer
+    outbox: Outbox
+    delivery: Deliveries
+    monitor: Monitor
 
     def use_list(self, allowlist: Allowlist) -> None:
         """Select by another metrics.json."""
         warn_of_suspicions(allowlist)
-        self._allowlist = allowlist
+        self.allowlist = allowlist
         self._update()
+        self.monitor.begin_list()
 
     def use_routes(self, routes: Routes) -> None:
         """Use other routes, or other keys for them. Raises: SettingsError, without a change."""
         for resource in routes.resources:
-            check_way(resource)
-        self._routes = routes
-        self._delivery.use(routes.resources)
-        self._outbox.share_out(routes.shares)
+            check_resource(resource)
+        self.routes = routes
+        self.delivery.use(routes.resources)
+        self.outbox.share_out(routes.shares)
         self._update()
 
     def _update(self) -> None:
-        routing = self._routes.routing
-        self._write_handler.pipeline = self._select(self._allowlist, routing)
-        self._folder.want(self._allowlist, routing)
-        self._committer.flush_soon()
+        routing = self.routes.routing
+        self.write_handler.pipeline = self.select(self.allowlist, routing)
+        self.folder.want(self.allowlist, routing)
+        self.committer.flush_soon()
+
+    def forget_series(self) -> None:
+        """Have the pipeline learn all series again."""
+        self.write_handler.pipeline.forget_series()
 
 
 async def _until_ended(committer: Committer, write_handler: WriteHandler) -> None:
@@ -297,15 +289,6 @@ def _replicas(
     )
 
 
-def _about(settings: Settings, origins: Sequence[Origin]) -> About:
-    """Return the receiver's identity and settings."""
-    return About(settings.host, settings.cloud_role, settings.cloud_role_instance, origins)
-
-
-def _with_handover(pages: Pages, handover: Handover) -> Pages:
-    return replace(pages, routes=[*pages.routes, *handover.routes()])
-
-
 def _watched(
     work: Coroutine[Any, Any, None], name: str, broken: "asyncio.Future[BaseException]"
 ) -> "asyncio.Task[None]":
@@ -325,12 +308,10 @@ def _watched(
     return task
 
 
-def _follow_metrics_json(
-    settings: Settings, use: Callable[[Allowlist], None], clock: Callable[[], float]
-) -> FollowedFile[Allowlist]:
-    """Read metrics.json, and follow its changes if it is a file. Raises: SettingsError."""
+def _followed_list(settings: Settings, clock: Callable[[], float]) -> FollowedFile[Allowlist]:
+    """Read metrics.json; its changes are followed if it is a file. Raises: SettingsError."""
     files = [read_path(settings.metrics_json)] if settings.metrics_json else []
-    return FollowedFile("metrics.json", lambda: (load_allowlist(settings), files), clock, use)
+    return FollowedFile("metrics.json", lambda: (load_allowlist(settings), files), clock)
 
 
 def warn_of_suspicions(allowlist: Allowlist) -> None:

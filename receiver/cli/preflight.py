@@ -17,7 +17,7 @@ from receiver.config.file_modes import file_warnings
 from receiver.config.resources import load_routes, route_warnings
 from receiver.config.settings import Address, Origin, Settings, find_connection, load_allowlist
 from receiver.delivery.proxy import proxy_of
-from receiver.delivery.setup import check_way
+from receiver.delivery.setup import check_resource
 from receiver.errors import SettingsError
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.recogniser import IS_COMPILED, WITHOUT_KERNEL
@@ -120,7 +120,7 @@ def _routes(settings: Settings, report: Preflight) -> None:
         return
     try:
         routes, _ = load_routes(settings)
-        ways = [check_way(resource) for resource in routes.resources]
+        ways = [check_resource(resource) for resource in routes.resources]
     except SettingsError as error:
         report.fail("routes.json", error)
         return

@@ -77,7 +77,7 @@ class FollowedFile(Generic[Value]):
         """
         self.name = name
         self._make = make
-        self._use = use
+        self.use = use
         self._clock = clock
         self._files: tuple[Path, ...] = ()
         self._signature = _Signature((), b"", 0.0)
@@ -90,7 +90,7 @@ class FollowedFile(Generic[Value]):
             return
         try:
             value = self._read()
-            self._use(value)
+            self.use(value)
         except SettingsError as error:
             self.state = replace(self.state, successful=False, error=str(error))
         else:

@@ -89,7 +89,7 @@ def open_deliveries(
     def open_delivery(
         resource: Resource, stack: AsyncExitStack, signal: asyncio.Event, counts: DeliveryCounts
     ) -> Delivery:
-        check_way(resource)
+        check_resource(resource)
         send = open_sender(settings.send_timeout_seconds, stack, environ=resource.environ)
         tokens = _tokens(settings, resource, stack, clock)
         url, key = resource.connection.track_url, resource.connection.instrumentation_key
@@ -112,7 +112,7 @@ def open_deliveries(
     return Deliveries(own_resource(settings, connection), open_delivery, committer, changed)
 
 
-def check_way(resource: Resource) -> Proxy | None:
+def check_resource(resource: Resource) -> Proxy | None:
     """Return the proxy of a resource, if it has one.
 
     Raises: SettingsError where the proxy or the sign-in cannot be used.

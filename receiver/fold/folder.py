@@ -49,14 +49,13 @@ class Folder:
         allowlist: Allowlist,
         identity: Identity,
         registry: Registry,
-        on_forget: Callable[[], None] = lambda: None,
         routing: Routing = NO_ROUTES,
     ) -> None:
-        """Fold by `allowlist`, to the lanes of `routing`. `on_forget` is called when numbers become invalid."""
+        """Fold by `allowlist`, to the lanes of `routing`."""
         self.registry = registry
         self._wanted = allowlist, routing
         self._identity = identity
-        self._on_forget = on_forget
+        self.on_forget: Callable[[], object] = lambda: None
         self._fold: Fold | None = None
         self._has_state = False
         self._forgotten: list[SeriesRow] = []
@@ -129,7 +128,7 @@ class Folder:
         if not self.registry.is_loaded:  # at a start no request in flight can have their samples
             self._unused = fold.dead(unseen=True)
         if not self.registry.load([row for row in rows if row[0] not in self._unused], fold.upto):
-            self._on_forget()
+            self.on_forget()
 
     def _decode(self, state: bytes | None, rows: Sequence[SeriesRow]) -> tuple[Fold, bool]:
         allowlist, routing = self._wanted
@@ -250,7 +249,7 @@ class Folder:
             self.registry.forget(self._forgotten)
             self._unused -= {number for number, _ in self._forgotten}
             self._forgotten = []
-            self._on_forget()
+            self.on_forget()
 
 
 _ANEW = "Counters go on from their next samples; the windows that were open are lost. Report it, please."

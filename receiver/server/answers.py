@@ -9,8 +9,9 @@ connection's buffers and are not counted.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
+import orjson
 from aiohttp import web
 
 from receiver.errors import AnswersUnread
@@ -100,3 +101,10 @@ class Answers:
                 self.size_bytes -= len(answer.body)
                 if self._read.get(key) is answer:
                     del self._read[key]
+
+
+def json_response(content: Any, status: int = 200) -> web.Response:
+    """Return an answer of JSON, which no cache keeps."""
+    body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)

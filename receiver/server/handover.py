@@ -15,6 +15,7 @@ from receiver.errors import NotCommitted
 from receiver.fold.folder import Folder
 from receiver.fold.takeover import Held, Taken
 from receiver.outbox.committer import Committer
+from receiver.server.answers import json_response
 from receiver.server.write_handler import WriteHandler
 
 SERIES_MAX = 5_000
@@ -66,9 +67,9 @@ class Handover:
             }  # fmt: skip
 
         try:
-            return _json(await self._committer.ask(query))
+            return json_response(await self._committer.ask(query))
         except NotCommitted as error:
-            return _json({"error": str(error)}, 503)
+            return json_response({"error": str(error)}, 503)
 
     def _guarded(self, work: Callable[[Any], Awaitable[Any]]) -> Callable[[web.Request], Response]:
         """Return a handler that reads a request's series; invalid ones are answered 400."""
@@ -77,12 +78,14 @@ class Handover:
             try:
                 series = orjson.loads(await request.read())["series"]
                 if not isinstance(series, list) or len(series) > SERIES_MAX:
-                    return _json({"error": f"series is not a list of at most {SERIES_MAX}"}, 400)
-                return _json(await work(series))
+                    return json_response(
+                        {"error": f"series is not a list of at most {SERIES_MAX}"}, 400
+                    )
+                return json_response(await work(series))
             except (KeyError, TypeError, ValueError) as error:
-                return _json({"error": f"invalid request: {error}"}, 400)
+                return json_response({"error": f"invalid request: {error}"}, 400)
             except NotCommitted as error:
-                return _json({"error": str(error)}, 503)
+                return json_response({"error": str(error)}, 503)
 
         return handler
 
@@ -126,9 +129,3 @@ def _labels(given: Any) -> Mapping[str, str]:
     if not all(isinstance(text, str) for pair in given.items() for text in pair):
         raise ValueError("labels are not texts")
     return given
-
-
-def _json(content: Any, status: int = 200) -> web.Response:
-    body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
-    headers = {"Cache-Control": "no-store"}
-    return web.Response(body=body, status=status, content_type="application/json", headers=headers)

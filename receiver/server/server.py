@@ -7,7 +7,6 @@ two steps: first it refuses new requests, then it closes the connections.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -15,8 +14,7 @@ from receiver.config.followed_file import FollowedFile
 from receiver.config.settings import Settings
 from receiver.errors import SettingsError
 from receiver.events import Events
-from receiver.intake.recogniser import CacheStatistics
-from receiver.server.admission import Admission, AdmissionStatistics
+from receiver.server.admission import Admission
 from receiver.server.answers import Answers
 from receiver.server.app import App, Pages
 from receiver.server.auth import Access, Rules, is_loopback
@@ -26,17 +24,7 @@ from receiver.server.http_protocol import HttpProtocol, ServerLog
 from receiver.server.memory_limit import memory_limit
 from receiver.server.refusals import Refusals
 from receiver.server.write_endpoint import WriteEndpoint
-from receiver.server.write_handler import WriteCounts, WriteHandler
-
-
-@dataclass(frozen=True, slots=True)
-class ServerCounts:
-    """The counts of requests, connections and cached series, at one moment."""
-
-    write_handler: WriteCounts
-    connections: ConnectionCounts
-    admission: AdmissionStatistics
-    cache: CacheStatistics
+from receiver.server.write_handler import WriteHandler
 
 
 class Server:
@@ -47,8 +35,8 @@ class Server:
         self._settings = settings
         self._write_handler = write_handler
         self._events = events
-        self._admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
-        self._counts = ConnectionCounts()
+        self.admission = Admission(settings.requests_max, settings.in_flight_max_bytes)
+        self.connections = ConnectionCounts()
         self._access = Access(settings.web_config_file, settings.bearer_token_file, time.time)
         self._writes: WriteEndpoint | None = None
         self._listener: Listener | None = None
@@ -68,7 +56,7 @@ class Server:
         writes = WriteEndpoint(
             self._write_handler,
             refusals,
-            self._admission,
+            self.admission,
             memory,
             guards,
             self._events,
@@ -96,7 +84,7 @@ class Server:
                 settings.idle_seconds,
                 settings.body_seconds,
             ),
-            self._counts,
+            self.connections,
             guards,
             self._events,
         )
@@ -120,15 +108,6 @@ class Server:
             auto_decompress=False,
             keepalive_timeout=self._settings.idle_seconds,
             logger=server_log.logger,
-        )
-
-    def arrivals(self) -> ServerCounts:
-        """Read the counts."""
-        return ServerCounts(
-            self._write_handler.counts,
-            self._counts,
-            self._admission.statistics(),
-            self._write_handler.pipeline.statistics(),
         )
 
     async def drain(self, seconds: float) -> None:

@@ -24,7 +24,6 @@ from receiver.status import outlook
 from receiver.status.cost import Overrun
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
-from receiver.status.outlook import DeliveryLimits
 from receiver.status.pairs import Pair
 from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
@@ -87,7 +86,8 @@ class Facts:
     `newest_sample_at`: the time of the latest sample, 0 before the first;
     `first_received_at`: the time of this process' first sample, 0 before it; `interval` and
     `selected_interval`: the observed intervals of samples, 0 while unknown; `refusals`: the
-    recent errors of requests by reason; `first_seen`: the start of each current state.
+    recent errors of requests by reason; `first_seen`: the start of each current state;
+    `items_per_second` and `senders` are the settings that limit delivery.
     """
 
     snapshot: Snapshot
@@ -106,7 +106,8 @@ class Facts:
     overrun: Overrun | None = None
     pair: Pair | None = None
     first_seen: Mapping[State, float] = field(default_factory=dict)
-    bounds: DeliveryLimits = field(default_factory=DeliveryLimits)
+    items_per_second: int = 0
+    senders: int = 0
     patience: Patience = PATIENCE
 
 
@@ -457,7 +458,7 @@ def _set_back(facts: Facts) -> Iterator[Finding]:
 def _behind(facts: Facts) -> Iterator[Finding]:
     snapshot = facts.snapshot
     if snapshot.oldest_seconds > facts.patience.behind and not snapshot.backoff.failures:
-        rates, hint = outlook.rates(snapshot, facts.flow, facts.bounds)
+        rates, hint = outlook.rates(snapshot, facts.flow, facts.items_per_second, facts.senders)
         detail = _with(outlook.waiting(snapshot), rates)
         yield Finding(State.BEHIND, _with(detail, outlook.loss(snapshot, facts.flow)), hint)
 

@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import structlog
 
+from receiver.config.settings import Settings
 from receiver.delivery.sender import REJECTED
 from receiver.errors import NotCommitted
 from receiver.events import RecentError
@@ -44,7 +44,6 @@ from receiver.status.diagnosis import (
 )
 from receiver.status.history import Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
-from receiver.status.outlook import DeliveryLimits
 from receiver.status.sampling import LOOK_SECONDS, MetricSeen, Sampling
 from receiver.status.snapshot import Observer, Snapshot
 from receiver.status.verdicts import Severity, State
@@ -100,22 +99,18 @@ class Monitor:
         self,
         observer: Observer,
         sampling: Sampling,
-        price: Price,
-        directory: Path,
-        bounds: DeliveryLimits,
+        settings: Settings,
         patience: Patience = PATIENCE,
     ) -> None:
         """Keep the parts; `patience` has the times after which a state becomes a verdict."""
         self._observer = observer
-        self._price = price
-        self._directory = directory
-        self._bounds = bounds
+        self._settings = settings
+        self._price = Price(settings.price_per_gb, settings.billed_factor, settings.budget_gb)
         self._patience = patience
         self._first_seen: dict[State, float] = {}
         self._absences: dict[str, tuple[int, MissingMetric]] = {}
         self._logged: Diagnosis | None = None
         self._names: dict[str, bool] = {}
-        self._names_of: Allowlist | None = None
         self._listed: dict[str, dict[str, Listed]] = {}
         self._names_at = self._selected_at = 0.0
         self._last: Snapshot | None = None
@@ -124,6 +119,7 @@ class Monitor:
         self._forecast_at = self._forecast_for = 0.0
         self._forecast_lock = asyncio.Lock()
         self.sampling = sampling
+        sampling.wants = self._is_selected
         sampling.census.wants = self._is_counted
         self.events = observer.events
         self.history = History()
@@ -133,7 +129,7 @@ class Monitor:
         with suppress(NotCommitted):
             snapshot = await self._snapshot()
             received = snapshot.ledger.received
-            kept_history.read(self.history, self._directory, snapshot.now, received)
+            kept_history.read(self.history, self._settings.outbox_dir, snapshot.now, received)
         await self._step()
 
     async def run(self) -> None:
@@ -151,9 +147,14 @@ class Monitor:
                 await asyncio.to_thread(self.keep)
             await asyncio.sleep(LOOK_SECONDS)
 
+    def begin_list(self) -> None:
+        """Note that another metrics.json is in force."""
+        self._names, self._listed = {}, {}
+        self._selected_at = self._observer.clock()
+
     def keep(self) -> None:
         """Write the history beside the outbox."""
-        kept_history.write(self.history, self._directory)
+        kept_history.write(self.history, self._settings.outbox_dir)
 
     async def _step(self) -> None:
         try:
@@ -196,7 +197,8 @@ class Monitor:
             overrun=self._overrun(snapshot),
             pair=self.sampling.pairs.pair(),
             first_seen=self._first_seen,
-            bounds=self._bounds,
+            items_per_second=self._settings.items_per_second,
+            senders=self._settings.senders,
             patience=self._patience,
         )
         diagnosis = diagnose(facts)
@@ -227,21 +229,19 @@ class Monitor:
     def _allowlist(self) -> Allowlist:
         return self._observer.write_handler.pipeline.allowlist
 
+    def _is_selected(self, name: bytes) -> bool:
+        return self._allowlist.wants(name)
+
     def _is_counted(self, name: bytes) -> bool:
         """Whether a forecast needs a name's series: selected ones, and Triton's for comparison."""
-        return name.startswith(b"nv_") or self._allowlist.wants(name)
+        return name.startswith(b"nv_") or self._is_selected(name)
 
     def names_seen(self) -> dict[str, bool]:
         """Return the names that have arrived, and whether they are selected; up to some seconds old."""
-        now, allowlist = self._observer.clock(), self._allowlist
-        is_old = not self._names or abs(now - self._names_at) > NAMES_SECONDS
-        if is_old or allowlist is not self._names_of:
-            if self._names_of is not None and allowlist is not self._names_of:
-                self._selected_at = now
-            if allowlist is not self._names_of:
-                self._listed = {}
-            self._names_of, self._names_at = allowlist, now
-            seen = allowlist.names_seen().items()
+        now = self._observer.clock()
+        if not self._names or abs(now - self._names_at) > NAMES_SECONDS:
+            self._names_at = now
+            seen = self._allowlist.names_seen().items()
             self._names = {name.decode("utf-8", "replace"): wanted for name, wanted in seen}
         return self._names
 

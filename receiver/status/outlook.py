@@ -5,8 +5,6 @@ Data is lost when the oldest items expire, or when the outbox is full and Promet
 two hours are over.
 """
 
-from dataclasses import dataclass
-
 from receiver.azure.limits import EXPIRY_MS
 from receiver.status.history import Flow
 from receiver.status.snapshot import Snapshot
@@ -18,14 +16,6 @@ RATE_SECONDS = 60.0
 """Shortest time from which a rate is extrapolated."""
 NEARLY = 0.85
 """Use of a limit, as a share, from which it counts as the bottleneck."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryLimits:
-    """The settings that limit delivery."""
-
-    items_per_second: int = 0
-    senders: int = 0
 
 
 def waiting(snapshot: Snapshot) -> str:
@@ -51,7 +41,7 @@ def loss(snapshot: Snapshot, flow: Flow) -> str:
     return ", ".join(text for _, text in sorted(ends))
 
 
-def rates(snapshot: Snapshot, flow: Flow, bounds: DeliveryLimits) -> tuple[str, str]:
+def rates(snapshot: Snapshot, flow: Flow, items_per_second: int, senders: int) -> tuple[str, str]:
     """Describe the rates in and out; and, as a hint, the bottleneck of delivery."""
     came = flow.ledger.rendered + flow.ledger.flushed + flow.ledger.imported
     went = came - flow.ledger.pending - flow.ledger.exported
@@ -61,22 +51,19 @@ def rates(snapshot: Snapshot, flow: Flow, bounds: DeliveryLimits) -> tuple[str, 
         text += f": grows by {grows:.0f} a minute"
     elif grows <= -1:
         text += f": empty in {span(60 * snapshot.ledger.pending / -grows)}"
-    return text, _bound(flow, went, bounds, grows=grows >= 1)
+    return text, _bound(flow, went, items_per_second, senders, grows=grows >= 1)
 
 
-def _bound(flow: Flow, went: int, bounds: DeliveryLimits, *, grows: bool) -> str:
-    if bounds.items_per_second and flow.a_minute(went) >= NEARLY * 60 * bounds.items_per_second:
+def _bound(flow: Flow, went: int, items_per_second: int, senders: int, *, grows: bool) -> str:
+    if items_per_second and flow.a_minute(went) >= NEARLY * 60 * items_per_second:
         return (
-            f"RECEIVER_ITEMS_PER_SECOND={bounds.items_per_second} limits it: raise it, "
+            f"RECEIVER_ITEMS_PER_SECOND={items_per_second} limits it: raise it, "
             "or select fewer metrics."
         )
     busy = flow.delivery_seconds / flow.seconds if flow.seconds else 0.0
-    if bounds.senders and busy >= NEARLY * bounds.senders:
+    if senders and busy >= NEARLY * senders:
         mean = flow.delivery_seconds / max(1, flow.posts)
-        return (
-            f"All {bounds.senders} senders are busy, a POST takes {mean:.1f} s: "
-            "raise RECEIVER_SENDERS."
-        )
+        return f"All {senders} senders are busy, a POST takes {mean:.1f} s: raise RECEIVER_SENDERS."
     if grows:
         return "Fewer items are delivered than arrive, and no limit of the receiver is the cause: check the errors and the duration of a POST."
     return "It catches up by itself, with new samples first."

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import translate
 from functools import cache
 from importlib.resources import files
@@ -21,6 +21,7 @@ from aiohttp import web
 from receiver import share
 from receiver.config.followed_file import Watch
 from receiver.errors import NotCommitted
+from receiver.server.answers import json_response
 from receiver.server.app import Pages
 from receiver.status import document, runbook
 from receiver.status.document import About
@@ -37,23 +38,51 @@ TAP_BYTES = 1 << 20
 """Limit of the items in one answer; its `after` is the start of the next."""
 
 
-def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
-    """Return the status, metrics and readiness functions, and the page's routes."""
+def make_pages(
+    monitor: Monitor, watch: Watch, about: About, more: Iterable[web.RouteDef] = ()
+) -> Pages:
+    """Return the status, metrics and readiness functions, and the page's routes with `more` of them."""
+    api = _Api(monitor, watch, about)
+    return Pages(api.status, api.own_metrics, api.ready, [*api.routes(), *more])
 
-    async def status() -> bytes:
+
+class _Api:
+    def __init__(self, monitor: Monitor, watch: Watch, about: About) -> None:
+        self._monitor = monitor
+        self._watch = watch
+        self._about = about
+        self._tried_at = -math.inf
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", _page),
+            web.get("/runbook", _runbook),
+            web.post("/-/retry", self.retry),
+            web.get("/api/v1/series", self.series),
+            web.get("/api/v1/settings", self.settings),
+            web.get("/api/v1/dead-letters", self.dead_letters),
+            web.post("/-/reload", self.reload),
+            web.get("/api/v1/metrics", self.metrics),
+            web.get("/api/v1/history", self.history),
+            web.get("/api/v1/cost", self.cost),
+            web.get("/api/v1/tap", self.tap),
+        ]
+
+    async def status(self) -> bytes:
+        monitor = self._monitor
         view = await monitor.view()
         budget = monitor.budget(view)
         errors, costs = monitor.events.latest(), monitor.cost(view)
-        body = document.status(view, errors, costs, budget, about, monitor.route_costs(view))
+        body = document.status(view, errors, costs, budget, self._about, monitor.route_costs(view))
         return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
-    async def metrics() -> bytes:
-        return to_text((await monitor.view()).snapshot)
+    async def own_metrics(self) -> bytes:
+        return to_text((await self._monitor.view()).snapshot)
 
-    async def ready() -> str:
+    async def ready(self) -> str:
         """Return why no request can be accepted now, else an empty text. Azure's state does not matter."""
         try:
-            view = await monitor.view()
+            view = await self._monitor.view()
         except NotCommitted as error:
             return str(error)
         snapshot = view.snapshot
@@ -62,78 +91,48 @@ def make_pages(monitor: Monitor, watch: Watch, about: About) -> Pages:
             return ". ".join((*lines, view.diagnosis.first.hint))
         return ""
 
-    return Pages(status, metrics, ready, _page_routes(monitor, watch, about))
-
-
-def _page_routes(monitor: Monitor, watch: Watch, about: About) -> list[web.RouteDef]:
-    """Return the routes of the page."""
-    shown = _Shown(monitor, about)
-
-    async def reload(_: web.Request) -> web.Response:
+    async def reload(self, _: web.Request) -> web.Response:
         """Reload the changed files at once."""
-        state = await watch.asked()
+        state = await self._watch.asked()
         if state.error:
             text = printable(f"{state.error}. The previous version stays in force.")
             return web.Response(status=422, text=f"{text}\n")
         return web.Response(text="The files on disk are in force.\n")
 
-    tried_at = -math.inf
-
-    async def retry(request: web.Request) -> web.Response:
+    async def retry(self, request: web.Request) -> web.Response:
         """Retry delivery at once, after a fix; at most once a second.
 
         `route` names one route; without it all are retried.
         """
-        nonlocal tried_at
         now = asyncio.get_running_loop().time()
-        if now - tried_at < RETRY_PAUSE_SECONDS:
+        if now - self._tried_at < RETRY_PAUSE_SECONDS:
             return web.Response(text="Delivery was just retried.\n")
         route = request.query.get("route", "")
-        was_waiting = monitor.retry_now(route)
+        was_waiting = self._monitor.retry_now(route)
         if was_waiting is None:
             name = printable(route[:80])
             return web.Response(status=404, text=f"There is no route {name}; /api/v1/status lists them.\n")  # fmt: skip
-        tried_at = now
+        self._tried_at = now
         if was_waiting:
             return web.Response(text="Delivery is retried now.\n")
         return web.Response(text="Delivery was not waiting.\n")
 
-    return [
-        web.get("/", _page),
-        web.get("/runbook", _runbook),
-        web.post("/-/retry", retry),
-        web.get("/api/v1/series", shown.series),
-        web.get("/api/v1/settings", shown.settings),
-        web.get("/api/v1/dead-letters", shown.dead_letters),
-        web.post("/-/reload", reload),
-        web.get("/api/v1/metrics", shown.metrics),
-        web.get("/api/v1/history", shown.history),
-        web.get("/api/v1/cost", shown.cost),
-        web.get("/api/v1/tap", shown.tap),
-    ]
-
-
-class _Shown:
-    def __init__(self, monitor: Monitor, about: About) -> None:
-        self._monitor = monitor
-        self._about = about
-
     async def series(self, request: web.Request) -> web.Response:
         """List the series of the metric `name`, at most `limit`."""
         limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
-        return _json(self._monitor.series(request.query.get("name", ""), int(limit)))
+        return json_response(self._monitor.series(request.query.get("name", ""), int(limit)))
 
     async def settings(self, _: web.Request) -> web.Response:
         """List the settings in effect, with their sources."""
-        return _json(document.settings(self._about))
+        return json_response(document.settings(self._about))
 
     async def dead_letters(self, request: web.Request) -> web.Response:
         """List the latest rejected items, at most `limit`."""
         limit = min(_number(request, "limit", DEFAULT_LIMIT), LARGEST_LIMIT)
         try:
-            return _json(await self._monitor.dead_letters(int(limit)))
+            return json_response(await self._monitor.dead_letters(int(limit)))
         except NotCommitted as error:
-            return web.json_response({"error": str(error)}, status=503)
+            return json_response({"error": str(error)}, 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
         """List the metrics: `match` (words or a glob), `limit` of rows, in total or with `each=category`."""
@@ -144,15 +143,15 @@ class _Shown:
             each_category=request.query.get("each") == "category",
             without=frozenset(request.query.getall("without", ())),
         )
-        return _json(self._monitor.metrics(wanted))
+        return json_response(self._monitor.metrics(wanted))
 
     async def cost(self, _: web.Request) -> web.Response:
         """Forecast a month by entry."""
-        return _json(await self._monitor.cost_by_entry())
+        return json_response(await self._monitor.cost_by_entry())
 
     async def history(self, request: web.Request) -> web.Response:
         """Return the points of the last hour, or those `after` a time."""
-        return _json(self._monitor.history.columns(_number(request, "after", 0)))
+        return json_response(self._monitor.history.columns(_number(request, "after", 0)))
 
     async def tap(self, request: web.Request) -> web.Response:
         """Return the items tapped since number `after` whose names match `match`."""
@@ -167,7 +166,7 @@ class _Shown:
             last = tapped.number
             if fits(tapped.name):
                 items.append(document.tapped(tapped))
-        return _json({"after": last, "items": items})
+        return json_response({"after": last, "items": items})
 
 
 def matcher(text: str) -> Callable[[str], bool]:
@@ -192,12 +191,6 @@ def _number(request: web.Request, name: str, default: float) -> float:
         shown = printable(text[:40])
         raise web.HTTPBadRequest(text=f"{name}={shown} is not a number of at least 0\n")
     return number
-
-
-def _json(content: Any) -> web.Response:
-    body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
-    headers = {"Cache-Control": "no-store"}
-    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 async def _page(_: web.Request) -> web.Response:

@@ -278,19 +278,18 @@ class Sampling:
         clock: Callable[[], float],
         flushed: Flushed | None = None,
         pairs: Pairs | None = None,
-        wants: Callable[[bytes], bool] = lambda _: True,
-        fold_times: Callable[[], Mapping[int, int]] = dict,
         census: Census | None = None,
+        fold_times: Callable[[], Mapping[int, int]] = dict,
         choose: Callable[[int], int] | None = None,
     ) -> None:
         """Start empty. `flushed` has the items of folded windows.
 
-        `pairs` gets the samples that reveal two senders of the same series: of selected names, as
-        tested by `wants`, and the latest times of some folded series. `choose` returns a number
-        below its argument, by default at random.
+        `pairs` gets the samples that reveal two senders of the same series: of names that `wants`
+        selects, and the latest times of some folded series. `choose` returns a number below its
+        argument, by default at random.
         """
         self.pairs = pairs or Pairs()
-        self._wants = wants
+        self.wants: Callable[[bytes], bool] = lambda _: True
         self._fold_times = fold_times
         self._picked: tuple[Raw, Message] | None = None
         self._picked_at = self._pairs_turned_at = clock()
@@ -476,7 +475,7 @@ class Sampling:
         (raw, message), self._picked, self._picked_at = self._picked, None, now
         self._skip = next(self._skips)
         try:
-            wanted = (series for series in decode(bytes(raw), message) if self._wants(series.name))
+            wanted = (series for series in decode(bytes(raw), message) if self.wants(series.name))
             self.pairs.observe(
                 [
                     Picked(

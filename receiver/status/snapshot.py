@@ -24,7 +24,7 @@ from receiver.server.admission import AdmissionStatistics
 from receiver.server.connection_guard import CLOSED
 from receiver.server.connections import ConnectionCounts
 from receiver.server.refusals import REFUSED
-from receiver.server.server import ServerCounts
+from receiver.server.server import Server
 from receiver.server.write_handler import WriteCounts, WriteHandler
 from receiver.status.routes import RouteView, view_routes
 
@@ -81,7 +81,7 @@ class Observer:
     started_at: float
     clock: Callable[[], float]
     loop_clock: Callable[[], float]
-    arrivals: Callable[[], ServerCounts]
+    server: Server
     watch: Watch
     events: Events
     fold: Callable[[], FoldCounts]
@@ -89,34 +89,33 @@ class Observer:
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
-        arrivals = self.arrivals()
         totals, outbox = await self.committer.read(Outbox.statistics)
         own = self.delivery.own
-        backoff, routing = own.backoff, self.write_handler.pipeline.routing
+        backoff, pipeline = own.backoff, self.write_handler.pipeline
         return Snapshot(
             ledger=read_ledger(totals),
             outbox=outbox,
             outbox_failing=self.committer.failing,
-            write_handler=arrivals.write_handler,
+            write_handler=self.write_handler.counts,
             delivery=self.delivery.counts,
             refused_alone=own.refused_alone,
             backoff=backoff.state,
             backoff_seconds=backoff.wait_seconds(self.loop_clock()),
-            cache=arrivals.cache,
-            admission=arrivals.admission,
-            connections=arrivals.connections,
+            cache=pipeline.statistics(),
+            admission=self.server.admission.statistics(),
+            connections=self.server.connections,
             refused=self.events.counts(REFUSED),
             closed=self.events.counts(CLOSED),
-            metadata_families=len(self.write_handler.pipeline.metadata),
+            metadata_families=len(pipeline.metadata),
             metrics_json=self.metrics_json,
-            metric_names=tuple(e.name for e in self.write_handler.pipeline.allowlist.entries),
+            metric_names=tuple(e.name for e in pipeline.allowlist.entries),
             endpoint=self.endpoint,
             started_at=self.started_at,
             now=self.clock(),
             reload=self.watch.state,
             fold=self.fold(),
-            explosion=self.write_handler.pipeline.explosion(),
+            explosion=pipeline.explosion(),
             replicas=self.replicas.views() if self.replicas else (),
-            distinct=self.write_handler.pipeline.distinct(),
-            routes=view_routes(self.delivery, routing, outbox.lanes, self.loop_clock()),
+            distinct=pipeline.distinct(),
+            routes=view_routes(self.delivery, pipeline.routing, outbox.lanes, self.loop_clock()),
         )

@@ -51,7 +51,8 @@ class Receiver:
     def start(self, allowlist: Allowlist) -> None:
         """Begin as a process does."""
         self.registry = Registry(1 << 30)
-        self.fold = Folder(allowlist, Identity("key", "host"), self.registry, self.on_forget)
+        self.fold = Folder(allowlist, Identity("key", "host"), self.registry)
+        self.fold.on_forget = self.on_forget
         self.outbox = Outbox(
             self.folder,
             self.max_bytes,

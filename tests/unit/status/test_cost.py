@@ -14,7 +14,6 @@ from receiver.server.write_handler import WriteCounts
 from receiver.status.cost import HOURS, LINE_BYTES, Price, estimate, overrun
 from receiver.status.history import Point
 from receiver.status.monitor import Monitor
-from receiver.status.outlook import DeliveryLimits
 from receiver.status.sampling import MetricSeen, Sampling, SeriesSeen
 
 NOW = 1_795_000_000.0
@@ -68,7 +67,13 @@ def monitor(tmp_path: Path, price: Price, seconds: float) -> tuple[Monitor, Any]
     observer = SimpleNamespace(
         events=None, clock=lambda: NOW, write_handler=SimpleNamespace(pipeline=pipeline)
     )
-    made = Monitor(cast("Any", observer), sampling, price, tmp_path, DeliveryLimits())
+    settings: Any = SimpleNamespace(
+        price_per_gb=price.per_gb,
+        billed_factor=price.factor,
+        budget_gb=price.budget_gb,
+        outbox_dir=tmp_path,
+    )
+    made = Monitor(cast("Any", observer), sampling, settings)
     made.history.add(Point(NOW - seconds, Ledger()))
     ledger = Ledger(rendered=round(10 * seconds), flushed=round(2 * seconds))
     snapshot = SimpleNamespace(

@@ -25,7 +25,6 @@ from receiver.status.cost import Overrun
 from receiver.status.diagnosis import Facts, diagnose, wrong_unit
 from receiver.status.history import Flow
 from receiver.status.missing_metric import MissingMetric
-from receiver.status.outlook import DeliveryLimits
 from receiver.status.pairs import Pair
 from receiver.status.routes import RouteView
 from receiver.status.snapshot import Snapshot
@@ -292,7 +291,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         facts(
             **PENDING,
             flow={"accepted": 60, "pending": 60, "outbox_bytes": 10_000},
-            facts={"bounds": DeliveryLimits(items_per_second=1, senders=4), "flow_seconds": 60.0},
+            facts={"items_per_second": 1, "senders": 4, "flow_seconds": 60.0},
         ),
         "BEHIND: 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; 120 items a minute in, 60 out: grows by 60 a minute; the oldest expires in 48 h, full at this rate in 67 days",
     ),
@@ -300,7 +299,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         facts(
             **PENDING,
             flow={"accepted": 60, "pending": 60, "delivery_seconds": 230.0, "posts": 46},
-            facts={"bounds": DeliveryLimits(items_per_second=9999, senders=4), "flow_seconds": 60.0},
+            facts={"items_per_second": 9999, "senders": 4, "flow_seconds": 60.0},
         ),
         "BEHIND: 41.0 MB wait",
     ),

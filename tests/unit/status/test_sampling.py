@@ -84,7 +84,8 @@ def test_values_series_and_times() -> None:
 def test_two_senders_of_the_same_series_are_noticed() -> None:
     """Requests are picked by turns, so that both are seen; unwanted names and lone series say nothing."""
     clock = Clock()
-    told = Sampling(clock, wants=lambda name: name.startswith(b"nv_"))
+    told = Sampling(clock)
+    told.wants = lambda name: name.startswith(b"nv_")
     pipeline = Pipeline(Allowlist([Entry("nv_*")]), IDENTITY, 1 << 20)
     for scrape in range(40):
         for replica in ("a", "b"):
