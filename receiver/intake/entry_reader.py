@@ -132,7 +132,7 @@ def _wrong_label(label: object, as_: As) -> str:
     if not isinstance(label, str):
         return f"is {kind(label)}, not a label's name in quotes"
     if not label or label != label.strip() or _NO_LABEL.search(label):
-        return "is no label's name"
+        return "is not a label's name"
     if label == "__name__":
         return 'is the name itself; "rename" changes it'
     if as_ is not As.SAMPLES and label in TARGET_LABELS:
@@ -150,7 +150,7 @@ def _rename(fields: Mapping[str, Any], name: str, impossible: Callable[[str], st
     if rename.count("*") > 1:
         raise Mistake('a new name can contain only one "*"', "rename")
     if "*" in rename and name.count("*") != 1:
-        raise Mistake(f'"*" stands for what one "*" of the name stood for, and "{short(name)}" has {name.count("*")}', "rename")  # fmt: skip
+        raise Mistake(f'"*" stands for the text that the one "*" of the name matches, and "{short(name)}" has {name.count("*")}', "rename")  # fmt: skip
     if "*" not in rename and ("*" in name or "?" in name):
         raise Mistake(f'would give all series of "{short(name)}" one name; put the "*" into it', "rename")  # fmt: skip
     if rename == name:
@@ -184,7 +184,7 @@ def _duration(fields: Mapping[str, Any], key: str, most_seconds: int) -> int:
     match = re.fullmatch(r"([0-9]{1,6})([smh])", value) if isinstance(value, str) else None
     if not match:
         shown = f'"{short(value)}"' if isinstance(value, str) else kind(value)
-        raise Mistake(f'{shown} is no length of time; write it like "5m" or "1h"', key)
+        raise Mistake(f'{shown} is not a duration; write it like "5m" or "1h"', key)
     seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
     nearest = min(max(60, round(seconds / 60) * 60), most_seconds)
     if match[2] == "s" or not 60 <= seconds <= most_seconds:

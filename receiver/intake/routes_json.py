@@ -121,7 +121,7 @@ def _name(fields: Mapping[str, Any]) -> str:
     if len(name) > NAME_LIMIT or not _NAME.fullmatch(name):
         better = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:NAME_LIMIT]
         hint = f'; did you mean "{better}"?' if better else ""
-        raise Mistake(f'"{short(name)}" is no name of a route: at most {NAME_LIMIT} of a-z, 0-9, dash, dot and underscore{hint}', "name")  # fmt: skip
+        raise Mistake(f'"{short(name)}" is not a name for a route: use at most {NAME_LIMIT} of a-z, 0-9, dash, dot and underscore{hint}', "name")  # fmt: skip
     return name
 
 
@@ -130,14 +130,14 @@ def _match(fields: Mapping[str, Any]) -> Matchers:
     if "match" not in fields:
         raise Mistake('has no "match"; write {"model": "a_*"}, or {} for all series')
     if not isinstance(value, Pairs):
-        raise Mistake(f'is {kind(value)}, not labels with what they have to be, like {{"model": "a_*"}}', "match")  # fmt: skip
+        raise Mistake(f'is {kind(value)}, not labels with their globs, like {{"model": "a_*"}}', "match")  # fmt: skip
     matchers = []
     seen: set[str] = set()
     for label, globs in value.pairs:
         if label in seen:
             raise Mistake(f'names "{short(label)}" twice; give it a list of globs', "match")
         if not _LABEL.fullmatch(label) or label != label.strip():
-            raise Mistake(f'"{short(label)}" is no label\'s name; the value says what it has to be, without signs', "match")  # fmt: skip
+            raise Mistake(f'"{short(label)}" is not a label\'s name; write it without an operator; its value is a glob', "match")  # fmt: skip
         seen.add(label)
         matchers.append((label, _globs(globs, label)))
     return tuple(matchers)
@@ -146,7 +146,7 @@ def _match(fields: Mapping[str, Any]) -> Matchers:
 def _globs(value: Any, label: str) -> tuple[str, ...]:
     globs = value if isinstance(value, list) else [value]
     if not globs:
-        raise Mistake("is an empty list, which nothing fits", "match", label)
+        raise Mistake("is an empty list, which matches nothing", "match", label)
     if len(globs) > GLOBS_MAX:
         raise Mistake(f"has {len(globs)} globs, more than the {GLOBS_MAX} allowed", "match", label)  # fmt: skip
     for glob in globs:
