@@ -246,3 +246,22 @@ def test_the_page_on_architecture_names_every_room() -> None:
     } | {"service"}
     listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert set(listed) == rooms
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_that_a_developer_is_sent_to_are_there(page: str) -> None:
+    """By their path, or by their name alone where the room is named before."""
+    named = re.findall(r"`([a-z0-9_/.]+\.(?:py|json|html|h|c))`", text_of(page))
+    assert len(named) > 15
+    paths = [str(path.relative_to(ROOT)) for path in (ROOT / "receiver").rglob("*")]
+    assert [
+        name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in paths)
+    ] == []
+
+
+def test_ci_runs_the_commands_that_contributing_names() -> None:
+    """All of them, and no other; each is a target of the Makefile."""
+    [sentence] = re.findall(r"(?m)^CI \(`\.ci/run`\) runs (.*)$", text_of("CONTRIBUTING.md"))
+    run = re.findall(r"(?m)^make ([\w-]+)", text_of(".ci/run"))
+    assert re.findall(r"`make ([\w-]+)`", sentence) == run
+    assert set(run) <= set(re.findall(r"(?m)^([\w-]+):", text_of("Makefile")))
