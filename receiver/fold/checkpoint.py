@@ -30,7 +30,7 @@ _BASES = ("base_ms", "base_value")
 _STARTED = ("begun_ms",)
 _WINDOWS = (
     "start_ms", "total", "count", "least", "most", "touched_ms", "until_ms",
-    "left_total", "left_count", "said", "said_ms",
+    "left_total", "left_count", "last_sent", "last_sent_ms",
 )  # fmt: skip
 _PLAN = ("kind", "entry", "target", "name", "labels", "every_ms")
 _SCRAPES = ("time_ms", "total", "count")
@@ -165,8 +165,7 @@ def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: W
     for output, start_ms, total, count, least, most, touched_ms, scrapes in document["older"]:
         moments = {at: [value, events] for at, value, events in scrapes}
         window = Window(start_ms, total, count, least, most, touched_ms, moments)
-        windows.older.setdefault(output, []).append(window)
-        windows.older_count += 1
+        windows.add_older(output, window)
     return True
 
 

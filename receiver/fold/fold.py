@@ -21,9 +21,11 @@ from receiver.azure.folded_item import (
     one_value,
 )
 from receiver.fold import checkpoint
+from receiver.fold.accumulate import COMPILED, add_records
+from receiver.fold.closing import Closed, close, close_oldest, is_due
 from receiver.fold.plan import Plan
 from receiver.fold.state import FORGOTTEN, NEVER, NONE, Kind
-from receiver.fold.windows import Closed, Windows
+from receiver.fold.windows import Windows
 from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
@@ -97,6 +99,7 @@ class Fold:
         self._lanes = {lane.name: lane for lane in routing.lanes}
         self.plan = Plan(allowlist, item_properties, routing)
         self.windows = Windows(self.plan.state, self.plan.entries)
+        self.loop = COMPILED
         self._times = TimeTexts()
         self._heads: list[bytes] = []
         self._names: list[bytes] = []
@@ -121,20 +124,20 @@ class Fold:
 
     def take(self, records: bytes, now_ms: int) -> None:
         """Fold committed samples, each a `receiver.rows.RECORD`."""
-        self.windows.take(records, now_ms)
+        add_records(self.windows, records, now_ms, self.loop)
 
     def is_due(self, now_ms: int) -> bool:
         """Whether there are items to make."""
-        return self.windows.older_count > OLDER_MAX or self.windows.is_due(now_ms)
+        return self.windows.older_count > OLDER_MAX or is_due(self.windows, now_ms)
 
     def close(self, now_ms: int) -> Items:
         """Return the items of finished windows."""
         windows = self.windows
-        return self._render(chain(windows.close(now_ms), windows.close_oldest(OLDER_MAX // 2)))
+        return self._render(chain(close(windows, now_ms), close_oldest(windows, OLDER_MAX // 2)))
 
     def close_all(self, now_ms: int) -> Items:
         """Return the items of all windows, including unfinished ones."""
-        return self._render(self.windows.close(now_ms, of=lambda _: True))
+        return self._render(close(self.windows, now_ms, of=lambda _: True))
 
     def close_released(self, now_ms: int) -> Items:
         """Return the items of windows with only forgotten series: no sample can follow."""
@@ -148,7 +151,7 @@ class Fold:
                 place = state.links.beside[place]
             return True
 
-        return self._render(list(self.windows.close(now_ms, of=is_released)))
+        return self._render(list(close(self.windows, now_ms, of=is_released)))
 
     def encode(self) -> bytes:
         """Return the state as bytes."""
@@ -180,7 +183,7 @@ class Fold:
         fold.ends = checkpoint.ends_of(document)
         return fold, is_whole
 
-    def dead(self, *, unseen: bool = False) -> set[int]:
+    def forgotten(self, *, unseen: bool = False) -> set[int]:
         """Return the forgotten series; with `unseen` also those never seen."""
         series = self.plan.state.series
         return {
@@ -218,7 +221,7 @@ class Fold:
                 state.targets.first_ms[number] = watched.get(target, NEVER)
             state.since_ms = mine.since_ms
         successors = self.successors(new)
-        closed = self.windows.close(now_ms, of=lambda output: output not in successors)
+        closed = close(self.windows, now_ms, of=lambda output: output not in successors)
         items = self._render(closed)
         self.hand_over(new, successors)
         new.ends = {item: at for item, at in new.ends.items() if now_ms < at + ENDS_KEPT_MS}
@@ -256,7 +259,7 @@ class Fold:
             ends_ms = until.get(item, NEVER)
             theirs.outputs.until_ms[output] = max(theirs.outputs.until_ms[output], ends_ms)
         new.ends |= {item: at for item, at in until.items() if at != NEVER and item not in made}
-        columns = ("start_ms", "total", "count", "least", "most", "touched_ms", "left_total", "left_count", "said", "said_ms")  # fmt: skip
+        columns = ("start_ms", "total", "count", "least", "most", "touched_ms", "left_total", "left_count", "last_sent", "last_sent_ms")  # fmt: skip
         for output, successor in successors.items():
             for name in columns:
                 getattr(theirs.outputs, name)[successor] = getattr(mine.outputs, name)[output]

@@ -11,11 +11,11 @@ import structlog
 
 from receiver.azure.envelope import Identity
 from receiver.fold.checkpoint import Unusable
+from receiver.fold.events import RELEASED, TAKEN_OVER, WOULD_JOIN
 from receiver.fold.fold import Fold, Items
 from receiver.fold.gaps import Gaps
 from receiver.fold.registry import Registry
 from receiver.fold.takeover import Held, Taken, held, release, take
-from receiver.fold.windows import RELEASED, TAKEN_OVER, WOULD_JOIN
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
 from receiver.outbox.folding import Flush, LogRow, SeriesRow
@@ -123,10 +123,10 @@ class Folder:
             waiting = next(later, None)
         self._gaps.forget()
         fold.windows.counts.clear()  # counted before the restart
-        fold.windows.forget(now_ms)
+        fold.plan.state.forget(now_ms)
         self._fold, self._forgot_at_ms = fold, now_ms
         if not self.registry.is_loaded:  # at a start no request in flight can have their samples
-            self._unused = fold.dead(unseen=True)
+            self._unused = fold.forgotten(unseen=True)
         if not self.registry.load([row for row in rows if row[0] not in self._unused], fold.upto):
             self.on_forget()
 
@@ -184,8 +184,8 @@ class Folder:
         """
         if abs(now_ms - self._forgot_at_ms) > FORGET_EVERY_MS:
             self._forgot_at_ms = now_ms
-            self.fold.windows.forget(now_ms)
-            if 4 * len(self.fold.dead()) >= len(self.registry) > 0:  # worth a rebuild
+            self.fold.plan.state.forget(now_ms)
+            if 4 * len(self.fold.forgotten()) >= len(self.registry) > 0:  # worth a rebuild
                 return self._change(now_ms, list(series()), is_last=is_last)
         if self.must_flush:
             return self._change(now_ms, list(series()), is_last=is_last)
@@ -198,10 +198,10 @@ class Folder:
     def _change(
         self, now_ms: int, rows: Sequence[SeriesRow], *, is_last: bool = False
     ) -> Flush | None:
-        dead = self.fold.dead() | self._unused
+        forgotten = self.fold.forgotten() | self._unused
         wanted, routing = self._wanted
-        self._forgotten = [row for row in rows if row[0] in dead]
-        stay = [row for row in rows if row[0] not in dead]
+        self._forgotten = [row for row in rows if row[0] in forgotten]
+        stay = [row for row in rows if row[0] not in forgotten]
         if not rows and not self._has_state and not any(e.is_folded for e in wanted.entries):
             return None  # no series was ever folded, and none is selected
         self._fold, ended = self.fold.changed_to(wanted, stay, now_ms, routing)

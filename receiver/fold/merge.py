@@ -55,7 +55,7 @@ def merge(
     if mine.plan.entries != theirs.plan.entries:
         message = "the two outboxes fold by different entries of metrics.json: give both receivers the same list, run each for a moment, and begin again; or import into an empty outbox"
         raise CannotMerge(message)
-    my_rows, their_rows = _alive(mine, my_series), _alive(theirs, their_series)
+    my_rows, their_rows = _remembered(mine, my_series), _remembered(theirs, their_series)
     if both := {labels for _, labels in my_rows} & {labels for _, labels in their_rows}:
         raise CannotMerge(f"{len(both)} folded series are in both outboxes, like {min(both).decode('utf-8', 'replace')}; import into an empty outbox, or let one of the two deliver first")  # fmt: skip
     if mine.routing.matchers != theirs.routing.matchers:
@@ -76,10 +76,10 @@ def merge(
     return Merged(new, added, sorted(removed))
 
 
-def _alive(fold: Fold, rows: Iterable[SeriesRow]) -> list[SeriesRow]:
+def _remembered(fold: Fold, rows: Iterable[SeriesRow]) -> list[SeriesRow]:
     """Return the rows without forgotten and unseen series."""
-    dead = fold.dead(unseen=True)
-    return [row for row in rows if row[0] not in dead]
+    forgotten = fold.forgotten(unseen=True)
+    return [row for row in rows if row[0] not in forgotten]
 
 
 def _refuse_joined(new: Fold, last: int, refused: int) -> None:

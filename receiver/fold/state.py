@@ -3,12 +3,13 @@
 A series has its last time and value. An output makes items: it has the open window and its
 content. A link connects a series to an output, as its value or as its count. Columns of
 numbers, not objects: 200,000 series fit in memory, a checkpoint is the columns' bytes, and the
-loop of `receiver.fold.windows` is compiled.
+loop of `receiver.fold.accumulate` is compiled.
 
 Nothing is removed: numbers stay the same until the whole state is rebuilt.
 """
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -17,6 +18,8 @@ NEVER = -(1 << 63)
 """No time: an unseen series, or a window that is not open."""
 FORGOTTEN = NEVER + 1
 """The time of a forgotten series, whose number can be reused."""
+FORGET_MS = 48 * 3_600_000
+"""Time after which a series counts as unseen: the service accepts no older samples."""
 NONE = -1
 SCRAPES = 4
 """Scrapes for which a mean still waits for samples, which arrive in several requests."""
@@ -106,8 +109,8 @@ class Outputs:
     `receiver.fold.windows` keeps older open windows. `total`, `count`, `least` and `most` are the
     window's content so far. `touched_ms` is the arrival of its last sample by this machine's clock.
     `until_ms` is the end of the last window with an item: nothing is added before it.
-    `left_total` and `left_count` are carried into the next item. `said` and `said_ms` are the
-    value and the window of the last item. `scrapes` is the place of a mean's scrapes.
+    `left_total` and `left_count` are carried into the next item. `last_sent` and `last_sent_ms`
+    are the value and the window of the last item. `scrapes` is the place of a mean's scrapes.
     """
 
     kind: "array[int]" = field(default_factory=lambda: array("b"))
@@ -127,8 +130,8 @@ class Outputs:
     until_ms: "array[int]" = field(default_factory=lambda: array("q"))
     left_total: "array[float]" = field(default_factory=lambda: array("d"))
     left_count: "array[float]" = field(default_factory=lambda: array("d"))
-    said: "array[float]" = field(default_factory=lambda: array("d"))
-    said_ms: "array[int]" = field(default_factory=lambda: array("q"))
+    last_sent: "array[float]" = field(default_factory=lambda: array("d"))
+    last_sent_ms: "array[int]" = field(default_factory=lambda: array("q"))
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -145,9 +148,9 @@ class Outputs:
         self.link.append(NONE)
         self.every_ms.append(every_ms)
         self.scrapes.append(NONE)
-        for times in (self.start_ms, self.touched_ms, self.until_ms, self.said_ms):
+        for times in (self.start_ms, self.touched_ms, self.until_ms, self.last_sent_ms):
             times.append(NEVER)
-        for values in (self.total, self.count, self.left_total, self.left_count, self.said):
+        for values in (self.total, self.count, self.left_total, self.left_count, self.last_sent):
             values.append(0.0)
         self.least.append(float("inf"))
         self.most.append(float("-inf"))
@@ -195,6 +198,33 @@ class State:
     targets: Targets = field(default_factory=Targets)
     since_ms: int = NEVER
     """The time of the first sample under this metrics.json."""
+
+    def links_of(self, number: int) -> Iterator[tuple[int, int]]:
+        """Yield a series' outputs, with its part in each."""
+        place = self.series.link[number]
+        while place != NONE:
+            yield self.links.output[place], self.links.part[place]
+            place = self.links.next[place]
+
+    def is_counter(self, number: int) -> bool:
+        """Whether any item is made of a series' growth."""
+        kinds = self.outputs.kind
+        return any(kinds[output] > Kind.AGGREGATE for output, _ in self.links_of(number))
+
+    def forget(self, now_ms: int) -> None:
+        """Free the state of series unseen for two days, and of targets without series."""
+        series, first_ms = self.series, self.targets.first_ms
+        live = set()
+        for number, time_ms in enumerate(series.time_ms):
+            if time_ms >= now_ms - FORGET_MS:
+                live.add(series.target[number])
+            elif (
+                time_ms != NEVER
+            ):  # the first sample of an unseen series may be in a request in flight
+                series.time_ms[number] = FORGOTTEN
+        for target in range(len(first_ms)):
+            if target not in live:
+                first_ms[target] = NEVER
 
     def columns(self) -> "tuple[array[Any], ...]":
         """List the columns in the order in which receiver/native/binding.c takes them."""

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite, isnan, nan
 
+from receiver.fold.accumulate import FUTURE_MS, add_before_base
 from receiver.fold.state import FORGOTTEN, NEVER, NONE
-from receiver.fold.windows import FUTURE_MS, Windows
+from receiver.fold.windows import Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,11 @@ def take(windows: Windows, given: Held, now_ms: int) -> Taken:
     if base_ms == given.time_ms:
         return Taken.SAME
     if last_ms > FORGOTTEN and given.time_ms <= last_ms:
-        if not windows.is_counter(number):
+        if not windows.state.is_counter(number):
             return Taken.SAME  # a gauge has no base
         if base_ms == NEVER or given.time_ms > base_ms or isnan(series.base_value[number]):
             return Taken.OVERLAPS
-        windows.add_before_base(number, given.value, now_ms)
+        add_before_base(windows, number, given.value, now_ms)
     else:
         series.time_ms[number], series.value[number] = given.time_ms, given.value
     series.base_ms[number], series.base_value[number] = given.time_ms, nan
@@ -103,7 +104,7 @@ def release(windows: Windows, given: Iterable[tuple[int, int]]) -> set[int]:
         series.time_ms[number], series.base_ms[number] = FORGOTTEN, NEVER
         series.begun_ms[number] = 0
         touched.add(series.target[number])
-    alive = {series.target[n] for n, at in enumerate(series.time_ms) if at > FORGOTTEN}
-    for target in touched - alive:
+    live = {series.target[n] for n, at in enumerate(series.time_ms) if at > FORGOTTEN}
+    for target in touched - live:
         targets.first_ms[target] = NEVER
     return newer

@@ -1,4 +1,4 @@
-/* Samples into windows: the plain cases of receiver/fold/windows.py, compiled.
+/* Samples into windows: the plain cases of receiver/fold/accumulate.py, compiled.
 
    A plain sample is of a known series and target, and falls into the newest window of each output
    that the series feeds. All others are handed back to Python, with the later records of the same

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from receiver import __version__
 from receiver.delivery.backoff import WAITS
-from receiver.fold.windows import EVENTS
+from receiver.fold.events import EVENTS
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.replicas import ReplicaView

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.azure.envelope import Identity
+from receiver.fold.accumulate import COMPILED
+from receiver.fold.closing import close
 from receiver.fold.fold import Fold
 from receiver.fold.state import Kind
-from receiver.fold.windows import COMPILED, Windows
 from receiver.intake.metrics_json import parse
 from receiver.rows import START, record_of
 from tests.property.examples import examples
@@ -43,7 +44,7 @@ def made(*, compiled: bool) -> Fold:
     """Make a fold with ten series."""
     fold = Fold(parse(json.dumps({"customMetrics": LIST}), "test"), Identity("key", "host"))
     if not compiled:
-        fold.windows = Windows(fold.plan.state, fold.plan.entries, None)
+        fold.loop = None
     for number in range(10):
         labels = {"__name__": NAMES[number % 5], "model": "ab"[number // 5], "instance": "h:1"}
         fold.add_series(number + 1, orjson.dumps(labels))
@@ -96,6 +97,6 @@ def test_the_compiled_loop_follows_the_rules(
         for place, fold in enumerate(folds):
             now_ms = START_MS + 1000 * now + 60_000 * step
             fold.take(records, now_ms)
-            closed[place] += [each[:4] for each in map(astuple, fold.windows.close(now_ms))]
+            closed[place] += [each[:4] for each in map(astuple, close(fold.windows, now_ms))]
     assert state(folds[0]) == state(folds[1])
     assert closed[0] == closed[1]

@@ -25,10 +25,10 @@ from hypothesis.stateful import (
 )
 
 from receiver.azure.envelope import Identity
+from receiver.fold.accumulate import NEW_TARGET_MS
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
 from receiver.fold.state import NEVER
-from receiver.fold.windows import BIRTH_MS
 from receiver.intake.entries import As, Entry
 from receiver.intake.metrics_json import Allowlist, parse
 from receiver.ledger import Key, read_ledger
@@ -158,7 +158,9 @@ class FoldMachine(RuleBasedStateMachine):
             if SERIES[number]["model"] == begins_anew:
                 value = leap
             self.values[number] = value + grown[place]
-            start_ms = self.starts.get((instance, SERIES[number]["model"]), START_MS - 7 * BIRTH_MS)
+            start_ms = self.starts.get(
+                (instance, SERIES[number]["model"]), START_MS - 7 * NEW_TARGET_MS
+            )
             told = start_ms if tells_start else 0
             samples.append((number, self.now_ms - 500, self.values[number], told))
         self.send(samples)
@@ -269,8 +271,8 @@ class FoldMachine(RuleBasedStateMachine):
         watched = self.watched.setdefault(target, at_ms)
         self.since_ms = self.since_ms or at_ms
         self.last[number] = at_ms, value
-        is_born = at_ms > watched or max(self.since_ms, at_ms - BIRTH_MS) <= start_ms
-        is_anew = last and last[0] <= start_ms and self.told_starts.get(number, 0) < start_ms
+        is_new = at_ms > watched or max(self.since_ms, at_ms - NEW_TARGET_MS) <= start_ms
+        is_restarted = last and last[0] <= start_ms and self.told_starts.get(number, 0) < start_ms
         self.told_starts[number] = start_ms or self.told_starts.get(number, 0)
         for entry, part in self.entries_of(name):
             if entry.as_ is As.AGGREGATE:
@@ -279,9 +281,9 @@ class FoldMachine(RuleBasedStateMachine):
                 self.expected[item][1] += 1
                 continue
             if last is None:
-                amount = value if is_born else 0.0
+                amount = value if is_new else 0.0
             else:
-                amount = value if is_anew or value < last[1] else value - last[1]
+                amount = value if is_restarted or value < last[1] else value - last[1]
             if part == 0:
                 self.expected[self.item_of(entry, name, labels)][0] += amount
             else:

@@ -20,10 +20,10 @@ from aiohttp import web
 from demo.parts import parts_dir
 from demo.prometheus import PrometheusServer, install
 from receiver.azure.envelope import Identity
+from receiver.fold.events import BASELINE
 from receiver.fold.fold import Fold
 from receiver.fold.registry import Registry
 from receiver.fold.selection import Selection
-from receiver.fold.windows import BASELINE
 from receiver.intake.decode import Message
 from receiver.intake.pipeline import Pipeline
 from tests.integration.waiting import in_loop, until

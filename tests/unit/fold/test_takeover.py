@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from receiver.fold.events import BASELINE
 from receiver.fold.takeover import Held, Taken, held, release, take
-from receiver.fold.windows import BASELINE
 from tests.unit.fold.folding import T0_MS, Player
 
 DELTA = {"name": "c", "as": "delta"}
