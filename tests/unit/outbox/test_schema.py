@@ -30,6 +30,8 @@ def test_the_database_is_durable(tmp_path: Path) -> None:
     assert pragma(database, "journal_mode") == "wal"
     assert pragma(database, "synchronous") == 2
     assert pragma(database, "auto_vacuum") == 2
+    assert pragma(database, "secure_delete") == 0  # Debian's default is 1: the cost of a delete
+    assert pragma(database, "cell_size_check") == 1
     assert pragma(database, "user_version") == len(MIGRATIONS)
     database.close()
 
