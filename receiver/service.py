@@ -130,6 +130,7 @@ async def running(
         clock,
         folder,
         flushed,
+        events,
     )
     outbox.share_out(routes.shares)
     committer = Committer(outbox, events, batches_changed)

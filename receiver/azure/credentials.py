@@ -15,10 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
 from receiver.azure.connection_string import Connection
 from receiver.errors import SettingsError, Unreachable
+from receiver.events import Events, Kind
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
@@ -43,7 +42,8 @@ HINT_SILENT = (
     "network policy blocks that address."
 )
 
-log = structlog.get_logger()
+NOT_RENEWED = Kind("delivery", "token not renewed")
+"""While the current token is still valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +125,14 @@ class Tokens:
         make: "Callable[[], AsyncTokenCredential]",
         scope: str,
         clock: Callable[[], float],
+        events: Events,
         timeout_seconds: float = TOKEN_SECONDS,
     ) -> None:
         """Prepare, without a request."""
         self._make = make
         self._scope = scope
         self._clock = clock
+        self._events = events
         self._timeout_seconds = timeout_seconds
         self._credential: AsyncTokenCredential | None = None
         self._token: AccessToken | None = None
@@ -167,7 +169,7 @@ class Tokens:
             return
         if self._token and self._token.expires_on > self._clock():
             self._renew_from = self._clock() + RENEW_APART_SECONDS
-            log.warning("token not renewed", error=str(error), hint=HINT)
+            self._events.happened(NOT_RENEWED, Unreachable.reason, str(error), HINT)
 
     async def _ask(self) -> str:
         where = identity_endpoint(os.environ)

@@ -27,6 +27,7 @@ from receiver.delivery.proxy import proxy_of
 from receiver.delivery.setup import open_sender
 from receiver.delivery.transport import Transport
 from receiver.errors import SettingsError, Unreachable
+from receiver.events import Events
 from receiver.outbox.gzip_body import compress
 from receiver.status.diagnosis import CLOCK_SECONDS
 from receiver.text import span
@@ -89,7 +90,7 @@ async def _post(
         send = open_sender(timeout, stack, " doctor", environ)
         if authentication:
             make = entra.credential_maker(authentication, connection)
-            tokens = entra.Tokens(make, entra.scope_of(connection), time.time)
+            tokens = entra.Tokens(make, entra.scope_of(connection), time.time, Events())
         endpoint = Endpoint(connection.track_url, loop.time)
         try:
             return await Transport(send, endpoint, tokens.get if tokens else None).post(body)

@@ -48,7 +48,11 @@ def open_sender(
 
 
 def _tokens(
-    settings: Settings, resource: Resource, stack: AsyncExitStack, clock: Callable[[], float]
+    settings: Settings,
+    resource: Resource,
+    stack: AsyncExitStack,
+    clock: Callable[[], float],
+    events: Events,
 ) -> Token | None:
     """Set up sign-in with Microsoft Entra ID, if it is configured. Raises: SettingsError."""
     authentication = entra.parse(resource.authentication_string)
@@ -57,7 +61,7 @@ def _tokens(
     connection = resource.connection
     make = entra.credential_maker(authentication, connection)
     seconds = min(entra.TOKEN_SECONDS, (settings.send_timeout_seconds or math.inf) / 2)
-    tokens = entra.Tokens(make, entra.scope_of(connection), clock, seconds)
+    tokens = entra.Tokens(make, entra.scope_of(connection), clock, events, seconds)
     stack.push_async_callback(tokens.close)
     return tokens.get
 
@@ -91,7 +95,7 @@ def open_deliveries(
     ) -> Delivery:
         check_resource(resource)
         send = open_sender(settings.send_timeout_seconds, stack, environ=resource.environ)
-        tokens = _tokens(settings, resource, stack, clock)
+        tokens = _tokens(settings, resource, stack, clock, events)
         url, key = resource.connection.track_url, resource.connection.instrumentation_key
         return Delivery(
             committer,

@@ -7,8 +7,6 @@ In: committed records; another metrics.json, from the event loop. Out: items, ch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from receiver.azure.envelope import Identity
 from receiver.fold.checkpoint import Unusable
 from receiver.fold.events import RELEASED, TAKEN_OVER, WOULD_JOIN
@@ -24,8 +22,6 @@ from receiver.rows import RECORD
 
 FORGET_EVERY_MS = 3_600_000
 NO_ITEMS = Items()
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +102,14 @@ class Folder:
 
     def restore(
         self, state: bytes | None, series: Iterable[SeriesRow], log_rows: Iterable[LogRow], now_ms: int
-    ) -> None:  # fmt: skip
-        """Read the checkpoint, then the log, each row with its own clock."""
+    ) -> str:  # fmt: skip
+        """Read the checkpoint, then the log, each row with its own clock.
+
+        Returns why the checkpoint cannot be used, empty if it can, or if there is none.
+        """
         rows = list(series)
-        fold, self._has_state = self._decode(state, rows)
+        fold, problem = self._decode(state, rows)
+        self._has_state = bool(state) and not problem
         later = iter([row for row in rows if row[0] > fold.upto])
         waiting = next(later, None)
         for entry in log_rows:
@@ -129,25 +129,18 @@ class Folder:
             self._unused = fold.forgotten(unseen=True)
         if not self.registry.load([row for row in rows if row[0] not in self._unused], fold.upto):
             self.on_forget()
+        return problem
 
-    def _decode(self, state: bytes | None, rows: Sequence[SeriesRow]) -> tuple[Fold, bool]:
+    def _decode(self, state: bytes | None, rows: Sequence[SeriesRow]) -> tuple[Fold, str]:
         allowlist, routing = self._wanted
         if not state:
-            return Fold(allowlist, self._identity, routing), False
+            return Fold(allowlist, self._identity, routing), ""
         try:
             fold, is_whole = Fold.decode(state, self._identity, rows, routing)
-            why = "" if is_whole else "it is of other outputs"
-        except (
-            Unusable,
-            ValueError,
-            KeyError,
-            IndexError,
-            TypeError,
-        ) as error:  # of a newer receiver, or damaged
-            fold, why = Fold(allowlist, self._identity, routing), str(error)
-        if why:
-            log.error("the fold's checkpoint cannot be used", error=why, hint=_ANEW)
-        return fold, not why
+        except (Unusable, ValueError, KeyError, IndexError, TypeError) as error:
+            # of a newer receiver, or damaged
+            return Fold(allowlist, self._identity, routing), str(error)
+        return fold, "" if is_whole else "it is of other outputs"
 
     def unsaved(self) -> Sequence[SeriesRow]:
         """Return the series that have no row yet."""
@@ -250,6 +243,3 @@ class Folder:
             self._unused -= {number for number, _ in self._forgotten}
             self._forgotten = []
             self.on_forget()
-
-
-_ANEW = "Counters go on from their next samples; the windows that were open are lost. Report it, please."

@@ -40,18 +40,19 @@ class FoldLog:
         """Whether a flush must precede the next records."""
         return self._folding.must_flush
 
-    def read(self, database: sqlite3.Connection, now_ms: int) -> None:
-        """Load the fold from disk, if it is not loaded."""
+    def read(self, database: sqlite3.Connection, now_ms: int) -> str:
+        """Load the fold from disk, if it is not loaded; returns as `Folding.restore`."""
         if self._is_read:
-            return
+            return ""
         row = database.execute("SELECT state FROM fold_state").fetchone()
         log = [
             LogRow(*row)
             for row in database.execute("SELECT at_ms, upto, records FROM fold_log ORDER BY id")
         ]
-        self._folding.restore(row and bytes(row[0]), _series(database), log, now_ms)
+        problem = self._folding.restore(row and bytes(row[0]), _series(database), log, now_ms)
         self.size_bytes = sum(len(row.records) for row in log)
         self._is_read = True
+        return problem
 
     def forget(self) -> None:
         """Mark the fold to be read again, since memory and disk differ."""

@@ -40,8 +40,8 @@ class Folding(Protocol):
 
     def restore(
         self, state: bytes | None, series: Iterable[SeriesRow], log: Iterable[LogRow], now_ms: int
-    ) -> None:
-        """Load the state from disk."""
+    ) -> str:
+        """Load the state from disk; returns why its checkpoint cannot be used, empty if it can."""
 
     def unsaved(self) -> Sequence[SeriesRow]:
         """Return the series to write before any of their records."""

@@ -22,9 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from receiver.errors import Damaged, OutboxError, OutboxFull
+from receiver.events import Events, Kind
 from receiver.ledger import ROUTE_FULL, Key, Totals
 from receiver.outbox import order, schema
 from receiver.outbox.dead_letters import LetterRow, latest, store_dead_letters
@@ -45,7 +44,9 @@ COMPACT_PAGES = 4096
 
 Answer = TypeVar("Answer")
 
-log = structlog.get_logger()
+LOST = Kind("outbox", "outbox was lost", 0.0, "error")
+SET_ASIDE = Kind("outbox", "outbox set aside", 0.0, "error")
+FOLD_LOST = Kind("outbox", "the fold's checkpoint cannot be used", 0.0, "error")
 
 
 class Outbox:
@@ -60,12 +61,13 @@ class Outbox:
         clock: Callable[[], float] = time.time,
         folding: Folding | None = None,
         flushed: Flushed | None = None,
+        events: Events | None = None,
     ) -> None:
         """Lock the directory for this process; `open`, or the first use, opens the database.
 
         New batches are for `destination`, a text that is stored with them. A batch is expired
         when its newest sample is older than `lifetime_ms`. `folding` folds the records of
-        requests, and `flushed` receives the items of committed flushes.
+        requests, and `flushed` receives the items of committed flushes. Damage is reported to `events`.
 
         Raises: OutboxError, which says what to do.
         """
@@ -87,6 +89,7 @@ class Outbox:
         self._fold = FoldLog(folding) if folding else None
         self._flushed = flushed
         self._lanes = Lanes()
+        self._events = events or Events(clock)
 
     def share_out(self, shares: Mapping[str, int]) -> None:
         """Limit the bytes of each lane; callable from any thread. Empty: the outbox's limit alone.
@@ -157,7 +160,7 @@ class Outbox:
         self._lanes.read(database)
         if self._fold:
             self._fold.forget()
-            self._fold.read(database, self._now_ms())
+            self._read_fold(self._fold, database)
 
     def _account_for_loss(self, database: sqlite3.Connection) -> None:
         """Record, in a new ledger, the items of a lost database."""
@@ -165,23 +168,18 @@ class Outbox:
         totals = ("received", "", lost), ("rendered", "", lost), ("rejected", Damaged.reason, lost)
         insert = "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         database.executemany(insert, totals)
-        log.error(
-            "outbox was lost",
-            items=lost,
-            directory=str(self._directory),
-            hint=f"{schema.FILE_NAME} was damaged, emptied or removed: what waited in it is not "
-            "delivered, and counts as damaged. A new one is begun.",
+        hint = (
+            f"{schema.FILE_NAME} was damaged, emptied or removed: its items are not delivered, and "
+            "count as damaged. A new one is begun."
         )
+        words = f"{lost} items were lost"
+        self._events.happened(LOST, Damaged.reason, words, hint, items=lost, directory=str(self._directory))  # fmt: skip
 
     def _put_aside(self, error: sqlite3.Error) -> None:
         kept = schema.set_aside(self._directory)
         self._set_aside += 1
-        log.error(
-            "outbox set aside",
-            error=str(error),
-            file=str(kept),
-            hint="The database was damaged; what waited in it was not delivered. A new one is begun.",
-        )
+        hint = "The database was damaged; its items are not delivered. A new one is begun."
+        self._events.happened(SET_ASIDE, Damaged.reason, str(error), hint, file=str(kept))
 
     def replace_if_broken(self, error: BaseException) -> bool:
         """Set the database aside if an error means damage; the next use creates a new one."""
@@ -220,10 +218,15 @@ class Outbox:
             self._fold.committed()
         return results
 
+    def _read_fold(self, fold: FoldLog, database: sqlite3.Connection) -> None:
+        if problem := fold.read(database, self._now_ms()):
+            hint = "Counters continue with their next samples; the windows that were open are lost. Report it, please."
+            self._events.happened(FOLD_LOST, Damaged.reason, problem, hint)
+
     def _prepare_fold(self) -> None:
         """Load the fold from disk, and apply the current list."""
         assert self._fold, "records without a fold"
-        self._fold.read(self._database, self._now_ms())
+        self._read_fold(self._fold, self._database)
         if self._fold.must_flush:
             self.flush()
 
@@ -235,7 +238,7 @@ class Outbox:
         if not self._fold or self._why_full():
             return False
         database = self._database
-        self._fold.read(database, self._now_ms())
+        self._read_fold(self._fold, database)
         flush = self._fold.flush(database, self._now_ms(), is_last=is_last)
         if flush is None:
             return False

@@ -19,6 +19,7 @@ from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection, parse
 from receiver.config.settings import resolve
 from receiver.errors import SettingsError, Unreachable
+from receiver.events import Events
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.sandbox import Sandbox, serve
 from tests.integration.receivers import metrics_json
@@ -280,7 +281,7 @@ def test_tokens_are_renewed_ahead_of_their_end() -> None:
                 clock = [time.time()]
                 connection = Connection("k" * 36, "http://127.0.0.1:1")
                 make = entra.credential_maker(entra.Authentication("c"), connection)
-                tokens = entra.Tokens(make, entra.scope_of(connection), lambda: clock[0])
+                tokens = entra.Tokens(make, entra.scope_of(connection), lambda: clock[0], Events())
                 first = await tokens.get()
                 second = await tokens.get()
                 assert {first, second} <= {"token-1", "token-2"}

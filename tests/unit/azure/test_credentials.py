@@ -15,6 +15,7 @@ from receiver.azure.credentials import (
     identity_endpoint,
 )
 from receiver.errors import Unreachable
+from receiver.events import Events
 from tests.integration.waiting import in_loop, until
 
 
@@ -27,6 +28,7 @@ class Platform:
     words: str = ""
     asked: int = 0
     closed: int = 0
+    events: Events = field(default_factory=Events)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def get_token(self, _: str) -> AccessToken:
@@ -42,7 +44,7 @@ class Platform:
         self.closed += 1
 
     def tokens(self, timeout_seconds: float = 0.05) -> Tokens:
-        return Tokens(lambda: self, "scope", lambda: self.now, timeout_seconds)  # type: ignore[arg-type, return-value]
+        return Tokens(lambda: self, "scope", lambda: self.now, self.events, timeout_seconds)  # type: ignore[arg-type, return-value]
 
 
 @in_loop()
@@ -87,6 +89,7 @@ async def test_a_renewal_that_hangs_stops_nothing() -> None:
         await until(lambda: log, "a line")
         assert await tokens.get() == "token-1"
     assert [line["event"] for line in log] == ["token not renewed"]
+    assert [error.where for error in platform.events.latest()] == ["delivery"]
     assert platform.asked == 2
     platform.now += RENEW_APART_SECONDS
     platform.silent = False

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from receiver.azure.envelope import Identity
 from receiver.errors import OutboxFull
@@ -112,11 +113,15 @@ def test_a_checkpoint_that_cannot_be_used_is_said_and_begun_anew(
     receiver = Receiver(tmp_path)
     receiver.send(1, 10)
     receiver.outbox._database.execute("UPDATE fold_state SET state = ?", (state,))
-    receiver.again()
+    with structlog.testing.capture_logs() as log:
+        receiver.again()
     for second, value in ((16, 13), (31, 20), (61, 21)):
         receiver.send(second, value)
 
     assert receiver.said() == [(0, 10)]  # the log had the baseline
+    assert [line["event"] for line in log] == (
+        ["the fold's checkpoint cannot be used"] if state else []
+    )
 
 
 def test_a_database_that_is_gone_has_series_numbered_anew(tmp_path: Path) -> None:

@@ -31,9 +31,10 @@ class Memory:
 
     def restore(
         self, state: bytes | None, series: Iterable[SeriesRow], log: Iterable[LogRow], now_ms: int
-    ) -> None:
+    ) -> str:
         rows = [(row.at_ms, row.upto, row.records) for row in log]
         self.calls.append(("restore", state, list(series), rows, now_ms))
+        return ""
 
     def unsaved(self) -> Sequence[SeriesRow]:
         return self.new
