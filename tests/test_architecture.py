@@ -22,7 +22,6 @@ ITSELF_ALONE = {
     "cli.help_text", "cli.prometheus.intervals",  # a default names the host; a value of the room's
     "status.diagnosis", "status.document", "status.outlook",  # the types of what they describe
     "sandbox.contract",  # its package is the server
-    "fold.merge",  # the folder logs
 }  # fmt: skip
 """Modules called pure that reach others which are not: their own imports are looked at."""
 PURE = sorted(
