@@ -295,7 +295,7 @@ def test_routes_come_to_each_overlay(overlay: str, values: dict[str, Any], tmp_p
     assert {str(Path(route.connection_string_file).parent) for route in routing.routes} == {secret}
 
 
-def test_nobody_without_the_token_gets_in() -> None:
+def test_requests_without_the_token_are_refused() -> None:
     """The receiver is given one, and whoever scrapes it sends that."""
     for name in MATRIX:
         pod = of_kind(rendered(name), "StatefulSet")["spec"]["template"]["spec"]

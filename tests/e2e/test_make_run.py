@@ -155,7 +155,7 @@ def test_ctrl_c_before_it_is_up_ends_all_as_well(run: Run) -> None:
     assert not {pid for pid in family if alive(pid)}
 
 
-def test_a_taken_port_is_told_in_one_sentence(run: Run) -> None:
+def test_a_taken_port_is_reported_in_one_sentence(run: Run) -> None:
     """And the way round it; nothing is started."""
     run.says(r"The receiver is up", SET_UP_SECONDS)
     offset = run.ports.receiver - Ports().receiver

@@ -436,7 +436,9 @@ def test_kill_9_loses_nothing(watched: Watched, recorded: Recording) -> None:
     assert watched.killed.status["adds_up"]
 
 
-def test_kill_9_repeats_only_what_nobody_heard(watched: Watched, recorded: Recording) -> None:
+def test_kill_9_repeats_only_batches_without_an_answer(
+    watched: Watched, recorded: Recording
+) -> None:
     """A batch comes twice only when the kill fell between its answer and our note of it.
 
     Then it comes as it was, whole; what had been noted long before never comes again.

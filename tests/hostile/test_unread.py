@@ -66,7 +66,7 @@ async def ask_and_not_read(siege: Siege, connections: int = 150) -> str:
 
 
 @in_loop(within_seconds=60)
-async def test_answers_that_nobody_reads_are_bounded(tmp_path: Path) -> None:
+async def test_unread_answers_are_bounded(tmp_path: Path) -> None:
     """In bytes, while honest senders write on; then pages are answered again."""
     async with besieged(tmp_path) as siege:
         await fill_tap(siege)

@@ -327,7 +327,7 @@ def break_off(config: str) -> None:
 
 
 @in_loop()
-async def test_a_slip_in_the_file_locks_nobody_out(tmp_path: Path) -> None:
+async def test_a_mistake_in_the_file_locks_no_user_out(tmp_path: Path) -> None:
     """What was read before stays until the file is right again."""
     config = write_config(tmp_path, basic_auth_users={"prom": HASH})
     async with (

@@ -117,7 +117,7 @@ async def test_a_handshake_that_is_closed_has_a_reason() -> None:
 
 
 @in_loop()
-async def test_silence_is_told_by_where_it_is() -> None:
+async def test_a_timeout_names_the_step() -> None:
     """A handshake that is never answered is no slow service."""
     async with listening(None, None) as port:
         found, hint = await cause_of(f"https://127.0.0.1:{port}/")

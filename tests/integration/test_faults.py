@@ -487,7 +487,7 @@ async def test_items_that_grew_too_old_expire(tmp_path: Path) -> None:
 
 
 @in_loop()
-async def test_a_wrong_date_of_whoever_answers_expires_nothing(tmp_path: Path) -> None:
+async def test_a_wrong_date_in_a_foreign_answer_expires_nothing(tmp_path: Path) -> None:
     """A proxy two days ahead that answers in the service's place costs a wait, and no data."""
     async with (
         serve(Sandbox()) as server,

@@ -167,7 +167,7 @@ async def test_a_name_that_does_not_resolve_is_named(tmp_path: Path) -> None:
 
 
 @in_loop()
-async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+async def test_a_certificate_without_a_known_ca_is_refused(tmp_path: Path) -> None:
     """No item crosses such a connection; the hint says which setting helps."""
     context, _ = certify(tmp_path)
     sandbox = Sandbox()

@@ -164,7 +164,7 @@ async def said(receiver: Running, line: str) -> None:
 
 
 @in_loop()
-async def test_a_wrong_address_is_told_to_sender_and_operator(tmp_path: Path) -> None:
+async def test_a_wrong_address_is_reported_to_sender_and_operator(tmp_path: Path) -> None:
     """A remote_write whose url lacks the path: a hint in the answer, and the verdict names it."""
     async with (
         serve(Sandbox()) as server,

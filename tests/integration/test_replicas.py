@@ -67,7 +67,7 @@ async def _all_accepted(
 
 
 @in_loop()
-async def test_followers_go_on_while_the_outbox_is_full(tmp_path: Path) -> None:
+async def test_followers_are_accepted_while_the_outbox_is_full(tmp_path: Path) -> None:
     """They have nothing to commit; the leader is told to come again, and leads."""
     async with (
         serve(Sandbox()) as box,

@@ -472,7 +472,7 @@ def test_items_can_be_cleared() -> None:
 
 
 @pytest.mark.parametrize("query", ["since_ms=x", "limit=-1", "limit=1.5"])
-def test_a_bad_query_is_told(query: str) -> None:
+def test_a_bad_query_is_refused_with_a_reason(query: str) -> None:
     """A filter that cannot be read is an error and not an empty list."""
 
     async def check(client: Client) -> None:

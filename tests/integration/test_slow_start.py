@@ -83,14 +83,15 @@ async def test_an_outbox_that_cannot_be_opened_ends_it_with_a_sentence(tmp_path:
 
 
 @asynccontextmanager
-async def deaf_name_server(folder: Path) -> AsyncIterator[list[str]]:
-    """Listen where names are asked for, and say nothing; gives what makes a command use it."""
+async def deaf_name_server(folder: Path) -> AsyncIterator[tuple[list[str], socket.socket]]:
+    """Listen where names are asked for, and say nothing; gives what makes a command use it, and where it is asked."""
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
+        server.settimeout(0)
         server.bind(("127.0.0.99", 53))
         resolv = folder / "resolv.conf"
         resolv.write_text("nameserver 127.0.0.99\noptions timeout:30 attempts:2\n")
         script = f'mount --bind {resolv} /etc/resolv.conf && exec "$@"'
-        yield ["unshare", "--mount", "sh", "-c", script, "sh"]
+        yield ["unshare", "--mount", "sh", "-c", script, "sh"], server
 
 
 def _may_mount() -> bool:
@@ -104,7 +105,10 @@ def _may_mount() -> bool:
 @in_loop()
 async def test_a_signal_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
     """A batch waits for a name that never comes: the stop takes the time that it may, and no more."""
-    async with deaf_name_server(tmp_path) as prefix, aiohttp.ClientSession() as session:
+    async with (
+        deaf_name_server(tmp_path) as (prefix, name_server),
+        aiohttp.ClientSession() as session,
+    ):
         command = [*prefix, sys.executable, "-m", "receiver", "run", "--listen", "127.0.0.1:0"]
         command += ["--metrics-json", str(metrics_json(tmp_path)), "--shutdown-timeout", "2"]
         command += ["--outbox-dir", str(tmp_path / "outbox")]
@@ -123,9 +127,8 @@ async def test_a_signal_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
         url = await until(listens, "the address")
         sent = encode(numbered(0, 0, 40, int(time.time() * 1000)))
         assert (await post(session, url, sent)).status == 204
-        await asyncio.sleep(
-            0.3
-        )  # so that the name is being asked for; there is nothing to see of it
+        asked = await asyncio.get_running_loop().sock_recv(name_server, 512)
+        assert b"silent" in asked
         began_at = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 20) == 0

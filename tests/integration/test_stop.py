@@ -238,7 +238,7 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(tmp_path: Path)
 
 @pytest.mark.parametrize("part", ["monitor", "outbox"])
 @in_loop()
-async def test_a_part_that_fails_is_told_and_not_gone_on_without(tmp_path: Path, part: str) -> None:
+async def test_a_part_that_fails_is_logged_and_ends_the_receiver(tmp_path: Path, part: str) -> None:
     """A defect anywhere: whoever runs the receiver learns of it, and what is in the outbox stays."""
     broken = asyncio.Event()
 

@@ -171,7 +171,7 @@ def test_mistakes_are_named(
     assert said in capsys.readouterr().err
 
 
-def test_nobody_there_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_without_a_server_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     """A port at which nothing listens: no traceback, exit code 1."""
     with triton("default") as url:
         pass

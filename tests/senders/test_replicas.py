@@ -194,7 +194,9 @@ async def test_of_two_replicas_one_counts_whatever_dies(tmp_path: Path) -> None:
     ids=["labelled", "alike"],
 )  # fmt: skip
 @in_loop(within_seconds=200)
-async def test_a_pair_that_nobody_named(tmp_path: Path, label: str, line: str, hint: str) -> None:
+async def test_a_pair_without_a_replica_label(
+    tmp_path: Path, label: str, line: str, hint: str
+) -> None:
     """Without the setting both count, and the verdict says what to set; one alone is no pair."""
     (tmp_path / "metrics.json").write_text(f'{{"customMetrics": ["{NAME}"]}}')
     async with AsyncExitStack() as stack:

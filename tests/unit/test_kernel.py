@@ -75,7 +75,7 @@ def test_what_is_used_all_the_time_stays() -> None:
 
 @needs_kernel
 @pytest.mark.parametrize("size", [*range(40), 127, 128, 1000, 65536])
-def test_keys_of_all_sizes_are_told_apart(size: int) -> None:
+def test_keys_of_all_sizes_are_distinguished(size: int) -> None:
     """One bit makes another key, wherever it is."""
     table = kernel.Table(1 << 20)
     key = bytes(range(256)) * 257

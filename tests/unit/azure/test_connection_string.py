@@ -60,7 +60,7 @@ def test_the_endpoint_follows_from_what_is_there(rest: str, endpoint: str) -> No
     assert parse(f"InstrumentationKey={KEY}{rest}").endpoint == endpoint
 
 
-def test_keys_that_nobody_knows_are_passed_over_and_named() -> None:
+def test_unknown_keys_are_ignored_and_named() -> None:
     """A newer portal may add keys; a typing error must not go unseen."""
     found = parse(f"InstrumentationKey={KEY};IngestionEndpiont={HOST};Colour=red=blue")
 

@@ -112,7 +112,7 @@ async def test_a_token_at_its_end_is_waited_for() -> None:
 
 
 @in_loop()
-async def test_a_refused_token_is_given_to_nobody_again() -> None:
+async def test_a_refused_token_is_not_used_again() -> None:
     """The credential that keeps it is closed; those that were refused together ask once."""
     platform = Platform()
     tokens = platform.tokens()

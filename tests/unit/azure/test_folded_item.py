@@ -43,7 +43,7 @@ def test_many_values() -> None:
     assert item.mean == 50
 
 
-def test_series_are_told_apart_and_named() -> None:
+def test_series_are_distinguished_and_named() -> None:
     """Items of one series share their bytes, whatever their numbers and times."""
     first, second = line(many_values(1.0, 2, 0.0, 1.0)), line(many_values(3.0, 4, 0.0, 9.0), 60_000)
     assert read_item(first).series == read_item(second).series

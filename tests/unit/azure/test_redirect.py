@@ -79,7 +79,7 @@ def test_the_same_host_and_azure_s_own_are_followed(start: str, location: str) -
         ("http://127.0.0.1:1/v2.1/track", "http://127.0.0.2:1/v2.1/track"),
     ],
 )
-def test_nobody_else_gets_the_items(start: str, location: str) -> None:
+def test_no_other_host_gets_the_items(start: str, location: str) -> None:
     """Neither a stranger nor a look-alike, never from https to http, no credentials in the address."""
     assert follow(start, location) is None
 

@@ -570,7 +570,7 @@ def test_a_web_page_is_no_word_of_the_service(status: int, body: bytes) -> None:
     assert "proxy" in found.hint
 
 
-def test_whoever_answers_in_the_service_s_place_is_named() -> None:
+def test_a_server_in_the_service_s_place_is_named() -> None:
     """Its first words, and the address: that is where to look."""
     found = judge(200, {}, b"<h1>Welcome</h1>", ITEMS, NOW, address="https://proxy.example")
     assert found.reason == "200 <h1>Welcome</h1> (from https://proxy.example)"

@@ -274,7 +274,7 @@ def test_explain_tells_a_rate_from_what_it_is_the_rate_of(
     assert first["detail"].startswith(begins)
 
 
-def test_all_that_cannot_be_read_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_unreadable_settings_are_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     """Who mends one setting learns of the next with it; a program gets it as JSON."""
     wrong = ["--listen", "nowhere", "--senders", "many"]
     problems = ['--listen is "nowhere": not host:port', '--senders is "many": not a whole number of at least 1']  # fmt: skip

@@ -182,7 +182,7 @@ def test_files_are_those_of_the_newest_value(tmp_path: Path) -> None:
     assert file.value == "third"
 
 
-def test_a_file_that_cannot_be_used_is_told_once(reader: Reader) -> None:
+def test_an_unusable_file_is_logged_once(reader: Reader) -> None:
     """In the log and among the recent errors, though it is tried at each look."""
     events = Events()
     file = followed(reader)

@@ -156,7 +156,7 @@ def test_a_late_failure_never_shortens_the_wait() -> None:
     assert backoff.wait_seconds(2.0) == 3599.0
 
 
-def test_what_is_told_is_done() -> None:
+def test_retry_after_is_kept() -> None:
     """Retry-After holds to the second, whatever the status."""
     for action in REFUSALS:
         assert waits(action, 1, told=60.0) == [60.0]
@@ -164,7 +164,7 @@ def test_what_is_told_is_done() -> None:
 
 
 @pytest.mark.parametrize("told", [0.0, 0.5, 1.0])
-def test_told_to_come_at_once_is_no_hot_loop(told: float) -> None:
+def test_a_retry_after_of_zero_is_no_hot_loop(told: float) -> None:
     """An endpoint that refuses for ever with Retry-After: 0 gets fewer and fewer requests."""
     found = waits(Action.THROTTLE, 7, told=told)
 

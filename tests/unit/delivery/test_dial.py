@@ -100,7 +100,7 @@ async def test_an_address_is_not_asked_for(net: Net) -> None:
 
 
 @on_net
-async def test_an_address_that_is_silent_gets_company(net: Net) -> None:
+async def test_the_next_address_is_tried_beside_a_silent_one(net: Net) -> None:
     """After a quarter of a second; who answers first has won, and the others are closed."""
     assert AHEAD_SECONDS == 0.25
     net.took = {(0,): FOR_EVER, (1,): FOR_EVER, (2,): 0.1, (3,): 0.0}

@@ -109,7 +109,7 @@ async def test_a_body_ends_where_its_head_says(answer: bytes, body: bytes) -> No
     [b"EOF", b"HTTP/1.1 20EOF", b"HTTP/1.1 200 OK\r\nX: EOF", b"\x16\x03\x01 nonsense\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\nEOF"],
 )  # fmt: skip
 @in_loop()
-async def test_what_is_no_answer_is_told(answer: bytes) -> None:
+async def test_what_is_no_answer_has_a_reason(answer: bytes) -> None:
     """The connection is given up, and the next request gets a new one."""
     async with talking(answer, OK) as (server, post):
         with pytest.raises(BrokenOff):
@@ -153,7 +153,7 @@ async def test_a_body_without_end_is_none() -> None:
 
 
 @in_loop()
-async def test_an_answer_that_nobody_asked_for_is_given_to_nobody() -> None:
+async def test_an_answer_without_a_request_is_dropped() -> None:
     """Two answers to one request: the second is not taken for the next one's."""
     stray = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
     async with talking(OK + stray, OK) as (server, post):

@@ -149,7 +149,7 @@ def test_what_is_no_http_is_said(text: bytes) -> None:
 
 
 @talk
-async def test_what_nobody_asked_for_ends_the_connection(it: Talk) -> None:
+async def test_bytes_without_a_request_end_the_connection(it: Talk) -> None:
     """It would be taken for the answer to another request."""
     it.come(HEAD)
     assert it.line.aborts
@@ -216,8 +216,8 @@ async def test_an_end_before_an_answer_says_why(it: Talk) -> None:
 
 
 @talk
-async def test_an_end_before_a_request_is_told_to_it(it: Talk) -> None:
-    """And to nobody before."""
+async def test_a_request_on_an_ended_connection_fails(it: Talk) -> None:
+    """With the reason of the end."""
     it.end()
     with pytest.raises(BrokenOff, match="closed by the other side"):
         await it.connection.ask(b"POST")
@@ -265,7 +265,7 @@ async def test_a_trailer_is_no_header(it: Talk) -> None:
         (b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n", 1, False),
     ],
 )
-def test_which_connections_may_go_on(head: bytes, unsent: int, *, goes_on: bool) -> None:
+def test_which_connections_may_be_kept(head: bytes, unsent: int, *, goes_on: bool) -> None:
     """None that the other side closes, and none of which a request is still being sent."""
 
     @talk

@@ -191,7 +191,7 @@ def test_a_connection_waits_half_a_minute(seconds: float, *, again: bool) -> Non
 
 
 @jumping
-async def test_a_connection_that_may_not_go_on_is_not_kept() -> None:
+async def test_a_connection_that_has_to_end_is_not_kept() -> None:
     """Nor is one taken that ended while it waited; of two the one that waited least is taken."""
     closing = FakeConnection()
     desk = Desk(closing)

@@ -207,7 +207,7 @@ async def test_a_lane_without_a_route_is_delivered_to_the_end(bench: Bench) -> N
 
 
 @jumping
-async def test_a_route_that_comes_again_while_its_lane_ends_goes_on(bench: Bench) -> None:
+async def test_a_route_that_returns_while_its_lane_ends_continues(bench: Bench) -> None:
     """With a new delivery, since the one before ends with what waits."""
     bench.deliveries.use([resource("a")])
     bench.begin()
@@ -239,7 +239,7 @@ async def test_what_comes_wakes_each_lane_that_runs(bench: Bench) -> None:
 
 
 @jumping
-async def test_lanes_that_nobody_delivers_are_looked_at(bench: Bench) -> None:
+async def test_lanes_without_a_delivery_are_looked_at(bench: Bench) -> None:
     """Once a minute, with those that are delivered; a disk that fails is asked again."""
     bench.deliveries.use([resource("a")])
     began_at = bench.loop.time()

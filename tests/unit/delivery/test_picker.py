@@ -41,7 +41,7 @@ class Desk:
         return self.picker.refused(self.batch(number), "why", "hint", alone=alone)
 
 
-def test_none_that_is_under_way_is_picked_again() -> None:
+def test_no_batch_in_flight_is_picked_again() -> None:
     """Until it has ended."""
     desk = Desk(3)
     desk.picker.begin(desk.batch(1))
@@ -88,7 +88,7 @@ def test_what_is_set_back_while_the_outbox_is_asked_is_not_sent_at_once() -> Non
     assert [batch.id for batch in desk.picker.chosen(picked)] == [1]
 
 
-def test_one_that_is_gone_from_the_outbox_holds_up_nobody() -> None:
+def test_one_that_is_gone_from_the_outbox_delays_no_other() -> None:
     """It expired while the outbox was full: the next one of the line has the turn."""
     desk = Desk(2)
     desk.refuse(1)

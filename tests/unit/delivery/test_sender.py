@@ -45,7 +45,7 @@ REFUSALS: dict[str, Callable[[list[bytes]], Said]] = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_batch_that_is_always_refused_takes_nobody_s_turn(
+def test_a_batch_that_is_always_refused_delays_no_other(
     refusal: Callable[[list[bytes]], Said],
 ) -> None:
     """Whatever it is answered: the others go on, it is narrowed to one item, kept, and shown."""
@@ -77,7 +77,7 @@ def test_a_batch_that_is_always_refused_takes_nobody_s_turn(
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 @pytest.mark.parametrize("seconds", [0.001, 4.0])
-def test_whoever_refuses_all_gets_a_handful_of_requests_a_minute(
+def test_a_service_that_refuses_all_gets_a_handful_of_requests_a_minute(
     refusal: Callable[[list[bytes]], Said], seconds: float
 ) -> None:
     """Many batches wait, and more come; nothing is lost, and after it all goes out."""
@@ -147,7 +147,7 @@ OTHERS = {row.name: row for row in ROWS if row.who != SERVICE}
 
 
 @pytest.mark.parametrize("row", OTHERS.values(), ids=OTHERS)
-def test_whoever_answers_in_the_service_s_place_gets_a_handful_too(row: Row) -> None:
+def test_a_server_in_the_service_s_place_gets_a_handful_too(row: Row) -> None:
     """Each answer of docs/answers.md that is not the service's, for ever: nothing ends, few requests."""
 
     async def main() -> None:
@@ -449,7 +449,7 @@ def test_a_200_without_body_is_counted_and_said() -> None:
     run(main())
 
 
-def test_a_defect_of_ours_stops_nobody_else() -> None:
+def test_a_defect_of_ours_stops_no_other_batch() -> None:
     """An exception that nobody thought of is logged, and the batch waits."""
 
     async def main() -> None:
@@ -634,7 +634,7 @@ def test_the_end_does_not_wait_for_a_disk_that_fails() -> None:
 
 
 @pytest.mark.parametrize("later", [1, 5])
-def test_of_a_206_the_rest_comes_again_soon_and_others_go_on(later: int) -> None:
+def test_the_rest_of_a_206_is_sent_again_soon_beside_the_others(later: int) -> None:
     """Half of it at least was taken: that is no fault of the service, and the rest is no batch to divide."""
 
     async def main() -> None:

@@ -20,7 +20,7 @@ def lines_of(logs: Sequence[object], event: str) -> int:
     return sum(isinstance(entry, dict) and entry["event"] == event for entry in logs)
 
 
-def test_an_outage_is_told_once_an_hour_and_so_is_its_end() -> None:
+def test_an_outage_is_logged_once_an_hour_and_so_is_its_end() -> None:
     """One recent error, however often it was tried; the next outage is told at once."""
 
     async def main() -> None:
@@ -51,7 +51,7 @@ def test_an_outage_is_told_once_an_hour_and_so_is_its_end() -> None:
     run(main())
 
 
-def test_a_batch_that_is_refused_alone_is_told_each_ten_minutes() -> None:
+def test_a_batch_that_is_refused_alone_is_logged_every_ten_minutes() -> None:
     """With what it was answered: the others go on, and nobody would look."""
 
     async def main() -> None:
@@ -69,7 +69,7 @@ def test_a_batch_that_is_refused_alone_is_told_each_ten_minutes() -> None:
     run(main())
 
 
-def test_items_that_are_rejected_are_told_with_the_service_s_words() -> None:
+def test_rejected_items_are_logged_with_the_service_s_message() -> None:
     """How many, why, what to do, and where to see them."""
 
     async def main() -> None:
@@ -90,7 +90,7 @@ def test_items_that_are_rejected_are_told_with_the_service_s_words() -> None:
     run(main())
 
 
-def test_a_200_without_body_is_told_each_ten_minutes() -> None:
+def test_a_200_without_body_is_logged_every_ten_minutes() -> None:
     """Nobody can say what became of these items."""
 
     async def main() -> None:

@@ -25,7 +25,7 @@ class Clocks:
         self.wall += seconds
 
 
-def test_before_the_service_told_its_time_nothing_is_too_old() -> None:
+def test_before_the_service_s_time_is_known_nothing_is_too_old() -> None:
     """It has to judge; what is no date teaches nothing."""
     clocks = Clocks()
     for date in ("", "yesterday", "Thu, 99 Jan 1970"):

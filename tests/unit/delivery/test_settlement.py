@@ -86,7 +86,7 @@ def test_the_items_that_are_kept_are_bounded() -> None:
     assert sum(outcome.rejected.values()) == 60
 
 
-def test_items_that_nobody_named_are_counted_and_told() -> None:
+def test_unnamed_items_are_counted_and_reported() -> None:
     """The service accepted fewer than it was sent, and did not say which it left out."""
     outcome = settlement(batch(9), Verdict(Action.SETTLE, accepted=6, unexplained=3))
     assert dict(outcome.rejected) == {UNEXPLAINED: 3}

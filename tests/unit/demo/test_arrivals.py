@@ -31,7 +31,7 @@ def test_a_headline_series_gets_a_line_with_value_items_and_local_time() -> None
     assert lines(latest) == [f'{SUCCESS}{{model="add_sub"}} 412  (12 items, {local})']
 
 
-def test_a_version_that_is_not_1_is_told() -> None:
+def test_a_version_other_than_1_is_reported() -> None:
     """Two versions of a model must not look the same."""
     assert lines(entry(model="m", version="2"))[0].startswith(
         f'{SUCCESS}{{model="m", version="2"}}'
@@ -58,7 +58,7 @@ def test_the_rest_is_summed_up_in_one_line() -> None:
     assert told[1:] == ["and 2 other series; in all 3 series, 25 items"]
 
 
-def test_what_was_told_is_not_told_again() -> None:
+def test_what_was_printed_is_not_printed_again() -> None:
     """Only a newer value is news."""
     arrivals = read_latest([entry(model="a"), entry("nv_inference_count")])
     told = {key(arrival): arrival.time for arrival in arrivals}

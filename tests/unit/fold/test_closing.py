@@ -48,7 +48,7 @@ def test_a_mean_without_an_event_has_no_item_and_loses_nothing() -> None:
     assert item["min"] <= item["value"] / item["count"] <= item["max"]
 
 
-def test_a_count_beyond_int32_goes_on_in_the_next_item() -> None:
+def test_a_count_beyond_int32_continues_in_the_next_item() -> None:
     """Sums stay exact, the mean of each item is right, and each count is an int32."""
     player = Player(MEAN)
     events = 3 * COUNT_MAX

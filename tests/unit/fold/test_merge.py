@@ -37,7 +37,7 @@ def said(player: Player, second: float) -> list[tuple[Any, int, float]]:
     return sorted((target, item["at"], item["value"]) for target, item in found)
 
 
-def test_each_series_goes_on_where_it_was() -> None:
+def test_each_series_continues_where_it_was() -> None:
     """Windows that are open, those behind them, last values: of both, to the number."""
     mine, theirs = Player(DELTA), Player(DELTA)
     for player, target, factor in ((mine, "a:1", 1), (theirs, "b:1", 10)):
@@ -130,7 +130,7 @@ def test_a_mean_and_its_count_on_two_sides_are_refused() -> None:
         merged(mine, theirs)
 
 
-def test_what_was_forgotten_is_in_nobody_s_way() -> None:
+def test_what_was_forgotten_hinders_no_series() -> None:
     """A series that ended days ago on one side is alive on the other."""
     mine, theirs = Player(DELTA), Player(DELTA)
     mine.send(-3 * 86400, "c", 1)

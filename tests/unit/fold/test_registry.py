@@ -32,7 +32,7 @@ def test_no_number_before_the_disk_is_known() -> None:
         Registry(1 << 20).number_of({"__name__": "a"})
 
 
-def test_numbers_go_on_behind_those_of_the_disk() -> None:
+def test_numbers_continue_behind_those_of_the_disk() -> None:
     """A number that was ever written is not given to another series."""
     registry = loaded()
     registry.number_of({"__name__": "a"})

@@ -91,7 +91,7 @@ def test_there_and_back_again_is_exact() -> None:
     assert total(a, b) == true
 
 
-def test_two_that_count_one_series_are_told_apart() -> None:
+def test_two_that_count_one_series_are_distinguished() -> None:
     """Their times overlap: no sum of the two is right, and nothing is changed."""
     a, b = Player(DELTA), Player(DELTA)
     for second, player in ((0, a), (15, b), (30, a), (45, b)):

@@ -34,7 +34,7 @@ def test_the_next_takes_over_when_the_timeout_is_over_and_not_before() -> None:
     assert election.leads[""].changes == 1
 
 
-def test_a_leader_that_shares_a_request_with_another_goes_on_leading() -> None:
+def test_a_leader_that_shares_a_request_with_another_stays_leader() -> None:
     """However long it was silent: it is there."""
     election = Election(TIMEOUT_SECONDS)
     arrive(election, "b", 0.0)

@@ -62,7 +62,7 @@ def counts(outcome: Outcome) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("compiled", WAYS)
-def test_newcomers_past_the_limit_are_dropped_and_the_known_go_on(compiled: bool) -> None:  # noqa: FBT001 - a case
+def test_new_series_past_the_limit_are_dropped_and_known_ones_are_not(compiled: bool) -> None:  # noqa: FBT001 - a case
     """Of this metric alone, request after request, and the label is named."""
     chosen = pipeline(20, compiled=compiled)
 

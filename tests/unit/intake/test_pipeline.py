@@ -86,7 +86,7 @@ def test_wanted_samples_become_items_in_the_order_sent() -> None:
     assert intake.written_samples == 4
 
 
-def test_a_series_that_nobody_wants_is_not_opened() -> None:
+def test_an_unselected_series_is_not_opened() -> None:
     """Its samples count, by its name alone, whatever else is wrong with it."""
     made = Request(symbols=[b"", b"__name__", b"no"])
     added = made.timeseries.add(labels_refs=[1, 2, 77, 78])
@@ -196,7 +196,7 @@ def test_exemplars_alone_are_written_and_nothing_else() -> None:
     assert (intake.received, intake.written_exemplars, intake.refused) == (0, 1, {})
 
 
-def test_a_bad_series_is_refused_and_the_good_ones_go_on() -> None:
+def test_a_bad_series_is_refused_and_the_good_ones_are_accepted() -> None:
     """Counted by reason, its samples dropped as invalid, not written."""
     raw = request(
         ({"__name__": "a"}, [(1.0, 1)]),

@@ -181,7 +181,7 @@ def test_each_gets_its_own_answer(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
-def test_a_full_outbox_is_told_to_those_whom_it_concerns(tmp_path: Path) -> None:
+def test_a_full_outbox_refuses_only_what_does_not_fit(tmp_path: Path) -> None:
     """Counts and repeats need no room."""
 
     async def test(bench: Bench) -> None:
@@ -200,7 +200,7 @@ def test_a_full_outbox_is_told_to_those_whom_it_concerns(tmp_path: Path) -> None
     run(tmp_path, test, max_bytes=1)
 
 
-def test_a_disk_that_fails_is_told_to_all_and_costs_no_count(tmp_path: Path) -> None:
+def test_a_disk_that_fails_refuses_all_and_costs_no_count(tmp_path: Path) -> None:
     """NotCommitted for each that waited; what was counted meanwhile is written when it works again."""
 
     async def test(bench: Bench) -> None:
@@ -428,7 +428,7 @@ def test_delivery_is_woken_after_a_failed_transaction(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
-def test_a_full_batch_does_not_linger_for_company(tmp_path: Path) -> None:
+def test_a_full_batch_waits_for_no_other_request(tmp_path: Path) -> None:
     """While delivery is busy the thread waits for more, but not when a thousand items wait."""
 
     async def test(bench: Bench) -> None:
@@ -480,7 +480,7 @@ class SlowOutbox:
 
 
 @in_loop()
-async def test_a_slow_disk_keeps_nobody_waiting() -> None:
+async def test_a_slow_disk_delays_no_other_task() -> None:
     """While the outbox is being opened requests are refused at once, and counts are kept."""
     outbox: Any = SlowOutbox()
     committer = Committer(outbox, Events(), asyncio.Event())
@@ -498,7 +498,7 @@ async def test_a_slow_disk_keeps_nobody_waiting() -> None:
 
 
 @in_loop()
-async def test_an_outbox_that_cannot_be_opened_is_told_to_who_waits_for_it() -> None:
+async def test_an_outbox_that_cannot_be_opened_fails_those_that_wait_for_it() -> None:
     """And it is closed: the directory is free again."""
     outbox: Any = SlowOutbox(error=OutboxError("made by a newer receiver"))
     committer = Committer(outbox, Events(), asyncio.Event())

@@ -140,7 +140,7 @@ async def test_windows_are_not_looked_for_with_each_request() -> None:
 
 
 @in_loop(20)
-async def test_a_flush_that_fails_is_told_and_tried_again() -> None:
+async def test_a_flush_that_fails_is_logged_and_tried_again() -> None:
     """Once an hour, though requests are small enough for the disk; its end is a flush that succeeds."""
     async with Desk(window_seconds=0.01) as desk:
         with capture_logs() as logs:
@@ -170,7 +170,7 @@ async def test_a_flush_that_fails_is_told_and_tried_again() -> None:
 
 
 @in_loop(20)
-async def test_a_defect_is_told_with_its_traceback() -> None:
+async def test_a_defect_is_logged_with_its_traceback() -> None:
     """What is no failure of the disk's is ours."""
     async with Desk(window_seconds=0.01) as desk:
         with capture_logs() as logs:
@@ -181,7 +181,7 @@ async def test_a_defect_is_told_with_its_traceback() -> None:
 
 
 @in_loop(20)
-async def test_a_question_that_fails_is_told_once_an_hour() -> None:
+async def test_a_query_that_fails_is_logged_once_an_hour() -> None:
     """Delivery asks each second: a write that succeeds in between, or another read, is not its end."""
     async with Desk() as desk:
         error = sqlite3.OperationalError("disk I/O error")
@@ -204,7 +204,7 @@ async def test_a_question_that_fails_is_told_once_an_hour() -> None:
 
 
 @in_loop(20)
-async def test_the_end_of_a_failure_to_write_is_told_though_a_question_failed_too() -> None:
+async def test_the_end_of_a_failure_to_write_is_logged_though_a_query_failed_too() -> None:
     """Once; the next failure at once, though it is within the hour."""
     async with Desk() as desk:
 
@@ -271,7 +271,7 @@ async def test_a_request_that_comes_alone_lingers_shortly() -> None:
 
 
 @in_loop(20)
-async def test_company_is_waited_for_up_to_a_batch() -> None:
+async def test_further_requests_are_waited_for_up_to_a_batch() -> None:
     """Three requests, the third of which fills it: one transaction; then it begins anew."""
     async with Desk() as desk:
         desk.committer.busy_lanes.add("")
@@ -283,7 +283,7 @@ async def test_company_is_waited_for_up_to_a_batch() -> None:
 
 
 @in_loop(20)
-async def test_a_stop_ends_the_waiting_for_company() -> None:
+async def test_a_stop_ends_the_wait_for_further_requests() -> None:
     """What waits is written."""
     desk = Desk()
     await desk.__aenter__()
@@ -319,7 +319,7 @@ async def test_the_thread_is_named_and_holds_up_no_exit() -> None:
 
 
 @in_loop(20)
-async def test_a_request_that_is_folded_alone_wakes_nobody() -> None:
+async def test_a_request_of_folded_series_wakes_no_delivery() -> None:
     """Its items come with a flush, a minute later."""
     async with Desk() as desk:
         await desk.committer.submit(request(0))

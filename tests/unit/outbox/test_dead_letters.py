@@ -46,7 +46,7 @@ def test_reading_makes_no_outbox(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["outbox.db"]
 
 
-def test_odd_characters_in_the_path_are_no_matter(tmp_path: Path) -> None:
+def test_special_characters_in_the_path_are_no_matter(tmp_path: Path) -> None:
     """A question mark would end a URI's path."""
     directory = tmp_path / "a?b#c d%20é"
     fill(directory, DeadLetter(400, "x", "y")).close()

@@ -44,7 +44,7 @@ def test_a_directory_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("instead", ["nothing", "a file"])
-def test_a_removed_lock_lets_nobody_in(tmp_path: Path, instead: str) -> None:
+def test_a_removed_lock_lets_no_second_receiver_in(tmp_path: Path, instead: str) -> None:
     """The directory itself is locked, and the one who has it makes the lock again."""
     lock = DirectoryLock(tmp_path)
     lock.note(3)

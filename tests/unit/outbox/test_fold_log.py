@@ -274,7 +274,7 @@ def test_a_new_list_is_flushed_before_the_next_records(box: Box) -> None:
     assert [call for call, *_ in box.memory.said()] == ["flush", "flushed", "saved", "take"]
 
 
-def test_a_new_database_is_told_every_series(box: Box) -> None:
+def test_a_new_database_gets_every_series(box: Box) -> None:
     """The fold begins anew with it, and the log of the new one names no series of the old one."""
     box.memory.new = [(1, b"one"), (2, b"two")]
     box.outbox.apply([folded(b"ab")], [])

@@ -76,8 +76,8 @@ def test_chunks_hold_all_lines_in_their_order(count: int) -> None:
     assert [line for chunk in chunks[:1] for line in lines_of(chunk, 2)] == made[:2]
 
 
-def test_what_is_sealed_stays_as_it_is() -> None:
-    """A worker seals, and the outbox's own thread need not."""
+def test_a_compressed_body_stays_as_it_is() -> None:
+    """The outbox's thread does not compress it again."""
     compressed = submission(lines(300))
 
     assert compress_chunks(compressed) is compressed

@@ -223,7 +223,7 @@ def test_a_lane_that_is_full_of_old_batches_makes_room(lanes: Lanes) -> None:
     assert lanes.total("b", "expired") == 0
 
 
-def test_what_nobody_delivers_expires(lanes: Lanes) -> None:
+def test_what_has_no_delivery_expires(lanes: Lanes) -> None:
     """Batch by batch, when it is too old; what is served is delivery's to judge."""
     old_ms = NOW_MS - EXPIRY_MS - 60_000
     lanes.outbox.apply([request({A: 3, B: 3, OWN: 3}, at_ms=old_ms)], [])
@@ -235,7 +235,7 @@ def test_what_nobody_delivers_expires(lanes: Lanes) -> None:
     assert lanes.total("b", "pending") == lanes.total("", "pending") == 3
 
 
-def test_however_much_nobody_delivers_expires(lanes: Lanes) -> None:
+def test_any_number_of_batches_without_a_delivery_expires(lanes: Lanes) -> None:
     """In several transactions, so that no request waits for all of it."""
     old_ms = NOW_MS - EXPIRY_MS - 60_000
     for _ in range(EXPIRE_BATCHES + 1):
@@ -321,7 +321,7 @@ def test_what_is_moved_to_another_outbox_stays_in_its_lane(tmp_path: Path) -> No
     assert here.total("a", "accepted") == 6
 
 
-def test_an_outbox_of_before_goes_on(tmp_path: Path) -> None:
+def test_an_older_outbox_continues(tmp_path: Path) -> None:
     """A database of version 3: what waits in it is in the own lane, and its ledger goes on."""
     database = sqlite3.connect(tmp_path / schema.FILE_NAME, isolation_level=None)
     database.execute("PRAGMA auto_vacuum=INCREMENTAL")

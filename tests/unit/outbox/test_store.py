@@ -395,7 +395,7 @@ def test_one_clock_alone_expires_nothing(tmp_path: Path, clock_ms: int, sample_m
     box.close()
 
 
-def test_a_batch_that_expired_while_it_was_under_way_counts_once(tmp_path: Path) -> None:
+def test_a_batch_that_expired_in_flight_counts_once(tmp_path: Path) -> None:
     """Its outcome comes too late to be counted again."""
     box = Box(tmp_path, max_bytes=100)
     box.apply([submission(items(200))])
@@ -490,7 +490,7 @@ def test_a_transaction_that_fails_leaves_everything_as_it_was(box: Box, when: st
     assert box.lines() == items(2)
 
 
-def test_a_second_service_is_told_so(box: Box) -> None:
+def test_a_second_receiver_is_refused(box: Box) -> None:
     """It does not start, and the first is not disturbed."""
     with pytest.raises(
         OutboxError, match=r"in use by another receiver \(process \d+\); stop that one"
@@ -550,7 +550,7 @@ def scribbled(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [garbage, half, scribbled])
-def test_a_damaged_file_is_set_aside_and_the_service_goes_on(
+def test_a_damaged_file_is_set_aside_and_the_receiver_continues(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     """Under a name that says so, whole, and counted; the new one works, and accounts for what waited."""

@@ -251,7 +251,9 @@ LONG = "100: Field '{}' on type '{}' is too long. Expected: {} characters, Actua
         ("data/baseData/properties/code", "v" * 8193, LONG.format("properties.code", "MetricData", 8192, 8193)),
     ],
 )  # fmt: skip
-def test_a_breach_is_told_in_the_services_words(path: str, value: object, message: str) -> None:
+def test_a_breach_is_answered_in_the_service_s_words(
+    path: str, value: object, message: str
+) -> None:
     """Each rule refuses what breaks it and says which."""
     assert refusal(changed(path, value)) == message
 
@@ -310,7 +312,7 @@ def test_an_item_may_have_65536_bytes_and_no_more() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [STREAM, "application/json"])
-def test_odd_bodies_are_refused_with_an_answer(kind: str, body: bytes) -> None:
+def test_unusual_bodies_are_refused_with_an_answer(kind: str, body: bytes) -> None:
     """Whatever comes, there is a JSON answer and nothing is accepted."""
     judgement = judge(kind, "", body, now_ms=NOW_MS)
     assert judgement.status == 400

@@ -102,7 +102,7 @@ async def test_on_loopback_a_foreign_name_is_refused_where_nothing_else_is_asked
 
 
 @in_loop()
-async def test_a_sender_at_a_wrong_place_is_told_the_right_one() -> None:
+async def test_a_write_to_a_wrong_path_is_answered_with_the_right_one() -> None:
     """Whatever tells that it is one; others get what any server says."""
     bench = Bench()
     async with serving(bench) as client:

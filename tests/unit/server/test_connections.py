@@ -328,7 +328,7 @@ async def test_at_the_limit_a_newcomer_takes_a_place_or_none() -> None:
 
 
 @in_loop
-async def test_a_listener_that_is_closed_accepts_nobody_and_closes_nobody() -> None:
+async def test_a_closed_listener_accepts_no_connection_and_closes_none() -> None:
     """Requests under way are answered; a handshake is no request."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     async with server() as it, server(context=context) as with_tls:

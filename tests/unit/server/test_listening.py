@@ -19,7 +19,7 @@ def test_a_port_is_shared_with_no_other(host: str) -> None:
         listen(address_of(alone))
 
 
-def test_a_host_that_is_none_is_told() -> None:
+def test_a_host_that_is_none_is_reported() -> None:
     """As a setting that cannot be used."""
     with pytest.raises(SettingsError, match=r"cannot listen on 192\.0\.2\.1:0"):
         listen(Address("192.0.2.1", 0))

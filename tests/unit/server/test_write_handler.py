@@ -179,7 +179,7 @@ def test_a_body_that_cannot_be_read_goes_no_further(body: bytes, error: type[Exc
     assert bench.taken == []
 
 
-def test_what_is_not_committed_is_not_told() -> None:
+def test_what_is_not_committed_is_not_reported() -> None:
     """The sender comes again with all of it."""
     bench = Bench(outcome(refused=Counter(no_name=1)))
     bench.full = True

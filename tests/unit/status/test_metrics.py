@@ -237,7 +237,7 @@ def test_the_ledger_can_be_summed_from_the_metrics() -> None:
     )
 
 
-def test_a_ledger_that_does_not_add_up_is_told() -> None:
+def test_a_ledger_that_does_not_add_up_is_shown() -> None:
     """So that an alert can be set on it."""
     assert samples(ledger=replace(LEDGER, accepted=29))["receiver_ledger_adds_up", ""] == 0
 

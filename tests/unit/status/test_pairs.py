@@ -88,7 +88,7 @@ def test_two_that_differ_in_two_labels_are_no_pair() -> None:
     assert pairs.pair() is None
 
 
-def test_what_is_told_apart_is_no_pair() -> None:
+def test_senders_that_a_label_distinguishes_are_no_pair() -> None:
     """The setting names that label already."""
     target, pairs = Target(1), Pairs(["prometheus_replica", ""])
     first, second = ({"prometheus_replica": name} for name in "ab")

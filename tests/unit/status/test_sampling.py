@@ -187,7 +187,7 @@ def test_series_that_went_are_not_counted() -> None:
     assert len(flow.observation.metrics["nv_a"].series) == 1
 
 
-def test_names_that_nobody_asked_for() -> None:
+def test_each_name_has_its_share_of_the_samples() -> None:
     """Each name that arrives has its share of the samples, one request in ten seconds."""
     flow = Flow()
     flow.take(("nv_a", "x", 1.0), ("go_b", "x", 1.0), ("go_b", "y", 1.0), ("go_b", "z", 1.0))
