@@ -267,20 +267,20 @@ class Pipeline:
         A series with a key is of the usual shape, with one sample.
         """
         assert self._recogniser is not None
-        text, name, labels_size, key = reading.look(place)
+        text, name, labels_size, key = reading.series_at(place)
         if name and (key or message is Message.V1) and not self.allowlist.wants(name):
             self._recogniser.unwanted.put(name)
-            samples = reading.drop(place)
+            samples = reading.skip(place)
             outcome.count(samples)
             outcome.unselected += samples
         elif key and name and not self.replicas and self._guard.refuses(name, hash(key)):
             self._guard.refuse(name, 1)  # not opened: there may be very many
-            outcome.count(reading.drop(place), CARDINALITY)
+            outcome.count(reading.skip(place), CARDINALITY)
         elif key and (known := self._learn(key, text[:labels_size], message, symbols, outcome)):
             if known.dropped:
-                outcome.count(reading.drop(place), known.dropped)
+                outcome.count(reading.skip(place), known.dropped)
                 return
-            reading.put(place, known.template, known.fold_number, known.source, known.lane)
+            reading.set_template(place, known.template, known.fold_number, known.source, known.lane)
             outcome.count(1)
             self._charge(bool(known.template), len(known.template), outcome)
         else:
@@ -288,7 +288,7 @@ class Pipeline:
             series = decode_series(text, message, symbols, self.limits)
             if used := self._process_series(series, outcome):
                 template, fold_number, lane, rows, source = used
-                reading.put(place, template, fold_number, source, lane, rows)
+                reading.set_template(place, template, fold_number, source, lane, rows)
 
     def _learn(
         self,

@@ -241,7 +241,7 @@ static PyObject *reading_unrecognised(PyObject *self, PyObject *Py_UNUSED(none))
     return list;
 }
 
-static PyObject *reading_look(PyObject *self, PyObject *arg)
+static PyObject *reading_series_at(PyObject *self, PyObject *arg)
 {
     const Reading *reading = &((ReadingObject *)self)->reading;
     const Item *item = unrecognised_item(self, PyLong_AsSsize_t(arg));
@@ -251,7 +251,7 @@ static PyObject *reading_look(PyObject *self, PyObject *arg)
                          (Py_ssize_t)item->labels_size, bytes_of(item_key(reading, item)));
 }
 
-static PyObject *reading_drop(PyObject *self, PyObject *arg)
+static PyObject *reading_skip(PyObject *self, PyObject *arg)
 {
     Item *item = unrecognised_item(self, PyLong_AsSsize_t(arg));
     if (!item)
@@ -285,7 +285,7 @@ failed:
     return NULL;
 }
 
-static PyObject *reading_put(PyObject *self, PyObject *args)
+static PyObject *reading_set_template(PyObject *self, PyObject *args)
 {
     Reading *reading = &((ReadingObject *)self)->reading;
     Py_ssize_t place;
@@ -395,11 +395,11 @@ static PyMethodDef reading_methods[] = {
      "Return the numbers of series, unselected series, their samples, known series, and rendered known "
      "series, and the bytes of the known ones' templates."},
     {"unrecognised", reading_unrecognised, METH_NOARGS, "Return the unrecognised series' places."},
-    {"look", reading_look, METH_O,
+    {"series_at", reading_series_at, METH_O,
      "Return an unrecognised series' bytes, its name, the size of its label section, and its key; "
      "empty and 0 for an unusual shape."},
-    {"drop", reading_drop, METH_O, "Count an unrecognised series as unselected; returns the number of its samples."},
-    {"put", reading_put, METH_VARARGS,
+    {"skip", reading_skip, METH_O, "Count an unrecognised series as unselected; returns the number of its samples."},
+    {"set_template", reading_set_template, METH_VARARGS,
      "Set an unrecognised series' template, fold number, source and lane, and, for an unusual shape, "
      "its samples: triples of time, value and start timestamp (0: none)."},
     {"symbols", reading_symbols, METH_NOARGS, "Return the symbols of 2.0."},

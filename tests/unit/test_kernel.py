@@ -212,14 +212,14 @@ def test_places_that_are_none_are_refused() -> None:
     assert reading.unrecognised() == [1]
     for place in (0, 2, -1, 1 << 40):
         with pytest.raises(IndexError):
-            reading.look(place)
-    reading.drop(1)
+            reading.series_at(place)
+    reading.skip(1)
     with pytest.raises(IndexError):
-        reading.drop(1)
+        reading.skip(1)
     with pytest.raises(IndexError):
-        reading.put(1, b"x", 0, 0)
+        reading.set_template(1, b"x", 0, 0)
     with pytest.raises(IndexError):
-        reading.put(1, b"x", 0, 0, 0, [])
+        reading.set_template(1, b"x", 0, 0, 0, [])
     assert reading.counts() == (2, 1, 1, 1, 1, len(b"template"))
 
 
@@ -228,9 +228,9 @@ def test_samples_up_to_the_floor_of_their_source_have_no_row() -> None:
     """They are counted, by source; those that count too, with the latest time of a number."""
     reading = opened(series() + b"\x0a\x02\x12\x00" * 3)
     nan = float("nan")
-    reading.put(1, b"x", 9, 3, 0, [(5, 1.0, 0), (6, 2.0, 0), (7, nan, 0)])
-    reading.put(2, b"x", 0, 2, 0, [(1 << 62, 1.0, 0)])
-    reading.put(3, b"x", 0, 4, 0, [])
+    reading.set_template(1, b"x", 9, 3, 0, [(5, 1.0, 0), (6, 2.0, 0), (7, nan, 0)])
+    reading.set_template(2, b"x", 0, 2, 0, [(1 << 62, 1.0, 0)])
+    reading.set_template(3, b"x", 0, 4, 0, [])
     assert reading.sources() == [0, 2, 3, 4]
     with pytest.raises(ValueError, match="floor"):
         reading.rows(struct.pack("<3q", -(1 << 63), 0, 0))
@@ -248,7 +248,7 @@ def test_what_was_collected_is_final() -> None:
     reading = opened(series() + series(name=NAME[:-1] + b"x"))
     assert len(reading.rows()) == 1
     with pytest.raises(IndexError):
-        reading.put(1, b"x", 0, 0)
+        reading.set_template(1, b"x", 0, 0)
 
 
 @needs_kernel
@@ -257,13 +257,13 @@ def test_a_series_of_another_shape_brings_its_samples() -> None:
     reading = opened(series() + b"\x0a\x02\x12\x00" * 2)
     assert reading.unrecognised() == [1, 2]
     with pytest.raises(ValueError, match="usual shape"):
-        reading.put(1, b"x", 0)
+        reading.set_template(1, b"x", 0)
     for samples in ([1.5], [(1.5, 1, 0)], [(1, "x", 0)], [(1 << 70, 1.0, 0)], [()], [(1, 1.0)]):
         with pytest.raises((TypeError, OverflowError)):
-            reading.put(1, b"x", 0, 0, 0, samples)  # type: ignore[arg-type]
+            reading.set_template(1, b"x", 0, 0, 0, samples)  # type: ignore[arg-type]
     several = [(TIME_MS, 5.0, TIME_MS - 1), (-1, 6.0, 0), (TIME_MS, float("nan"), 1)]
-    reading.put(1, b"x", 9, 0, 0, several)
-    reading.put(2, b"x", 0, 0, 0, [])
+    reading.set_template(1, b"x", 9, 0, 0, several)
+    reading.set_template(2, b"x", 0, 0, 0, [])
     rows = reading.rows()
     assert rows.values() == [1.5, 5.0, 6.0]
     assert rows.times() == [TIME_MS, -1]
@@ -327,7 +327,7 @@ def test_a_label_pair_is_spelt_as_a_key_of_2_0() -> None:
     unwanted, known = kernel.Table(1 << 16), kernel.Table(1 << 16)
     reading = kernel.read(raw, 2, unwanted, known, 10)
     assert reading is not None
-    _, name, labels_size, key = reading.look(0)
+    _, name, labels_size, key = reading.series_at(0)
     assert (name, labels_size) == (b"metri", 6)
     assert key == kernel.key(symbols[1:])
     for pairs in (None, [b"x"], (1,)):
@@ -378,7 +378,7 @@ def test_references_to_long_texts_do_not_fill_the_memory(size: int, times: int) 
     reading = kernel.read(raw, 2, names, known, 20_000)
     assert reading is not None
     assert len(reading.unrecognised()) == 20_000
-    assert max(len(reading.look(place)[3]) for place in range(0, 20_000, 100)) <= 4096
+    assert max(len(reading.series_at(place)[3]) for place in range(0, 20_000, 100)) <= 4096
     assert (
         resident_bytes() - before < 80 << 20
     )  # 32 MiB of keys, and while they move the half of it
@@ -394,7 +394,9 @@ def test_a_long_name_is_not_read_once_for_each_series(size: int, *, is_read: boo
     raw += (b"\x2a\x16\x0a\x02\x00\x01" + sample) * 3
     reading = kernel.read(raw, 2, names, known, 10)
     assert reading is not None
-    assert [len(reading.look(place)[1]) for place in reading.unrecognised()] == [size * is_read] * 3
+    assert [len(reading.series_at(place)[1]) for place in reading.unrecognised()] == [
+        size * is_read
+    ] * 3
 
 
 def resident_bytes() -> int:

@@ -58,7 +58,7 @@ def unrecognised(
     recogniser = pipeline._recogniser
     assert recogniser is not None
     reading = recogniser.read(raw, message, 20_000)
-    return None if reading is None else [reading.look(n)[0] for n in reading.unrecognised()]
+    return None if reading is None else [reading.series_at(n)[0] for n in reading.unrecognised()]
 
 
 @pytest.mark.parametrize("tail", [SAMPLE, ZERO], ids=["a double", "zero"])
