@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from receiver.fold.state import NEVER, NONE, Kind, Part, State
+from receiver.fold.state import NEVER, Kind, Part, State
 from receiver.intake.entries import TARGET_LABELS, As, Entry
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
@@ -29,8 +29,8 @@ Properties = Callable[[Mapping[str, str]], bytes]
 
 
 @dataclass(slots=True)
-class _Meeting:
-    """The outputs of a mean's values and counts with the same target and labels."""
+class _MeanParts:
+    """The counts of a mean, by series, and its outputs, by name, with the same target and labels."""
 
     counts: list[int] = field(default_factory=list)
     outputs: dict[int, int] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Plan:
         self._target_numbers: dict[tuple[str, str], int] = {}
         self._place_numbers: dict[tuple[str, str, str], int] = {}
         self._joined: dict[tuple[int, int, int, int], int] = {}
-        self._meetings: dict[tuple[int, int, int], _Meeting] = {}
+        self._mean_parts: dict[tuple[int, int, int], _MeanParts] = {}
         self._roles: dict[str, tuple[list[tuple[int, int]], list[int]]] = {}
 
     def add_series(self, number: int, labels: Mapping[str, str]) -> None:
@@ -139,30 +139,37 @@ class Plan:
     def _link_value(self, number: int, entry: int, target: int, name: int, kept: int) -> None:
         what = self.entries[entry]
         key = entry, target, name, kept
-        output = NONE if what.as_ is not As.MEAN and what.keeps_all_labels else self._joined.get(key, NONE)  # fmt: skip
-        if output != NONE and what.as_ is As.LAST:
+        is_shared = what.as_ is As.MEAN or not what.keeps_all_labels
+        output = self._joined.get(key) if is_shared else None
+        if output is None:
+            output = self._add_output(*key)
+            if is_shared:
+                self._joined[key] = output
+        elif what.as_ is As.LAST:
             self.refused += 1
             return
-        if output == NONE:
-            output = self.state.outputs.add(_KINDS[what.as_], *key, what.every_seconds * 1000)
-            if what.as_ is As.MEAN:
-                self.state.outputs.scrapes[output] = self.state.scrapes.add()
-                meeting = self._meeting(entry, target, kept)
-                meeting.outputs[name] = output
-                for other in meeting.counts:
-                    self._link(other, output, Part.COUNT)
-            if what.as_ is As.MEAN or not what.keeps_all_labels:
-                self._joined[key] = output
         self._link(number, output, Part.VALUE)
 
+    def _add_output(self, entry: int, target: int, name: int, kept: int) -> int:
+        what, outputs = self.entries[entry], self.state.outputs
+        every_ms = what.every_seconds * 1000
+        output = outputs.add(_KINDS[what.as_], entry, target, name, kept, every_ms)
+        if what.as_ is As.MEAN:
+            outputs.scrapes[output] = self.state.scrapes.add()
+            parts = self._parts_of(entry, target, kept)
+            parts.outputs[name] = output
+            for counting in parts.counts:
+                self._link(counting, output, Part.COUNT)
+        return output
+
     def _link_count(self, number: int, entry: int, target: int, kept: int) -> None:
-        meeting = self._meeting(entry, target, kept)
-        meeting.counts.append(number)
-        for output in meeting.outputs.values():
+        parts = self._parts_of(entry, target, kept)
+        parts.counts.append(number)
+        for output in parts.outputs.values():
             self._link(number, output, Part.COUNT)
 
-    def _meeting(self, entry: int, target: int, kept: int) -> _Meeting:
-        return self._meetings.setdefault((entry, target, kept), _Meeting())
+    def _parts_of(self, entry: int, target: int, kept: int) -> _MeanParts:
+        return self._mean_parts.setdefault((entry, target, kept), _MeanParts())
 
     def _link(self, number: int, output: int, part: Part) -> None:
         self.state.links.add(self.state.series, number, self.state.outputs, output, part)
