@@ -10,6 +10,7 @@ import zlib
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 from isal import isal_zlib
@@ -25,16 +26,21 @@ VERSIONS = (1, 2, 3)
 
 The lowest version that can hold the state is written.
 """
-_SERIES = ("time_ms", "value")
+_SERIES = ("series.time_ms", "series.value")
+_PLAN = (
+    "outputs.kind", "outputs.entry", "outputs.target", "outputs.name", "outputs.labels",
+    "outputs.every_ms",
+)  # fmt: skip
+_WINDOWS = (
+    "outputs.start_ms", "outputs.total", "outputs.count", "outputs.least", "outputs.most",
+    "outputs.touched_ms", "outputs.until_ms", "outputs.left_total", "outputs.left_count",
+    "outputs.last_sent", "outputs.last_sent_ms",
+    "scrapes.time_ms", "scrapes.total", "scrapes.count", "targets.first_ms",
+)  # fmt: skip
+"""The columns of every version, in the order of the file, as attributes of a state."""
 _BASES = ("base_ms", "base_value")
 _STARTED = ("begun_ms",)
-_WINDOWS = (
-    "start_ms", "total", "count", "least", "most", "touched_ms", "until_ms",
-    "left_total", "left_count", "last_sent", "last_sent_ms",
-)  # fmt: skip
-_PLAN = ("kind", "entry", "target", "name", "labels", "every_ms")
-_SCRAPES = ("time_ms", "total", "count")
-
+"""Further columns of the series."""
 
 NO_ENDS: Mapping[bytes, int] = {}
 
@@ -62,18 +68,12 @@ def encode(
         for output, behind in windows.older.items()
         for window in behind
     ]  # fmt: skip
-    columns: list[array[Any]] = [
-        *(getattr(state.series, name) for name in _SERIES),
-        *(getattr(state.outputs, name) for name in (*_PLAN, *_WINDOWS)),
-        *(getattr(state.scrapes, name) for name in _SCRAPES),
-        state.targets.first_ms,
-    ]
-    more = _STARTED if any(state.series.begun_ms) else ()
-    if any(base_ms != NEVER for base_ms in state.series.base_ms):
-        more = (*_BASES, *more)
-    columns += [getattr(state.series, name) for name in more]
+    started = _STARTED if any(state.series.begun_ms) else ()
+    bases = _BASES if any(base_ms != NEVER for base_ms in state.series.base_ms) else ()
+    more = (*bases, *started)
+    columns = [attrgetter(name)(state) for name in _names(more)]
     header = {
-        "version": VERSIONS[2 if len(more) > 1 else len(more)],
+        "version": 3 if bases else 2 if started else 1,
         "more": more,
         "since_ms": state.since_ms,
         "entries": [asdict(entry) for entry in entries],
@@ -140,26 +140,17 @@ def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: W
 
     Then the series' last values are restored, and no windows.
     """
-    columns = list(_read(document, raw))
     state = plan.state
-    more = _STARTED if document["version"] == VERSIONS[1] else tuple(document.get("more", ()))
+    more = _STARTED if document["version"] == 2 else tuple(document.get("more", ()))
     if not set(more) <= {*_BASES, *_STARTED}:
         raise Unusable(f"columns {', '.join(more)}")
-    for name in reversed(more):
-        column = columns.pop()
-        getattr(state.series, name)[: len(column)] = column
-    series, columns = columns[: len(_SERIES)], columns[len(_SERIES) :]
-    for name, column in zip(_SERIES, series, strict=True):
-        mine = getattr(state.series, name)
-        mine[: len(column)] = column
-    if any(getattr(state.outputs, name) != column for name, column in zip(_PLAN, columns, strict=False)):  # fmt: skip
+    stored = dict(zip(_names(more), _read(document, raw), strict=True))
+    for name in (*_SERIES, *_further(more)):
+        attrgetter(name)(state)[: len(stored[name])] = stored[name]
+    if any(attrgetter(name)(state) != stored[name] for name in _PLAN):
         return False
-    columns = columns[len(_PLAN) :]
-    for name, column in zip(_WINDOWS, columns, strict=False):
-        getattr(state.outputs, name)[:] = column
-    for name, column in zip(_SCRAPES, columns[len(_WINDOWS) :], strict=False):
-        getattr(state.scrapes, name)[:] = column
-    state.targets.first_ms[:] = columns[-1]
+    for name in _WINDOWS:
+        attrgetter(name)(state)[:] = stored[name]
     oldest_ms = min((at for at in state.targets.first_ms if at != NEVER), default=NEVER)
     state.since_ms = document.get("since_ms", oldest_ms)  # an older receiver wrote none
     for output, start_ms, total, count, least, most, touched_ms, scrapes in document["older"]:
@@ -167,6 +158,15 @@ def restore(document: Mapping[str, Any], raw: memoryview, plan: Plan, windows: W
         window = Window(start_ms, total, count, least, most, touched_ms, moments)
         windows.add_older(output, window)
     return True
+
+
+def _names(more: Sequence[str]) -> tuple[str, ...]:
+    """Return all columns of a checkpoint, in the order of the file."""
+    return (*_SERIES, *_PLAN, *_WINDOWS, *_further(more))
+
+
+def _further(more: Sequence[str]) -> list[str]:
+    return [f"series.{name}" for name in more]
 
 
 def _read(document: Mapping[str, Any], raw: memoryview) -> "Sequence[array[Any]]":

@@ -259,10 +259,8 @@ class Fold:
             ends_ms = until.get(item, NEVER)
             theirs.outputs.until_ms[output] = max(theirs.outputs.until_ms[output], ends_ms)
         new.ends |= {item: at for item, at in until.items() if at != NEVER and item not in made}
-        columns = ("start_ms", "total", "count", "least", "most", "touched_ms", "left_total", "left_count", "last_sent", "last_sent_ms")  # fmt: skip
         for output, successor in successors.items():
-            for name in columns:
-                getattr(theirs.outputs, name)[successor] = getattr(mine.outputs, name)[output]
+            theirs.outputs.copy_window(successor, mine.outputs, output)
             first, second = mine.outputs.scrapes[output], theirs.outputs.scrapes[successor]
             if first != NONE:
                 new.windows.put_scrapes(second, self.windows.scrapes_at(first))

@@ -136,6 +136,19 @@ class Outputs:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def copy_window(self, output: int, other: "Outputs", its_output: int) -> None:
+        """Copy the newest window of another state's output, and what is carried into its item."""
+        self.start_ms[output] = other.start_ms[its_output]
+        self.total[output] = other.total[its_output]
+        self.count[output] = other.count[its_output]
+        self.least[output] = other.least[its_output]
+        self.most[output] = other.most[its_output]
+        self.touched_ms[output] = other.touched_ms[its_output]
+        self.left_total[output] = other.left_total[its_output]
+        self.left_count[output] = other.left_count[its_output]
+        self.last_sent[output] = other.last_sent[its_output]
+        self.last_sent_ms[output] = other.last_sent_ms[its_output]
+
     def add(
         self, kind: Kind, entry: int, target: int, name: int, labels: int, every_ms: int
     ) -> int:
