@@ -18,6 +18,8 @@ from typing import Any
 import orjson
 from applicationinsights.channel import contracts
 
+from receiver.outbox.gzip_body import compress, unpack
+
 ENVELOPE_NAME = "Microsoft.ApplicationInsights.Metric"
 _PROPERTIES, _METRIC, _VALUE = b'"properties":', b'"metrics":[{"name":', b',"value":'
 NAME_LIMIT = 1024
@@ -168,6 +170,12 @@ def common_start(identity: Identity) -> bytes:
     role = "placeholder"
     middle = _render("", {}, {"ai.cloud.role": role}, identity.instrumentation_key)
     return middle.partition(role.encode())[0]
+
+
+def with_key(body: bytes, old: str, new: str) -> bytes:
+    """Return a batch's body with another resource's key. Raises: Damaged."""
+    before, after = f'"iKey":"{old}"'.encode(), f'"iKey":"{new}"'.encode()
+    return compress([line.replace(before, after, 1) for line in unpack(body)])
 
 
 def order_labels(labels: Iterable[str]) -> list[str]:

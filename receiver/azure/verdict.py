@@ -58,6 +58,13 @@ class Verdict:
     by_the_service: bool = False
     about_the_body: bool = False
 
+    @property
+    def kind_of_wait(self) -> Action:
+        """The kind of back-off of what is sent again."""
+        if self.action is Action.SETTLE:
+            return self.wait
+        return Action.RETRY if self.action is Action.SPLIT else self.action
+
 
 def judge(
     status: int,

@@ -21,6 +21,8 @@ from receiver.outbox.store import Outbox
 from receiver.outbox.values import Batch
 
 FRESH_SECONDS = 60.0
+NONE_FRESH = 1 << 62
+"""Above all numbers of batches."""
 SPLIT_AFTER = 2
 """Refusals while others are accepted; one may be chance."""
 QUEUE_LIMIT = 5000
@@ -48,15 +50,46 @@ class RefusedAlone:
 
 
 @dataclass(frozen=True, slots=True)
-class Picked:
-    """The result of a query: batches, and the numbers that were `set_back` at its start.
+class Wish:
+    """A wish for at most `room` batches of a lane, none of which is `busy`.
 
-    `gone` is a set back batch that is no longer in the outbox.
+    `retried` is a batch that is set back; it comes first, or only if there is no other. Batches
+    from number `fresh_from` on are of the last minute. `smallest`: only the smallest batch,
+    whichever it is.
     """
 
-    batches: tuple[Batch, ...]
+    lane: str
+    room: int
+    busy: frozenset[int]
     set_back: frozenset[int]
-    gone: int | None = None
+    retried: int | None
+    retried_comes_first: bool
+    fresh_from: int
+    asks_for_newest: bool
+    smallest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """The answer to a wish. `gone`: the batch to be retried is no longer in the outbox."""
+
+    batches: tuple[Batch, ...]
+    gone: bool = False
+    newest_id: int | None = None
+
+
+def pick(outbox: Outbox, wish: Wish) -> Picked:
+    """Return the batches of a wish; runs in the outbox's thread."""
+    if wish.smallest:
+        return Picked(tuple(outbox.smallest_batch(wish.lane)))
+    newest_id = outbox.newest_id() if wish.asks_for_newest else None
+    retried = None if wish.retried is None else outbox.batch(wish.retried)
+    gone = wish.retried is not None and retried is None
+    room = wish.room - (retried is not None and wish.retried_comes_first)
+    batches = outbox.next_batches(wish.busy, wish.fresh_from, room, wish.lane)
+    if retried and (wish.retried_comes_first or not batches):
+        batches = [retried, *batches]
+    return Picked(tuple(batches), gone, newest_id)
 
 
 class Picker:
@@ -108,31 +141,26 @@ class Picker:
         """Note that a batch is no longer in flight."""
         self._in_flight.discard(batch.id)
 
-    def query(self, room: int, action: Action | None) -> Callable[[Outbox], Picked]:
-        """Return a query of the outbox for at most `room` batches that are not in flight.
+    def wish(self, room: int, action: Action | None) -> Wish:
+        """Return a wish for at most `room` batches that are not in flight.
 
-        `action` is the reason of a closed back-off: a used-up quota is probed with the smallest
-        batch. The query runs in the outbox's thread, so it holds copies of what may change.
+        `action` is the reason of the current wait: a used-up quota is probed with the smallest
+        batch.
         """
-        set_back, lane = frozenset(self._set_back), self._lane
-        if action is Action.QUOTA:
-            return lambda outbox: Picked(tuple(outbox.smallest_batch(lane)), set_back)
-        busy = set_back | self._in_flight
-        retried = self._next_set_back()
-        comes_first = room > 1 or not self._last_was_set_back
-
-        def ask(outbox: Outbox) -> Picked:
-            waiting = outbox.batch(retried) if retried is not None else None
-            gone = None if waiting else retried
-            if waiting and comes_first:
-                rest = outbox.next_batches(busy, self._fresh_from(outbox), room - 1, lane)
-                return Picked((waiting, *rest), set_back)
-            batches = tuple(outbox.next_batches(busy, self._fresh_from(outbox), room, lane))
-            if waiting and not batches:
-                batches = (waiting,)
-            return Picked(batches, set_back, gone)
-
-        return ask
+        set_back, now, newest = frozenset(self._set_back), self._ticks(), self._newest_ids
+        while len(newest) > 1 and now - newest[1][0] > FRESH_SECONDS:
+            newest.popleft()
+        return Wish(
+            self._lane,
+            room,
+            set_back | self._in_flight,
+            set_back,
+            self._next_set_back(),
+            retried_comes_first=room > 1 or not self._last_was_set_back,
+            fresh_from=newest[0][1] + 1 if newest else NONE_FRESH,
+            asks_for_newest=not newest or now - newest[-1][0] > FRESH_SECONDS / 12,
+            smallest=action is Action.QUOTA,
+        )
 
     def _next_set_back(self) -> int | None:
         """Return the next batch that is set back; None while one is in flight or all wait."""
@@ -140,20 +168,13 @@ class Picker:
             return None
         return next(iter(self._set_back), None)
 
-    def _fresh_from(self, outbox: Outbox) -> int:
-        """Return the first batch of the last minute; runs only in the outbox's thread."""
-        now, newest = self._ticks(), self._newest_ids
-        if not newest or now - newest[-1][0] > FRESH_SECONDS / 12:
-            newest.append((now, outbox.newest_id()))
-        while len(newest) > 1 and now - newest[1][0] > FRESH_SECONDS:
-            newest.popleft()
-        return newest[0][1] + 1
-
-    def chosen(self, picked: Picked) -> list[Batch]:
-        """Return the picked batches, without those set back during the query."""
-        if picked.gone is not None:
-            self._set_back.pop(picked.gone, None)
-        newly_set_back = self._set_back.keys() - picked.set_back
+    def chosen(self, wish: Wish, picked: Picked) -> list[Batch]:
+        """Return the picked batches, without those set back since the wish."""
+        if picked.newest_id is not None:
+            self._newest_ids.append((self._ticks(), picked.newest_id))
+        if picked.gone and wish.retried is not None:
+            self._set_back.pop(wish.retried, None)
+        newly_set_back = self._set_back.keys() - wish.set_back
         return [batch for batch in picked.batches if batch.id not in newly_set_back]
 
     def settled(self, batch: Batch) -> None:
@@ -173,7 +194,7 @@ class Picker:
             del self._set_back[next(iter(self._set_back))]
         return entry.alone >= SPLIT_AFTER and batch.items > 1
 
-    def put_back(self, batch: Batch, parts: Mapping[int, int], *, first: bool) -> None:
+    def set_back_parts(self, batch: Batch, parts: Mapping[int, int], *, first: bool) -> None:
         """Set back the parts of a settled batch; `parts` maps their numbers to counts of items.
 
         Halves go `first`: the refused size or item is found in a few attempts, without

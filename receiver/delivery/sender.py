@@ -2,7 +2,7 @@
 
 In: batches. Out: settlements. Sends, and acts on the verdict of an answer.
 `receiver.delivery.picker` chooses the next batch, `backoff` and `rate_limit` the time,
-`receiver.azure.destination` judges the answer.
+`receiver.azure.verdict` judges the answer.
 
 A batch stays in the outbox until its outcome is written there. A process that dies
 between the service's answer and that write sends the batch again: the service has
@@ -12,16 +12,18 @@ no idempotency key, so delivery is at least once.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
-from receiver.azure.destination import Destination
+from receiver.azure.envelope import with_key
 from receiver.azure.policy import Action
 from receiver.azure.rejections import DAMAGED, REJECT_REASONS
-from receiver.azure.verdict import Verdict
+from receiver.azure.verdict import Verdict, judge
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_connection import Answer
-from receiver.delivery.picker import Picker, RefusedAlone
+from receiver.delivery.picker import Picker, RefusedAlone, pick
 from receiver.delivery.rate_limit import TokenBucket
 from receiver.delivery.service_clock import ServiceClock
 from receiver.delivery.settlement import halves, settlement
@@ -92,7 +94,7 @@ class Delivery:
         self,
         committer: Committer,
         transport: Transport,
-        destination: Destination,
+        key: str,
         picker: Picker,
         backoff: Backoff,
         rate_limit: TokenBucket,
@@ -107,12 +109,12 @@ class Delivery:
     ) -> None:
         """Prepare; `run` starts. At most `senders` batches are in flight at once.
 
-        `counts` are continued from the lane's previous delivery. `changed` is set when there
+        `key` is the resource's. `counts` are continued from the lane's previous delivery. `changed` is set when there
         may be batches. `wall_clock` is in seconds since the epoch.
         """
         self._committer = committer
         self._transport = transport
-        self._destination = destination
+        self._key = key
         self._picker = picker
         self.backoff = backoff
         self._rate_limit = rate_limit
@@ -182,36 +184,33 @@ class Delivery:
         self._changed.set()
 
     async def _next_batches(self) -> list[Batch]:
-        """Wait until batches may be sent, and return them; none when stopping."""
+        """Wait until batches may be sent, and return them; none at the end."""
         while not self._stopping:
             self._changed.clear()
-            self._is_empty = False
-            if self._room() and (batches := await self._choose()):
-                if batches := batches[: self._room()]:
-                    for batch in batches:
-                        self._picker.begin(batch)
-                    return batches
-                continue  # the back-off has closed meanwhile
-            if self._changed.is_set() and not self._disk_fails:
-                continue  # batches may have come after the query
-            if self._ends_when_empty and self._is_empty and self._picker.is_idle:
-                break
-            now = self._loop.time()
-            wait = self.backoff.wait_seconds(now) or self._picker.wait_seconds(now)
-            if self._is_finished(now, wait):
-                break
-            try:
-                async with asyncio.timeout(wait or None):
+            batches = await self._choose()
+            if batches or self._is_over():
+                return batches
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_seconds() or None):
                     await self._changed.wait()
-            except TimeoutError:
-                pass  # the wait is over
         return []
 
-    def _is_finished(self, now: float, wait: float) -> bool:
-        """Whether no batch can be sent before the end: none waits, or all wait longer."""
-        if self._finish_at is None or self._picker.in_flight:
+    def _wait_seconds(self) -> float:
+        """Return the time until a batch may be sent, if one waits; 0 if one may be sent now."""
+        now = self._loop.time()
+        return self.backoff.wait_seconds(now) or self._picker.wait_seconds(now)
+
+    def _is_over(self) -> bool:
+        """Whether the end has come: no batch waits, or none may be sent before the time of `finish`."""
+        may_have_more = self._changed.is_set() and not self._disk_fails
+        if may_have_more or self._picker.in_flight:
             return False
-        return not wait or now + wait > self._finish_at
+        if self._ends_when_empty and self._is_empty and self._picker.is_idle:
+            return True
+        if self._finish_at is None:
+            return False
+        wait = self._wait_seconds()
+        return not wait or self._loop.time() + wait > self._finish_at
 
     def _room(self) -> int:
         """Return how many more batches may be sent now."""
@@ -220,14 +219,19 @@ class Delivery:
         return max(0, self.backoff.at_once(self._senders) - self._picker.in_flight)
 
     async def _choose(self) -> list[Batch]:
-        query = self._picker.query(self._room(), self.backoff.state.action)
+        """Return the next batches, from now on in flight; none while there is no room or none waits."""
+        self._is_empty = False
+        room = self._room()
+        if not room:
+            return []
+        wish = self._picker.wish(room, self.backoff.state.action)
         try:
-            picked = await self._committer.ask(query)
+            picked = await self._committer.ask(lambda outbox: pick(outbox, wish))
             self._disk_fails = False
-            batches = self._picker.chosen(picked)
-            if picked.gone is not None:
+            batches = self._picker.chosen(wish, picked)
+            if picked.gone:
                 self._changed.set()  # the next batch that is set back
-            self._is_empty = not batches and picked.gone is None
+            self._is_empty = not batches and not picked.gone
             if batches or self._picker.in_flight:
                 self._committer.busy_lanes.add(self._lane)
             else:
@@ -239,6 +243,9 @@ class Delivery:
             await self._sleep(DISK_RETRY_SECONDS)
             self._changed.set()
             return []
+        batches = batches[: self._room()]  # after a failure meanwhile: none, or one
+        for batch in batches:
+            self._picker.begin(batch)
         return batches
 
     async def _send(self, batch: Batch) -> None:
@@ -257,7 +264,7 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - an event, with its traceback
             hint = "A defect of the receiver: please report it."
             defect = Verdict(Action.RETRY, reason=str(error), hint=hint)
-            self._wait(batch, defect, Action.RETRY, started_at, error)
+            self._set_back(batch, defect, started_at, error)
         finally:
             seconds = self._loop.time() - started_at
             self.counts.seconds += seconds
@@ -267,7 +274,9 @@ class Delivery:
 
     async def _attempt(self, batch: Batch, started_at: float) -> None:
         """POST a batch, and act on the answer. Raises: Damaged."""
-        body = self._destination.body_for(batch.body, batch.destination)
+        body = batch.body
+        if batch.destination != self._key:
+            body = with_key(body, batch.destination, self._key)
         try:
             answer = await self._transport.post(body)
         except Unreachable as error:
@@ -286,13 +295,14 @@ class Delivery:
 
     def _judge(self, batch: Batch, answer: Answer) -> Verdict:
         parts = urlsplit(self._transport.endpoint.url)
-        verdict = self._destination.judge(
+        verdict = judge(
             answer.status,
             answer.headers,
             answer.body,
             batch.items,
             self._wall_clock(),
-            f"{parts.scheme}://{parts.netloc}",
+            address=f"{parts.scheme}://{parts.netloc}",
+            signed_in=self._transport.signs_in,
         )
         if verdict.by_the_service:
             self._service_clock.learn(answer.headers.get("Date", ""))
@@ -305,7 +315,7 @@ class Delivery:
         some_are_taken = verdict.accepted >= len(verdict.retry) and verdict.wait is Action.RETRY
         divide = False
         if verdict.retry and not some_are_taken:
-            divide = self._wait(batch, verdict, verdict.wait, started_at)
+            divide = self._set_back(batch, verdict, started_at)
         else:
             self._succeeded(batch)
         if verdict.action is Action.UNCONFIRMED:
@@ -318,44 +328,43 @@ class Delivery:
                 times=batch.items,
             )
         outcome = settlement(batch, verdict, divide=divide)
-        await self._put_back(batch, outcome, first=divide)
+        await self._settle_in_part(batch, outcome, first=divide)
 
     async def _refused(self, batch: Batch, verdict: Verdict, started_at: float) -> None:
         """Keep a batch that was refused as a whole, behind the others."""
         if verdict.action not in _ABOUT_THE_RATE:
             self._transport.endpoint.forget()  # the redirect's target may be the wrong one
-        divide = self._wait(batch, verdict, verdict.action, started_at)
+        divide = self._set_back(batch, verdict, started_at)
         if divide or verdict.action is Action.SPLIT:
-            await self._put_back(batch, halves(batch), first=True)
+            await self._settle_in_part(batch, halves(batch), first=True)
 
-    def _wait(
-        self,
-        batch: Batch,
-        verdict: Verdict,
-        action: Action,
-        started_at: float,
-        defect: Exception | None = None,
+    def _set_back(
+        self, batch: Batch, verdict: Verdict, started_at: float, defect: Exception | None = None
     ) -> bool:
-        """Set a batch back, and wait before the next attempt; returns whether to send it in halves.
+        """Set a batch back, and have it or all batches wait; returns whether to send it in halves.
 
         Only this batch waits if others were accepted since it was last refused. All wait if the
         cause is the endpoint or the amount of data.
         """
-        now, reason, hint = self._loop.time(), verdict.reason, verdict.hint
-        action = Action.RETRY if action is Action.SPLIT else action
-        alone = self._picker.is_set_back(batch) and not self.backoff.state.failures
-        if alone:
+        now, action = self._loop.time(), verdict.kind_of_wait
+        others_pass = self._picker.is_set_back(batch) and not self.backoff.state.failures
+        if others_pass:
             self._picker.backoff.failed(action, now, started_at)
-        if alone and action not in _ABOUT_THE_RATE:
-            self._events.happened(self._kinds.set_back, action.value, reason, hint, defect=defect)
-            return self._picker.refused(batch, reason, hint, alone=True)
-        self._picker.refused(batch, reason, hint, alone=False)
-        self.backoff.failed(action, now, started_at, verdict.retry_after_seconds, reason, hint)
-        seconds = round(self.backoff.state.until - now, 1)
-        self._events.happened(
-            self._kinds.failed, action.value, reason, hint, defect=defect, wait_seconds=seconds
+        alone = others_pass and action not in _ABOUT_THE_RATE
+        divide = self._picker.refused(batch, verdict.reason, verdict.hint, alone=alone)
+        if alone:
+            self._report(self._kinds.set_back, verdict, defect=defect)
+            return divide
+        self.backoff.failed(
+            action, now, started_at, verdict.retry_after_seconds, verdict.reason, verdict.hint
         )
+        wait = round(self.backoff.wait_seconds(now), 1)
+        self._report(self._kinds.failed, verdict, defect=defect, wait_seconds=wait)
         return False
+
+    def _report(self, kind: Kind, verdict: Verdict, **more: Any) -> None:
+        reason = verdict.kind_of_wait.value
+        self._events.happened(kind, reason, verdict.reason, verdict.hint, **more)
 
     def _succeeded(self, batch: Batch) -> None:
         if self.backoff.succeeded():
@@ -363,11 +372,11 @@ class Delivery:
         if self._picker.is_set_back(batch):
             self._picker.backoff.succeeded()
 
-    async def _put_back(self, batch: Batch, outcome: Settlement, *, first: bool) -> None:
+    async def _settle_in_part(self, batch: Batch, outcome: Settlement, *, first: bool) -> None:
         """Settle a batch, and set back its parts that are sent again."""
         numbers = await self._settle(outcome)
         parts = dict(zip(numbers, map(len, outcome.again), strict=False))
-        self._picker.put_back(batch, parts, first=first)
+        self._picker.set_back_parts(batch, parts, first=first)
 
     async def _settle(self, outcome: Settlement) -> Sequence[int]:
         """Record an outcome, retrying while the disk fails: a lost outcome means a second delivery.

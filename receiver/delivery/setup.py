@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from receiver import __version__
 from receiver.azure import credentials as entra
 from receiver.azure.connection_string import Connection
-from receiver.azure.destination import Destination
 from receiver.azure.redirect import Endpoint
 from receiver.config.resources import Resource
 from receiver.config.settings import Settings
@@ -100,7 +99,7 @@ def open_deliveries(
         return Delivery(
             committer,
             Transport(send, Endpoint(url, ticks), tokens),
-            Destination(key, signed_in=tokens is not None),
+            key,
             Picker(ticks, Backoff(random.random, longest_seconds), resource.name),
             Backoff(random.random, longest_seconds),
             TokenBucket(resource.items_per_second, ticks),

@@ -40,6 +40,11 @@ class Transport:
         self.endpoint = endpoint
         self._token = token
 
+    @property
+    def signs_in(self) -> bool:
+        """Whether requests carry a token."""
+        return self._token is not None
+
     async def post(self, body: bytes) -> Answer:
         """Send a batch: follow redirects, and after a 401 retry once with a new token.
 

@@ -24,7 +24,10 @@ from receiver.azure.envelope import (
     make_template,
     order_labels,
     series_of,
+    with_key,
 )
+from receiver.errors import Damaged
+from receiver.outbox.gzip_body import compress, unpack
 
 KEY = "11111111-2222-3333-4444-555555555555"
 IDENTITY = Identity(KEY, host="the-host")
@@ -299,3 +302,24 @@ def test_a_slim_item_says_job_and_instance_once() -> None:
     }
     assert kept(slim, instance="localhost:8002") == {"model", "instance"}
     assert kept(slim, job="j" * 300) == {"model", "job"}
+
+
+OLD, NEW = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
+
+
+def keyed(key: str, label: str) -> bytes:
+    """Make an item whose label may look like the key's field."""
+    return f'{{"time":"t","name":"n","iKey":"{key}","data":{{"label":{label}}}}}\n'.encode()
+
+
+def test_a_body_of_another_key_gets_this_one_s() -> None:
+    """Once an item: what a label holds is nobody's key."""
+    trap = '"\\"iKey\\":\\"' + OLD + '\\""'
+    body = compress([keyed(OLD, trap), keyed(OLD, '"b"')])
+    assert unpack(with_key(body, OLD, NEW)) == [keyed(NEW, trap), keyed(NEW, '"b"')]
+
+
+def test_a_damaged_body_gets_no_other_key() -> None:
+    """It is said so."""
+    with pytest.raises(Damaged):
+        with_key(b"rubbish", OLD, NEW)

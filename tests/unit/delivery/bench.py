@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from receiver.azure.destination import Destination
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_connection import Answer
 from receiver.delivery.picker import Picker
@@ -129,7 +128,7 @@ class Bench:
         self.backoff = Backoff(lambda: 0.5)
         self.between: Callable[[], None] = lambda: None
         self.senders = senders
-        self.destination = Destination("key", signed_in=signed_in)
+        self.signs_in = signed_in
         self.service_clock = ServiceClock(self.loop.time, self.clock)
         self.counts = DeliveryCounts()
         self.delivery = self._new_delivery()
@@ -139,7 +138,7 @@ class Bench:
         return Delivery(
             stands_in,
             stands_in,
-            self.destination,
+            "key",
             self.picker,
             self.backoff,
             stands_in,
