@@ -151,8 +151,8 @@ def _bodies(bodies: frozenset[Body]) -> str:
 
 
 def _conditions(rule: Rule) -> Iterator[str]:
-    if rule.words:
-        yield f"its message has `{rule.words}`"
+    if rule.message:
+        yield f"its message has `{rule.message}`"
     if rule.signed_in is not None:
         yield "a token was sent" if rule.signed_in else "no token was sent"
 

@@ -22,8 +22,8 @@ from receiver.azure.policy import ITEM_ACTIONS, Body
 from receiver.azure.rejections import OTHER, reason_of
 
 MESSAGE_LIMIT = 300
-BODY_LIMIT_BYTES = 8 << 20
-"""Limit of a decompressed answer: the errors of 64,000 items fit."""
+ANSWER_LIMIT_BYTES = 8 << 20
+"""Limit of an answer, with its framing or decompressed: the errors of 64,000 items fit."""
 _BEGINNING = b'{"itemsReceived"'
 _ABOUT_AN_ITEM = re.compile(r"\s*\d{3}\s*:")
 """The service numbers its errors about an item: "103: Field 'time' on type ..."."""
@@ -63,7 +63,7 @@ def _decoded(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bool]:
         return body, True
     decompressor = zlib.decompressobj(47 if zipped else 15)
     try:
-        text = decompressor.decompress(body, BODY_LIMIT_BYTES)
+        text = decompressor.decompress(body, ANSWER_LIMIT_BYTES)
     except zlib.error:
         return body, True
     return text, decompressor.eof
@@ -85,27 +85,35 @@ def _the_services(document: Any, item_count: int) -> Answered | None:
         return None
     if not isinstance(listed, list | None) or not 0 <= accepted <= received:
         return None
-    understood = received == item_count
     errors = _errors(listed or [], item_count)
+    kind = _kind(errors, received, accepted, item_count)
     words = next((message for _, message in errors.values() if message), "")
-    kind = _kind(errors, accepted, item_count, understood=understood)
-    if kind is Body.UNREAD and received != 0:
-        return None  # an answer to another request
-    return Answered(kind, words, accepted, errors)
+    return Answered(kind, words, accepted, errors) if kind else None
 
 
 def _kind(
-    errors: Mapping[int, tuple[int, str]], accepted: int, item_count: int, *, understood: bool
-) -> Body:
-    if any(code in ITEM_ACTIONS for code, _ in errors.values()):
-        return Body.ITEMS if understood else Body.UNREAD
-    messages = {message for _, message in errors.values()}
-    says_one_thing = len(messages) == 1 and (not understood or len(errors) == item_count)
-    if not accepted and item_count and (not messages or messages == {""}):
-        return Body.CONFIGURATION  # no item was accepted, and no message names an item
-    if not accepted and says_one_thing and not is_about_an_item(*messages):
+    errors: Mapping[int, tuple[int, str]], received: int, accepted: int, item_count: int
+) -> Body | None:
+    """Return the kind of the service's body; None for an answer to another request."""
+    was_read = received == item_count
+    if not accepted and _is_about_the_batch(errors, item_count, was_read=was_read):
         return Body.CONFIGURATION
-    return Body.ITEMS if understood else Body.UNREAD
+    if was_read:
+        return Body.ITEMS
+    return None if received else Body.UNREAD
+
+
+def _is_about_the_batch(
+    errors: Mapping[int, tuple[int, str]], item_count: int, *, was_read: bool
+) -> bool:
+    """Whether the errors of a batch, of which nothing was accepted, name no item."""
+    messages = {message for _, message in errors.values()}
+    if any(code in ITEM_ACTIONS for code, _ in errors.values()):
+        return False  # each of them is about its item
+    if not messages or messages == {""}:
+        return item_count > 0
+    is_common = len(messages) == 1 and (len(errors) == item_count or not was_read)
+    return is_common and not is_about_an_item(*messages)
 
 
 def is_about_an_item(message: str) -> bool:

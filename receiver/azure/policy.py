@@ -40,7 +40,7 @@ class Body(Enum):
     """The kind of an answer's body."""
 
     ITEMS = "the service's, on the items"
-    CONFIGURATION = "the service's, one message for all items that is about no item"
+    CONFIGURATION = "the service's: one message for the whole batch"
     UNREAD = "the service's: it could not read the request"
     MISSING = "empty, or cut off"
     FOREIGN = "anything else"
@@ -69,7 +69,7 @@ Any other item status means "never".
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A row of the table. `words` and `signed_in`, where set, must match as well.
+    """A row of the table. `message` and `signed_in`, where set, must match as well.
 
     `hint` is for operators, `why` for readers of the table. `about_the_body`: the cause may
     be a batch that was damaged on the disk.
@@ -80,17 +80,17 @@ class Rule:
     action: Action
     why: str
     hint: str = ""
-    words: str = ""
+    message: str = ""
     signed_in: bool | None = None
     about_the_body: bool = False
 
-    def holds(self, status: int, body: Body, words: str, *, signed_in: bool) -> bool:
+    def matches(self, status: int, body: Body, message: str, *, signed_in: bool) -> bool:
         """Whether this row matches an answer."""
         return (
             any(status == listed or (isinstance(listed, range) and status in listed) for listed in self.statuses)
             and body in self.bodies
             and self.signed_in in (None, signed_in)
-            and re.search(self.words, words, re.IGNORECASE) is not None
+            and re.search(self.message, message, re.IGNORECASE) is not None
         )  # fmt: skip
 
 
@@ -106,15 +106,15 @@ RULES = (
          about_the_body=True),
     Rule(_TAKEN, frozenset({Body.CONFIGURATION}), Action.BLOCKED,
          "The key is mistyped, or another resource's; the items are valid.",
-         f"The instrumentation key is not the resource's. {_COPY}", words="instrumentation key"),
+         f"The instrumentation key is not the resource's. {_COPY}", message="instrumentation key"),
     Rule(_TAKEN, frozenset({Body.CONFIGURATION}), Action.BLOCKED,
          "The resource requires Microsoft Entra ID, and no token was sent.",
-         "The resource requires sign-in: set APPLICATIONINSIGHTS_AUTHENTICATION_STRING=Authorization=AAD.", words="authentication"),
+         "The resource requires sign-in: set APPLICATIONINSIGHTS_AUTHENTICATION_STRING=Authorization=AAD.", message="authentication"),
     Rule(_TAKEN, frozenset({Body.CONFIGURATION}), Action.BLOCKED,
          "A network security perimeter, or a resource that requires its own endpoint.",
-         f"The resource refuses items at this address. {_COPY}", words="connection string|nsp"),
+         f"The resource refuses items at this address. {_COPY}", message="connection string|nsp"),
     Rule(_TAKEN, frozenset({Body.CONFIGURATION}), Action.BLOCKED,
-         "One message for all items that is about no item concerns how they are sent; once an operator corrects that, they are accepted.",
+         "One message for the whole batch, about none of its items, concerns how they are sent; once an operator corrects that, they are accepted.",
          "The service refuses all items with this message: check the resource's settings and the connection string.",
          about_the_body=True),
     Rule((400,), frozenset({Body.UNREAD}), Action.SPLIT,
@@ -152,10 +152,10 @@ RULES = (
          "The resource requires sign-in with Microsoft Entra ID: set APPLICATIONINSIGHTS_AUTHENTICATION_STRING=Authorization=AAD."),
     Rule((403,), ANY, Action.BLOCKED,
          "The network is restricted: private link, or a network security perimeter.",
-         _PRIVATE, words="private|network|perimeter|nsp"),
+         _PRIVATE, message="private|network|perimeter|nsp"),
     Rule((403,), frozenset({Body.FOREIGN}), Action.BLOCKED,
          "A page instead of the service's message: a proxy or a firewall blocks the request.",
-         "A proxy or firewall blocks the request: allow it to the ingestion endpoint, or set the proxy in HTTPS_PROXY.", words="^ *<"),
+         "A proxy or firewall blocks the request: allow it to the ingestion endpoint, or set the proxy in HTTPS_PROXY.", message="^ *<"),
     Rule((403,), ANY, Action.BLOCKED,
          "The identity is not allowed to write.",
          "The identity lacks the role Monitoring Metrics Publisher on the Application Insights resource; a new role takes effect after some minutes.", signed_in=True),
@@ -164,7 +164,7 @@ RULES = (
          f"The request is forbidden, and no identity is configured: a firewall or proxy blocks it, or: {_PRIVATE}"),
     Rule((404,), ANY, Action.BLOCKED,
          "The global endpoint does not accept this resource's items.",
-         f"The resource accepts items only at its region's endpoint. {_COPY}", words="stamp specific"),
+         f"The resource accepts items only at its region's endpoint. {_COPY}", message="stamp specific"),
     Rule((404, 405), ANY, Action.BLOCKED,
          "The address is not an ingestion endpoint.",
          "That address is not an ingestion endpoint: check IngestionEndpoint in the connection string."),
@@ -187,10 +187,10 @@ RULES = (
 """The table: the first matching row applies."""
 
 
-def rule_for(status: int, body: Body, words: str, *, signed_in: bool) -> Rule:
+def rule_for(status: int, body: Body, message: str, *, signed_in: bool) -> Rule:
     """Return the row for an answer; every answer has one."""
     return next(
-        rule for rule in RULES if rule.holds(min(status, 999), body, words, signed_in=signed_in)
+        rule for rule in RULES if rule.matches(min(status, 999), body, message, signed_in=signed_in)
     )
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import httptools
 from multidict import CIMultiDict
 
-ANSWER_LIMIT_BYTES = 8 << 20
-"""Limit of an answer including its framing: the errors of 64,000 items fit."""
+from receiver.azure.answer import ANSWER_LIMIT_BYTES
+
 HEAD_LIMIT_BYTES = 64 << 10
 UNHEARD_MS = 5000
 """Longest time that data on a kept connection may stay unacknowledged (TCP_USER_TIMEOUT).

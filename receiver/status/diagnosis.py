@@ -11,6 +11,7 @@ others are `also`. The severity is that of the worst finding.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+from receiver.azure.answer import MESSAGE_LIMIT
 from receiver.azure.limits import EXPIRY_MS
 from receiver.azure.policy import Action
 from receiver.azure.rejections import TOO_OLD
@@ -39,7 +40,6 @@ SAME_TIME_SECONDS = 3 * 86400.0
 STEADY_REFUSALS = 2
 """Number of refused requests in a window that is reported."""
 HARMLESS_DROPS = frozenset({"stale", "nan", REPLICA, UNROUTED})
-WORDS_LIMIT = 300
 EXPLODES = (
     "Remove the label at its source or in Prometheus (labeldrop; a recording rule that sums without it, "
     "where series become equal); if so many series are intended, raise the limit."
@@ -231,7 +231,7 @@ def _service(facts: Facts) -> Iterator[Finding]:
     snapshot, backoff = facts.snapshot, facts.snapshot.backoff
     if not backoff.failures:
         return
-    words = backoff.reason[:WORDS_LIMIT].rstrip(".")
+    words = backoff.reason[:MESSAGE_LIMIT].rstrip(".")
     until = moment(snapshot.now + snapshot.backoff_seconds)
     waits = _with(outlook.waiting(snapshot), outlook.loss(snapshot, facts.flow))
     hint = backoff.hint
@@ -381,7 +381,7 @@ def _refused(state: State, facts: Facts, refused: Mapping[str, int], detail: str
         return Finding(state, detail, "See the answer in the sender's log for the reason.")
     if sender := error.fields.get("sender"):
         detail += f"; sender {sender}"
-    return Finding(state, f"{detail}. {error.words[:WORDS_LIMIT]}", error.hint)
+    return Finding(state, f"{detail}. {error.words[:MESSAGE_LIMIT]}", error.hint)
 
 
 def _selecting(facts: Facts) -> Iterator[Finding]:
@@ -411,7 +411,7 @@ def _rejecting(facts: Facts) -> Iterator[Finding]:
     rejected = {reason: n for reason, n in ledger.rejected.items() if reason not in elsewhere}
     if count := sum(rejected.values()):
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(rejected.items()))
-        words = f": {facts.last_rejection[:WORDS_LIMIT]}" if facts.last_rejection else ""
+        words = f": {facts.last_rejection[:MESSAGE_LIMIT]}" if facts.last_rejection else ""
         detail = f"{_items(count)} rejected in {span(seconds)} ({reasons}){words}"
         yield Finding(State.REJECTED, detail, "appinsights-receiver dead-letters shows them.")
     if ledger.expired:
@@ -448,7 +448,7 @@ def _set_back(facts: Facts) -> Iterator[Finding]:
     refused_alone = facts.snapshot.refused_alone
     if refused_alone.batches:
         batches = "1 batch" if refused_alone.batches == 1 else f"{refused_alone.batches} batches"
-        words = refused_alone.reason[:WORDS_LIMIT].rstrip(".")
+        words = refused_alone.reason[:MESSAGE_LIMIT].rstrip(".")
         detail = (
             f"{batches} ({_items(refused_alone.items)}) refused while others are accepted: {words}"
         )

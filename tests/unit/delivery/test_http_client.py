@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from receiver.azure.answer import ANSWER_LIMIT_BYTES
 from receiver.delivery.dial import CannotConnect
 from receiver.delivery.http_client import Client, TimedOut
 from receiver.delivery.http_connection import (
-    ANSWER_LIMIT_BYTES,
     HEAD_LIMIT_BYTES,
     Answer,
     BrokenOff,

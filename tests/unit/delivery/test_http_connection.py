@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from receiver.azure.answer import ANSWER_LIMIT_BYTES
 from receiver.delivery.http_connection import (
-    ANSWER_LIMIT_BYTES,
     HEAD_LIMIT_BYTES,
     UNHEARD_MS,
     Answer,
