@@ -1,11 +1,11 @@
-"""The back-off of delivery to one endpoint: a circuit breaker.
+"""The back-off of delivery to one endpoint.
 
 In: successes and failures with their times. Out: how long to wait, and how many batches may
 be in flight. Pure: no clock, no waiting.
 
-While batches succeed it is open. A failure closes it for a time that grows with every
-failure in a row; then a single batch probes, and its success opens it for all: an endpoint
-that refuses gets only a few requests a minute.
+While batches succeed nothing waits. After a failure all wait, for a time that grows with every
+failure in a row; then a single batch probes, and its success ends the wait for all: an
+endpoint that refuses gets only a few requests a minute.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ QUOTA_LONGEST = 15
 
 @dataclass(frozen=True, slots=True)
 class BackoffState:
-    """Open (no action), or closed until `until`; `since` is the time of the last failure."""
+    """No action, or a wait for `action` until `until`; `since` is the time of the last failure."""
 
     action: Action | None = None
     until: float = 0.0
@@ -47,7 +47,7 @@ class Backoff:
     """Shared by all batches to an endpoint. Times in seconds of a monotonic clock."""
 
     def __init__(self, random: Callable[[], float], longest_seconds: float = 120.0) -> None:
-        """Start open. `random` is in [0, 1); waits without a Retry-After grow to `longest_seconds`."""
+        """Start without a wait. `random` is in [0, 1); waits without a Retry-After grow to `longest_seconds`."""
         self._random = random
         self._longest_seconds = max(longest_seconds, SHORTEST_SECONDS)
         self.state = BackoffState()
@@ -66,10 +66,10 @@ class Backoff:
         return 1 if self.state.failures else senders
 
     def succeeded(self) -> bool:
-        """Open; returns whether the back-off was closed."""
-        was_closed = self.state.failures > 0
+        """End the wait; returns whether there was a failure before."""
+        has_failed = self.state.failures > 0
         self.state = BackoffState()
-        return was_closed
+        return has_failed
 
     def failed(
         self,
@@ -79,8 +79,8 @@ class Backoff:
         retry_after_seconds: float | None = None,
         reason: str = "",
         hint: str = "",
-    ) -> bool:
-        """Close for a while; returns whether that is a change: from open, or to another action.
+    ) -> None:
+        """Wait for a while.
 
         Batches that fail together count once: a batch started before the last failure does
         not count again.
@@ -92,7 +92,6 @@ class Backoff:
         if together:
             until = max(until, before.until)
         self.state = BackoffState(action, until, now, failures, reason, hint)
-        return before.action is not action
 
     def _wait_after(
         self, action: Action, failures: int, retry_after_seconds: float | None

@@ -45,7 +45,7 @@ class Deliveries:
     def __init__(
         self, own: Resource, open_delivery: Open, committer: Committer, changed: Changed
     ) -> None:
-        """Prepare, without sending. `own` is the resource of the receiver's own route."""
+        """Prepare, without sending. `own` is the resource of the receiver's own route, whose delivery is `default`."""
         self._open = open_delivery
         self._committer = committer
         self._changed = changed
@@ -56,15 +56,15 @@ class Deliveries:
         self._stopped = asyncio.Event()
         self._ended: DeliveryCounts | None = None
         self.use([own])
-        self.own = self._lanes[""].delivery
+        self.default = self._lanes[""].delivery
 
     @property
     def counts(self) -> DeliveryCounts:
         """The sum of all lanes, including ended ones."""
         others = [lane.delivery.counts for name, lane in self._lanes.items() if name]
         if not others and self._ended is None:
-            return self.own.counts
-        return reduce(DeliveryCounts.plus, others, (self._ended or DeliveryCounts()).plus(self.own.counts))  # fmt: skip
+            return self.default.counts
+        return reduce(DeliveryCounts.plus, others, (self._ended or DeliveryCounts()).plus(self.default.counts))  # fmt: skip
 
     @property
     def by_lane(self) -> Mapping[str, Delivery]:
@@ -76,10 +76,6 @@ class Deliveries:
         """The resources by lane, including those of removed routes."""
         return {name: lane.resource for name, lane in self._lanes.items()}
 
-    def is_wanted(self, lane: str) -> bool:
-        """Whether a lane's route is in force."""
-        return lane in self._wanted
-
     def use(self, resources: Sequence[Resource]) -> None:
         """Deliver to these resources from now on; without an own one among them the present own one stays."""
         own = {name: resource for name, resource in self._wanted.items() if not name}
@@ -87,7 +83,7 @@ class Deliveries:
         for name, resource in self._wanted.items():
             lane = self._lanes.get(name)
             if lane is None:
-                self._begin(name, resource, DeliveryCounts())
+                self._begin(resource, DeliveryCounts())
             elif lane.resource != resource or lane.is_ending:
                 lane.delivery.stop()  # its successor starts when the batches in flight have ended
         for name, lane in self._lanes.items():
@@ -95,25 +91,25 @@ class Deliveries:
                 lane.is_ending = True
                 lane.delivery.end_when_empty()
 
-    def _begin(self, name: str, resource: Resource, counts: DeliveryCounts) -> None:
-        stack, signal = AsyncExitStack(), asyncio.Event()
-        lane = _Lane(resource, self._open(resource, stack, signal, counts), stack, signal)
-        self._lanes[name] = lane
-        self._changed.signals.add(signal)
+    def _begin(self, resource: Resource, counts: DeliveryCounts) -> None:
+        lane = self._lanes[resource.name] = _Lane(resource, self._open, counts)
+        self._changed.signals.add(lane.signal)
         if self._tasks:
-            self._tasks.create_task(self._run(name, lane), name=f"delivery {name}".strip())
+            self._start(lane, self._tasks)
 
-    async def _run(self, name: str, lane: "_Lane") -> None:
-        async with lane.stack:
-            await lane.delivery.run()
+    def _start(self, lane: "_Lane", tasks: asyncio.TaskGroup) -> None:
+        tasks.create_task(self._run(lane), name=f"delivery {lane.resource.name}".strip())
+
+    async def _run(self, lane: "_Lane") -> None:
+        await lane.run()
+        name, counts = lane.resource.name, lane.delivery.counts
         self._changed.signals.discard(lane.signal)
         self._committer.busy_lanes.discard(name)
         if self._stopping:
             return
         del self._lanes[name]
-        counts = lane.delivery.counts
         if resource := self._wanted.get(name):
-            self._begin(name, resource, counts)
+            self._begin(resource, counts)
         else:
             self._ended = counts.plus(self._ended or DeliveryCounts())
 
@@ -121,8 +117,8 @@ class Deliveries:
         """Send until `stop`; return when the batches in flight have their outcome."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for name, lane in self._lanes.items():
-                tasks.create_task(self._run(name, lane), name=f"delivery {name}".strip())
+            for lane in self._lanes.values():
+                self._start(lane, tasks)
             tasks.create_task(self._expire_held(), name="held lanes")
 
     async def _expire_held(self) -> None:
@@ -164,11 +160,15 @@ class Deliveries:
 
 
 class _Lane:
-    def __init__(
-        self, resource: Resource, delivery: Delivery, stack: AsyncExitStack, signal: asyncio.Event
-    ) -> None:
+    """A delivery with its connections. `signal` is set when batches may have come."""
+
+    def __init__(self, resource: Resource, open_delivery: Open, counts: DeliveryCounts) -> None:
         self.resource = resource
-        self.delivery = delivery
-        self.stack = stack
-        self.signal = signal
+        self.signal = asyncio.Event()
         self.is_ending = False
+        self._stack = AsyncExitStack()
+        self.delivery = open_delivery(resource, self._stack, self.signal, counts)
+
+    async def run(self) -> None:
+        async with self._stack:
+            await self.delivery.run()

@@ -185,7 +185,7 @@ class Monitor:
             flow=flow,
             names_seen=len(self.names_seen()),
             absences=self.absences(),
-            clock_ahead_seconds=self._observer.delivery.own.clock_ahead_seconds,
+            clock_ahead_seconds=self._observer.delivery.default.clock_ahead_seconds,
             newest_sample_at=self.sampling.newest_ms / 1000,
             first_received_at=self._selected_since(),
             outbox_error=self._observer.committer.error,

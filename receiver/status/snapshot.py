@@ -90,7 +90,7 @@ class Observer:
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
         totals, outbox = await self.committer.read(Outbox.statistics)
-        own = self.delivery.own
+        own = self.delivery.default
         backoff, pipeline = own.backoff, self.write_handler.pipeline
         return Snapshot(
             ledger=read_ledger(totals),

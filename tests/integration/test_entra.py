@@ -122,7 +122,7 @@ async def until_sent(receiver: service.Receiver, attempts: int) -> None:
         while sum(receiver.delivery.counts.attempts.values()) < attempts:
             await asyncio.sleep(0.01)
         while (await receiver.observer.snapshot()).ledger.pending and attempts:
-            if receiver.delivery.own.backoff.state.failures:
+            if receiver.delivery.default.backoff.state.failures:
                 return
             await asyncio.sleep(0.01)
 

@@ -141,7 +141,7 @@ async def test_each_lane_is_delivered_and_each_end_waited_for(bench: Bench) -> N
     bench.deliveries.use([resource("a"), resource("b")])
     await asyncio.sleep(1)
     assert bench.lanes() == ["", "a", "b"]
-    assert id(bench.deliveries.own) == id(bench.made[0])
+    assert id(bench.deliveries.default) == id(bench.made[0])
     assert list(bench.deliveries.by_lane) == ["", "a", "b"]
     assert bench.deliveries.resources == {"": resource(""), "a": resource("a"), "b": resource("b")}
     assert [made.told for made in bench.made] == [[], [], []]
@@ -180,7 +180,7 @@ async def test_another_resource_begins_when_the_one_before_has_ended(bench: Benc
 @jumping
 async def test_a_lane_without_a_route_is_delivered_to_the_end(bench: Bench) -> None:
     """Where it led last; its counts stay in the sum. The receiver's own lane always stays."""
-    assert bench.deliveries.counts is bench.deliveries.own.counts
+    assert bench.deliveries.counts is bench.deliveries.default.counts
     bench.deliveries.use([resource("a")])
     bench.begin()
     await asyncio.sleep(1)
@@ -191,8 +191,6 @@ async def test_a_lane_without_a_route_is_delivered_to_the_end(bench: Bench) -> N
     assert bench.deliveries.counts.sent_bytes == 321
     bench.deliveries.use([])
     assert [made.told for made in bench.made] == [[], ["end when empty"], ["end when empty"]]
-    assert not bench.deliveries.is_wanted("a")
-    assert bench.deliveries.is_wanted("")
     assert set(bench.deliveries.resources) == {"", "a", "b"}
 
     bench.made[1].is_empty()
@@ -202,7 +200,7 @@ async def test_a_lane_without_a_route_is_delivered_to_the_end(bench: Bench) -> N
     await asyncio.sleep(STOP_SECONDS + 1)
     assert list(bench.deliveries.by_lane) == [""]
     assert bench.deliveries.counts.sent_bytes == 321
-    assert bench.deliveries.own.counts.sent_bytes == 1
+    assert bench.deliveries.default.counts.sent_bytes == 1
     assert len(bench.changed.signals) == 1
 
 
