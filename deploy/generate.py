@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from receiver.cli.relabel import addresses, in_camel_case, keep_rule, remote_write
+from receiver.errors import WRITE_PATH
 
 ROOT = Path(__file__).parent.parent
 RUNBOOK = "http://appinsights-receiver.monitoring.svc:9201/runbook"
@@ -20,7 +21,7 @@ OVERLAYS = "deploy/kubernetes/overlays"
 HEAD = "# Generated from prometheus/rules by deploy/generate.py (make docs); don't edit.\n"
 SHARDS = 3
 """Receivers of the overlay `shards`."""
-POD = "http://RELEASE-{}.RELEASE-pods.NAMESPACE.svc:9201/api/v1/write"
+POD = f"http://RELEASE-{{}}.RELEASE-pods.NAMESPACE.svc:9201{WRITE_PATH}"
 """A receiver's own address; the chart puts its release and namespace in."""
 
 

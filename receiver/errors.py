@@ -37,6 +37,9 @@ from typing import ClassVar
 
 from receiver.text import printable
 
+WRITE_PATH = "/api/v1/write"
+"""The path for remote-write; there is no other."""
+
 
 class ReceiverError(Exception):
     """A known kind of failure."""
@@ -105,7 +108,7 @@ class WrongAddress(RequestRefused):
 
     reason = "wrong_address"
     hint = (
-        "The path for remote-write is /api/v1/write: correct the url in the sender's remote_write."
+        f"The path for remote-write is {WRITE_PATH}: correct the url in the sender's remote_write."
     )
     status = 404
 

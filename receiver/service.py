@@ -29,7 +29,7 @@ from receiver.config.settings import Origin, Settings, load_allowlist, read_path
 from receiver.daemon_threads import DaemonThreads
 from receiver.delivery.lanes import Changed, Deliveries
 from receiver.delivery.setup import check_resource, open_deliveries
-from receiver.errors import NotCommitted, ReceiverError
+from receiver.errors import WRITE_PATH, NotCommitted, ReceiverError
 from receiver.events import Events, Kind
 from receiver.fold.folder import Folder
 from receiver.fold.registry import Registry
@@ -395,7 +395,7 @@ async def serve(
         log.info(
             "receiver listens",
             address=receiver.url,
-            write=f"{receiver.url}/api/v1/write",
+            write=f"{receiver.url}{WRITE_PATH}",
             loops="compiled" if IS_COMPILED else "python",
             delivers_to=connection.endpoint,
             entries=len(receiver.observer.write_handler.pipeline.allowlist.entries),

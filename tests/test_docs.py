@@ -12,10 +12,10 @@ from receiver.azure.policy import Action
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli.verbs import VERBS, Verb
 from receiver.config.settings import SETTINGS, Setting
+from receiver.errors import WRITE_PATH
 from receiver.intake import decode
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.intake.recogniser import WITHOUT_KERNEL
-from receiver.server.refusals import WRITE_PATH
 from receiver.status import runbook
 from receiver.status.metrics import METRICS as SELF_METRICS
 from receiver.status.metrics import SelfMetric

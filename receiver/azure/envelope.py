@@ -18,11 +18,11 @@ from typing import Any
 import orjson
 from applicationinsights.channel import contracts
 
+from receiver.azure.limits import NAME_LIMIT
 from receiver.outbox.gzip_body import compress, unpack
 
 ENVELOPE_NAME = "Microsoft.ApplicationInsights.Metric"
 _PROPERTIES, _METRIC, _VALUE = b'"properties":', b'"metrics":[{"name":', b',"value":'
-NAME_LIMIT = 1024
 KEY_LIMIT = 150
 VALUE_LIMIT = 8192
 ROLE_LIMIT = 256

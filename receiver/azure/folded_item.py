@@ -16,12 +16,12 @@ from receiver.allocator import exact_bytes
 from receiver.azure.envelope import (
     ENVELOPE_NAME,
     KEY_LIMIT,
-    NAME_LIMIT,
     VALUE_LIMIT,
     Identity,
     fit,
     order_labels,
 )
+from receiver.azure.limits import NAME_LIMIT
 
 PROPERTIES_LIMIT_BYTES = 48 << 10
 """Limit of an item's properties, with which name and role still fit into the service's 64 KiB."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from receiver.cli.values import at_least_one, pause, scrape_interval, shards, some_seconds
+from receiver.errors import WRITE_PATH
 
 PROGRAM = "appinsights-receiver"
 SUMMARY = "Takes Prometheus' remote_write and delivers it to Azure Application Insights."
@@ -18,7 +19,7 @@ SUMMARY = "Takes Prometheus' remote_write and delivers it to Azure Application I
 PROMETHEUS = "http://localhost:9090"
 POD_ADDRESS = "http://appinsights-receiver-{}.appinsights-receiver-pods:9201"
 """The pods' addresses by the manifests' names, from their own namespace."""
-POD_URL = f"{POD_ADDRESS}/api/v1/write"
+POD_URL = f"{POD_ADDRESS}{WRITE_PATH}"
 TRITON = "http://localhost:8000"
 TRITON_METRICS = "http://localhost:8002/metrics"
 

@@ -12,13 +12,11 @@ from receiver.azure.envelope import Identity
 from receiver.cli.scene import Scene
 from receiver.config.settings import Settings
 from receiver.intake.metrics_json import Allowlist, parse
-from receiver.intake.routes import NO_ROUTES, Routing, shown
+from receiver.intake.routes import NO_KEY, NO_ROUTES, Routing, shown
 from receiver.pack.forecast import Comparison, Forecast, compare, forecast, forecast_by, together
 from receiver.rows import NO_LANE
 from receiver.text import printable
 
-KEY = "00000000-0000-0000-0000-000000000000"
-"""A key of the usual length."""
 RAW = '{"customMetrics": ["nv_*"]}'
 
 
@@ -31,7 +29,11 @@ def folded_example() -> Allowlist:
 def identity_of(settings: Settings) -> Identity:
     """Return the identity of the items."""
     return Identity(
-        KEY, settings.host, settings.cloud_role, settings.cloud_role_instance, settings.slim_items
+        NO_KEY,
+        settings.host,
+        settings.cloud_role,
+        settings.cloud_role_instance,
+        settings.slim_items,
     )
 
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from receiver.azure.limits import EXPIRY_MS
+
 NEVER = -(1 << 63)
 """No time: an unseen series, or a window that is not open."""
 FORGOTTEN = NEVER + 1
 """The time of a forgotten series, whose number can be reused."""
-FORGET_MS = 48 * 3_600_000
+FORGET_MS = EXPIRY_MS
 """Time after which a series counts as unseen: the service accepts no older samples."""
 NONE = -1
 SCRAPES = 4

@@ -17,9 +17,9 @@ from receiver.errors import SettingsError
 from receiver.intake.entries import Entry, glob_pattern
 from receiver.intake.entry_reader import read_entry
 from receiver.intake.json_file import JsonFile, Mistake, Pairs, fields_of, kind, read_json, short
-from receiver.intake.name_mistakes import NAME_LIMIT, did_you_mean, impossible, suspicion
+from receiver.intake.name_mistakes import did_you_mean, impossible, suspicion
 
-__all__ = ["KEY", "NAME_LIMIT", "Allowlist", "Entry", "parse"]
+__all__ = ["KEY", "Allowlist", "Entry", "parse"]
 
 KEY = "customMetrics"
 REMEMBERED_BYTES = 256

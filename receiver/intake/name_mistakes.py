@@ -10,10 +10,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from receiver.azure.limits import NAME_LIMIT
 from receiver.triton import METRIC_NAMES
-
-NAME_LIMIT = 1024
-"""Characters in a metric's name. Source: Application Insights' DataPoint schema."""
 
 _CLASSIC = re.compile(r"[a-zA-Z_:*?][a-zA-Z0-9_:*?]*")
 """A name that every Prometheus accepts, or a glob of such names."""

@@ -76,7 +76,7 @@ DROP_REASONS = {
 """The reasons of `receiver_samples_dropped_total`."""
 
 _STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
-LINE_OVERHEAD_BYTES = 150
+ROW_OVERHEAD_BYTES = 150
 """Memory of a rendered sample beside its series' part: time, value, objects."""
 
 
@@ -406,7 +406,7 @@ class Pipeline:
     def _charge(self, lines: int, template_bytes: int, outcome: Outcome) -> None:
         """Refuse a request whose rendered size would be too large. Raises: TooMuchToRender."""
         common = self._renderer.common_bytes
-        outcome.rendered_bytes += lines * (LINE_OVERHEAD_BYTES + common) + template_bytes
+        outcome.rendered_bytes += lines * (ROW_OVERHEAD_BYTES + common) + template_bytes
         limit = self.limits.rendered_bytes
         if outcome.rendered_bytes > limit:
             message = f"the samples would take more than {limit} bytes, each with its labels"

@@ -31,7 +31,7 @@ DROP = "drop"
 ROUTES_MAX = 100
 """Limit of routes: every route has connections and a share of the outbox."""
 GLOBS_MAX = 64
-NAME_LIMIT = 63
+ROUTE_NAME_LIMIT = 63
 KEYS = ("name", "match", "connection_string_file", "connection_string", "authentication_string",
         "items_per_second", "senders", "outbox_max_bytes", "proxy")  # fmt: skip
 _MEANT = {"labels": "match", "matchers": "match", "matcher": "match", "selector": "match", "when": "match",
@@ -118,10 +118,10 @@ def _name(fields: Mapping[str, Any]) -> str:
         raise Mistake(f"is {kind(name)}, not a name in quotes", "name")
     if name == OWN_ROUTE:
         raise Mistake(f'"{OWN_ROUTE}" is the receiver\'s own route; choose another', "name")
-    if len(name) > NAME_LIMIT or not _NAME.fullmatch(name):
-        better = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:NAME_LIMIT]
+    if len(name) > ROUTE_NAME_LIMIT or not _NAME.fullmatch(name):
+        better = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:ROUTE_NAME_LIMIT]
         hint = f'; did you mean "{better}"?' if better else ""
-        raise Mistake(f'"{short(name)}" is not a name for a route: use at most {NAME_LIMIT} of a-z, 0-9, dash, dot and underscore{hint}', "name")  # fmt: skip
+        raise Mistake(f'"{short(name)}" is not a name for a route: use at most {ROUTE_NAME_LIMIT} of a-z, 0-9, dash, dot and underscore{hint}', "name")  # fmt: skip
     return name
 
 

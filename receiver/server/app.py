@@ -12,12 +12,12 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from receiver import cross_origin
-from receiver.errors import ForeignPage, MemoryShort, NotCommitted, RequestRefused
+from receiver.errors import WRITE_PATH, ForeignPage, MemoryShort, NotCommitted, RequestRefused
 from receiver.server.answers import Answers, is_large
 from receiver.server.auth import Access
 from receiver.server.connection_guard import ConnectionGuard, Guards
 from receiver.server.memory_limit import MemoryLimit
-from receiver.server.refusals import WRITE_PATH, Refusals, is_a_sender, misled
+from receiver.server.refusals import Refusals, is_a_sender, misled
 from receiver.server.write_endpoint import WriteEndpoint
 
 OPEN_PATHS = ("/-/healthy", "/-/ready")

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from receiver.errors import (
     FINAL_REASONS,
+    WRITE_PATH,
     NotCommitted,
     RequestRefused,
     Unauthorized,
@@ -25,7 +26,6 @@ from receiver.server.auth import Access
 from receiver.server.write_handler import TEXT_LIMIT, Reply, WriteCounts
 from receiver.text import printable
 
-WRITE_PATH = "/api/v1/write"
 RETRY_AFTER_SECONDS = 5
 RETRY_AFTER_LIMIT_SECONDS = 80
 REFUSED = Kind("request", "request refused")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from receiver.errors import (
+    WRITE_PATH,
     IncompleteBody,
     MemoryShort,
     RequestRefused,
@@ -24,7 +25,7 @@ from receiver.server.admission import Admission, Lease
 from receiver.server.connection_guard import Guards
 from receiver.server.memory_limit import MemoryLimit
 from receiver.server.negotiation import negotiate
-from receiver.server.refusals import WRITE_PATH, Refusals, is_a_sender, misled, response_of
+from receiver.server.refusals import Refusals, is_a_sender, misled, response_of
 from receiver.server.write_handler import Reply, WriteHandler
 
 DECODED_TIMES = 4

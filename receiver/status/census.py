@@ -28,6 +28,7 @@ TIMES_KEPT = 32
 SHORTEST_MS = 1_000
 """Shortest interval that is assumed."""
 GONE_SECONDS = 900.0
+"""Time after which an unseen series is forgotten; longer for a series with a longer interval."""
 SETTLED_SECONDS = 90.0
 """Time after which a value that did not change, in at least `LOOKS` samples, counts as constant."""
 LOOKS = 3

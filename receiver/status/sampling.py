@@ -31,7 +31,7 @@ from receiver.intake.metrics_json import REMEMBERED_BYTES
 from receiver.intake.pipeline import Outcome
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.gzip_body import lines_of
-from receiver.status.census import Census
+from receiver.status.census import GONE_SECONDS, Census
 from receiver.status.pairs import PICKED_MAX, Pairs, Picked
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ PLOTTED_LIMIT = 5_000
 """Series with a kept hour of values: half a kilobyte each."""
 METRICS_LIMIT = 5_000
 NAMES_LIMIT = 20_000
-GONE_SECONDS = 900.0
-"""Time after which an unseen series is forgotten; longer for a series with a longer interval."""
 FOLDED_GONE_SECONDS = 3 * 3600.0
-"""The same for a folded series, whose windows and quiet times last at most an hour."""
+"""Time after which an unseen folded series is forgotten: its windows and quiet times last at most an hour."""
 FUTURE_MS = 60_000
 """Allowed lead of a sample's time over this machine's clock; one further ahead is soon replaced."""
 MINUTES = 60

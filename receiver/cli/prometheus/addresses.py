@@ -12,7 +12,8 @@ from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-WRITE_PATH = "/api/v1/write"
+from receiver.errors import WRITE_PATH
+
 _PORTS = {"http": 80, "https": 443}
 
 

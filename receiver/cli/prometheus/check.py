@@ -10,7 +10,7 @@ from typing import Any
 
 from receiver.cli.fetch import NoAnswer, is_address
 from receiver.cli.findings import Finding, Mark
-from receiver.cli.prometheus.addresses import WRITE_PATH, Fit, best, fit, masked, right
+from receiver.cli.prometheus.addresses import Fit, best, fit, masked, right
 from receiver.cli.prometheus.config import PrometheusConfig, read_config
 from receiver.cli.prometheus.live import ask_config
 from receiver.cli.prometheus.promql import RangeCall
@@ -20,6 +20,7 @@ from receiver.cli.prometheus.replicas import judge_replicas
 from receiver.cli.prometheus.shards import is_sharded, judge_shards
 from receiver.cli.prometheus.windows import SampleInterval, judge_windows
 from receiver.cli.prometheus.yaml_file import Unreadable
+from receiver.errors import WRITE_PATH
 from receiver.intake.metrics_json import Entry
 
 RULES_HINT = "Copy prometheus/rules/triton_irate.yml beside prometheus.yml and name it under rule_files."  # fmt: skip

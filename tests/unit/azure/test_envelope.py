@@ -11,7 +11,6 @@ from applicationinsights.channel import contracts
 from receiver.azure.envelope import (
     ITEM_LIMIT_BYTES,
     KEY_LIMIT,
-    NAME_LIMIT,
     ROLE_LIMIT,
     VALUE_LIMIT,
     Identity,
@@ -26,6 +25,7 @@ from receiver.azure.envelope import (
     series_of,
     with_key,
 )
+from receiver.azure.limits import NAME_LIMIT
 from receiver.errors import Damaged
 from receiver.outbox.gzip_body import compress, unpack
 

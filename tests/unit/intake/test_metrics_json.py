@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.azure.limits import NAME_LIMIT
 from receiver.errors import SettingsError
-from receiver.intake.metrics_json import NAME_LIMIT, Allowlist, Entry, parse
+from receiver.intake.metrics_json import Allowlist, Entry, parse
 from receiver.intake.name_mistakes import better
 
 FILE = "conf/metrics.json"

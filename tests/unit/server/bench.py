@@ -15,9 +15,7 @@ from receiver.server.admission import Admission
 from receiver.server.answers import Answers
 from receiver.server.app import App, Pages
 from receiver.server.memory_limit import Limit, MemoryLimit
-from receiver.server.refusals import (
-    Refusals,
-)
+from receiver.server.refusals import Refusals
 from receiver.server.write_endpoint import WriteEndpoint
 from receiver.server.write_handler import Reply, WriteCounts
 

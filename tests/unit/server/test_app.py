@@ -6,17 +6,14 @@ import pytest
 
 from receiver import cross_origin
 from receiver.errors import (
+    WRITE_PATH,
     ForeignPage,
     NotCommitted,
     Unauthorized,
 )
 from receiver.server.answers import SMALL_BYTES
 from receiver.server.app import _certificate
-from receiver.server.refusals import (
-    PAGE_REFUSED,
-    REFUSED,
-    WRITE_PATH,
-)
+from receiver.server.refusals import PAGE_REFUSED, REFUSED
 from tests.integration.waiting import in_loop, until
 from tests.unit.server.bench import BODY, MIB, WRITE, Bench, raising, serving, text_of
 

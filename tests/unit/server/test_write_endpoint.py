@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from receiver.errors import (
+    WRITE_PATH,
     MemoryShort,
     NotCommitted,
     OutboxFull,
@@ -17,10 +18,7 @@ from receiver.errors import (
 )
 from receiver.intake.decode import Message
 from receiver.server.memory_limit import Limit, MemoryLimit
-from receiver.server.refusals import (
-    REFUSED,
-    WRITE_PATH,
-)
+from receiver.server.refusals import REFUSED
 from receiver.server.write_endpoint import FAILED, WriteEndpoint
 from receiver.server.write_handler import Reply
 from tests.integration.waiting import in_loop, until

@@ -24,6 +24,7 @@ from receiver.outbox.gzip_body import cut
 from receiver.outbox.values import Chunk
 from receiver.status import document
 from receiver.status import sampling as observation
+from receiver.status.census import GONE_SECONDS
 from receiver.status.pairs import Pair
 from receiver.status.sampling import Hour, MetricSeen, Sampling
 
@@ -181,7 +182,7 @@ def test_series_that_went_are_not_counted() -> None:
     flow = Flow()
     flow.take(("nv_a", "x", 1.0), ("nv_a", "y", 1.0))
     flow.observation.digest()
-    flow.clock.now += observation.GONE_SECONDS + 1
+    flow.clock.now += GONE_SECONDS + 1
     flow.take(("nv_a", "x", 1.0))
     flow.observation.digest()
     assert len(flow.observation.metrics["nv_a"].series) == 1
@@ -268,7 +269,7 @@ def test_labels_that_are_kept_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPat
     assert metric.last is not None
     assert metric.last.value == 49.0
     assert metric.last.labels == {}
-    flow.clock.now += 2 * observation.GONE_SECONDS
+    flow.clock.now += 2 * GONE_SECONDS
     flow.observation.digest()
     assert not metric.series
     flow.take(("nv_a", "x" * 5_000, 1.0))
