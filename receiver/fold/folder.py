@@ -21,7 +21,6 @@ from receiver.outbox.values import Submission
 from receiver.rows import RECORD
 
 FORGET_EVERY_MS = 3_600_000
-NO_ITEMS = Items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,6 @@ class Folder:
         self._fold: Fold | None = None
         self._has_state = False
         self._forgotten: list[SeriesRow] = []
-        self._ended = NO_ITEMS
         self._gaps = Gaps()
         self._unused: set[int] = set()
         self._forgot_at_ms = 0
@@ -211,29 +209,26 @@ class Folder:
         )
         return Flush(append, self.fold.encode(), [number for number, _ in self._forgotten])
 
-    def checkpoint(self) -> Flush:
-        """Return the state, and the items of windows whose series were all released."""
-        ended, self._ended = self._ended, NO_ITEMS
-        return self._flush(ended)
-
     def held(self, rows: Iterable[SeriesRow]) -> Sequence[tuple[Held, bytes]]:
         """Return the last samples of these series, with their labels as JSON."""
         labels = dict(rows)
         series = held(self.fold.windows, min(labels, default=0) - 1)
         return [(one, labels[one.number]) for one in series if one.number in labels]
 
-    def take_over(self, given: Sequence[Held], now_ms: int) -> Sequence[Taken]:
+    def take_over(self, given: Sequence[Held], now_ms: int) -> tuple[Sequence[Taken], Flush]:
         """Continue from another receiver's last samples of series, numbered as here."""
         taken = [take(self.fold.windows, one, now_ms) for one in given]
         self.fold.windows.counts[TAKEN_OVER] += taken.count(Taken.TAKEN)
-        return taken
+        return taken, self._flush(Items())
 
-    def release(self, given: Sequence[tuple[int, int]], now_ms: int) -> set[int]:
-        """Forget series that another receiver took over; returns those with a newer sample, which stay."""
+    def release(self, given: Sequence[tuple[int, int]], now_ms: int) -> tuple[set[int], Flush]:
+        """Forget series that another receiver took over; returns those with a newer sample, which stay.
+
+        Windows whose series were all released become items.
+        """
         newer = release(self.fold.windows, given)
-        self._ended = self.fold.close_released(now_ms)
         self.fold.windows.counts[RELEASED] += len(given) - len(newer)
-        return newer
+        return newer, self._flush(self.fold.close_released(now_ms))
 
     def flushed(self) -> None:
         """Note that the last flush is on disk: forgotten series can be removed."""

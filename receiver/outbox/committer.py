@@ -30,6 +30,7 @@ import structlog
 from receiver.errors import NotCommitted, ReceiverError
 from receiver.events import Events, Kind
 from receiver.ledger import Key, Totals
+from receiver.outbox.folding import Flush
 from receiver.outbox.gzip_body import BATCH_ITEMS, compress_chunks
 from receiver.outbox.store import Outbox
 from receiver.outbox.values import Settlement, Submission
@@ -169,8 +170,8 @@ class Committer:
         """Call `question` with the outbox, in the thread, after earlier work."""
         return await self._put(question)  # type: ignore[return-value]
 
-    async def change_fold(self, change: Callable[[], Answer]) -> Answer:
-        """Call `change` on the fold, in the thread; returns when the change is on disk.
+    async def change_fold(self, change: Callable[[], tuple[Answer, Flush]]) -> Answer:
+        """Call `change` on the fold, in the thread; returns when the state that it returns is on disk.
 
         Raises: NotCommitted; the fold is then as before.
         """

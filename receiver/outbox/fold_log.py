@@ -24,7 +24,7 @@ class FoldLog:
 
     def __init__(self, folding: Folding) -> None:
         """Start unread; call `read`."""
-        self._folding = folding
+        self.folding = folding
         self._is_read = False
         self._unread: tuple[Sequence[SeriesRow], bytes, int] | None = None
         self._upto = 0  # the highest number in fold_series; 0: not known
@@ -35,11 +35,6 @@ class FoldLog:
         """Whether the log is due for a checkpoint."""
         return self.size_bytes >= LONG_BYTES
 
-    @property
-    def must_flush(self) -> bool:
-        """Whether a flush must precede the next records."""
-        return self._folding.must_flush
-
     def read(self, database: sqlite3.Connection, now_ms: int) -> str:
         """Load the fold from disk, if it is not loaded; returns as `Folding.restore`."""
         if self._is_read:
@@ -49,7 +44,7 @@ class FoldLog:
             LogRow(*row)
             for row in database.execute("SELECT at_ms, upto, records FROM fold_log ORDER BY id")
         ]
-        problem = self._folding.restore(row and bytes(row[0]), _series(database), log, now_ms)
+        problem = self.folding.restore(row and bytes(row[0]), all_series(database), log, now_ms)
         self.size_bytes = sum(len(row.records) for row in log)
         self._is_read = True
         return problem
@@ -62,7 +57,7 @@ class FoldLog:
 
     def write(self, database: sqlite3.Connection, records: bytes, now_ms: int) -> None:
         """Write records, after their series; part of a transaction."""
-        series = self._folding.unsaved()
+        series = self.folding.unsaved()
         if series or not self._upto:
             database.executemany("INSERT OR REPLACE INTO fold_series VALUES (?, ?)", series)
             query = "SELECT IFNULL(MAX(number), 0) FROM fold_series"
@@ -82,24 +77,9 @@ class FoldLog:
             return
         series, records, now_ms = self._unread
         self._unread = None
-        self._folding.saved(series)
-        self._folding.take(records, now_ms)
+        self.folding.saved(series)
+        self.folding.take(records, now_ms)
         self.size_bytes += len(records)
-
-    def flush(
-        self, database: sqlite3.Connection, now_ms: int, *, is_last: bool = False
-    ) -> Flush | None:
-        """Make items of finished windows, if there are any; `is_last` includes open ones.
-
-        Memory is then ahead of the disk.
-        """
-        return self._folding.flush(
-            now_ms, lambda: _series(database), is_long=self.is_long, is_last=is_last
-        )
-
-    def checkpoint(self) -> Flush:
-        """Return the state in memory."""
-        return self._folding.checkpoint()
 
     @staticmethod
     def write_flush(database: sqlite3.Connection, flush: Flush) -> None:
@@ -112,10 +92,10 @@ class FoldLog:
     def flushed(self) -> None:
         """Note that a flush is committed."""
         self.size_bytes = 0
-        self._folding.flushed()
+        self.folding.flushed()
 
 
-def _series(database: sqlite3.Connection) -> Iterator[SeriesRow]:
+def all_series(database: sqlite3.Connection) -> Iterator[SeriesRow]:
     """Read the series, in the order of their numbers."""
     query = "SELECT number, labels FROM fold_series ORDER BY number"
     return ((number, bytes(labels)) for number, labels in database.execute(query))

@@ -65,8 +65,5 @@ class Folding(Protocol):
         `is_last` includes open windows.
         """
 
-    def checkpoint(self) -> Flush:
-        """Return the state after a change from outside, with the items of windows that it ended."""
-
     def flushed(self) -> None:
         """Note that the last flush is on disk."""

@@ -30,7 +30,7 @@ from receiver.outbox.dead_letters import LetterRow, latest, store_dead_letters
 from receiver.outbox.dedup import Repeats
 from receiver.outbox.directory import DirectoryLock
 from receiver.outbox.flushed import Flushed
-from receiver.outbox.fold_log import FoldLog, series_after
+from receiver.outbox.fold_log import FoldLog, all_series, series_after
 from receiver.outbox.folding import Flush, Folding, SeriesRow
 from receiver.outbox.gzip_body import compress, compress_chunks, pack
 from receiver.outbox.lanes import BATCHES, SIZE_BYTES, Lanes, lanes_of
@@ -227,7 +227,7 @@ class Outbox:
         """Load the fold from disk, and apply the current list."""
         assert self._fold, "records without a fold"
         self._read_fold(self._fold, self._database)
-        if self._fold.must_flush:
+        if self._fold.folding.must_flush:
             self.flush()
 
     def flush(self, *, is_last: bool = False) -> bool:
@@ -239,7 +239,12 @@ class Outbox:
             return False
         database = self._database
         self._read_fold(self._fold, database)
-        flush = self._fold.flush(database, self._now_ms(), is_last=is_last)
+        flush = self._fold.folding.flush(
+            self._now_ms(),
+            lambda: all_series(database),
+            is_long=self._fold.is_long,
+            is_last=is_last,
+        )
         if flush is None:
             return False
         try:
@@ -265,22 +270,22 @@ class Outbox:
         self._prepare_fold()
         return series_after(self._database, after, limit)
 
-    def change_fold(self, change: Callable[[], Answer]) -> Answer:
-        """Call `change` on the fold, and write the fold's state and items: all or nothing.
+    def change_fold(self, change: Callable[[], tuple[Answer, Flush]]) -> Answer:
+        """Call `change` on the fold, and write the state and items that it returns: all or nothing.
 
         Numbered series get their rows before. Raises: OutboxFull.
         """
         self._prepare_fold()
         assert self._fold
-        if why := self._why_full() or (NOT_FLUSHED if self._fold.must_flush else ""):
+        if why := self._why_full() or (NOT_FLUSHED if self._fold.folding.must_flush else ""):
             raise OutboxFull(why)
         self._sync(wait=True)
         with self._transaction():
             self._fold.write(self._database, b"", self._now_ms())
         self._fold.committed()
         try:
-            answer = change()
-            self._write_flush(self._fold.checkpoint())
+            answer, flush = change()
+            self._write_flush(flush)
         except BaseException:
             self._fold.forget()
             raise
@@ -366,7 +371,7 @@ class Outbox:
             if any(submission.deflated_chunks or submission.folded for submission in submissions)
             else ""
         )
-        cannot_fold = full or (NOT_FLUSHED if self._fold and self._fold.must_flush else "")
+        cannot_fold = full or (NOT_FLUSHED if self._fold and self._fold.folding.must_flush else "")
         full_lanes = self._full_lanes(submissions)
         answers = self._repeats.answers(self._database, submissions)
         for submission in submissions:

@@ -23,10 +23,12 @@ from receiver.outbox.committer import (
     WINDOW_SECONDS,
     Committer,
 )
+from receiver.outbox.folding import Flush
 from receiver.outbox.values import Chunk, Settlement, Submission
 from tests.integration.waiting import in_loop, until
 
 LONG = 3600.0
+NO_FLUSH = Flush(Submission((), 0, 0, {}), b"")
 
 
 class CountingOutbox:
@@ -64,8 +66,8 @@ class CountingOutbox:
     def probe(self) -> None:
         self.probes += 1
 
-    def change_fold(self, change: Callable[[], int]) -> int:
-        return change()
+    def change_fold(self, change: Callable[[], tuple[int, Flush]]) -> int:
+        return change()[0]
 
     def replace_if_broken(self, _: BaseException) -> bool:
         if self.cannot_replace:
@@ -251,11 +253,11 @@ async def test_a_change_of_the_fold_wakes_delivery() -> None:
     """It may have made batches; one that fails has made none."""
     async with Desk() as desk:
         desk.changed.clear()
-        assert await desk.committer.change_fold(lambda: 5) == 5
+        assert await desk.committer.change_fold(lambda: (5, NO_FLUSH)) == 5
         assert desk.changed.is_set()
         desk.changed.clear()
         with pytest.raises(NotCommitted):
-            await desk.committer.change_fold(lambda: 1 // 0)
+            await desk.committer.change_fold(lambda: (1 // 0, NO_FLUSH))
         assert not desk.changed.is_set()
 
 
@@ -376,7 +378,7 @@ async def test_a_refusal_is_no_failure_of_the_disk() -> None:
     """A handover to a full outbox: the one who asks is told, and no operator is sent to the disk."""
     async with Desk() as desk:
 
-        def refuse() -> int:
+        def refuse() -> tuple[int, Flush]:
             raise OutboxFull("10 bytes wait for delivery")
 
         with capture_logs() as logs, pytest.raises(OutboxFull, match="10 bytes"):

@@ -58,9 +58,9 @@ class Memory:
         if not self.over:
             return None
         self.must_flush = False
-        return self.checkpoint()
+        return self.state()
 
-    def checkpoint(self) -> Flush:
+    def state(self) -> Flush:
         items = Submission(cut([LINE]), NOW_MS, NOW_MS, {("flushed", ""): 1})
         return Flush(items, b"state", self.gone)
 
@@ -313,9 +313,9 @@ def test_a_change_of_the_fold_is_on_disk_or_not_at_all(box: Box) -> None:
     box.memory.new = [(1, b"one")]
     box.memory.said()
 
-    def change() -> int:
+    def change() -> tuple[int, Flush]:
         box.memory.calls.append(("change",))
-        return 5
+        return 5, box.memory.state()
 
     assert box.outbox.change_fold(change) == 5
     assert box.memory.said() == [("saved", [(1, b"one")]), ("take", b"", NOW_MS), ("change",), ("flushed",)]  # fmt: skip
@@ -323,7 +323,7 @@ def test_a_change_of_the_fold_is_on_disk_or_not_at_all(box: Box) -> None:
     assert box.outbox.folded_series(0, 10) == [(1, b"one")]
     assert (box.outbox.folded_series(0, 0), box.outbox.folded_series(1, 10)) == ([], [])
 
-    def fail() -> None:
+    def fail() -> tuple[int, Flush]:
         raise ValueError
 
     box.memory.said()
@@ -345,7 +345,12 @@ def test_no_change_without_room(tmp_path: Path, why: str) -> None:
     else:
         box.memory.must_flush, box.memory.over = True, False
     box.memory.said()
+
+    def change() -> tuple[None, Flush]:
+        box.memory.calls.append(("change",))
+        return None, box.memory.state()
+
     with pytest.raises(OutboxFull, match="bytes wait" if why == "full" else NOT_FLUSHED):
-        box.outbox.change_fold(lambda: box.memory.calls.append(("change",)))
+        box.outbox.change_fold(change)
     assert ("change",) not in box.memory.said()
     box.outbox.close()
