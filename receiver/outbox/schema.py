@@ -8,6 +8,7 @@ database that SQLite cannot read is renamed to a `.corrupt` name, and a new one 
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from receiver.errors import OutboxError
@@ -112,7 +113,7 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def open_database(directory: Path) -> sqlite3.Connection:
+def open_database(directory: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
     """Open the database in its durable mode, and bring it to the newest version.
 
     Raises: sqlite3.Error for a broken file or a failing disk; OutboxError for a file of a
@@ -130,23 +131,23 @@ def open_database(directory: Path) -> sqlite3.Connection:
             "PRAGMA secure_delete=OFF"
         )  # Debian's default overwrites deleted rows with zeros
         connection.execute("PRAGMA cell_size_check=ON")  # each page is checked as it is read
-        _migrate(connection, directory)
+        _migrate(connection, directory, migrations)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, directory: Path) -> None:
+def _migrate(connection: sqlite3.Connection, directory: Path, migrations: Sequence[str]) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
+    if version > len(migrations):
         message = (
             f"the outbox in {directory} has version {version}, made by a newer receiver; this one "
-            f"knows {len(MIGRATIONS)}: run the newer one, or name another directory"
+            f"knows {len(migrations)}: run the newer one, or name another directory"
         )
         raise OutboxError(message)
-    for number in range(version, len(MIGRATIONS)):
-        statements = f"{MIGRATIONS[number]} PRAGMA user_version={number + 1};"
+    for number in range(version, len(migrations)):
+        statements = f"{migrations[number]} PRAGMA user_version={number + 1};"
         connection.executescript(f"BEGIN IMMEDIATE; {statements} COMMIT;")
 
 

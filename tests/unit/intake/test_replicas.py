@@ -6,14 +6,13 @@ import orjson
 import pytest
 
 from receiver.azure.envelope import Identity
-from receiver.intake import replicas as module
 from receiver.intake.decode import Message
 from receiver.intake.election import Change
 from receiver.intake.guard import CARDINALITY, SeriesLimits
 from receiver.intake.metrics_json import Allowlist, Entry, Use
 from receiver.intake.pipeline import Outcome, Pipeline
 from receiver.intake.recogniser import IS_COMPILED
-from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, Replicas
+from receiver.intake.replicas import REPLICA, REPLICA_LIMIT, SOURCES_MAX, Replicas
 from receiver.intake.wire.remote_write_v1_pb2 import WriteRequest
 from receiver.intake.wire.remote_write_v2_pb2 import Request
 from receiver.rows import RECORD
@@ -293,12 +292,11 @@ def test_notes_that_cannot_be_read_are_named_and_left_out() -> None:
 
 
 @BOTH
-def test_invented_replicas_are_bounded(monkeypatch: pytest.MonkeyPatch, *, compiled: bool) -> None:
+def test_invented_replicas_are_bounded(*, compiled: bool) -> None:
     """One more is dropped with a reason of its own, until others have been silent for an hour."""
-    monkeypatch.setattr(module, "SOURCES_MAX", 3)
     world = World(compiled=compiled, cluster_label="cluster")
     world.take(scrape("a", START_MS, cluster="one"))
-    for name in ("b", "c"):
+    for name in ("b", "c", *map(str, range(SOURCES_MAX - 3))):
         world.take(scrape(name, START_MS, cluster="two"))
     assert world.take(scrape("d", START_MS, cluster="two")).dropped == {REPLICA_LIMIT: 2}
     assert world.take(scrape("x" * 1025, START_MS)).dropped == {REPLICA_LIMIT: 2}

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from receiver.errors import OutboxError
-from receiver.outbox import schema
 from receiver.outbox.schema import (
     FILE_NAME,
     MIGRATIONS,
@@ -36,21 +35,17 @@ def test_the_database_is_durable(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_file_is_brought_to_the_newest_version_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_brought_to_the_newest_version_once(tmp_path: Path) -> None:
     """What is in it stays; each step runs once, and one that fails leaves the file as it was."""
     database = open_database(tmp_path)
     database.execute("INSERT INTO totals VALUES ('received', '', 5)")
     database.close()
 
     step = "CREATE TABLE later (x); INSERT INTO later VALUES (1);"
-    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE later (x); NONSENSE;"))
     with pytest.raises(sqlite3.OperationalError):
-        open_database(tmp_path)
-    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, step))
+        open_database(tmp_path, (*MIGRATIONS, "CREATE TABLE later (x); NONSENSE;"))
     for _ in range(2):
-        database = open_database(tmp_path)
+        database = open_database(tmp_path, (*MIGRATIONS, step))
         assert database.execute("SELECT * FROM later").fetchall() == [(1,)]
         assert database.execute("SELECT samples FROM totals").fetchall() == [(5,)]
         assert pragma(database, "user_version") == len(MIGRATIONS) + 1

@@ -26,7 +26,15 @@ from receiver.status import document
 from receiver.status import sampling as observation
 from receiver.status.census import GONE_SECONDS
 from receiver.status.pairs import Pair
-from receiver.status.sampling import Hour, MetricSeen, Sampling
+from receiver.status.sampling import (
+    LABELS_BYTES,
+    ROWS_AT_ONCE,
+    TAP_BYTES,
+    WAITING_ROWS,
+    Hour,
+    MetricSeen,
+    Sampling,
+)
 
 IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
 T0 = 1_795_000_000.0
@@ -211,20 +219,18 @@ def test_long_names_are_not_kept() -> None:
     assert set(flow.observation.names()) == {"go_b"}
 
 
-def test_flood_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flood_is_sampled() -> None:
     """Past the pace some lines are looked at, the others counted; the estimate makes up for it."""
-    monkeypatch.setattr(observation, "ROWS_AT_ONCE", 10)
-    monkeypatch.setattr(observation, "WAITING_ROWS", 40)
-    flow = Flow()
+    flow, half = Flow(), WAITING_ROWS // 2
     for _ in range(5):
-        flow.take(*(("nv_a", f"m{number}", 1.0) for number in range(20)))
+        flow.take(*(("nv_a", f"m{number}", 1.0) for number in range(half)))
     flow.clock.now += 60
     found = flow.observation
-    for seen in (10, 20, 30, 40, 40):
+    for seen in (*range(ROWS_AT_ONCE, 2 * half + 1, ROWS_AT_ONCE), 2 * half):
         found.digest()
-        assert (found.rows_seen, found.rows_skipped) == (seen, 60)
+        assert (found.rows_seen, found.rows_skipped) == (seen, 3 * half)
     assert found.share_seen == pytest.approx(0.4)
-    assert found.per_minute(found.metrics["nv_a"]) == pytest.approx(100, rel=0.2)
+    assert found.per_minute(found.metrics["nv_a"]) == pytest.approx(5 * half, rel=0.2)
 
 
 def test_tap_opens_when_asked() -> None:
@@ -242,32 +248,30 @@ def test_tap_opens_when_asked() -> None:
     assert not list(flow.observation.tapped(0))
 
 
-def test_the_tap_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tap_is_bounded_in_bytes() -> None:
     """Long labels make it shorter; what is left is the latest."""
-    monkeypatch.setattr(observation, "TAP_BYTES", 100_000)
     flow = Flow()
     list(flow.observation.tapped(0))
-    for number in range(100):
-        flow.take(("nv_a", "x" * 5_000, float(number)))
+    for number in range(900):
+        flow.take(("nv_a", "x" * 8_000, float(number)))
         flow.observation.digest()
     tapped = list(flow.observation.tapped(0))
-    assert tapped[-1].value == 99.0
-    assert 90_000 < sum(each.size_bytes for each in tapped) <= 100_000
+    assert tapped[-1].value == 899.0
+    assert TAP_BYTES - 10_000 < sum(item.size_bytes for item in tapped) <= TAP_BYTES
 
 
-def test_labels_that_are_kept_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_that_are_kept_are_bounded_in_bytes() -> None:
     """Past it a series counts with its metric, long labels are let go, and it is said."""
-    monkeypatch.setattr(observation, "LABELS_BYTES", 100_000)
-    flow = Flow()
-    for number in range(50):
-        flow.take(("nv_a", f"{number}" + "x" * 5_000, float(number)))
+    flow, last = Flow(), LABELS_BYTES // 8_000
+    for number in range(last + 1):
+        flow.take(("nv_a", f"{number}" + "x" * 8_000, float(number)))
         flow.observation.digest()
     metric = flow.observation.metrics["nv_a"]
     kept = sum(observation.text_bytes(series.labels) for series in metric.series.values())
-    assert 90_000 < kept <= 100_000
+    assert 0.99 * LABELS_BYTES < kept <= LABELS_BYTES
     assert not flow.observation.series_are_all_counted
     assert metric.last is not None
-    assert metric.last.value == 49.0
+    assert metric.last.value == last
     assert metric.last.labels == {}
     flow.clock.now += 2 * GONE_SECONDS
     flow.observation.digest()
