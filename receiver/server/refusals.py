@@ -7,7 +7,6 @@ method is told the right url. Rules: Remote-Write 1.0 and 2.0, "Protocol", retri
 
 import random
 import re
-import time
 
 from aiohttp import web
 
@@ -77,8 +76,7 @@ class Refusals:
         """Refuse a request before its handler; a sender's counts as a write attempt."""
         response = self.response(error, request)
         if is_write_attempt(request):
-            self._counts.replies[str(response.status)] += 1
-            self._counts.last_request_at = time.time()
+            self._counts.answered(response.status)
         return response
 
 

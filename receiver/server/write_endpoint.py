@@ -93,10 +93,7 @@ class WriteEndpoint:
             self._in_flight -= 1
             if self.draining and not self._in_flight:
                 self._drained.set()
-        counts = self._write_handler.counts
-        counts.replies[str(response.status)] += 1
-        counts.last_request_at = time.time()
-        counts.latency.observe(time.monotonic() - began)
+        self._write_handler.counts.answered(response.status, time.monotonic() - began)
         return response
 
     async def _handle(self, request: web.Request, message: Message) -> Reply:

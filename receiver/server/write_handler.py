@@ -6,6 +6,7 @@ HTTP is in `receiver.server.write_endpoint`.
 """
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,7 +44,10 @@ class Reply:
 
 @dataclass(slots=True)
 class WriteCounts:
-    """Counts of requests since the process started, beside those of the ledger."""
+    """Counts of requests since the process started, beside those of the ledger.
+
+    `clock` is in seconds since the epoch.
+    """
 
     replies: Counter[str] = field(default_factory=Counter)
     refused_series: Counter[str] = field(default_factory=Counter)
@@ -53,6 +57,14 @@ class WriteCounts:
     lost_bytes: int = 0
     last_request_at: float = 0.0
     latency: Latency = field(default_factory=Latency)
+    clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
+
+    def answered(self, status: int, seconds: float | None = None) -> None:
+        """Count an answer; `seconds` is the time that its handler took, if one did."""
+        self.replies[str(status)] += 1
+        self.last_request_at = self.clock()
+        if seconds is not None:
+            self.latency.observe(seconds)
 
 
 class WriteHandler:

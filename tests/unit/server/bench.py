@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
 
 MIB = 1 << 20
+NOW = 1_800_000_000.0
 
 
 WRITE = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
@@ -43,7 +44,7 @@ class Bench:
         answers_bytes: int = 1 << 20,
     ) -> None:
         self.events = Events()
-        self.counts = WriteCounts()
+        self.counts = WriteCounts(clock=lambda: NOW)
         self.bodies: list[tuple[bytes, Message]] = []
         self.outcome: Callable[[], Reply] = lambda: Reply(204, "", 1, 2, 3)
         self.go = asyncio.Event()
