@@ -26,6 +26,11 @@ class As(StrEnum):
     DELTA = "delta"
     MEAN = "mean"
 
+    @property
+    def is_growth(self) -> bool:
+        """Whether an item is made of what counters grew, not of their values."""
+        return self in {As.DELTA, As.MEAN}
+
 
 class First(StrEnum):
     """The value of the first sample of a new counter."""

@@ -74,7 +74,7 @@ def _check_together(fields: Mapping[str, Any], as_: As) -> None:
             if key in fields:
                 message = f'"{key}" needs "as": last, aggregate, delta or mean: a sample is an item at once'
                 raise Mistake(message, key)
-    if "first" in fields and as_ not in {As.DELTA, As.MEAN}:
+    if "first" in fields and not as_.is_growth:
         raise Mistake(f'"first" needs "as": "delta" or "mean", and this is "{as_}"', "first")
 
 

@@ -8,7 +8,6 @@ percent, milliseconds, megabytes.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from receiver.intake.entries import As
 from receiver.pack.kql import Scope, quoted
 from receiver.pack.panels import (
     DURATION,
@@ -183,7 +182,7 @@ def _metric_rules(sources: Sources) -> Iterator[MetricRule]:
                 threshold,
             )
     source = sources.gauge(PENDING)
-    if source and source.entry.as_ in {As.AGGREGATE, As.SAMPLES, As.LAST}:
+    if source:
         yield MetricRule(
             "pending_metric",
             "Triton: many pending requests",

@@ -114,9 +114,9 @@ class Sources:
         fitting: list[Source] = []
         for entry in self._entries.get(f"{name}_irate" if form is Form.RATE else name, ()):
             item = entry.item_name(f"{name}_irate" if form is Form.RATE else name)
-            if form is Form.TOTAL and entry.as_ in {As.DELTA, As.MEAN}:
+            if form is Form.TOTAL and entry.as_.is_growth:
                 fitting.append(Source(form, item, "valueSum", entry))
-            elif (form is Form.RATE and entry.as_ in {As.SAMPLES, As.LAST, As.AGGREGATE}) or (
+            elif (form is Form.RATE and not entry.as_.is_growth) or (
                 form is Form.RAW and entry.as_ in {As.SAMPLES, As.LAST}
             ):
                 fitting.append(Source(form, item, "value", entry))
