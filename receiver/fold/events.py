@@ -5,7 +5,7 @@ FUTURE = "future"
 LATE = "late"
 BASELINE = "baseline"
 RESET = "reset"
-WOULD_JOIN = "would_join"
+JOIN_REFUSED = "would_join"
 UNKNOWN = "unknown"
 SPLIT = "count_split"
 OVERFLOW = "overflow"
@@ -17,7 +17,7 @@ EVENTS = {
     LATE: "Late samples, of a window that has its item; they count in the next window.",
     BASELINE: "First samples of counters that were running before: a baseline, which counts nothing.",
     RESET: "Counter resets: a process or a model restarted. The new value counts whole.",
-    WOULD_JOIN: 'Series that `"as": "last"` would have to join with another; they are left out.',
+    JOIN_REFUSED: 'Series that `"as": "last"` would have to join with another; they are left out.',
     UNKNOWN: "Samples of series that were forgotten meanwhile. Ignored.",
     SPLIT: "Items with a count beyond int32; the rest went into the next window.",
     OVERFLOW: "Items with a value beyond a JSON number. Left out.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from receiver.azure.envelope import Identity
 from receiver.fold.checkpoint import Unusable
-from receiver.fold.events import RELEASED, TAKEN_OVER, WOULD_JOIN
+from receiver.fold.events import JOIN_REFUSED, RELEASED, TAKEN_OVER
 from receiver.fold.fold import Fold, Items
 from receiver.fold.gaps import Gaps
 from receiver.fold.registry import Registry
@@ -73,7 +73,7 @@ class Folder:
         fold, registry = self._fold, self.registry
         events = dict(fold.windows.counts) if fold else {}
         if fold:
-            events[WOULD_JOIN] = events.get(WOULD_JOIN, 0) + fold.plan.refused
+            events[JOIN_REFUSED] = events.get(JOIN_REFUSED, 0) + fold.plan.refused
         behind = fold.windows.older_count if fold else 0
         return FoldCounts(
             len(registry), registry.size_bytes, registry.max_bytes, behind, events, self._gaps.share
