@@ -12,7 +12,7 @@ from pathlib import Path
 
 from receiver import errors
 from receiver.azure.envelope import Identity
-from receiver.azure.policy import ANY, NOT_SERVICE, RULES, SERVICE, Action, Body, Rule, statuses_of
+from receiver.azure.policy import ANY, NOT_SERVICE, RULES, SERVICE, Action, Body, Rule
 from receiver.azure.rejections import REJECT_REASONS
 from receiver.cli import help_text
 from receiver.cli.scene import read_page
@@ -23,7 +23,7 @@ from receiver.intake.metrics_json import parse
 from receiver.intake.pipeline import DROP_REASONS
 from receiver.pack.forecast import Seen, forecast, with_rates
 from receiver.pack.panels import panels
-from receiver.pack.proposals import usual_file
+from receiver.pack.proposals import PROPOSALS, to_text
 from receiver.pack.queries import markdown
 from receiver.pack.sources import Sources
 from receiver.status.metrics import METRICS as SELF_METRICS
@@ -112,13 +112,22 @@ def drop_reasons() -> str:
     )
 
 
+def _statuses(rule: Rule) -> Iterator[str]:
+    """Yield the statuses of a row as text: 402, 2xx."""
+    for status in rule.statuses:
+        if isinstance(status, int):
+            yield str(status)
+        else:
+            yield f"{status.start // 100}xx" if len(status) == 100 else "any other"
+
+
 def policy() -> str:
     """List the retry policy: each rule with its why."""
     return table(
         ("answer", "its body", "if", "then", "why"),
         (
             [
-                ", ".join(statuses_of(rule)),
+                ", ".join(_statuses(rule)),
                 _bodies(rule.bodies),
                 " and ".join(_conditions(rule)),
                 THEN[rule.action],
@@ -285,6 +294,11 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+def usual_entries() -> str:
+    """Return the packaged file of folded metrics."""
+    return to_text([proposal.entry for proposal in PROPOSALS if proposal.usual])
+
+
 def renew(text: str) -> str:
     """Return a page with its generated parts made anew."""
     return _BLOCK.sub(lambda found: found[1] + "\n" + TABLES[found[2]]() + "\n" + found[3], text)
@@ -293,7 +307,7 @@ def renew(text: str) -> str:
 def main(arguments: list[str]) -> int:
     """Rewrite the pages, or with --check only compare."""
     stale = []
-    for page, made in ((FOLDED, lambda _: usual_file()), *((page, renew) for page in PAGES)):
+    for page, made in ((FOLDED, lambda _: usual_entries()), *((page, renew) for page in PAGES)):
         text = page.read_text(encoding="utf-8")
         if (new := made(text)) != text:
             stale.append(page.relative_to(ROOT))

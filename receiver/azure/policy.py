@@ -12,7 +12,6 @@ status by status.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -192,12 +191,3 @@ def rule_for(status: int, body: Body, message: str, *, signed_in: bool) -> Rule:
     return next(
         rule for rule in RULES if rule.matches(min(status, 999), body, message, signed_in=signed_in)
     )
-
-
-def statuses_of(rule: Rule) -> Iterator[str]:
-    """Yield the statuses of a row as text: 402, 2xx."""
-    for status in rule.statuses:
-        if isinstance(status, int):
-            yield str(status)
-        else:
-            yield f"{status.start // 100}xx" if len(status) == 100 else "any other"

@@ -136,8 +136,3 @@ def to_text(entries: Sequence[Any]) -> str:
     """Write a metrics.json, one line for each entry."""
     lines = ",\n".join(f"    {json.dumps(entry)}" for entry in entries)
     return f'{{\n  "customMetrics": [\n{lines}\n  ]\n}}\n'
-
-
-def usual_file() -> str:
-    """Write the packaged file: receiver/config/folded_metrics.json."""
-    return to_text([proposal.entry for proposal in PROPOSALS if proposal.usual])

@@ -8,7 +8,7 @@ from receiver.cli.what_if import folded_example
 from receiver.intake.entries import As
 from receiver.intake.metrics_json import Allowlist, parse
 from receiver.pack.forms import folded_form, raw_form
-from receiver.pack.proposals import PROPOSALS, propose, usual_file
+from receiver.pack.proposals import PROPOSALS, propose, to_text
 from receiver.triton import METRIC_NAMES, Category
 
 
@@ -23,7 +23,8 @@ def made(allowlist: Allowlist) -> dict[str, str]:
 
 def test_the_packaged_file_is_the_usual_part_of_the_one_list() -> None:
     """Entry by entry, as `make docs` writes it."""
-    assert folded_example().entries == parse(usual_file(), "made").entries
+    made_text = to_text([proposal.entry for proposal in PROPOSALS if proposal.usual])
+    assert folded_example().entries == parse(made_text, "made").entries
 
 
 def test_the_whole_list_is_a_metrics_json() -> None:
