@@ -116,7 +116,7 @@ def _document(
     scene: Scene,
     price: float,
 ) -> dict[str, Any]:
-    def spell(counted: Forecast) -> dict[str, Any]:
+    def as_document(counted: Forecast) -> dict[str, Any]:
         return {
             "items": round(counted.items),
             "billed_gb": counted.billed_bytes / 1e9,
@@ -124,17 +124,17 @@ def _document(
         }
 
     entries = [
-        {"entry": entry.entry, "series": entry.series, **spell(Forecast([entry]))}
+        {"entry": entry.entry, "series": entry.series, **as_document(Forecast([entry]))}
         for entry in yours.lines
     ]
     return {
         "series": len(scene.series),
         "scraped": scene.intervals.words,
         "entries": entries,
-        "total": {"series": yours.series, **spell(yours)},
+        "total": {"series": yours.series, **as_document(yours)},
         "routes": [
-            {"route": name, "series": route.series, **spell(route)}
+            {"route": name, "series": route.series, **as_document(route)}
             for name, route in routes.items()
         ],
-        **{name: spell(other) for name, other in beside.items()},
+        **{name: as_document(other) for name, other in beside.items()},
     }

@@ -95,7 +95,7 @@ class JsonFile:
             raise SettingsError(f'{self.source}: the key "{key}" occurs twice; keep one')
         return values[0] if values else None
 
-    def spell(self, mistake: Mistake, index: int, value: Any) -> str:
+    def message(self, mistake: Mistake, index: int, value: Any) -> str:
         """Return the message for a mistake in an entry, with its file, line and place."""
         known = self._lines()
         line = known.get((index, *mistake.place)) or known.get((index,), 0)

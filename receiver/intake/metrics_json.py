@@ -132,7 +132,7 @@ def _checked(file: JsonFile, entries: Sequence[Any]) -> Iterator[Entry]:
             if other := _clash(entry, outlets):
                 raise Mistake(other)
         except Mistake as mistake:
-            raise SettingsError(file.spell(mistake, index, value)) from mistake
+            raise SettingsError(file.message(mistake, index, value)) from mistake
         outlets[entry.name, entry.item_name(entry.name)] = index
         yield entry
 

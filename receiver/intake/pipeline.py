@@ -375,10 +375,10 @@ class Pipeline:
         """Return a series' use by metrics.json, within the limits on series. Raises: InvalidSeries."""
         labels, source = read_labels(pairs), 0
         if self.replicas:
-            of = self.replicas.source_of(labels)
-            if of is None:
+            number = self.replicas.source_of(labels)
+            if number is None:
                 return Known(b"", 0, dropped=REPLICA_LIMIT)
-            source, digest = of, hash(tuple(sorted(labels.items())))
+            source, digest = number, hash(tuple(sorted(labels.items())))
         name = labels["__name__"].encode()
         if self._guard.refuses(name, digest):
             self._guard.refuse(name, samples)

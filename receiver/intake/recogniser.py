@@ -11,11 +11,15 @@ slower, with the same results.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from receiver.intake.decode import Message, Raw
 
+if TYPE_CHECKING:
+    from receiver.kernel import Reading
+
 try:
-    from receiver.kernel import Reading, Table, key, read
+    from receiver.kernel import Table, key, read
 except ImportError:  # not built, or built of older sources
     IS_COMPILED = False
 else:
@@ -124,9 +128,9 @@ class Recogniser:
         """Return a known series by its label pairs."""
         return self.get_by_key(key(pairs))
 
-    def get_by_key(self, its_key: bytes) -> Known | None:
+    def get_by_key(self, series_key: bytes) -> Known | None:
         """Return a known series by the key of a reading."""
-        known = self.series.get(its_key)
+        known = self.series.get(series_key)
         if not known:
             return None
         template, fold_number, source, lane = known
@@ -136,10 +140,10 @@ class Recogniser:
         """Add a series by its label pairs, if there is room."""
         self.put_by_key(key(pairs), known)
 
-    def put_by_key(self, its_key: bytes, known: Known) -> None:
+    def put_by_key(self, series_key: bytes, known: Known) -> None:
         """Add a series by the key of a reading, if there is room."""
         entry = known.template, known.fold_number, known.source, known.lane
-        self.series.put(its_key, *entry)
+        self.series.put(series_key, *entry)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -70,7 +70,7 @@ def _checked(file: JsonFile, entries: Sequence[Any]) -> list[Route]:
             route = _read(fields_of(value))
             _check_order(route, routes)
         except Mistake as mistake:
-            raise SettingsError(file.spell(mistake, index, value)) from mistake
+            raise SettingsError(file.message(mistake, index, value)) from mistake
         routes.append(route)
     return routes
 
