@@ -309,12 +309,12 @@ static PyObject *reading_set_template(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "this series has no sample of the usual shape");
         goto done;
     }
-    if (!series || (list && item_give_samples(reading, item, series, samples, count))) {
+    if (!series || (list && item_set_samples(reading, item, series, samples, count))) {
         PyErr_NoMemory();
         goto done;
     }
     if (!list)
-        item_give(item, series);
+        item_set(item, series);
     series = NULL; /* it is the item's now */
     result = Py_NewRef(Py_None);
 done:
@@ -593,7 +593,7 @@ static PyObject *rows_measure(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "the texts are not those of the values");
     if (failed)
         return failed == -1 ? PyErr_NoMemory() : NULL;
-    return bytes_of(span_of(rows->ends, rows->count * sizeof *rows->ends));
+    return bytes_of(span_of(rows->line_ends, rows->count * sizeof *rows->line_ends));
 }
 
 static PyObject *rows_text(PyObject *self, PyObject *args)
@@ -759,9 +759,9 @@ static PyObject *kernel_key(PyObject *Py_UNUSED(module), PyObject *pairs)
                 PyErr_SetString(PyExc_OverflowError, "a label of 4 GiB");
                 return NULL;
             }
-            size_t spelt = spell_text(text, to);
-            to = to ? to + spelt : to;
-            size += key ? 0 : spelt;
+            size_t text_size = put_text(text, to);
+            to = to ? to + text_size : to;
+            size += key ? 0 : text_size;
         }
         if (!key && !(key = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)))
             return NULL;

@@ -1,6 +1,6 @@
 #include "recogniser.h"
 
-#define SPELT_LIMIT 4096       /* of a key of 2.0: a few bytes of references can name megabytes */
+#define KEY_V2_LIMIT 4096      /* of a key of 2.0: a few bytes of references can name megabytes */
 #define ARENA_LIMIT (32u << 20) /* of all keys of a request */
 #define AHEAD 8                /* items by which memory is prefetched */
 #define SAMPLE_SIZE 18
@@ -30,14 +30,14 @@ void reading_free(Reading *reading)
     *reading = (Reading){0};
 }
 
-void item_give(Item *item, Series *series)
+void item_set(Item *item, Series *series)
 {
     item->kind = KNOWN;
     item->series = series;
 }
 
-int item_give_samples(Reading *reading, Item *item, Series *series, const Started *samples,
-                      size_t count)
+int item_set_samples(Reading *reading, Item *item, Series *series, const Started *samples,
+                     size_t count)
 {
     if (grow((void **)&reading->samples, &reading->sample_room, reading->sample_count + count,
              sizeof(Started)))
@@ -214,7 +214,7 @@ static int64_t name_number(const Reading *reading, Span references)
     if (!varint(&references, &label) || !varint(&references, &text) ||
         label >= reading->symbol_count || text >= reading->symbol_count ||
         left(reading->symbols[label]) != 8 || memcmp(reading->symbols[label].at, "__name__", 8) ||
-        left(reading->symbols[text]) > SPELT_LIMIT) /* longer than any key */
+        left(reading->symbols[text]) > KEY_V2_LIMIT) /* longer than any key */
         return -1;
     return (int64_t)text;
 }
@@ -228,7 +228,7 @@ Span item_name(const Reading *reading, const Item *item)
     return number < 0 ? (Span){NULL, NULL} : reading->symbols[number];
 }
 
-size_t spell_text(Span text, uint8_t *to)
+size_t put_text(Span text, uint8_t *to)
 {
     uint32_t size = (uint32_t)left(text);
     if (to) {
@@ -240,7 +240,7 @@ size_t spell_text(Span text, uint8_t *to)
 }
 
 /* Write the key into the arena; with wrong or too long references the item has no key. */
-static int spell_key(Reading *reading, Item *item, Span references)
+static int put_key(Reading *reading, Item *item, Span references)
 {
     size_t start = reading->arena_size, count = 0;
     for (; references.at < references.end; count++) {
@@ -248,14 +248,14 @@ static int spell_key(Reading *reading, Item *item, Span references)
         if (!varint(&references, &number) || number >= reading->symbol_count)
             goto unusual;
         Span text = reading->symbols[number];
-        if (left(text) > SPELT_LIMIT ||
-            reading->arena_size - start + spell_text(text, NULL) > SPELT_LIMIT ||
-            reading->arena_size + spell_text(text, NULL) > ARENA_LIMIT)
+        if (left(text) > KEY_V2_LIMIT ||
+            reading->arena_size - start + put_text(text, NULL) > KEY_V2_LIMIT ||
+            reading->arena_size + put_text(text, NULL) > ARENA_LIMIT)
             goto unusual;
         if (grow((void **)&reading->arena, &reading->arena_room,
-                 reading->arena_size + spell_text(text, NULL), 1))
+                 reading->arena_size + put_text(text, NULL), 1))
             return -1;
-        reading->arena_size += spell_text(text, reading->arena + reading->arena_size);
+        reading->arena_size += put_text(text, reading->arena + reading->arena_size);
     }
     if (count % 2 || !count)
         goto unusual;
@@ -337,7 +337,7 @@ static int take_v2(Reading *reading, const Table *unwanted, Span series)
     item->labels_size = (uint32_t)(references.end - series.at);
     item->of.one.sample = sample;
     item->is_started = start_ms > 0;
-    return spell_key(reading, item, references);
+    return put_key(reading, item, references);
 }
 
 /* ---- a whole request ---- */
@@ -368,7 +368,7 @@ static void look_up(Reading *reading, const Table *table)
         Series *series = table_find(table, item_key(reading, item), item->of.one.hash);
         if (!series)
             continue;
-        item_give(item, series_retain(series));
+        item_set(item, series_retain(series));
         reading->known++;
         reading->known_template_bytes += series->template_size;
         reading->known_rendered += series->template_size != 0;

@@ -81,12 +81,12 @@ Span item_name(const Reading *reading, const Item *item); /* empty: not in the u
 
 /* Set the series of an unrecognised item, which takes over the reference: with the item's one sample
    (usual shape), or with the `count` given ones. -1: no memory; the item is unchanged. */
-void item_give(Item *item, Series *series);
-int item_give_samples(Reading *reading, Item *item, Series *series, const Started *samples,
-                      size_t count);
+void item_set(Item *item, Series *series);
+int item_set_samples(Reading *reading, Item *item, Series *series, const Started *samples,
+                     size_t count);
 size_t item_drop(Reading *reading, Item *item); /* its name is not selected; returns its samples */
 
 /* Append a text to a key: its size, then its bytes. Returns the total; writes if `to` is not NULL. */
-size_t spell_text(Span text, uint8_t *to);
+size_t put_text(Span text, uint8_t *to);
 
 #endif

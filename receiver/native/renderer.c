@@ -14,7 +14,7 @@ void rows_free(Rows *rows)
     free(rows->folded);
     free(rows->not_finite);
     free(rows->accounts);
-    free(rows->ends);
+    free(rows->line_ends);
     *rows = (Rows){0};
 }
 
@@ -187,9 +187,9 @@ int rows_layout(Rows *rows, const Span *heads, Span texts, Span end)
 {
     if (left(texts) >= UINT32_MAX)
         return -2;
-    free(rows->ends);
-    rows->ends = malloc((rows->count + 1) * sizeof *rows->ends);
-    if (!rows->ends)
+    free(rows->line_ends);
+    rows->line_ends = malloc((rows->count + 1) * sizeof *rows->line_ends);
+    if (!rows->line_ends)
         return -1;
     rows->texts_size = left(texts);
     uint64_t size = 0;
@@ -203,7 +203,7 @@ int rows_layout(Rows *rows, const Span *heads, Span texts, Span end)
         row->text_at = (uint32_t)(rest.at - texts.at);
         rest.at = comma ? comma + 1 : rest.end;
         size += left(heads[row->moment]) + row->series->template_size + text_size + left(end);
-        rows->ends[i] = size;
+        rows->line_ends[i] = size;
     }
     return left(rest) ? -2 : 0;
 }
@@ -212,7 +212,7 @@ size_t rows_size(const Rows *rows, size_t first, size_t stop)
 {
     if (first >= stop)
         return 0;
-    return (size_t)(rows->ends[stop - 1] - (first ? rows->ends[first - 1] : 0));
+    return (size_t)(rows->line_ends[stop - 1] - (first ? rows->line_ends[first - 1] : 0));
 }
 
 static uint8_t *append(uint8_t *to, Span text)

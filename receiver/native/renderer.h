@@ -48,7 +48,7 @@ typedef struct {
     size_t not_finite_count, not_finite_room;
     Account *accounts; /* by source; NULL: all samples count */
     size_t sources;
-    uint64_t *ends; /* of each line, after rows_layout */
+    uint64_t *line_ends; /* of each line, after rows_layout */
     size_t texts_size;
 } Rows;
 

@@ -46,12 +46,12 @@ static void decide(Reading *reading, Item *item, unsigned choice)
     } else if (left(key) && (choice & 7) < 5) {
         Series *series = series_new(key, template_, fold_number, choice % SOURCES, lane);
         assert(series && !table_put(&known, key, template_, fold_number, choice % SOURCES, lane));
-        item_give(item, series);
+        item_set(item, series);
     } else if ((choice & 7) < 7) {
         const Started samples[3] = {{{(int64_t)choice - 40, choice}, 0},
                                     {{INT64_MIN, NAN}, 1}, {{1, 0.5}, (int64_t)choice - 99}};
         Series *series = series_new(span_of(NULL, 0), template_, fold_number, choice % SOURCES, lane);
-        assert(series && !item_give_samples(reading, item, series, samples, choice % 4));
+        assert(series && !item_set_samples(reading, item, series, samples, choice % 4));
     } /* else it stays without an end, as a refused series does */
 }
 
@@ -86,7 +86,7 @@ static void render(Rows *rows, unsigned choice)
     rows_write(rows, heads, all, end, 0, middle, text);
     rows_write(rows, heads, all, end, middle, count, text + rows_size(rows, 0, middle));
     for (size_t i = 0; i < count; i++) {
-        assert(rows->ends[i] <= size && text[rows->ends[i] - 1] == '\n');
+        assert(rows->line_ends[i] <= size && text[rows->line_ends[i] - 1] == '\n');
         assert(rows->rows[i].series->template_size && isfinite(rows->rows[i].value));
         assert(rows->rows[i].moment < rows->moment_count);
         uint32_t lane = rows->moments[rows->rows[i].moment].lane;

@@ -31,20 +31,20 @@ static void learn(Reading *reading, Item *item, uint32_t number)
     uint32_t fold_number = number % 3 || number % 5 == 0 ? number * 2654435761u | 1 : 0;
     Series *series = series_new(key, template_, fold_number, 0, 0);
     assert(series && !table_put(&known, key, template_, fold_number, 0, 0));
-    item_give(item, series);
+    item_set(item, series);
 }
 
 static void print(Rows *rows)
 {
     uint8_t *texts = malloc(rows->count * 32 + 1);
     Span *heads = malloc((rows->moment_count + 1) * sizeof(Span));
-    char (*spelt)[32] = malloc((rows->moment_count + 1) * 32);
+    char (*numbers)[32] = malloc((rows->moment_count + 1) * 32);
     size_t size = 0;
-    assert(texts && heads && spelt);
+    assert(texts && heads && numbers);
     for (size_t i = 0; i < rows->count; i++)
         size += (size_t)sprintf((char *)texts + size, i ? ",%.17g" : "%.17g", rows->rows[i].value);
     for (size_t i = 0; i < rows->moment_count; i++)
-        heads[i] = span_of((uint8_t *)spelt[i], (size_t)sprintf(spelt[i], "%" PRId64 " ", rows->moments[i].time_ms));
+        heads[i] = span_of((uint8_t *)numbers[i], (size_t)sprintf(numbers[i], "%" PRId64 " ", rows->moments[i].time_ms));
     Span all = span_of(texts, size), end = span_of((const uint8_t *)"\n", 1);
     assert(!rows_layout(rows, heads, all, end));
     size_t total = rows_size(rows, 0, rows->count);
@@ -56,7 +56,7 @@ static void print(Rows *rows)
     for (size_t i = 0; i < rows->not_finite_count; i++)
         hex("not finite", (const uint8_t *)&rows->not_finite[i], sizeof(double));
     free(lines);
-    free(spelt);
+    free(numbers);
     free(heads);
     free(texts);
 }
