@@ -42,7 +42,7 @@ _BASES = ("base_ms", "base_value")
 _STARTED = ("begun_ms",)
 """Further columns of the series."""
 
-NO_ENDS: Mapping[bytes, int] = {}
+NOTHING_SENT: Mapping[bytes, int] = {}
 
 
 class Unusable(Exception):
@@ -54,11 +54,11 @@ def encode(
     upto: int,
     windows: Windows,
     routing: Routing = NO_ROUTES,
-    ends: Mapping[bytes, int] = NO_ENDS,
+    sent_until_ms: Mapping[bytes, int] = NOTHING_SENT,
 ) -> bytes:
     """Return the state as bytes; `upto` is the highest number of a series, `entries` is the whole list.
 
-    `ends` has the ends of items that no entry makes now, in milliseconds. Of the routes the
+    `sent_until_ms` has the ends of items that no entry makes now. Of the routes the
     matchers are stored, and no key.
     """
     state = windows.state
@@ -80,7 +80,7 @@ def encode(
         "upto": upto,
         "routes": routing.matchers,
         "older": older,
-        "ends": [[item.hex(), at_ms] for item, at_ms in ends.items()],
+        "ends": [[item.hex(), at_ms] for item, at_ms in sent_until_ms.items()],
         "columns": [[column.typecode, len(column)] for column in columns],
     }
     text = json.dumps(header).encode()
@@ -130,7 +130,7 @@ def routing_of(document: Mapping[str, Any], now: Routing) -> Routing:
     return Routing(routes, tuple(keys.get(route.name, NO_KEY) for route in routes))
 
 
-def ends_of(document: Mapping[str, Any]) -> dict[bytes, int]:
+def sent_until_of(document: Mapping[str, Any]) -> dict[bytes, int]:
     """Read the ends of items that no entry makes; older receivers wrote none."""
     return {bytes.fromhex(item): at_ms for item, at_ms in document.get("ends", ())}
 

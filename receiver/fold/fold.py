@@ -36,8 +36,8 @@ from receiver.outbox.values import Chunk, DeflatedChunk, Lane
 SHOWN_BYTES = WAITING_BYTES
 """Limit of the uncompressed lines of a flush. Of a larger flush the page shows only every second
 or third chunk, a different one each time."""
-ENDS_KEPT_MS = 3 * 3_600_000
-"""Time for which an item's end outlasts its entry: windows last an hour at most."""
+SENT_KEPT_MS = 3 * 3_600_000
+"""Time for which `sent_until_ms` outlasts an entry: windows last an hour at most."""
 OLDER_MAX = 100_000
 """Limit of open windows older than their output's newest; above it the oldest are closed early."""
 
@@ -103,7 +103,8 @@ class Fold:
         self._times = TimeTexts()
         self._heads: list[bytes] = []
         self._names: list[bytes] = []
-        self.ends: dict[bytes, int] = {}
+        self.sent_until_ms: dict[bytes, int] = {}
+        """The end of the last item, by item, of items that no entry makes now."""
         self._flushes, self._shown_every = 0, 1
 
     @property
@@ -117,10 +118,10 @@ class Fold:
         first = len(outputs)
         self.plan.add_series(number, orjson.loads(labels))
         self.upto = number
-        if self.ends:
+        if self.sent_until_ms:
             for output in range(first, len(outputs)):
-                ends_ms = self.ends.get(self.plan.item(output), NEVER)
-                outputs.until_ms[output] = max(outputs.until_ms[output], ends_ms)
+                sent_ms = self.sent_until_ms.get(self.plan.item(output), NEVER)
+                outputs.until_ms[output] = max(outputs.until_ms[output], sent_ms)
 
     def take(self, records: bytes, now_ms: int) -> None:
         """Fold committed samples, each a `receiver.rows.RECORD`."""
@@ -155,7 +156,9 @@ class Fold:
 
     def encode(self) -> bytes:
         """Return the state as bytes."""
-        return checkpoint.encode(self.entries, self.upto, self.windows, self.routing, self.ends)
+        return checkpoint.encode(
+            self.entries, self.upto, self.windows, self.routing, self.sent_until_ms
+        )
 
     @classmethod
     def decode(
@@ -180,7 +183,7 @@ class Fold:
         fold.upto = document["upto"]
         fold.plan.state.series.grow(fold.upto)
         is_whole = checkpoint.restore(document, raw, fold.plan, fold.windows)
-        fold.ends = checkpoint.ends_of(document)
+        fold.sent_until_ms = checkpoint.sent_until_of(document)
         return fold, is_whole
 
     def forgotten(self, *, unseen: bool = False) -> set[int]:
@@ -223,8 +226,10 @@ class Fold:
         successors = self.successors(new)
         closed = close(self.windows, now_ms, of=lambda output: output not in successors)
         items = self._render(closed)
-        self.hand_over(new, successors)
-        new.ends = {item: at for item, at in new.ends.items() if now_ms < at + ENDS_KEPT_MS}
+        self.move_windows(new, successors)
+        new.sent_until_ms = {
+            item: at for item, at in new.sent_until_ms.items() if now_ms < at + SENT_KEPT_MS
+        }
         new.windows.counts = self.windows.counts
         return new, items
 
@@ -242,23 +247,25 @@ class Fold:
         """Return an output's identity: its items' name, and its entry."""
         return self.plan.item(output), self.plan.entries[self.plan.state.outputs.entry[output]]
 
-    def hand_over(self, new: "Fold", successors: Mapping[int, int]) -> None:
+    def move_windows(self, new: "Fold", successors: Mapping[int, int]) -> None:
         """Move the windows to continuing outputs, and the end of the last item to all outputs.
 
-        Items that the new list does not make leave their ends in `ends`: a list may come back within
+        Items that the new list does not make stay in `sent_until_ms`: a list may come back within
         the window, and a window has one item.
         """
         mine, theirs = self.plan.state, new.plan.state
-        until = dict(self.ends)
+        until = dict(self.sent_until_ms)
         for output in range(len(mine.outputs)):
             item = self.plan.item(output)
             until[item] = max(until.get(item, NEVER), mine.outputs.until_ms[output])
         made = set()
         for output in range(len(theirs.outputs)):
             made.add(item := new.plan.item(output))
-            ends_ms = until.get(item, NEVER)
-            theirs.outputs.until_ms[output] = max(theirs.outputs.until_ms[output], ends_ms)
-        new.ends |= {item: at for item, at in until.items() if at != NEVER and item not in made}
+            sent_ms = until.get(item, NEVER)
+            theirs.outputs.until_ms[output] = max(theirs.outputs.until_ms[output], sent_ms)
+        new.sent_until_ms |= {
+            item: at for item, at in until.items() if at != NEVER and item not in made
+        }
         for output, successor in successors.items():
             theirs.outputs.copy_window(successor, mine.outputs, output)
             first, second = mine.outputs.scrapes[output], theirs.outputs.scrapes[successor]

@@ -104,4 +104,4 @@ def _copy(fold: Fold, new: Fold, numbers: Mapping[int, int]) -> None:
         since = watched.get(target, NEVER)
         if since != NEVER:  # the earlier of the two first times
             first_ms[number] = since if first_ms[number] == NEVER else min(first_ms[number], since)
-    fold.hand_over(new, fold.successors(new))
+    fold.move_windows(new, fold.successors(new))

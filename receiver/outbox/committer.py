@@ -51,9 +51,9 @@ OPENING = "the outbox is being opened"
 ENDED = "the thread of the outbox has ended"
 STOP_SECONDS = 5.0
 """Longest wait of a stop for the disk: acknowledged items are on it, the rest may be lost."""
-FAILING = Kind("outbox", "outbox cannot be written", 3600.0, "error")
-UNREADABLE = Kind("outbox", "outbox cannot be read", 3600.0, "error")
-"""Its end is not logged: another read, or a write, may succeed in between."""
+WRITE_FAILED = Kind("outbox", "outbox cannot be written", 3600.0, "error")
+READ_FAILED = Kind("outbox", "outbox cannot be read", 3600.0, "error")
+"""Its end is not logged: single reads may succeed in between."""
 READ_HINT = "The error says why; what waits in the outbox is sent when it can be read."
 DISK_ERRORS = sqlite3.Error | OSError | ReceiverError
 """All other errors are defects, which are logged with their traceback."""
@@ -339,10 +339,10 @@ class Committer:
         """Note that the last transaction failed, or None: that it succeeded."""
         if error:
             self._write_failed = True
-            self._report(error, FAILING, NotCommitted.hint)
+            self._report(error, WRITE_FAILED, NotCommitted.hint)
         elif self._write_failed:
             self._write_failed = False
-            self._events.is_over(FAILING, "outbox can be written again")
+            self._events.is_over(WRITE_FAILED, "outbox can be written again")
         self.error = _words(error) if error else ""
         self._failing = error is not None
 
@@ -356,7 +356,7 @@ class Committer:
         except NotCommitted as error:  # a refusal: the disk works
             return error
         except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever the error
-            self._report(error, UNREADABLE, READ_HINT)
+            self._report(error, READ_FAILED, READ_HINT)
             if isinstance(error, DISK_ERRORS):
                 self.error, self._failing = _words(error), True
                 with suppress(OSError):

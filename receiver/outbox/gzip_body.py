@@ -36,26 +36,26 @@ _LAST_BLOCK = b"\x03\0"
 
 
 def cut_points(
-    ends: Sequence[int], first: int = 0, last: int | None = None
+    line_ends: Sequence[int], first: int = 0, last: int | None = None
 ) -> Iterator[tuple[int, int]]:
     """Split lines into chunks, in order: yields each chunk's first line, and the one after its last.
 
-    `ends` are the offsets of line ends; lines from `first` up to `last` are split. A line over the
+    `line_ends` are the offsets of line ends; lines from `first` up to `last` are split. A line over the
     limits is a chunk of its own.
     """
-    last = len(ends) if last is None else last
-    size_before = ends[first - 1] if first else 0
+    last = len(line_ends) if last is None else last
+    size_before = line_ends[first - 1] if first else 0
     while first < last:
         most = min(first + CHUNK_ITEMS, last)
-        stop = max(first + 1, bisect_right(ends, size_before + CHUNK_BYTES, first, most))
+        stop = max(first + 1, bisect_right(line_ends, size_before + CHUNK_BYTES, first, most))
         yield first, stop
-        first, size_before = stop, ends[stop - 1]
+        first, size_before = stop, line_ends[stop - 1]
 
 
 def cut(lines: Sequence[bytes], lane: Lane = OWN) -> list[Chunk]:
     """Join lines of one lane into chunks, in order."""
-    ends = list(accumulate(map(len, lines)))
-    return [Chunk(b"".join(lines[a:b]), b - a, lane) for a, b in cut_points(ends)]
+    line_ends = list(accumulate(map(len, lines)))
+    return [Chunk(b"".join(lines[a:b]), b - a, lane) for a, b in cut_points(line_ends)]
 
 
 def lines_of(chunk: Chunk, most: int) -> list[bytes]:

@@ -40,7 +40,7 @@ EXPIRE_BATCHES = 64
 """Limit of batches that one transaction expires, so that requests do not wait."""
 NOT_FLUSHED = "the windows of the metrics.json before could not be written yet"
 COMPACT_PAGES = 4096
-"""Limit of pages freed by one transaction, for the same reason."""
+"""Limit of pages freed by one transaction, so that requests do not wait."""
 
 Answer = TypeVar("Answer")
 
@@ -468,14 +468,14 @@ class Outbox:
         batch = settlement.batch
         if not self._delete(batch.id, len(batch.body), batch.lane):
             return ()  # settled before, and counted
-        ends: Totals = {
+        outcomes: Totals = {
             ("pending", ""): sum(map(len, settlement.again)) - batch.items,
             ("accepted", ""): settlement.accepted,
             ("expired", ""): settlement.expired,
             **{("rejected", reason): items for reason, items in settlement.rejected.items()},
         }
-        totals.update(ends)
-        for (word, reason), items in ends.items():
+        totals.update(outcomes)
+        for (word, reason), items in outcomes.items():
             self._lanes.count(batch.lane, word, items, reason)
         lane = Lane(batch.lane, batch.destination)
         put_back = []

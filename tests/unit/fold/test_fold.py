@@ -105,7 +105,7 @@ def test_a_list_that_comes_back_in_the_minute_makes_no_second_item_of_it() -> No
     said = [(item["at"], item["value"], item["count"]) for item in player.close(400)]
     assert sorted(said) == [(0, 6, 1), (60, 12, 2)]
     player.change(4 * 3600, "g")
-    assert not player.fold.ends
+    assert not player.fold.sent_until_ms
 
 
 def test_a_series_that_a_new_list_names_is_not_born_then() -> None:

@@ -15,12 +15,12 @@ from receiver.events import Events
 from receiver.outbox.committer import (
     COUNTS_SECONDS,
     ENDED,
-    FAILING,
     LINGER_SECONDS,
+    READ_FAILED,
     READ_HINT,
     STOP_SECONDS,
-    UNREADABLE,
     WINDOW_SECONDS,
+    WRITE_FAILED,
     Committer,
 )
 from receiver.outbox.folding import Flush
@@ -202,7 +202,7 @@ async def test_a_query_that_fails_is_logged_once_an_hour() -> None:
         [told] = logs
         assert (told["event"], told["error"]) == ("outbox cannot be read", "disk I/O error")
         assert told["hint"] == READ_HINT
-        assert desk.events.counts(UNREADABLE) == {"OperationalError": 5}
+        assert desk.events.counts(READ_FAILED) == {"OperationalError": 5}
 
 
 @in_loop(20)
@@ -231,7 +231,7 @@ async def test_the_end_of_a_failure_to_write_is_logged_though_a_query_failed_too
             "outbox cannot be written",
             "outbox can be written again",
         ]
-        assert desk.events.counts(FAILING)["OperationalError"] >= 4
+        assert desk.events.counts(WRITE_FAILED)["OperationalError"] >= 4
 
 
 @in_loop(20)
