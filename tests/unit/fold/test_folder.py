@@ -16,11 +16,11 @@ from receiver.intake.metrics_json import Allowlist
 from receiver.ledger import Totals, read_ledger
 from receiver.outbox.flushed import Flushed
 from receiver.outbox.fold_log import FoldLog
-from receiver.outbox.gzip_body import lines_of, unpack
+from receiver.outbox.gzip_body import CHUNK_BYTES, lines_of, unpack
 from receiver.outbox.store import Outbox
 from receiver.outbox.values import Submission
 from receiver.rows import RECORD
-from tests.unit.fold.folding import T0_MS, items, listed
+from tests.unit.fold.folding import T0_MS, Player, items, listed
 
 DELTA = listed({"name": "c", "as": "delta"})
 
@@ -250,6 +250,19 @@ def test_items_past_those_that_are_shown_are_compressed_at_once(tmp_path: Path) 
     assert 600 - SHOWN_BYTES // 8_000 <= flushed.counts.skipped < 200
     assert read_ledger(outbox.totals()).flushed == 600
     outbox.close()
+
+
+def test_a_flush_holds_few_lines_uncompressed() -> None:
+    """Those that the page may be shown; the others are compressed as they are made."""
+    player = Player({"name": "c", "as": "delta"})
+    for number in range(600):
+        for second in (1, 16, 61):
+            player.send(second, "c", second, n=str(number), long="x" * 8_000)
+    closed = player.fold.close(T0_MS + 200_000)
+    shown = sum(len(chunk.text) for chunk in closed.chunks)
+    assert SHOWN_BYTES - CHUNK_BYTES - 10_000 < shown <= SHOWN_BYTES
+    kept = sum(chunk.items for chunk in closed.chunks)
+    assert kept + sum(chunk.items for chunk in closed.deflated) == 600
 
 
 def test_a_large_flush_shows_other_items_each_time(tmp_path: Path) -> None:
