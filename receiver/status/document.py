@@ -19,7 +19,7 @@ from receiver.intake.guard import CARDINALITY
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.routes import shown
 from receiver.ledger import ITEM_WORDS, ROUTE_FULL
-from receiver.status.sampling import text_bytes
+from receiver.status.recent_metrics import text_bytes
 from receiver.text import moment
 from receiver.triton import METRICS, Category, series_names
 
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from receiver.status.diagnosis import Diagnosis, View
     from receiver.status.history import Flow
     from receiver.status.missing_metric import MissingMetric
+    from receiver.status.recent_metrics import MetricSeen, SeriesSeen, Tapped
     from receiver.status.routes import RouteView
-    from receiver.status.sampling import MetricSeen, Sampling, SeriesSeen, Tapped
+    from receiver.status.sampling import Sampling
     from receiver.status.snapshot import Snapshot
 
 

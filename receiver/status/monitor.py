@@ -44,7 +44,8 @@ from receiver.status.diagnosis import (
 )
 from receiver.status.history import Flow, History, point_of
 from receiver.status.missing_metric import MissingMetric, explain_missing
-from receiver.status.sampling import LOOK_SECONDS, MetricSeen, Sampling
+from receiver.status.recent_metrics import MetricSeen
+from receiver.status.sampling import LOOK_SECONDS, Sampling
 from receiver.status.snapshot import Observer, Snapshot
 from receiver.status.verdicts import Severity, State
 

@@ -44,7 +44,7 @@ Sample = tuple[int, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Picked:
+class PickedSeries:
     """A series of a sampled request."""
 
     labels: Mapping[str, str]
@@ -86,7 +86,7 @@ class Pairs:
 
     # Senders that differ in a label
 
-    def observe(self, request: Sequence[Picked]) -> None:
+    def observe(self, request: Sequence[PickedSeries]) -> None:
         """Add a sampled request, of few series."""
         if len(request) < 2:
             return
@@ -99,7 +99,7 @@ class Pairs:
                 label = self._labels[name] = _Label()
             self._remember(label, name, external[name], request)
 
-    def _external(self, request: Sequence[Picked]) -> dict[str, str]:
+    def _external(self, request: Sequence[PickedSeries]) -> dict[str, str]:
         """Return the labels that have one value on all series."""
         first, *others = request
         return {
@@ -109,7 +109,9 @@ class Pairs:
             and all(other.labels.get(name) == text for other in others)
         }
 
-    def _remember(self, label: _Label, name: str, text: str, request: Sequence[Picked]) -> None:
+    def _remember(
+        self, label: _Label, name: str, text: str, request: Sequence[PickedSeries]
+    ) -> None:
         if text not in label.seen_ms and len(label.seen_ms) > VALUES_MAX:
             oldest = min(label.seen_ms, key=label.seen_ms.__getitem__)
             del label.seen_ms[oldest]

@@ -14,7 +14,8 @@ from receiver.server.write_handler import WriteCounts
 from receiver.status.cost import HOURS, LINE_BYTES, Price, estimate, overrun
 from receiver.status.history import Point
 from receiver.status.monitor import Monitor
-from receiver.status.sampling import MetricSeen, Sampling, SeriesSeen
+from receiver.status.recent_metrics import MetricSeen, SeriesSeen
+from receiver.status.sampling import Sampling
 
 NOW = 1_795_000_000.0
 MONTH_SECONDS = 3600 * HOURS["month"]

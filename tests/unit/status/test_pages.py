@@ -23,7 +23,7 @@ from receiver.status.pages import (
     make_pages,
     matcher,
 )
-from receiver.status.sampling import Tapped
+from receiver.status.recent_metrics import Tapped
 from receiver.status.verdicts import State
 from tests.integration.waiting import in_loop
 

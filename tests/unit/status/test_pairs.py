@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from receiver.status.pairs import TIMES, TURNS, VALUES_MAX, Pair, Pairs, Picked, interleaves
+from receiver.status.pairs import TIMES, TURNS, VALUES_MAX, Pair, Pairs, PickedSeries, interleaves
 
 START_MS = 1_800_000_000_000
 SCRAPE_MS = 15_000
@@ -20,18 +20,18 @@ class Target:
         self._rates = [chance.uniform(1, 50) for _ in range(12)]
         self._begun = [chance.uniform(0, 1e7) for _ in range(12)]
 
-    def scrape(self, at_ms: int, skew_ms: int = 0, **labels: str) -> list[Picked]:
+    def scrape(self, at_ms: int, skew_ms: int = 0, **labels: str) -> list[PickedSeries]:
         """Give all series at a moment, with the time of the scraper's clock."""
         seconds = (at_ms - START_MS) / 1000
         counters = [
-            Picked(
+            PickedSeries(
                 {"__name__": f"nv_{n}_total", "instance": "localhost:8002", **labels},
                 [(at_ms + skew_ms, self._begun[n] + rate * seconds)],
             )
             for n, rate in enumerate(self._rates)
         ]
         gauge = {"__name__": "nv_gpu_utilization", "instance": "localhost:8002", **labels}
-        return [*counters, Picked(gauge, [(at_ms + skew_ms, 0.5)])]
+        return [*counters, PickedSeries(gauge, [(at_ms + skew_ms, 0.5)])]
 
 
 def look(pairs: Pairs, *senders: tuple[Target, int, dict[str, str]], scrapes: int = 4) -> None:
@@ -68,7 +68,7 @@ def test_idle_targets_are_no_evidence() -> None:
         for site in "ab":
             labels = {"instance": "localhost:8002", "site": site}
             series = [{"__name__": f"nv_{n}", **labels} for n in range(20)]
-            pairs.observe([Picked(each, [(START_MS + turn, 5.0)]) for each in series])
+            pairs.observe([PickedSeries(each, [(START_MS + turn, 5.0)]) for each in series])
     assert pairs.pair() is None
 
 

@@ -26,15 +26,8 @@ from receiver.status import document
 from receiver.status import sampling as observation
 from receiver.status.census import GONE_SECONDS
 from receiver.status.pairs import Pair
-from receiver.status.sampling import (
-    LABELS_BYTES,
-    ROWS_AT_ONCE,
-    TAP_BYTES,
-    WAITING_ROWS,
-    Hour,
-    MetricSeen,
-    Sampling,
-)
+from receiver.status.recent_metrics import FOLDED_LATE, MINUTES, MetricSeen, text_bytes
+from receiver.status.sampling import LABELS_BYTES, ROWS_AT_ONCE, TAP_BYTES, WAITING_ROWS, Sampling
 
 IDENTITY = Identity("11111111-2222-3333-4444-555555555555", "host")
 T0 = 1_795_000_000.0
@@ -149,19 +142,6 @@ def test_minutes_have_a_span_with_gaps() -> None:
     assert (first.hour(flow.clock.now), second.hour(flow.clock.now)) == ([1.0, None, 8.0], [3.0, None, 10.0])  # fmt: skip
 
 
-def test_an_hour_is_of_its_newest_minute() -> None:
-    """Minutes come in any order, with gaps; what is older than an hour is ignored."""
-    hour = Hour()
-    assert hour.values() == {}
-    for minute, value in ((1000, 1.0), (1000, 2.0), (1003, 3.0), (1002, 4.0), (940, 5.0)):
-        hour.put(minute, value)
-    assert hour.values() == {1000: 2.0, 1002: 4.0, 1003: 3.0}
-    hour.put(1060, 6.0)
-    assert hour.values() == {1002: 4.0, 1003: 3.0, 1060: 6.0}
-    hour.put(5000, 7.0)
-    assert hour.values() == {5000: 7.0}
-
-
 def test_a_sample_from_the_future_is_not_the_last_for_its_hour() -> None:
     """One that is an hour ahead is shown until the next comes, not until the hour is over."""
     flow = Flow()
@@ -267,7 +247,7 @@ def test_labels_that_are_kept_are_bounded_in_bytes() -> None:
         flow.take(("nv_a", f"{number}" + "x" * 8_000, float(number)))
         flow.observation.digest()
     metric = flow.observation.metrics["nv_a"]
-    kept = sum(observation.text_bytes(series.labels) for series in metric.series.values())
+    kept = sum(text_bytes(series.labels) for series in metric.series.values())
     assert 0.99 * LABELS_BYTES < kept <= LABELS_BYTES
     assert not flow.observation.series_are_all_counted
     assert metric.last is not None
@@ -369,7 +349,7 @@ def test_windows_far_from_now_leave_no_trace_but_the_last_item() -> None:
     windows.flush(*(("us", "a", T0 - 60 * back, one_value(1.0)) for back in range(190, -10, -1)))
     windows.observation.digest()
     metric = windows.observation.metrics["us"]
-    assert len(metric.minutes) <= observation.MINUTES + observation.FOLDED_LATE
+    assert len(metric.minutes) <= MINUTES + FOLDED_LATE
     assert len(metric.hour(T0)[0]) == 60
 
 
