@@ -224,7 +224,7 @@ class _InForce:
         warn_of_suspicions(allowlist)
         self.allowlist = allowlist
         self._update()
-        self.monitor.begin_list()
+        self.monitor.names.begin_list()
 
     def use_routes(self, routes: Routes) -> None:
         """Use other routes, or other keys for them. Raises: SettingsError, without a change."""

@@ -14,6 +14,7 @@ from receiver.status.snapshot import Snapshot
 
 POINTS = 361
 """Points of an hour."""
+HOUR_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)

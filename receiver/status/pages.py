@@ -71,9 +71,15 @@ class _Api:
     async def status(self) -> bytes:
         monitor = self._monitor
         view = await monitor.view()
-        budget = monitor.budget(view)
-        errors, costs = monitor.events.latest(), monitor.cost(view)
-        body = document.status(view, errors, costs, budget, self._about, monitor.route_costs(view))
+        spending, snapshot = monitor.spending, view.snapshot
+        body = document.status(
+            view,
+            monitor.events.latest(),
+            spending.costs(snapshot),
+            spending.budget(snapshot),
+            self._about,
+            spending.costs_of_routes(snapshot),
+        )
         return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     async def own_metrics(self) -> bytes:
@@ -147,7 +153,7 @@ class _Api:
 
     async def cost(self, _: web.Request) -> web.Response:
         """Forecast a month by entry."""
-        return json_response(await self._monitor.cost_by_entry())
+        return json_response(await self._monitor.spending.by_entry())
 
     async def history(self, request: web.Request) -> web.Response:
         """Return the points of the last hour, or those `after` a time."""
