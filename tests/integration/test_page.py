@@ -485,7 +485,7 @@ async def test_fifty_thousand_series(tmp_path: Path) -> None:
             size = len(await response.read())
         answered = time.monotonic() - asked
         print(f"page {seconds:.2f} s, metrics {size} bytes in {answered * 1000:.0f} ms")
-        assert seconds < 20, "on a busy machine; docs/performance.md has it on a quiet one"
+        assert seconds < 20, "on a busy machine; docs/http-api.md has what benchmarks.page measured"
         assert size < 200_000
         found = await page.evaluate("document.querySelector('#metrics-count').textContent")
         assert found == "500 selected"
