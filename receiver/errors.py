@@ -29,6 +29,12 @@
     +-- OutboxError          the outbox cannot be opened or used
     +-- Unreachable          no answer from a server
 
+Subclasses with one user are beside it: `CannotMerge` (fold), `NoAnswer` and `NotWritten` (cli). So
+are exceptions that never leave their room: the OSErrors of a connection (delivery), which become
+`Unreachable`; `Mistake` in a file (intake), which becomes `SettingsError`; `Unusable`, of a
+checkpoint (fold); what the command line asks for (cli); all of the sandbox, which imports nothing
+of the receiver.
+
 Each class has a `reason` from a closed set, which is also a metric's label, and a `hint`,
 which tells the operator what to do. Refused requests have the HTTP `status` of the answer.
 """

@@ -136,7 +136,7 @@ class Guard:
             self._since = now
         age = now - self._since
         if self._alive is not None:
-            if age >= ALIVE_SECONDS:
+            if age >= ALIVE_SECONDS:  # what has not arrived since has ended
                 self._seen, self._counts = self._alive, self._alive_counts
                 self._alive, self._alive_counts = None, Counter()
                 self._largest = max(self._counts, key=self._counts.__getitem__, default=b"")

@@ -269,7 +269,7 @@ class Pipeline:
         assert self._recogniser is not None
         text, name, labels_size, key = reading.series_at(place)
         if name and (key or message is Message.V1) and not self.allowlist.wants(name):
-            self._recogniser.unwanted.put(name)
+            self._recogniser.unwanted.put(name)  # its next series are recognised
             samples = reading.skip(place)
             outcome.count(samples)
             outcome.unselected += samples
@@ -279,11 +279,11 @@ class Pipeline:
         elif key and (known := self._learn(key, text[:labels_size], message, symbols, outcome)):
             if known.dropped:
                 outcome.count(reading.skip(place), known.dropped)
-                return
+                return  # not cached: it may be accepted later
             reading.set_template(place, known.template, known.fold_number, known.source, known.lane)
             outcome.count(1)
             self._charge(bool(known.template), len(known.template), outcome)
-        else:
+        else:  # another shape, or an error that only the full parser names
             check_series_parts(text, message, self.limits)
             series = decode_series(text, message, symbols, self.limits)
             if used := self._process_series(series, outcome):

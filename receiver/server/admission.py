@@ -58,7 +58,7 @@ class Admission:
             raise TooLargeInFlight(message)
         while self.size_bytes > self._max_bytes:
             largest = max(self.reading, key=lambda other: other.size_bytes, default=lease)
-            if largest is lease or not largest.size_bytes:
+            if largest is lease or not largest.size_bytes:  # the rest is being processed
                 raise Overloaded(f"requests in flight hold {self._max_bytes} bytes")
             largest.release()
             largest.give_up()

@@ -142,6 +142,8 @@ class Listener:
         self._handshakes.pop(guard, None)
 
     def _give_up_one(self) -> bool:
+        # The order is that of the loss: without headers nothing was sent yet; an idle sender
+        # reconnects; an answer is only a page; a body is sent again, as a retry.
         if not self._guards[ConnectionState.HEADERS] and self._handshakes:
             self._cancel_handshake(next(iter(self._handshakes)))
             return True

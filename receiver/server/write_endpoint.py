@@ -121,7 +121,7 @@ class WriteEndpoint:
                 lease.give_up = lambda: limit.reschedule(now())
                 if request.headers.get("Expect", "").lower() == "100-continue":
                     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                    request.writer.output_size = 0
+                    request.writer.output_size = 0  # else aiohttp takes the answer as begun
                 while part := await content.readany():
                     self._memory.refuse_without(lease.size_bytes + len(part))
                     parts.append(part)
