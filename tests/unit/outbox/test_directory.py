@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -191,3 +192,33 @@ def test_the_first_note_is_written(tmp_path: Path, items: int) -> None:
     again = DirectoryLock(tmp_path)
     assert again.items_left == items
     again.close()
+
+
+def test_a_lock_that_cannot_be_written_is_a_lock(tmp_path: Path) -> None:
+    """As on a full disk: the owner has no name, and has the directory."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        lock = DirectoryLock(tmp_path)
+        lock.note(5)
+        with pytest.raises(OutboxError, match=r"another receiver \(process unknown\)"):
+            DirectoryLock(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    lock.note(6)
+    lock.close()
+    assert DirectoryLock(tmp_path).items_left == 6
+
+
+def test_a_lock_that_is_made_again_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    """With the last note, and without a file more that is open."""
+    lock = DirectoryLock(tmp_path)
+    lock.note(7)
+    before = open_files()
+    for _ in range(3):
+        (tmp_path / LOCK_NAME).unlink()
+        lock.check()
+
+    assert open_files() == before
+    lock.close()
+    assert DirectoryLock(tmp_path).items_left == 7
