@@ -22,7 +22,6 @@ from receiver.azure.limits import NAME_LIMIT
 from receiver.outbox.gzip_body import compress, unpack
 
 ENVELOPE_NAME = "Microsoft.ApplicationInsights.Metric"
-_PROPERTIES, _METRIC, _VALUE = b'"properties":', b'"metrics":[{"name":', b',"value":'
 KEY_LIMIT = 150
 VALUE_LIMIT = 8192
 ROLE_LIMIT = 256
@@ -35,12 +34,11 @@ FIRST_LABELS = ("model", "version", "gpu_uuid", "reason", "quantile")
 LAST_LABELS = ("job", "instance")
 """Only the first ten properties become dimensions of the metric, so the most useful go first."""
 
-LINE_START = b'{"time":"'
-LINE_END = b"}]}}}\n"
-_VALUE = b',"value":'
-"""The end of a template."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LINE_START, PROPERTIES, METRIC, VALUE, LINE_END = (
+    b'{"time":"', b'"properties":', b'"metrics":[{"name":', b',"value":', b"}]}}}\n",
+)  # fmt: skip
+"""The parts of a line around its time, labels, name and numbers. A template ends with VALUE."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0")  # noqa: S104 - compared, not bound
 
 
@@ -112,7 +110,7 @@ class TimeTexts:
 def format_time(timestamp_ms: int) -> bytes | None:
     """Format milliseconds since the epoch as 2026-11-22T10:32:29.365Z; None outside years 1 to 9999."""
     try:
-        moment = _EPOCH + timedelta(milliseconds=timestamp_ms)
+        moment = EPOCH + timedelta(milliseconds=timestamp_ms)
     except OverflowError:
         return None
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
@@ -142,15 +140,15 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
         cut += (key != label) + (value != labels[label])
         properties[key] = value
     left_out = 0
-    middle = _render(name, properties, tags, identity.instrumentation_key)
+    middle = render(name, properties, tags, identity.instrumentation_key)
     excess = len(middle) - (ITEM_LIMIT_BYTES - LINE_OVERHEAD_BYTES)
     if excess > 0:
         for key in sorted(properties, key=lambda key: -len(properties[key].encode())):
-            excess -= len(_to_json({key: properties.pop(key)})) - 1  # two braces less, a comma more
+            excess -= len(to_json({key: properties.pop(key)})) - 1  # two braces less, a comma more
             left_out += 1
             if excess <= 0:
                 break
-        middle = _render(name, properties, tags, identity.instrumentation_key)
+        middle = render(name, properties, tags, identity.instrumentation_key)
     return Template(middle, cut, left_out)
 
 
@@ -159,16 +157,16 @@ def series_of(template: bytes) -> tuple[str, bytes]:
 
     The searched bytes contain a quote, which in a JSON string always follows a backslash.
     """
-    before, _, metric = template.partition(_METRIC)
-    labels = before.partition(_PROPERTIES)[2].removesuffix(b",")
-    name: str = orjson.loads(metric.removesuffix(_VALUE))
+    before, _, metric = template.partition(METRIC)
+    labels = before.partition(PROPERTIES)[2].removesuffix(b",")
+    name: str = orjson.loads(metric.removesuffix(VALUE))
     return name, labels or b"{}"
 
 
 def common_start(identity: Identity) -> bytes:
     """Render the common prefix of all templates of an identity."""
     role = "placeholder"
-    middle = _render("", {}, {"ai.cloud.role": role}, identity.instrumentation_key)
+    middle = render("", {}, {"ai.cloud.role": role}, identity.instrumentation_key)
     return middle.partition(role.encode())[0]
 
 
@@ -202,7 +200,7 @@ def _units(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
 
 
-def _render(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> bytes:
+def render(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> bytes:
     """Render everything between the time and the value, in the contracts' shape."""
     envelope = _contract(name, properties, tags, key).write()
     base_data = envelope["data"]["baseData"]
@@ -221,10 +219,11 @@ def _render(name: str, properties: dict[str, str], tags: dict[str, str], key: st
             },
         },
     }
-    return b'","' + _to_json(document)[2 : -len("}]}}}")] + _VALUE
+    return b'","' + to_json(document)[2 : -len("}]}}}")] + VALUE
 
 
-def _to_json(document: Mapping[str, Any]) -> bytes:
+def to_json(document: Any) -> bytes:
+    """Render JSON without spaces; letters of any script stay."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -5,21 +5,27 @@ In: role and labels of its series, its name, its numbers. Out: a line in the for
 Pure. Source: the v2.1 schema (DataPoint: kind, value, count, min, max).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import orjson
 
 from receiver.allocator import exact_bytes
 from receiver.azure.envelope import (
-    ENVELOPE_NAME,
+    EPOCH,
     KEY_LIMIT,
+    LINE_END,
+    LINE_START,
+    METRIC,
+    PROPERTIES,
+    VALUE,
     VALUE_LIMIT,
     Identity,
     fit,
     order_labels,
+    render,
+    to_json,
 )
 from receiver.azure.limits import NAME_LIMIT
 
@@ -28,10 +34,6 @@ PROPERTIES_LIMIT_BYTES = 48 << 10
 CLOUD_LABELS = ("cloud_RoleName", "cloud_RoleInstance")
 """Azure's column names of role and role instance, which `read_series` uses."""
 _EXACT = 2.0**53
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIME_AT = len(b'{"time":"')
-_VALUE = b',"value":'
-_END = b"]}}}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,41 +61,35 @@ def item_properties(labels: Mapping[str, str]) -> bytes:
     properties: dict[str, str] = {}
     for label in order_labels(labels):
         properties[fit(label, KEY_LIMIT)] = fit(labels[label], VALUE_LIMIT)
-    text = _to_json(properties)
+    text = to_json(properties)
     while len(text) > PROPERTIES_LIMIT_BYTES:
         del properties[max(properties, key=lambda key: len(properties[key].encode()))]
-        text = _to_json(properties)
+        text = to_json(properties)
     return text
 
 
 def item_head(job: str, instance: str, identity: Identity) -> bytes:
     """Render the part of a target's items between the time and the properties."""
-    tags = _to_json(identity.tags({"job": job, "instance": instance}))
-    name, key = _to_json(ENVELOPE_NAME), _to_json(identity.instrumentation_key)
-    return b"".join((
-        b'","name":', name, b',"iKey":', key, b',"tags":', tags,
-        b',"data":{"baseType":"MetricData","baseData":{"ver":2,',
-    ))  # fmt: skip
+    tags = identity.tags({"job": job, "instance": instance})
+    return render("", {}, tags, identity.instrumentation_key).partition(METRIC)[0]
 
 
 def item_line(
     time_text: bytes, head: bytes, properties: bytes, name: bytes, numbers: bytes
 ) -> bytes:
     """Join an item's parts; `name` is the metric's name as JSON, `numbers` the rest."""
-    labels = b'"properties":' + properties + b"," if properties != b"{}" else b""
-    return b"".join((
-        b'{"time":"', time_text, head, labels, b'"metrics":[{"name":', name, numbers, b"}]}}}\n",
-    ))  # fmt: skip
+    labels = PROPERTIES + properties + b"," if properties != b"{}" else b""
+    return b"".join((LINE_START, time_text, head, labels, METRIC, name, numbers, LINE_END))
 
 
 def item_name(name: str) -> bytes:
     """Render a metric's name as JSON, cut to the service's limit."""
-    return _to_json(fit(name, NAME_LIMIT))
+    return to_json(fit(name, NAME_LIMIT))
 
 
 def one_value(value: float) -> bytes:
     """Render the numbers of an item with one value."""
-    return b',"value":' + _number(value)
+    return VALUE + _number(value)
 
 
 def many_values(value: float, count: int, least: float, most: float) -> bytes:
@@ -106,10 +102,10 @@ def many_values(value: float, count: int, least: float, most: float) -> bytes:
 
 def read_item(line: bytes) -> FoldedItem:
     """Parse a line of `item_line`. The searched bytes cannot be in a JSON string, whose quotes are escaped."""
-    middle, _, numbers = line.rpartition(_VALUE)
-    time_text, _, series = middle[_TIME_AT:].partition(b'"')
-    since = datetime.fromisoformat(time_text.decode()) - _EPOCH
-    point = orjson.loads(b'{"value":' + numbers.removesuffix(_END))
+    middle, _, numbers = line.rpartition(VALUE)
+    time_text, _, series = middle[len(LINE_START) :].partition(b'"')
+    since = datetime.fromisoformat(time_text.decode()) - EPOCH
+    point = orjson.loads(b'{"value":' + numbers.removesuffix(LINE_END) + b"}")
     return FoldedItem(
         hash(series),
         since // timedelta(milliseconds=1),
@@ -135,7 +131,3 @@ def _number(value: float) -> bytes:
     if value == int(value) and abs(value) < _EXACT:
         return b"%d" % value
     return orjson.dumps(value)
-
-
-def _to_json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
