@@ -114,7 +114,7 @@ async def running(
         settings.cloud_role_instance,
         settings.slim_items,
     )
-    metrics_json = _followed_list(settings, clock)
+    metrics_json = _followed_allowlist(settings, clock)
     routes_json = FollowedFile("routes.json", lambda: load_routes(settings), clock)
     allowlist, routes = metrics_json.value, routes_json.value
     registry = Registry(settings.fold_max_bytes)
@@ -169,7 +169,7 @@ async def running(
         in_force = _InForce(
             select, allowlist, routes, write_handler, folder, committer, outbox, delivery, monitor
         )
-        metrics_json.use, routes_json.use = in_force.use_list, in_force.use_routes
+        metrics_json.use, routes_json.use = in_force.use_allowlist, in_force.use_routes
         folder.on_forget = partial(loop.call_soon_threadsafe, in_force.forget_series)
 
         await monitor.begin()
@@ -219,12 +219,12 @@ class _InForce:
     delivery: Deliveries
     monitor: Monitor
 
-    def use_list(self, allowlist: Allowlist) -> None:
+    def use_allowlist(self, allowlist: Allowlist) -> None:
         """Select by another metrics.json."""
         warn_of_suspicions(allowlist)
         self.allowlist = allowlist
         self._update()
-        self.monitor.names.begin_list()
+        self.monitor.names.begin_allowlist()
 
     def use_routes(self, routes: Routes) -> None:
         """Use other routes, or other keys for them. Raises: SettingsError, without a change."""
@@ -309,7 +309,7 @@ def _watched(
     return task
 
 
-def _followed_list(settings: Settings, clock: Callable[[], float]) -> FollowedFile[Allowlist]:
+def _followed_allowlist(settings: Settings, clock: Callable[[], float]) -> FollowedFile[Allowlist]:
     """Read metrics.json; its changes are followed if it is a file. Raises: SettingsError."""
     files = [read_path(settings.metrics_json)] if settings.metrics_json else []
     return FollowedFile("metrics.json", lambda: (load_allowlist(settings), files), clock)

@@ -178,8 +178,8 @@ def with_key(body: bytes, old: str, new: str) -> bytes:
 
 def order_labels(labels: Iterable[str]) -> list[str]:
     """Sort labels into the order of the item's properties, without the name."""
-    rank = {label: place - len(FIRST_LABELS) for place, label in enumerate(FIRST_LABELS)}
-    rank |= {label: place + 1 for place, label in enumerate(LAST_LABELS)}
+    rank = {label: index - len(FIRST_LABELS) for index, label in enumerate(FIRST_LABELS)}
+    rank |= {label: index + 1 for index, label in enumerate(LAST_LABELS)}
     rest = (label for label in labels if label != "__name__")
     return sorted(rest, key=lambda label: (rank.get(label, 0), label))
 

@@ -54,8 +54,8 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
     wanted = [] if allowlist is None else [*(entry.name for entry in allowlist.entries), *(per for entry in allowlist.entries for per in entry.per)]  # fmt: skip
     if prometheus:
         port = port_of(given.receiver) or settings.listen.port
-        place = Place(port, given.prometheus_url, given.triton_metrics)
-        findings += _prometheus(prometheus, place, running, wanted)
+        addresses = Addresses(port, given.prometheus_url, given.triton_metrics)
+        findings += _prometheus(prometheus, addresses, running, wanted)
     if triton:
         findings += _triton(triton)
     findings += _names(allowlist, prometheus, triton)
@@ -63,7 +63,7 @@ def run(given: argparse.Namespace, settings: Settings, _: list[Origin]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Addresses:
     """Addresses of the parts."""
 
     receiver_port: int
@@ -168,7 +168,7 @@ def _receiver(running: Running) -> tuple[list[Finding], list[Finding]]:
 
 
 def _prometheus(
-    prometheus: Prometheus, place: Place, running: Running, wanted: Sequence[str]
+    prometheus: Prometheus, addresses: Addresses, running: Running, wanted: Sequence[str]
 ) -> Iterator[Finding]:
     if prometheus.error:
         yield Finding("prometheus", Mark.FAIL, prometheus.error, "Start it, or give its address with --prometheus-url.")  # fmt: skip
@@ -179,17 +179,19 @@ def _prometheus(
         if irates:
             detail = f"an agent evaluates no rules, so it never records {', '.join(irates)}"
             yield Finding("rules", Mark.WARN, detail, "Name the counters in metrics.json, or record the rates before the agent.")  # fmt: skip
-    yield from _scrape(prometheus, place)
-    yield from _queue(prometheus, place.receiver_port, running)
-    yield from _windows(prometheus, place.prometheus, wanted)
+    yield from _scrape(prometheus, addresses)
+    yield from _queue(prometheus, addresses.receiver_port, running)
+    yield from _windows(prometheus, addresses.prometheus, wanted)
 
 
-def _scrape(prometheus: Prometheus, place: Place) -> Iterator[Finding]:
+def _scrape(prometheus: Prometheus, addresses: Addresses) -> Iterator[Finding]:
     """Check that Triton is scraped; other targets that are down are only warnings."""
     if not prometheus.targets:
         yield Finding("scrape", Mark.FAIL, "Prometheus scrapes nothing", "Add a job whose target is Triton's port 8002.")  # fmt: skip
         return
-    triton = [target for target in prometheus.targets if _is_triton(target, place.triton_metrics)]
+    triton = [
+        target for target in prometheus.targets if _is_triton(target, addresses.triton_metrics)
+    ]
     for target in prometheus.targets:
         if target.get("health") == "down":
             mark = Mark.FAIL if target in triton or not triton else Mark.WARN

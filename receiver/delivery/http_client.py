@@ -24,7 +24,7 @@ _SAFE = "%/?:@!$&'()*+,;=~-._[]"
 IDLE_SECONDS = 30.0
 """Longest idle time of a kept connection, below that after which servers close it."""
 
-Place = tuple[str, str, int]
+ServerAddress = tuple[str, str, int]
 
 
 class TimedOut(OSError):
@@ -53,8 +53,8 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._environ = environ
         self._dialer = Dialer(tls)
-        self._idle: dict[Place, list[HttpConnection]] = {}
-        self._proxies: dict[Place, Proxy | None] = {}
+        self._idle: dict[ServerAddress, list[HttpConnection]] = {}
+        self._proxies: dict[ServerAddress, Proxy | None] = {}
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send one request and read its answer.
@@ -64,25 +64,25 @@ class Client:
         """
         parts = urlsplit(url)
         default = 443 if parts.scheme == "https" else 80
-        place = parts.scheme, parts.hostname or "", parts.port or default
-        proxy = self._proxy(place, url)
+        server = parts.scheme, parts.hostname or "", parts.port or default
+        proxy = self._proxy(server, url)
         request = self._request(url, headers, body, proxy)
-        if connection := self._take(place):
+        if connection := self._take(server):
             try:
-                return await self._exchange(place, connection, proxy, request)
+                return await self._exchange(server, connection, proxy, request)
             except (BrokenOff, TimedOut):
                 if connection.answer_has_begun:
                     raise
-                self._drop(place)  # the other connections have been idle even longer
-        return await self._exchange(place, None, proxy, request)
+                self._drop(server)  # the other connections have been idle even longer
+        return await self._exchange(server, None, proxy, request)
 
-    def _proxy(self, place: Place, url: str) -> Proxy | None:
-        if place not in self._proxies:
+    def _proxy(self, server: ServerAddress, url: str) -> Proxy | None:
+        if server not in self._proxies:
             try:
-                self._proxies[place] = proxy_of(url, self._environ)
+                self._proxies[server] = proxy_of(url, self._environ)
             except SettingsError as error:  # for a redirect's host
                 raise CannotConnect(str(error)) from error
-        return self._proxies[place]
+        return self._proxies[server]
 
     def _request(
         self, url: str, headers: Mapping[str, str], body: bytes, proxy: Proxy | None
@@ -103,14 +103,18 @@ class Client:
         return head.encode("latin-1") + body
 
     async def _exchange(
-        self, place: Place, connection: HttpConnection | None, proxy: Proxy | None, request: bytes
+        self,
+        server: ServerAddress,
+        connection: HttpConnection | None,
+        proxy: Proxy | None,
+        request: bytes,
     ) -> Answer:
         """Send a request over a kept or a new connection, and return the answer."""
         stage = Stage("waiting for the answer")
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 if connection is None:
-                    connection = await self._dialer.connect(*place, proxy, stage)
+                    connection = await self._dialer.connect(*server, proxy, stage)
                     stage.now = "waiting for the answer"
                 answer = await connection.ask(request)
         except BaseException as error:
@@ -121,14 +125,14 @@ class Client:
             raise
         if connection.may_go_on:
             connection.keep(asyncio.get_running_loop().time())
-            self._idle.setdefault(place, []).append(connection)
+            self._idle.setdefault(server, []).append(connection)
         else:
             connection.abort()
         return answer
 
-    def _take(self, place: Place) -> HttpConnection | None:
+    def _take(self, server: ServerAddress) -> HttpConnection | None:
         """Return the most recently used kept connection that is still usable, if any."""
-        waiting = self._idle.get(place, [])
+        waiting = self._idle.get(server, [])
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         while waiting:
             connection = waiting.pop()
@@ -137,11 +141,11 @@ class Client:
             connection.abort()
         return None
 
-    def _drop(self, place: Place) -> None:
-        for connection in self._idle.pop(place, []):
+    def _drop(self, server: ServerAddress) -> None:
+        for connection in self._idle.pop(server, []):
             connection.abort()
 
     def close(self) -> None:
         """Close all connections."""
-        for place in list(self._idle):
-            self._drop(place)
+        for server in list(self._idle):
+            self._drop(server)

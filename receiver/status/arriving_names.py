@@ -34,13 +34,13 @@ class ArrivingNames:
         self._seen_at = 0.0
         self._outlets: dict[str, dict[str, Listed]] = {}
         self._absences: dict[str, tuple[int, MissingMetric]] = {}
-        self.listed_at = 0.0
+        self.allowlist_since = 0.0
         """The time of the last change of metrics.json; 0 before the first."""
 
-    def begin_list(self) -> None:
+    def begin_allowlist(self) -> None:
         """Note that another metrics.json is in force."""
         self._seen, self._outlets = {}, {}
-        self.listed_at = self._clock()
+        self.allowlist_since = self._clock()
 
     @property
     def allowlist(self) -> Allowlist:

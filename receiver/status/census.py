@@ -96,9 +96,9 @@ class Census:
     def _without_replica(self, pairs: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bytes]:
         """Split off the replica's label."""
         if self.replica_label:
-            for place in range(0, len(pairs), 2):
-                if pairs[place] == self.replica_label:
-                    return pairs[:place] + pairs[place + 2 :], pairs[place + 1]
+            for index in range(0, len(pairs), 2):
+                if pairs[index] == self.replica_label:
+                    return pairs[:index] + pairs[index + 2 :], pairs[index + 1]
         return pairs, b""
 
     def _learn(self, pairs: tuple[bytes, ...], replica: bytes, now: float) -> _Known | None:

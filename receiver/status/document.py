@@ -215,8 +215,8 @@ def _events(item: "FoldedItem | None") -> dict[str, Any]:
 def _drawn_through(values: Sequence[float | None], minutes: int) -> list[float | None]:
     """Repeat the value of a window's first minute in its other minutes."""
     drawn = list(values)
-    for place, value in enumerate(values):
-        for later in range(place + 1, min(place + minutes, len(drawn)) if value is not None else 0):
+    for index, value in enumerate(values):
+        for later in range(index + 1, min(index + minutes, len(drawn)) if value is not None else 0):
             if values[later] is None:
                 drawn[later] = value
     return drawn
@@ -249,9 +249,9 @@ def _within(
 ) -> "Iterator[tuple[dict[str, str], SeriesSeen]]":
     """Yield series while their labels fit into the limit, at least one."""
     size = 0
-    for place, (labels, row) in enumerate(series):
+    for index, (labels, row) in enumerate(series):
         size += text_bytes(labels)
-        if place and size > limit_bytes:
+        if index and size > limit_bytes:
             return
         yield labels, row
 

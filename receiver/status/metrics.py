@@ -14,7 +14,7 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 from receiver import __version__
 from receiver.delivery.backoff import WAITS
@@ -179,6 +179,4 @@ def _labelled(
 
 def to_text(snapshot: Snapshot) -> bytes:
     """Return a snapshot in Prometheus' text format."""
-    registry = CollectorRegistry()
-    registry.register(_Collector(snapshot))
-    return generate_latest(registry)
+    return generate_latest(_Collector(snapshot))

@@ -94,4 +94,4 @@ def _alike(one: str, other: str) -> int:
 
 def _same(one: str, other: str) -> int:
     pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

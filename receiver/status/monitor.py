@@ -189,7 +189,7 @@ class Monitor:
     def _selected_since(self) -> float:
         """Return the time of the first sample under the current selection; 0 before it."""
         first = self.history.first_received_at
-        return max(first, self.names.listed_at) if first else 0.0
+        return max(first, self.names.allowlist_since) if first else 0.0
 
     def metrics(self, wanted: Wanted) -> Any:
         """List selected, missing and unselected metrics."""

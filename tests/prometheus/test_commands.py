@@ -18,7 +18,7 @@ from demo.parts import MissingPart, parts_dir
 from demo.ports import free_ports
 from demo.prometheus import PrometheusInstall, PrometheusServer, install
 from receiver.cli import doctor, suggest, upstream
-from receiver.cli.doctor import Place
+from receiver.cli.doctor import Addresses
 from receiver.cli.fetch import NoAnswer
 from receiver.cli.findings import Finding, Mark
 from receiver.cli.prometheus.check import check_prometheus
@@ -130,7 +130,7 @@ def configured(folder: Path, target: str, url: str, window: str = "") -> Path:
 def judged(url: str, target: str, port: int) -> Sequence[Finding]:
     """Ask Prometheus as `doctor` does."""
     found = upstream.ask_prometheus(url)
-    place = Place(port, url, f"http://{target}/metrics")
+    place = Addresses(port, url, f"http://{target}/metrics")
     return list(doctor._prometheus(found, place, NoAnswer("not asked"), WANTED))
 
 
