@@ -62,17 +62,9 @@ class Items:
         return shown + sum(chunk.items for chunk in self.deflated)
 
     @property
-    def by_lane(self) -> Mapping[Lane, Sequence[bytes]]:
-        """The uncompressed lines, by lane."""
-        lanes: dict[Lane, list[bytes]] = {}
-        for chunk in self.chunks:
-            lanes.setdefault(chunk.lane, []).extend(lines_of(chunk, chunk.items))
-        return lanes
-
-    @property
     def lines(self) -> Sequence[bytes]:
-        """The uncompressed lines, lane after lane."""
-        return [line for lines in self.by_lane.values() for line in lines]
+        """The uncompressed lines."""
+        return [line for chunk in self.chunks for line in lines_of(chunk, chunk.items)]
 
     def __add__(self, other: "Items") -> "Items":
         if not self.count or not other.count:

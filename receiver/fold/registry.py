@@ -25,7 +25,6 @@ class Registry:
 
     max_bytes: int
     size_bytes: int = 0
-    refused: int = 0
     is_loaded: bool = False
     _next: int = 1
     _numbers: dict[bytes, int] = field(default_factory=dict)
@@ -48,7 +47,6 @@ class Registry:
         if number is None:
             size = len(text) + SERIES_OVERHEAD_BYTES
             if self.size_bytes + size > self.max_bytes:
-                self.refused += 1
                 return 0
             with self._lock:
                 number = self._numbers[key] = self._next
