@@ -6,7 +6,7 @@ and read again at any time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import orjson
@@ -30,8 +30,8 @@ from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
 from receiver.intake.routes import NO_ROUTES, Routing
 from receiver.outbox.flushed import WAITING_BYTES
-from receiver.outbox.gzip_body import CHUNK_ITEMS, cut, deflate, lines_of
-from receiver.outbox.values import Chunk, DeflatedChunk, Lane
+from receiver.outbox.gzip_body import CHUNK_ITEMS, cut, deflate
+from receiver.outbox.values import Chunk, DeflatedChunk, Lane, Submission
 
 SHOWN_BYTES = WAITING_BYTES
 """Limit of the uncompressed lines of a flush. Of a larger flush the page shows only every second
@@ -40,41 +40,6 @@ SENT_KEPT_MS = 3 * 3_600_000
 """Time for which `sent_until_ms` outlasts an entry: windows last an hour at most."""
 OLDER_MAX = 100_000
 """Limit of open windows older than their output's newest; above it the oldest are closed early."""
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """Items in chunks, with the span of their times (0, 0 for none).
-
-    A minute of 200,000 series is more than 100 MB of lines: only some stay uncompressed, for
-    the status page; `deflated` are the others.
-    """
-
-    chunks: Sequence[Chunk] = ()
-    deflated: Sequence[DeflatedChunk] = ()
-    oldest_ms: int = 0
-    newest_ms: int = 0
-
-    @property
-    def count(self) -> int:
-        """The number of items."""
-        shown = sum(chunk.items for chunk in self.chunks)
-        return shown + sum(chunk.items for chunk in self.deflated)
-
-    @property
-    def lines(self) -> Sequence[bytes]:
-        """The uncompressed lines."""
-        return [line for chunk in self.chunks for line in lines_of(chunk, chunk.items)]
-
-    def __add__(self, other: "Items") -> "Items":
-        if not self.count or not other.count:
-            return self if self.count else other
-        return Items(
-            (*self.chunks, *other.chunks),
-            (*self.deflated, *other.deflated),
-            min(self.oldest_ms, other.oldest_ms),
-            max(self.newest_ms, other.newest_ms),
-        )
 
 
 class Fold:
@@ -123,16 +88,16 @@ class Fold:
         """Whether there are items to make."""
         return self.windows.older_count > OLDER_MAX or is_due(self.windows, now_ms)
 
-    def close(self, now_ms: int) -> Items:
+    def close(self, now_ms: int) -> Submission:
         """Return the items of finished windows."""
         windows = self.windows
         return self._render(chain(close(windows, now_ms), close_oldest(windows, OLDER_MAX // 2)))
 
-    def close_all(self, now_ms: int) -> Items:
+    def close_all(self, now_ms: int) -> Submission:
         """Return the items of all windows, including unfinished ones."""
         return self._render(close(self.windows, now_ms, of=lambda _: True))
 
-    def close_released(self, now_ms: int) -> Items:
+    def close_released(self, now_ms: int) -> Submission:
         """Return the items of windows with only forgotten series: no sample can follow."""
         state = self.plan.state
 
@@ -194,7 +159,7 @@ class Fold:
         series: Iterable[tuple[int, bytes]],
         now_ms: int,
         routing: Routing | None = None,
-    ) -> "tuple[Fold, Items]":
+    ) -> "tuple[Fold, Submission]":
         """Continue under another list, or with other routes; returns the new fold and the old one's last items.
 
         The `series` that stay keep their last values. A window with the same entry and route goes
@@ -267,8 +232,12 @@ class Fold:
                 new.windows.older[successor] = behind
                 new.windows.older_count += len(behind)
 
-    def _render(self, closed: Iterable[Closed]) -> Items:
-        """Make items, a chunk of lines at a time."""
+    def _render(self, closed: Iterable[Closed]) -> Submission:
+        """Make items, a chunk of lines at a time.
+
+        A minute of 200,000 series is more than 100 MB of lines: only some stay uncompressed, for
+        the status page.
+        """
         self._render_texts()
         chunks: list[Chunk] = []
         deflated: list[DeflatedChunk] = []
@@ -301,7 +270,9 @@ class Fold:
         for lane in list(by_lane):
             put(lane)
         self._shown_every = max(1, -(-size_bytes // SHOWN_BYTES))
-        return Items(chunks, deflated, min(starts_ms, default=0), max(starts_ms, default=0))
+        items = sum(chunk.items for chunk in chunks) + sum(chunk.items for chunk in deflated)
+        span = min(starts_ms, default=0), max(starts_ms, default=0)
+        return Submission(chunks, *span, {("flushed", ""): items}, deflated_chunks=deflated)
 
     def _line(self, window: Closed, time_text: bytes) -> tuple[Lane, bytes]:
         state, labels = self.plan.state.outputs, self.plan.labels.texts

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from receiver.azure.envelope import Identity
 from receiver.fold.checkpoint import Unusable
 from receiver.fold.events import JOIN_REFUSED, RELEASED, TAKEN_OVER
-from receiver.fold.fold import Fold, Items
+from receiver.fold.fold import Fold
 from receiver.fold.gaps import Gaps
 from receiver.fold.registry import Registry
 from receiver.fold.takeover import Held, Taken, held, release, take
@@ -197,17 +197,10 @@ class Folder:
             return None  # no series was ever folded, and none is selected
         self._fold, ended = self.fold.changed_to(wanted, stay, now_ms, routing)
         close = self.fold.close_all if is_last else self.fold.close
-        return self._flush(ended + close(now_ms))
+        return self._flush(ended, close(now_ms))
 
-    def _flush(self, items: Items) -> Flush:
-        append = Submission(
-            items.chunks,
-            items.oldest_ms,
-            items.newest_ms,
-            {("flushed", ""): items.count},
-            deflated_chunks=items.deflated,
-        )
-        return Flush(append, self.fold.encode(), [number for number, _ in self._forgotten])
+    def _flush(self, *items: Submission) -> Flush:
+        return Flush(items, self.fold.encode(), [number for number, _ in self._forgotten])
 
     def held(self, rows: Iterable[SeriesRow]) -> Sequence[tuple[Held, bytes]]:
         """Return the last samples of these series, with their labels as JSON."""
@@ -219,7 +212,7 @@ class Folder:
         """Continue from another receiver's last samples of series, numbered as here."""
         taken = [take(self.fold.windows, one, now_ms) for one in given]
         self.fold.windows.counts[TAKEN_OVER] += taken.count(Taken.TAKEN)
-        return taken, self._flush(Items())
+        return taken, self._flush()
 
     def release(self, given: Sequence[tuple[int, int]], now_ms: int) -> tuple[set[int], Flush]:
         """Forget series that another receiver took over; returns those with a newer sample, which stay.

@@ -14,7 +14,7 @@ from receiver.outbox.values import Submission
 class Flush:
     """The content of a flush: items, the state after them, and the numbers of removed series."""
 
-    items: Submission
+    items: Sequence[Submission]
     state: bytes
     removed: Sequence[int] = ()
 

@@ -63,6 +63,15 @@ def lines_of(chunk: Chunk, most: int) -> list[bytes]:
     return [line + b"\n" for line in chunk.text.split(b"\n", most)[: min(most, chunk.items)]]
 
 
+def all_lines(submission: Submission) -> Iterator[bytes]:
+    """Yield the lines of a submission, with line ends: first those that are not compressed."""
+    for chunk in submission.chunks:
+        yield from chunk.text.splitlines(keepends=True)
+    for deflated_chunk in submission.deflated_chunks:
+        text = zlib.decompressobj(-15).decompress(deflated_chunk.deflated)
+        yield from text.splitlines(keepends=True)
+
+
 def compress_chunks(submission: Submission) -> Submission:
     """Compress the uncompressed chunks."""
     if not submission.chunks:

@@ -252,7 +252,7 @@ class Outbox:
         except BaseException:
             self._fold.forget()
             raise
-        return bool(flush.items.items)
+        return any(submission.items for submission in flush.items)
 
     def _write_flush(self, flush: Flush) -> None:
         """Write the items and the state of a flush in one transaction."""
@@ -263,7 +263,8 @@ class Outbox:
             self._fold.write_flush(self._database, flush)
         self._fold.flushed()
         if self._flushed:
-            self._flushed.put((*flush.items.chunks, *flush.items.deflated_chunks))
+            for submission in flush.items:
+                self._flushed.put((*submission.chunks, *submission.deflated_chunks))
 
     def folded_series(self, after: int, limit: int) -> list[SeriesRow]:
         """Read up to `limit` folded series with numbers above `after`, with the fold as on disk."""
@@ -293,15 +294,19 @@ class Outbox:
 
     def _take_flushed(self, flush: Flush, totals: Counter[Key]) -> None:
         """Insert the items of a flush; items of a full lane are rejected: windows do not wait for a lane."""
-        items = compress_chunks(flush.items)
-        totals.update(items.totals)
-        for chunk in items.deflated_chunks:
-            self._lanes.count(chunk.lane.name, "flushed", chunk.items)
-        items, gone = self._lanes.without(items, self._full_lanes([items]))
-        for lane, count in gone.items():
-            totals["rejected", ROUTE_FULL] += count
-            self._lanes.count(lane, "rejected", count, ROUTE_FULL)
-        self._insert_all([items], totals)
+        submissions = [compress_chunks(submission) for submission in flush.items]
+        full_lanes = self._full_lanes(submissions)
+        kept: list[Submission] = []
+        for submission in submissions:
+            totals.update(submission.totals)
+            for chunk in submission.deflated_chunks:
+                self._lanes.count(chunk.lane.name, "flushed", chunk.items)
+            items, gone = self._lanes.without(submission, full_lanes)
+            for lane, count in gone.items():
+                totals["rejected", ROUTE_FULL] += count
+                self._lanes.count(lane, "rejected", count, ROUTE_FULL)
+            kept.append(items)
+        self._insert_all(kept, totals)
 
     @property
     def wants_flush(self) -> bool:

@@ -19,6 +19,7 @@ from receiver.azure.envelope import Identity, format_time, line, make_template
 from receiver.fold.fold import Fold
 from receiver.intake.entries import Entry
 from receiver.intake.metrics_json import Allowlist
+from receiver.outbox.gzip_body import all_lines
 from receiver.pack.forms import RATE, counter_of, folded_form, raw_form
 from receiver.rows import RECORD
 from receiver.triton import METRICS
@@ -312,7 +313,7 @@ def _of_span(
     last = format_time(START_MS + 2 * span * 1000)
     assert first
     assert last
-    for rendered in closed.lines:
+    for rendered in all_lines(closed):
         item = json.loads(rendered)
         name = item["data"]["baseData"]["metrics"][0]["name"]
         if name in counted and first.decode() <= item["time"] < last.decode():

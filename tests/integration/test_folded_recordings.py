@@ -18,6 +18,7 @@ from receiver.fold.selection import Selection
 from receiver.intake.decode import Message, decompress
 from receiver.intake.metrics_json import Allowlist, Entry, parse
 from receiver.intake.pipeline import Pipeline
+from receiver.outbox.gzip_body import all_lines
 
 BODIES = Path(__file__).parents[1] / "data" / "remote-write"
 SHIPPED = resources.files("receiver.config").joinpath("folded_metrics.json").read_bytes()
@@ -49,7 +50,7 @@ def folded(version: str, message: Message) -> tuple[list[bytes], list[tuple[int,
         records += these
         fold.take(outcome.folded, max([at for _, at, _ in these], default=0))
     newest_ms = max(at for _, at, _ in records)
-    return list(fold.close(newest_ms + 3_600_000).lines), records, series
+    return list(all_lines(fold.close(newest_ms + 3_600_000))), records, series
 
 
 @pytest.mark.parametrize(("version", "message"), [("v1", Message.V1), ("v2", Message.V2)])

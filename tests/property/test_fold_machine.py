@@ -64,11 +64,11 @@ class Broken(Folder):
 
     breaks = False
 
-    def _flush(self, items: Any) -> Any:
-        flush = super()._flush(items)
+    def _flush(self, *items: Submission) -> Any:
+        flush = super()._flush(*items)
         if self.breaks:
             bad = compress_chunks(Submission(cut([b"bad\n"]), 2**70, 2**70, {}))
-            return replace(flush, items=bad)
+            return replace(flush, items=[bad])
         return flush
 
 

@@ -26,6 +26,7 @@ from receiver.fold.registry import Registry
 from receiver.fold.selection import Selection
 from receiver.intake.decode import Message
 from receiver.intake.pipeline import Pipeline
+from receiver.outbox.gzip_body import all_lines
 from tests.integration.waiting import in_loop, until
 from tests.unit.fold.folding import listed
 
@@ -108,7 +109,7 @@ def folded(written: Written) -> tuple[dict[str, float], Fold]:
         registry.saved(len(registry.unsaved()))
         fold.take(outcome.folded, round(time.time() * 1000))
     sums: dict[str, float] = {}
-    for line in fold.close(round(time.time() * 1000) + 600_000).lines:
+    for line in all_lines(fold.close(round(time.time() * 1000) + 600_000)):
         item = orjson.loads(line)
         job = item["tags"]["ai.cloud.role"]
         sums[job] = sums.get(job, 0.0) + item["data"]["baseData"]["metrics"][0]["value"]

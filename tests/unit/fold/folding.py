@@ -8,6 +8,7 @@ import orjson
 from receiver.azure.envelope import Identity
 from receiver.fold.fold import Fold
 from receiver.intake.metrics_json import Allowlist, parse
+from receiver.outbox.gzip_body import all_lines
 from receiver.rows import record_of
 
 T0_MS = 1_800_000_000_000
@@ -51,7 +52,7 @@ class Player:
 
     def close(self, second: float) -> list[dict[str, Any]]:
         """Close what is over at this second of our clock; returns items, short."""
-        return items(self.fold.close(T0_MS + round(second * 1000)).lines)
+        return items(all_lines(self.fold.close(T0_MS + round(second * 1000))))
 
     def restart(self) -> None:
         """Go on with what the checkpoint has."""
@@ -63,7 +64,7 @@ class Player:
         self.fold, ended = self.fold.changed_to(
             listed(*entries), self.series, T0_MS + round(second * 1000)
         )
-        return items(ended.lines)
+        return items(all_lines(ended))
 
     def event(self, name: str) -> int:
         """Count what happened."""

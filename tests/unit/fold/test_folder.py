@@ -262,7 +262,7 @@ def test_a_flush_holds_few_lines_uncompressed() -> None:
     shown = sum(len(chunk.text) for chunk in closed.chunks)
     assert SHOWN_BYTES - CHUNK_BYTES - 10_000 < shown <= SHOWN_BYTES
     kept = sum(chunk.items for chunk in closed.chunks)
-    assert kept + sum(chunk.items for chunk in closed.deflated) == 600
+    assert kept + sum(chunk.items for chunk in closed.deflated_chunks) == 600
 
 
 def test_a_large_flush_shows_other_items_each_time(tmp_path: Path) -> None:

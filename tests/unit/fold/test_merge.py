@@ -8,6 +8,7 @@ import pytest
 from receiver.errors import OutboxError
 from receiver.fold.fold import Fold
 from receiver.fold.merge import merge, read_fold
+from receiver.outbox.gzip_body import all_lines
 from receiver.rows import RECORD
 from tests.unit.fold.folding import IDENTITY, T0_MS, Player, items
 
@@ -31,7 +32,7 @@ def merged(mine: Player, theirs: Player) -> Player:
 
 def said(player: Player, second: float) -> list[tuple[Any, int, float]]:
     """Give what items say, by instance and window."""
-    lines = player.fold.close(T0_MS + round(second * 1000)).lines
+    lines = list(all_lines(player.fold.close(T0_MS + round(second * 1000))))
     targets = [json.loads(line)["tags"]["ai.cloud.roleInstance"] for line in lines]
     found = zip(targets, items(lines), strict=True)
     return sorted((target, item["at"], item["value"]) for target, item in found)
@@ -96,7 +97,7 @@ def test_means_keep_their_scrapes_and_what_is_left_over() -> None:
     theirs.send(20, "us", 400, instance="b:1")
     both = merged(mine, theirs)
     both.send(20, "n", 85, instance="b:1")
-    [item] = items(both.fold.close(T0_MS + 400_000).lines)
+    [item] = items(all_lines(both.fold.close(T0_MS + 400_000)))
     assert (item["value"], item["count"]) == (300.0, 75)
     assert (item["min"], item["max"]) == (1.0, 10.0)
 

@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from receiver.azure.envelope import Identity
-from receiver.fold.fold import Fold, Items
+from receiver.fold.fold import Fold
 from receiver.intake.routes import NO_KEY, NO_ROUTES, Routing
 from receiver.intake.routes_json import parse
-from receiver.outbox.gzip_body import lines_of
-from receiver.outbox.values import OWN, Lane
+from receiver.outbox.gzip_body import all_lines, lines_of
+from receiver.outbox.values import OWN, Lane, Submission
 from receiver.rows import RECORD
 from tests.unit.fold.folding import T0_MS, items, listed
 
@@ -46,26 +46,26 @@ class Game:
         at_ms = T0_MS + round(second * 1000)
         self.fold.take(RECORD.pack(known[text], at_ms, value), at_ms)
 
-    def change(self, second: float, routes: Routing) -> Items:
+    def change(self, second: float, routes: Routing) -> Submission:
         self.fold, ended = self.fold.changed_to(
             listed(MEAN, DELTA), self.series, T0_MS + round(second * 1000), routes
         )
         return ended
 
 
-def by_lane(found: Items) -> dict[Lane, list[bytes]]:
+def by_lane(*submissions: Submission) -> dict[Lane, list[bytes]]:
     """Give the items' lines by lane."""
     lanes: dict[Lane, list[bytes]] = {}
-    for chunk in found.chunks:
+    for chunk in (chunk for submission in submissions for chunk in submission.chunks):
         lanes.setdefault(chunk.lane, []).extend(lines_of(chunk, chunk.items))
     return lanes
 
 
-def sums(found: Items) -> dict[tuple[str, str], float]:
+def sums(*submissions: Submission) -> dict[tuple[str, str], float]:
     """Sum the items' values by lane and name."""
     return {
         (lane.name, item["name"]): item["value"]
-        for lane, lines in by_lane(found).items()
+        for lane, lines in by_lane(*submissions).items()
         for item in items(lines)
     }
 
@@ -118,7 +118,7 @@ def test_a_rotated_key_ends_no_window() -> None:
     assert sums(game.change(11, rotated)) == {}
     found = game.fold.close(T0_MS + 200_000)
     assert by_lane(found).keys() == {Lane("a", "new")}
-    assert b'"iKey":"new"' in found.lines[0]
+    assert b'"iKey":"new"' in next(all_lines(found))
 
 
 @pytest.mark.parametrize("now", [routing(a="a_*"), NO_ROUTES], ids=["the same", "none"])
@@ -131,6 +131,6 @@ def test_a_checkpoint_knows_its_routes(now: Routing) -> None:
     assert b"key-a" not in body
     game.fold, is_whole = Fold.decode(body, IDENTITY, game.series, now)
     assert is_whole
-    ended = game.change(11, now) + game.fold.close(T0_MS + 200_000)
-    assert sums(ended) == {("a", "calls"): 4}
-    assert by_lane(ended).keys() == {Lane("a", now.keys[0] if now.keys else NO_KEY)}
+    both = game.change(11, now), game.fold.close(T0_MS + 200_000)
+    assert sums(*both) == {("a", "calls"): 4}
+    assert by_lane(*both).keys() == {Lane("a", now.keys[0] if now.keys else NO_KEY)}

@@ -28,7 +28,7 @@ from receiver.outbox.values import Chunk, Settlement, Submission
 from tests.integration.waiting import in_loop, until
 
 LONG = 3600.0
-NO_FLUSH = Flush(Submission((), 0, 0, {}), b"")
+NO_FLUSH = Flush((), b"")
 
 
 class CountingOutbox:

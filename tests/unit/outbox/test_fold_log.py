@@ -62,7 +62,7 @@ class Memory:
 
     def state(self) -> Flush:
         items = Submission(cut([LINE]), NOW_MS, NOW_MS, {("flushed", ""): 1})
-        return Flush(items, b"state", self.gone)
+        return Flush([items], b"state", self.gone)
 
     def flushed(self) -> None:
         self.calls.append(("flushed",))

@@ -1,6 +1,7 @@
 """Batches: full, bounded, in order, and the same bytes for the same lines."""
 
 import gzip
+from dataclasses import replace
 
 import pytest
 
@@ -10,10 +11,12 @@ from receiver.outbox.gzip_body import (
     BATCH_ITEMS,
     CHUNK_BYTES,
     CHUNK_ITEMS,
+    all_lines,
     compress,
     compress_chunks,
     cut,
     cut_points,
+    deflate,
     lines_of,
     pack,
     unpack,
@@ -184,3 +187,12 @@ def test_compression_is_worth_it() -> None:
 
     assert len(compress(made)) < sum(map(len, made)) / 8
     assert gzip_body.COMPRESS_LEVEL == 1
+
+
+def test_lines_are_read_of_compressed_chunks_too() -> None:
+    """Whoever counts items sees all of them."""
+    made = lines(600)
+    plain = Submission(cut(made[:300]), 0, 0, {})
+    both = replace(plain, deflated_chunks=[deflate(chunk) for chunk in cut(made[300:])])
+    assert list(all_lines(both)) == made
+    assert list(all_lines(compress_chunks(plain))) == made[:300]

@@ -268,7 +268,7 @@ class Windows:
 
     def flush(self, now_ms: int, *_: object, **__: object) -> Flush:
         chunks = [*cut(lines(A, 2), A), *cut(lines(B, 1), B), *cut(lines(OWN, 3))]
-        return Flush(Submission(chunks, now_ms, now_ms, {("flushed", ""): 6}), b"state")
+        return Flush([Submission(chunks, now_ms, now_ms, {("flushed", ""): 6})], b"state")
 
     def flushed(self) -> None: ...
 

@@ -61,6 +61,13 @@ def test_folded_entries_bring_an_item_a_window(as_: str, every: int) -> None:
         )
 
 
+def test_a_forecast_counts_all_of_many_series() -> None:
+    """Also past the 4 MiB of items that stay uncompressed for the page."""
+    many = [seen("nv_a", label="x" * 500, n=str(number)) for number in range(4000)]
+    forecast = count([{"name": "nv_a", "as": "delta"}], *many)
+    assert forecast.items == pytest.approx(4000 * MONTH_MINUTES)
+
+
 def test_what_is_quiet_costs_little() -> None:
     """A counter at 0 and a total stay as they are; what moves is paid for each minute."""
     entry = {"name": "nv_*", "as": "aggregate", "quiet": "15m"}
