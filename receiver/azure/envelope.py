@@ -3,17 +3,15 @@
 In: a series' labels, and its samples' values and times. Out: the lines of a batch of type
 x-json-stream. Has no clock: an item's time is its sample's.
 
-The shape comes from the `applicationinsights` package's contracts, once for each
-series; a line is that template, after a time and before a value. Limits:
+A series has a template; a line is that, after a time and before a value. The shape comes from the
+contracts of the `applicationinsights` package. Limits:
 "Application Insights limits" and the v2.1 schema (Envelope, MetricData, DataPoint).
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 from applicationinsights.channel import contracts
@@ -33,6 +31,9 @@ LINE_OVERHEAD_BYTES = 64
 FIRST_LABELS = ("model", "version", "gpu_uuid", "reason", "quantile")
 LAST_LABELS = ("job", "instance")
 """Only the first ten properties become dimensions of the metric, so the most useful go first."""
+_RANK = {label: index - len(FIRST_LABELS) for index, label in enumerate(FIRST_LABELS)} | {
+    label: index + 1 for index, label in enumerate(LAST_LABELS)
+}
 
 LINE_START, PROPERTIES, METRIC, VALUE, LINE_END = (
     b'{"time":"', b'"properties":', b'"metrics":[{"name":', b',"value":', b"}]}}}\n",
@@ -140,15 +141,17 @@ def make_template(labels: Mapping[str, str], identity: Identity) -> Template:
         cut += (key != label) + (value != labels[label])
         properties[key] = value
     left_out = 0
-    middle = render(name, properties, tags, identity.instrumentation_key)
+    middle = _render(name, properties, tags, identity.instrumentation_key)
     excess = len(middle) - (ITEM_LIMIT_BYTES - LINE_OVERHEAD_BYTES)
     if excess > 0:
         for key in sorted(properties, key=lambda key: -len(properties[key].encode())):
-            excess -= len(to_json({key: properties.pop(key)})) - 1  # two braces less, a comma more
+            excess -= (
+                len(orjson.dumps({key: properties.pop(key)})) - 1
+            )  # two braces less, a comma more
             left_out += 1
             if excess <= 0:
                 break
-        middle = render(name, properties, tags, identity.instrumentation_key)
+        middle = _render(name, properties, tags, identity.instrumentation_key)
     return Template(middle, cut, left_out)
 
 
@@ -166,8 +169,7 @@ def series_of(template: bytes) -> tuple[str, bytes]:
 def common_start(identity: Identity) -> bytes:
     """Render the common prefix of all templates of an identity."""
     role = "placeholder"
-    middle = render("", {}, {"ai.cloud.role": role}, identity.instrumentation_key)
-    return middle.partition(role.encode())[0]
+    return head({"ai.cloud.role": role}, identity.instrumentation_key).partition(role.encode())[0]
 
 
 def with_key(body: bytes, old: str, new: str) -> bytes:
@@ -178,10 +180,8 @@ def with_key(body: bytes, old: str, new: str) -> bytes:
 
 def order_labels(labels: Iterable[str]) -> list[str]:
     """Sort labels into the order of the item's properties, without the name."""
-    rank = {label: index - len(FIRST_LABELS) for index, label in enumerate(FIRST_LABELS)}
-    rank |= {label: index + 1 for index, label in enumerate(LAST_LABELS)}
     rest = (label for label in labels if label != "__name__")
-    return sorted(rest, key=lambda label: (rank.get(label, 0), label))
+    return sorted(rest, key=lambda label: (_RANK.get(label, 0), label))
 
 
 def fit(text: str, limit: int) -> str:
@@ -200,49 +200,33 @@ def _units(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
 
 
-def render(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> bytes:
-    """Render everything between the time and the value, in the contracts' shape."""
-    envelope = _contract(name, properties, tags, key).write()
-    base_data = envelope["data"]["baseData"]
-    point = {"name": name}  # `line` appends the value
-    ordered = {key: base_data["properties"][key] for key in properties}  # write() sorts them
-    document = {
-        "name": envelope["name"],
-        "iKey": envelope["iKey"],
-        "tags": envelope["tags"],
-        "data": {
-            "baseType": envelope["data"]["baseType"],
-            "baseData": {
-                "ver": base_data["ver"],
-                **({"properties": ordered} if properties else {}),
-                "metrics": [point],
-            },
-        },
-    }
-    return b'","' + to_json(document)[2 : -len("}]}}}")] + VALUE
+def _render(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> bytes:
+    """Render everything between the time and the value."""
+    labels = PROPERTIES + orjson.dumps(properties) + b"," if properties else b""
+    return b"".join((head(tags, key), labels, METRIC, orjson.dumps(name), VALUE))
 
 
-def to_json(document: Any) -> bytes:
-    """Render JSON without spaces; letters of any script stay."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+def head(tags: dict[str, str], key: str) -> bytes:
+    """Render everything between the time and the properties."""
+    return _HEAD % (orjson.dumps(key), orjson.dumps(tags))
 
 
-def _contract(name: str, properties: dict[str, str], tags: dict[str, str], key: str) -> Any:
-    """Build the item with the package's contracts, which define the fields' names and nesting."""
-    point = contracts.DataPoint()
-    point.name = name
-    point.kind = contracts.DataPointType.measurement
-    point.value = 0.0
-    data = contracts.MetricData()
-    data.metrics.append(point)
-    data.properties.update(properties)
+def _head() -> bytes:
+    """Render an item's part between its time and its properties, with `%b` for its key and its tags.
+
+    The package's contracts define the fields' names and nesting.
+    """
     wrapped = contracts.Data()
-    wrapped.base_type = "MetricData"
-    wrapped.base_data = data
+    wrapped.base_type, wrapped.base_data = "MetricData", contracts.MetricData()
     envelope = contracts.Envelope()
-    envelope.name = ENVELOPE_NAME
-    envelope.time = ""
-    envelope.ikey = key
-    envelope.tags.update(tags)
-    envelope.data = wrapped
-    return envelope
+    envelope.name, envelope.time, envelope.data = ENVELOPE_NAME, "", wrapped
+    envelope.ikey, envelope.tags["%b"] = "%b", ""
+    made = envelope.write()
+    fields = {field: made[field] for field in ("name", "iKey", "tags")}
+    data, version = made["data"], made["data"]["baseData"]["ver"]
+    fields["data"] = {"baseType": data["baseType"], "baseData": {"ver": version}}
+    text = orjson.dumps(fields).replace(b'{"%b":""}', b"%b").replace(b'"%b"', b"%b")
+    return b'","' + text[2 : -len("}}}")] + b","
+
+
+_HEAD = _head()

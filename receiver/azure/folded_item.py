@@ -23,9 +23,8 @@ from receiver.azure.envelope import (
     VALUE_LIMIT,
     Identity,
     fit,
+    head,
     order_labels,
-    render,
-    to_json,
 )
 from receiver.azure.limits import NAME_LIMIT
 
@@ -61,17 +60,17 @@ def item_properties(labels: Mapping[str, str]) -> bytes:
     properties: dict[str, str] = {}
     for label in order_labels(labels):
         properties[fit(label, KEY_LIMIT)] = fit(labels[label], VALUE_LIMIT)
-    text = to_json(properties)
+    text = orjson.dumps(properties)
     while len(text) > PROPERTIES_LIMIT_BYTES:
         del properties[max(properties, key=lambda key: len(properties[key].encode()))]
-        text = to_json(properties)
+        text = orjson.dumps(properties)
     return text
 
 
 def item_head(job: str, instance: str, identity: Identity) -> bytes:
     """Render the part of a target's items between the time and the properties."""
     tags = identity.tags({"job": job, "instance": instance})
-    return render("", {}, tags, identity.instrumentation_key).partition(METRIC)[0]
+    return head(tags, identity.instrumentation_key)
 
 
 def item_line(
@@ -84,7 +83,7 @@ def item_line(
 
 def item_name(name: str) -> bytes:
     """Render a metric's name as JSON, cut to the service's limit."""
-    return to_json(fit(name, NAME_LIMIT))
+    return orjson.dumps(fit(name, NAME_LIMIT))
 
 
 def one_value(value: float) -> bytes:
