@@ -19,7 +19,7 @@ from receiver.errors import FINAL_REASONS
 from receiver.events import RecentError
 from receiver.intake.guard import CARDINALITY
 from receiver.intake.replicas import REPLICA
-from receiver.intake.routes import UNROUTED
+from receiver.intake.routes import OWN_ROUTE, UNROUTED
 from receiver.ledger import ROUTE_FULL, Ledger
 from receiver.status import outlook
 from receiver.status.cost import Overrun
@@ -87,7 +87,7 @@ class Facts:
     `first_received_at`: the time of this process' first sample, 0 before it; `interval` and
     `selected_interval`: the observed intervals of samples, 0 while unknown; `refusals`: the
     recent errors of requests by reason; `first_seen`: the start of each current state;
-    `items_per_second` and `senders` are the settings that limit delivery.
+    `items_per_second`, by the name in `rate_setting`, and `senders` limit delivery.
     """
 
     snapshot: Snapshot
@@ -107,6 +107,7 @@ class Facts:
     pair: Pair | None = None
     first_seen: Mapping[State, float] = field(default_factory=dict)
     items_per_second: int = 0
+    rate_setting: str = "RECEIVER_ITEMS_PER_SECOND"
     senders: int = 0
     patience: Patience = PATIENCE
 
@@ -300,7 +301,14 @@ def _facts_of(route: RouteView, facts: Facts) -> Facts:
         routes=(),
     )
     flow = facts.flow.routes.get(route.name, Flow(facts.flow.seconds, Ledger()))
-    return replace(facts, snapshot=alone, flow=flow)
+    setting = facts.rate_setting if route.name == OWN_ROUTE else "items_per_second"
+    return replace(
+        facts,
+        snapshot=alone,
+        flow=flow,
+        items_per_second=route.items_per_second,
+        rate_setting=setting,
+    )
 
 
 def _route_full(facts: Facts) -> Iterator[Finding]:
@@ -458,7 +466,8 @@ def _set_back(facts: Facts) -> Iterator[Finding]:
 def _behind(facts: Facts) -> Iterator[Finding]:
     snapshot = facts.snapshot
     if snapshot.oldest_seconds > facts.patience.behind and not snapshot.backoff.failures:
-        rates, hint = outlook.rates(snapshot, facts.flow, facts.items_per_second, facts.senders)
+        rate_limit = facts.rate_setting, facts.items_per_second
+        rates, hint = outlook.rates(snapshot, facts.flow, rate_limit, facts.senders)
         detail = _with(outlook.waiting(snapshot), rates)
         yield Finding(State.BEHIND, _with(detail, outlook.loss(snapshot, facts.flow)), hint)
 

@@ -41,8 +41,13 @@ def loss(snapshot: Snapshot, flow: Flow) -> str:
     return ", ".join(text for _, text in sorted(ends))
 
 
-def rates(snapshot: Snapshot, flow: Flow, items_per_second: int, senders: int) -> tuple[str, str]:
-    """Describe the rates in and out; and, as a hint, the bottleneck of delivery."""
+def rates(
+    snapshot: Snapshot, flow: Flow, rate_limit: tuple[str, int], senders: int
+) -> tuple[str, str]:
+    """Describe the rates in and out; and, as a hint, the bottleneck of delivery.
+
+    `rate_limit` is the name of a setting, and its items a second.
+    """
     came = flow.ledger.rendered + flow.ledger.flushed + flow.ledger.imported
     went = came - flow.ledger.pending - flow.ledger.exported
     grows = flow.a_minute(flow.ledger.pending)
@@ -51,15 +56,13 @@ def rates(snapshot: Snapshot, flow: Flow, items_per_second: int, senders: int) -
         text += f": grows by {grows:.0f} a minute"
     elif grows <= -1:
         text += f": empty in {span(60 * snapshot.ledger.pending / -grows)}"
-    return text, _bound(flow, went, items_per_second, senders, grows=grows >= 1)
+    return text, _bound(flow, went, rate_limit, senders, grows=grows >= 1)
 
 
-def _bound(flow: Flow, went: int, items_per_second: int, senders: int, *, grows: bool) -> str:
+def _bound(flow: Flow, went: int, rate_limit: tuple[str, int], senders: int, *, grows: bool) -> str:
+    setting, items_per_second = rate_limit
     if items_per_second and flow.a_minute(went) >= NEARLY * 60 * items_per_second:
-        return (
-            f"RECEIVER_ITEMS_PER_SECOND={items_per_second} limits it: raise it, "
-            "or select fewer metrics."
-        )
+        return f"{setting}={items_per_second} limits it: raise it, or select fewer metrics."
     busy = flow.delivery_seconds / flow.seconds if flow.seconds else 0.0
     if senders and busy >= NEARLY * senders:
         mean = flow.delivery_seconds / max(1, flow.posts)

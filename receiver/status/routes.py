@@ -35,6 +35,7 @@ class RouteView:
     backoff_seconds: float = 0.0
     refused_alone: RefusedAlone = field(default_factory=RefusedAlone)
     delivery: DeliveryCounts = field(default_factory=DeliveryCounts)
+    items_per_second: int = 0
 
     @property
     def state(self) -> str:
@@ -94,4 +95,5 @@ def _view(
         backoff_seconds=delivery.backoff.wait_seconds(ticks),
         refused_alone=delivery.refused_alone,
         delivery=delivery.counts,
+        items_per_second=deliveries.resources[name].items_per_second,
     )

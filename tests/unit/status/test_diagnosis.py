@@ -441,6 +441,14 @@ def test_size(count: float, text: str) -> None:
     assert size(count) == text
 
 
+def test_a_route_is_held_back_by_its_own_setting() -> None:
+    """Not by the receiver's, which limits other items."""
+    held = routed(Ledger(rendered=240, accepted=120, pending=120), **WAITS_IN_A, items_per_second=1)
+    [finding] = diagnose(replace(held, items_per_second=9999)).findings
+    assert finding.state is State.BEHIND
+    assert finding.hint.startswith("items_per_second=1 limits it")
+
+
 def test_a_hint_does_not_contradict_the_line() -> None:
     """A full disk recovers when there is room; a removed file does not."""
     full = diagnose(facts(outbox_failing=True, facts={"outbox_error": "database or disk is full"}))
