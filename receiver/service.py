@@ -133,14 +133,8 @@ async def running(
         events,
     )
     outbox.share_out(routes.shares)
-    committer = Committer(outbox, events, batches_changed)
     async with AsyncExitStack() as stack:
-        committer.start()
-        stack.push_async_callback(committer.stop)
-        await asyncio.wait({committer.opened}, timeout=OPENING_SECONDS)
-        if committer.opened.done():
-            committer.opened.result()  # raises if the outbox cannot be opened
-
+        committer = await _open(outbox, events, batches_changed, stack)
         delivery = open_deliveries(settings, connection, committer, clock, events, batches_changed)
         delivery.use(routes.resources)
         sampling = _sampling(settings, flushed, folder, clock)
@@ -163,7 +157,6 @@ async def running(
             watch=watch,
             events=events,
             fold=folder.counts,
-            replicas=replicas,
         )
         monitor = Monitor(observer, sampling, settings, patience)
         in_force = _InForce(
@@ -190,6 +183,22 @@ async def running(
             await _stop(server, delivery, sending, committer, settings)
             await _log_remaining(committer, folder, settings, clock)
             monitor.keep()
+
+
+async def _open(
+    outbox: Outbox, events: Events, batches_changed: Changed, stack: AsyncExitStack
+) -> Committer:
+    """Start the outbox's thread, and wait a while until it is open; `stack` stops it.
+
+    Raises: OutboxError.
+    """
+    committer = Committer(outbox, events, batches_changed)
+    committer.start()
+    stack.push_async_callback(committer.stop)
+    await asyncio.wait({committer.opened}, timeout=OPENING_SECONDS)
+    if committer.opened.done():
+        committer.opened.result()
+    return committer
 
 
 def _sampling(

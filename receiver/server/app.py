@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from receiver import cross_origin
 from receiver.errors import WRITE_PATH, ForeignPage, MemoryShort, NotCommitted, RequestRefused
-from receiver.server.answers import Answers, is_large
+from receiver.server.answers import Answers, is_large, json_response
 from receiver.server.auth import Access
 from receiver.server.connection_guard import ConnectionGuard, Guards
 from receiver.server.memory_limit import MemoryLimit
@@ -159,7 +159,7 @@ class App:
         try:
             return web.Response(body=await self._pages.status(), content_type="application/json")
         except NotCommitted as error:
-            return web.json_response({"error": str(error)}, status=503)
+            return json_response({"error": str(error)}, 503)
 
 
 def _certificate(request: web.Request) -> Mapping[str, Any] | None:

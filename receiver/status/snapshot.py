@@ -15,7 +15,7 @@ from receiver.events import Events
 from receiver.fold.folder import FoldCounts
 from receiver.intake.guard import Distinct, Explosion
 from receiver.intake.recogniser import CacheStatistics
-from receiver.intake.replicas import ClusterView, Replicas
+from receiver.intake.replicas import ClusterView
 from receiver.ledger import Ledger, read_ledger
 from receiver.outbox.committer import Committer
 from receiver.outbox.store import Outbox
@@ -85,7 +85,6 @@ class Observer:
     watch: Watch
     events: Events
     fold: Callable[[], FoldCounts]
-    replicas: Replicas | None = None
 
     async def snapshot(self) -> Snapshot:
         """Read everything. Raises: NotCommitted where the outbox cannot be read."""
@@ -115,7 +114,7 @@ class Observer:
             reload=self.watch.state,
             fold=self.fold(),
             explosion=pipeline.explosion(),
-            replicas=self.replicas.views() if self.replicas else (),
+            replicas=pipeline.replicas.views() if pipeline.replicas else (),
             distinct=pipeline.distinct(),
             routes=view_routes(self.delivery, pipeline.routing, outbox.lanes, self.loop_clock()),
         )
