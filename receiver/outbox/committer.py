@@ -44,7 +44,7 @@ COUNTS_SECONDS = 10.0
 WINDOW_SECONDS = 10.0
 """Interval of flushes of finished windows."""
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Question = Callable[[Any], object]
 
 OPENING = "the outbox is being opened"
@@ -166,11 +166,11 @@ class Committer:
         """
         return await self._put(settlement)  # type: ignore[return-value]
 
-    async def ask(self, question: Callable[[Outbox], Answer]) -> Answer:
+    async def ask(self, question: Callable[[Outbox], Result]) -> Result:
         """Call `question` with the outbox, in the thread, after earlier work."""
         return await self._put(question)  # type: ignore[return-value]
 
-    async def change_fold(self, change: Callable[[], tuple[Answer, Flush]]) -> Answer:
+    async def change_fold(self, change: Callable[[], tuple[Result, Flush]]) -> Result:
         """Call `change` on the fold, in the thread; returns when the state that it returns is on disk.
 
         Raises: NotCommitted; the fold is then as before.
@@ -190,10 +190,10 @@ class Committer:
         with self._condition:
             self._unwritten.update(totals)
 
-    async def read(self, question: Callable[[Outbox], Answer]) -> tuple[dict[Key, int], Answer]:
+    async def read(self, question: Callable[[Outbox], Result]) -> tuple[dict[Key, int], Result]:
         """Read the ledger, with unwritten counts, and the answer to a query at the same moment."""
 
-        def read(outbox: Outbox) -> tuple[dict[Key, int], Answer]:
+        def read(outbox: Outbox) -> tuple[dict[Key, int], Result]:
             totals = Counter(outbox.totals())  # this thread alone changes them
             with self._condition:
                 totals.update(self._unwritten)

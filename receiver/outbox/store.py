@@ -42,7 +42,7 @@ NOT_FLUSHED = "the windows of the metrics.json before could not be written yet"
 COMPACT_PAGES = 4096
 """Limit of pages freed by one transaction, so that requests do not wait."""
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 LOST = Kind("outbox", "outbox was lost", 0.0, "error")
 SET_ASIDE = Kind("outbox", "outbox set aside", 0.0, "error")
@@ -271,7 +271,7 @@ class Outbox:
         self._prepare_fold()
         return series_after(self._database, after, limit)
 
-    def change_fold(self, change: Callable[[], tuple[Answer, Flush]]) -> Answer:
+    def change_fold(self, change: Callable[[], tuple[Result, Flush]]) -> Result:
         """Call `change` on the fold, and write the state and items that it returns: all or nothing.
 
         Numbered series get their rows before. Raises: OutboxFull.
