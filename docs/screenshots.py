@@ -35,7 +35,7 @@ def is_free(port: int) -> bool:
 def offset() -> int:
     """Find an offset at which all of `make run`'s ports are free."""
     ports = (8000, 8001, 8002, 9090, 9201, 9202)
-    return next(each for each in OFFSETS if all(is_free(port + each) for port in ports))
+    return next(shift for shift in OFFSETS if all(is_free(port + shift) for port in ports))
 
 
 def has_arrived(port: int) -> bool:

@@ -259,6 +259,17 @@ def test_files_that_a_developer_is_sent_to_are_there(page: str) -> None:
     ] == []
 
 
+def test_tests_that_a_page_names_are_there() -> None:
+    """The threat model is only as good as its last column: files, folders and single tests."""
+    text = text_of(*(str(page.relative_to(ROOT)) for page in MARKDOWN))
+    paths = set(re.findall(r"(?<![\w/])tests/[a-z0-9_/-]+(?:\.[a-z]+)?", text))
+    assert len(paths) > 20
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+    single = set(re.findall(r"`(test_\w+)`", text))
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert sorted(name for name in single if f"def {name}(" not in code) == []
+
+
 def test_ci_runs_the_commands_that_contributing_names() -> None:
     """All of them, and no other; each is a target of the Makefile."""
     [sentence] = re.findall(r"(?m)^CI \(`\.ci/run`\) runs (.*)$", text_of("CONTRIBUTING.md"))
