@@ -9,7 +9,7 @@ contracts of the `applicationinsights` package. Limits:
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -31,9 +31,7 @@ LINE_OVERHEAD_BYTES = 64
 FIRST_LABELS = ("model", "version", "gpu_uuid", "reason", "quantile")
 LAST_LABELS = ("job", "instance")
 """Only the first ten properties become dimensions of the metric, so the most useful go first."""
-_RANK = {label: index - len(FIRST_LABELS) for index, label in enumerate(FIRST_LABELS)} | {
-    label: index + 1 for index, label in enumerate(LAST_LABELS)
-}
+_PLACED = {"__name__", *FIRST_LABELS, *LAST_LABELS}
 
 LINE_START, PROPERTIES, METRIC, VALUE, LINE_END = (
     b'{"time":"', b'"properties":', b'"metrics":[{"name":', b',"value":', b"}]}}}\n",
@@ -178,10 +176,12 @@ def with_key(body: bytes, old: str, new: str) -> bytes:
     return compress([line.replace(before, after, 1) for line in unpack(body)])
 
 
-def order_labels(labels: Iterable[str]) -> list[str]:
+def order_labels(labels: Collection[str]) -> list[str]:
     """Sort labels into the order of the item's properties, without the name."""
-    rest = (label for label in labels if label != "__name__")
-    return sorted(rest, key=lambda label: (_RANK.get(label, 0), label))
+    first, last = (
+        [label for label in placed if label in labels] for placed in (FIRST_LABELS, LAST_LABELS)
+    )
+    return [*first, *sorted(set(labels) - _PLACED), *last]
 
 
 def fit(text: str, limit: int) -> str:
@@ -189,7 +189,7 @@ def fit(text: str, limit: int) -> str:
 
     Different texts stay different, and the same text is always cut the same way.
     """
-    if _units(text) <= limit:
+    if 2 * len(text) <= limit or _units(text) <= limit:
         return text
     digest = hashlib.blake2s(text.encode(), digest_size=4).hexdigest()
     kept = text.encode("utf-16-le")[: 2 * (limit - 9)].decode("utf-16-le", "ignore")

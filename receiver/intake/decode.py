@@ -107,7 +107,7 @@ class Series:
         if self._symbols is None:
             labels = self._message.labels
             _check_count(len(labels), self._limits.labels)
-            pairs = tuple(part for label in labels for part in (label.name, label.value))
+            pairs = tuple([part for label in labels for part in (label.name, label.value)])
         else:
             references = self._message.labels_refs
             _check_count(len(references) // 2, self._limits.labels)
@@ -282,7 +282,7 @@ def _resolve(references: Sequence[int], symbols: Sequence[bytes]) -> tuple[bytes
     if references and max(references) >= len(symbols):
         message = f"labels_refs names symbol {max(references)} of {len(symbols)}"
         raise InvalidSeries(BAD_REFERENCE, message)
-    return tuple(symbols[reference] for reference in references)
+    return tuple([symbols[reference] for reference in references])
 
 
 def read_labels(pairs: Sequence[bytes]) -> dict[str, str]:
