@@ -7,8 +7,9 @@ Theory of operation: batches not yet tried go first; among them those of the las
 that catching up after an outage does not delay current data, then the oldest, which is the
 next to expire. A refused batch is *set back* into a second queue, of which one batch at a time
 is tried, alternating with the others. While others are accepted, a refusal from that queue
-concerns the batch and not the endpoint: only the queue waits (`backoff`, its own). After `SPLIT_AFTER` such refusals a batch is sent in halves, down to a single item.
-The queue is in memory: after a restart every batch counts as not tried.
+concerns the batch and not the endpoint: only the queue waits (`backoff`, its own). After
+`SPLIT_AFTER` such refusals a batch is sent in halves, down to a single item. The queue is in
+memory: after a restart every batch counts as not tried.
 """
 
 from collections import deque

@@ -109,8 +109,8 @@ class Delivery:
     ) -> None:
         """Prepare; `run` starts. At most `senders` batches are in flight at once.
 
-        `key` is the resource's. `counts` are continued from the lane's previous delivery. `changed` is set when there
-        may be batches. `wall_clock` is in seconds since the epoch.
+        `key` is the resource's. `counts` are continued from the lane's previous delivery.
+        `changed` is set when there may be batches. `wall_clock` is in seconds since the epoch.
         """
         self._committer = committer
         self._transport = transport
@@ -230,7 +230,7 @@ class Delivery:
             self._disk_fails = False
             batches = self._picker.chosen(wish, picked)
             if picked.gone:
-                self._changed.set()  # the next batch that is set back
+                self._changed.set()  # the next batch that is set back may be tried
             self._is_empty = not batches and not picked.gone
             if batches or self._picker.in_flight:
                 self._committer.busy_lanes.add(self._lane)
