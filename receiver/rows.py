@@ -143,10 +143,10 @@ class PlainRows:
     def layout(self, heads: tuple[bytes, ...], texts: bytes, end: bytes, /) -> bytes:
         """Return the offset of each line's end, as 64-bit numbers."""
         head_of = dict(zip(self._moments(), heads, strict=True))
-        places = ((lane, row) for lane, rows in sorted(self._by_lane.items()) for row in rows)
+        ordered = ((lane, row) for lane, rows in sorted(self._by_lane.items()) for row in rows)
         self._lines = [
             b"".join((head_of[row[1], lane], row[0], text, end))
-            for (lane, row), text in zip(places, texts.split(b","), strict=True)
+            for (lane, row), text in zip(ordered, texts.split(b","), strict=True)
         ]
         ends = list(accumulate(map(len, self._lines)))
         return struct.pack(f"={len(ends)}Q", *ends)

@@ -178,8 +178,8 @@ def declared_length(body: bytes) -> int:
     Raises: Undecodable for a body without one.
     """
     length = 0
-    for place, byte in enumerate(body[:5]):
-        length |= (byte & 0x7F) << (7 * place)
+    for index, byte in enumerate(body[:5]):
+        length |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
             if length > 0xFFFFFFFF:
                 break
@@ -266,8 +266,8 @@ def _series_v1(fields: Any, limits: Limits) -> Series:
 def _series_v2(fields: Any, symbols: Sequence[bytes], limits: Limits) -> Series:
     references = fields.labels_refs
     name = b""
-    for place in range(0, min(len(references) - 1, 2 * limits.labels), 2):
-        label, value = references[place], references[place + 1]
+    for index in range(0, min(len(references) - 1, 2 * limits.labels), 2):
+        label, value = references[index], references[index + 1]
         if label < len(symbols) and symbols[label] == NAME_LABEL:
             name = symbols[value] if value < len(symbols) else b""
             break

@@ -79,13 +79,13 @@ def _check_together(fields: Mapping[str, Any], as_: As) -> None:
 
 
 def _name(
-    fields: Mapping[str, Any], key: str, impossible: Callable[[str], str], *place: int
+    fields: Mapping[str, Any], key: str, impossible: Callable[[str], str], *index: int
 ) -> str:
-    value = fields[key][place[0]] if place else fields[key]
+    value = fields[key][index[0]] if index else fields[key]
     if not isinstance(value, str):
-        raise Mistake(f"is {kind(value)}, not a metric's name in quotes", key, *place)
+        raise Mistake(f"is {kind(value)}, not a metric's name in quotes", key, *index)
     if problem := impossible(value):
-        raise Mistake(problem, key, *place)
+        raise Mistake(problem, key, *index)
     return value
 
 
@@ -94,16 +94,16 @@ def _per(fields: Mapping[str, Any], impossible: Callable[[str], str]) -> tuple[s
         return ()
     value = fields["per"]
     if isinstance(value, list):
-        names = tuple(_name(fields, "per", impossible, place) for place in range(len(value)))
+        names = tuple(_name(fields, "per", impossible, index) for index in range(len(value)))
     else:
         names = (_name(fields, "per", impossible),)
     if not names:
         raise Mistake("is an empty list; name the counter of the events", "per")
-    for place, name in enumerate(names):
-        where = (place,) if isinstance(value, list) else ()
+    for index, name in enumerate(names):
+        where = (index,) if isinstance(value, list) else ()
         if "*" in name or "?" in name:
             raise Mistake(f'"{short(name)}" is a glob; name each metric', "per", *where)
-        if name in names[:place]:
+        if name in names[:index]:
             raise Mistake(f'"{short(name)}" occurs twice', "per", *where)
     return names
 
@@ -118,12 +118,12 @@ def _labels(fields: Mapping[str, Any], key: str, as_: As) -> tuple[str, ...]:
         raise Mistake('is an empty list, which drops nothing; leave "drop" out', key)
     if len(value) > LABELS_MAX:
         raise Mistake(f"has {len(value)} labels, more than the {LABELS_MAX} allowed", key)
-    for place, label in enumerate(value):
+    for index, label in enumerate(value):
         if problem := _wrong_label(label, as_) or (
-            "occurs twice" if label in value[:place] else ""
+            "occurs twice" if label in value[:index] else ""
         ):
             shown = f'"{short(label)}" ' if isinstance(label, str) else ""
-            raise Mistake(f"{shown}{problem}", key, place)
+            raise Mistake(f"{shown}{problem}", key, index)
     return tuple(value)
 
 

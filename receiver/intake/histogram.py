@@ -94,7 +94,7 @@ def _float_problem(histogram: Any) -> str:
 def _bucket_problem(spans: Any, counts: Sequence[float]) -> str:
     if any(span.offset < 0 for span in spans[1:]):
         return "has spans that overlap"
-    places = sum(span.length for span in spans)
-    if places != len(counts):
-        return f"has spans for {places} buckets, and {len(counts)} buckets"
+    spanned = sum(span.length for span in spans)
+    if spanned != len(counts):
+        return f"has spans for {spanned} buckets, and {len(counts)} buckets"
     return "has a bucket below zero" if any(count < 0 for count in counts) else ""

@@ -117,10 +117,10 @@ class JsonFile:
         lines: dict[tuple[str | int, ...], int] = {}
         path: list[str | int] = []  # keys and indices down to the next value
         opened: list[str] = []
-        line, place, expects_key, key = 1, 0, False, ""
+        line, offset, expects_key, key = 1, 0, False, ""
         for token in _TOKEN.finditer(self.text):
-            line += self.text.count("\n", place, token.start())
-            place = token.start()
+            line += self.text.count("\n", offset, token.start())
+            offset = token.start()
             sign = token[0]
             if sign == ":":
                 path[-1] = key

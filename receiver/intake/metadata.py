@@ -100,7 +100,7 @@ def read_v2(raw: bytes, series_name: bytes, symbols: Sequence[bytes]) -> Metadat
         return None
     # 0 is no text: "the symbols table MUST start with an empty string", and not all do
     help_text, unit = (
-        symbols[place] if place else b"" for place in (entry.help_ref, entry.unit_ref)
+        symbols[index] if index else b"" for index in (entry.help_ref, entry.unit_ref)
     )
     if not (entry.type or help_text or unit):
         return None

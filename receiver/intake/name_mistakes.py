@@ -155,6 +155,6 @@ def _nearest_glob(glob: str) -> str:
 @cache
 def _beginnings() -> tuple[str, ...]:
     prefixes = {
-        name[: place + 1] for name in METRIC_NAMES for place, c in enumerate(name) if c == "_"
+        name[: index + 1] for name in METRIC_NAMES for index, c in enumerate(name) if c == "_"
     }
     return tuple(sorted(prefixes - {"nv_"}))

@@ -1,7 +1,7 @@
 """The pipeline from a request to its outcome: items to commit, records to fold, and the count of every sample.
 
 In: a decompressed body. Out: an `Outcome`. `receiver.intake.recogniser` returns known series, and
-the places of unknown ones; one loop here learns the unknown series and puts them into their places;
+the indices of unknown ones; one loop here learns the unknown series and puts them into the reading;
 `receiver.azure.renderer` turns the rows into lines. Without a kernel, and for an unusual request,
 the full parser takes all series, one by one.
 
@@ -180,8 +180,8 @@ class Pipeline:
         outcome.count(unselected_samples + known)
         self._charge(rendered, template_bytes, outcome)
         symbols: Sequence[bytes] = reading.symbols() if series > unselected + known else ()
-        for place in reading.unrecognised():
-            self._process_unrecognised(reading, place, message, symbols, outcome)
+        for index in reading.unrecognised():
+            self._process_unrecognised(reading, index, message, symbols, outcome)
         if not self.replicas:
             return self._finish(reading.rows(), outcome)
         rows = reading.rows(self.replicas.arrived(reading.sources()).tobytes())
@@ -257,30 +257,30 @@ class Pipeline:
     def _process_unrecognised(
         self,
         reading: "Reading",
-        place: int,
+        index: int,
         message: Message,
         symbols: Sequence[bytes],
         outcome: Outcome,
     ) -> None:
-        """Count a series, and put it into its place in the reading, if its samples are used.
+        """Count a series, and put its use into the reading, if its samples are used.
 
         A series with a key is of the usual shape, with one sample.
         """
         assert self._recogniser is not None
-        text, name, labels_size, key = reading.series_at(place)
+        text, name, labels_size, key = reading.series_at(index)
         if name and (key or message is Message.V1) and not self.allowlist.wants(name):
             self._recogniser.unwanted.put(name)  # its next series are recognised
-            samples = reading.skip(place)
+            samples = reading.skip(index)
             outcome.count(samples)
             outcome.unselected += samples
         elif key and name and not self.replicas and self._guard.refuses(name, hash(key)):
             self._guard.refuse(name, 1)  # not opened: there may be very many
-            outcome.count(reading.skip(place), CARDINALITY)
+            outcome.count(reading.skip(index), CARDINALITY)
         elif key and (known := self._learn(key, text[:labels_size], message, symbols, outcome)):
             if known.dropped:
-                outcome.count(reading.skip(place), known.dropped)
+                outcome.count(reading.skip(index), known.dropped)
                 return  # not cached: it may be accepted later
-            reading.set_template(place, known.template, known.fold_number, known.source, known.lane)
+            reading.set_template(index, known.template, known.fold_number, known.source, known.lane)
             outcome.count(1)
             self._charge(bool(known.template), len(known.template), outcome)
         else:  # another shape, or an error that only the full parser names
@@ -288,7 +288,7 @@ class Pipeline:
             series = decode_series(text, message, symbols, self.limits)
             if used := self._process_series(series, outcome):
                 template, fold_number, lane, rows, source = used
-                reading.set_template(place, template, fold_number, source, lane, rows)
+                reading.set_template(index, template, fold_number, source, lane, rows)
 
     def _learn(
         self,

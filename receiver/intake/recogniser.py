@@ -1,6 +1,6 @@
 """The recogniser: the compiled kernel finds known series by their bytes, without parsing them again.
 
-In: a decompressed request. Out: a `Reading`: known series with their samples, and the places
+In: a decompressed request. Out: a `Reading`: known series with their samples, and the indices
 of unknown series, which `receiver.intake.pipeline` learns. The method, and the reason why it is
 sound, are in receiver/native/recogniser.h.
 

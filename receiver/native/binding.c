@@ -202,19 +202,19 @@ static void reading_dealloc(PyObject *self)
     deallocate(self);
 }
 
-/* Return the unrecognised item at a place; NULL with an exception for any other. */
-static Item *unrecognised_item(PyObject *self, Py_ssize_t place)
+/* Return the unrecognised item at an index; NULL with an exception for any other. */
+static Item *unrecognised_item(PyObject *self, Py_ssize_t index)
 {
     ReadingObject *object = (ReadingObject *)self;
     Reading *reading = &object->reading;
     if (PyErr_Occurred())
         return NULL;
-    if (object->is_collected || place < 0 || (size_t)place >= reading->count ||
-        reading->items[place].kind != UNRECOGNISED) {
-        PyErr_SetString(PyExc_IndexError, "no unrecognised series has this place");
+    if (object->is_collected || index < 0 || (size_t)index >= reading->count ||
+        reading->items[index].kind != UNRECOGNISED) {
+        PyErr_SetString(PyExc_IndexError, "no unrecognised series has this index");
         return NULL;
     }
-    return &reading->items[place];
+    return &reading->items[index];
 }
 
 static PyObject *reading_counts(PyObject *self, PyObject *Py_UNUSED(none))
@@ -288,18 +288,18 @@ failed:
 static PyObject *reading_set_template(PyObject *self, PyObject *args)
 {
     Reading *reading = &((ReadingObject *)self)->reading;
-    Py_ssize_t place;
+    Py_ssize_t index;
     PyObject *template_bytes, *list = NULL;
     unsigned int fold_number;
     unsigned short source = 0, lane = 0;
     Span template_;
     Started *samples = NULL;
     size_t count = 0;
-    if (!PyArg_ParseTuple(args, "nSI|HHO!", &place, &template_bytes, &fold_number, &source, &lane,
+    if (!PyArg_ParseTuple(args, "nSI|HHO!", &index, &template_bytes, &fold_number, &source, &lane,
                           &PyList_Type, &list) ||
         span_from(template_bytes, &template_) || (list && !(samples = samples_from(list, &count))))
         return NULL;
-    Item *item = unrecognised_item(self, place);
+    Item *item = unrecognised_item(self, index);
     Series *series =
         item ? series_new((Span){NULL, NULL}, template_, fold_number, source, lane) : NULL;
     PyObject *result = NULL;
@@ -394,7 +394,7 @@ static PyMethodDef reading_methods[] = {
     {"counts", reading_counts, METH_NOARGS,
      "Return the numbers of series, unselected series, their samples, known series, and rendered known "
      "series, and the bytes of the known ones' templates."},
-    {"unrecognised", reading_unrecognised, METH_NOARGS, "Return the unrecognised series' places."},
+    {"unrecognised", reading_unrecognised, METH_NOARGS, "Return the unrecognised series' indices."},
     {"series_at", reading_series_at, METH_O,
      "Return an unrecognised series' bytes, its name, the size of its label section, and its key; "
      "empty and 0 for an unusual shape."},

@@ -135,11 +135,11 @@ class Store:
     ) -> Iterator[StoredItem]:
         verdicts: dict[str, bool] = {}
         for chunk, start, end in windows:
-            for place in range(start, end):
-                time_ms = chunk.times[place]
+            for index in range(start, end):
+                time_ms = chunk.times[index]
                 if since_ms is not None and time_ms < since_ms:
                     continue
-                series = chunk.series[place]
+                series = chunk.series[index]
                 verdict = verdicts.get(series.name)
                 if verdict is None:
                     verdict = verdicts[series.name] = wanted(series.name)
@@ -147,9 +147,9 @@ class Store:
                     yield StoredItem(
                         series,
                         time_ms,
-                        chunk.values[place],
-                        chunk.requests[place],
-                        chunk.spreads.get(place),
+                        chunk.values[index],
+                        chunk.requests[index],
+                        chunk.spreads.get(index),
                     )
 
     def _append(self, series: Series, item: Item, request: int) -> None:

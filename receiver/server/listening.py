@@ -26,8 +26,8 @@ def listen(address: Address) -> socket.socket:
     try:
         if address.host == "::":
             return _listen_everywhere(address.port)
-        family, place = _resolve(address)
-        return socket.create_server(place, family=family, backlog=BACKLOG)
+        family, socket_address = _resolve(address)
+        return socket.create_server(socket_address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise _cannot_listen(address, error) from error
 
@@ -52,8 +52,8 @@ def address_of(listener: socket.socket) -> Address:
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[str, int]]:
     candidates = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    family, *_, place = candidates[0]
-    return family, (str(place[0]), int(place[1]))
+    family, *_, socket_address = candidates[0]
+    return family, (str(socket_address[0]), int(socket_address[1]))
 
 
 def _cannot_listen(address: Address, error: OSError) -> SettingsError:

@@ -83,8 +83,8 @@ def cgroup_limits(root: Path) -> Iterator[int]:
             continue
         base = root / "sys/fs/cgroup" / controllers
         file = "memory.limit_in_bytes" if controllers else "memory.max"
-        place = base / path.lstrip("/")
-        for directory in (place, *place.parents):
+        group = base / path.lstrip("/")
+        for directory in (group, *group.parents):
             size = _number(directory / file)
             if size is not None and size < UNLIMITED_BYTES:
                 yield size

@@ -51,14 +51,14 @@ def _parse(content_type: str) -> tuple[str, dict[str, str]]:
     if not start:
         return "", {}
     parameters: dict[str, str] = {}
-    place = start.end()
-    while parameter := _PARAMETER.match(content_type, place):
-        place = parameter.end()
+    end = start.end()
+    while parameter := _PARAMETER.match(content_type, end):
+        end = parameter.end()
         name, plain, quoted = parameter.groups()
         if name:
             value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
             parameters.setdefault(name.lower(), value)
-    if content_type[place:].strip():
+    if content_type[end:].strip():
         message = f'Content-Type "{content_type[:128]}" has a malformed parameter'
         raise UnsupportedMedia(message)
     return start[1].lower(), parameters
