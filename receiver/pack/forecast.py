@@ -91,7 +91,7 @@ class Forecast:
         return sum(line.billed_bytes for line in self.lines)
 
     def times(self, factor: float) -> "Forecast":
-        """Give the same for so many times as many series."""
+        """Return the forecast for `factor` times as many series."""
         return Forecast([
             replace(
                 line,
@@ -112,7 +112,7 @@ class Comparison:
     raw: Forecast
 
     def times(self, factor: float) -> "Comparison":
-        """Give the same for so many times as many series."""
+        """Return the forecasts for `factor` times as many series."""
         return Comparison(*(form.times(factor) for form in (self.yours, self.folded, self.raw)))
 
 
