@@ -60,8 +60,8 @@ class Transport:
         return answer
 
     async def _post_over_redirects(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        answer = await self._post_once(self.endpoint.url, body, headers)
-        for _ in range(LIMIT):
+        for _ in range(1 + LIMIT):
+            answer = await self._post_once(self.endpoint.url, body, headers)
             if answer.status not in (307, 308):
                 return answer
             location = answer.headers.get("Location", "")
@@ -71,7 +71,6 @@ class Transport:
                     f"the endpoint redirects to {location or 'nowhere'}, which is not followed",
                     "Items are sent only to the configured host and to Azure's domains: check the connection string.",
                 )
-            answer = await self._post_once(self.endpoint.url, body, headers)
         self.endpoint.forget()
         raise Unreachable(f"more than {LIMIT} redirects", "Check the connection string.")
 

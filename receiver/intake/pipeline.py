@@ -74,6 +74,8 @@ DROP_REASONS = {
     INVALID_SERIES: "Of a series refused with 400: no name, a label twice, not UTF-8.",
 }
 """The reasons of `receiver_samples_dropped_total`."""
+HARMLESS_DROPS = frozenset({STALE, NAN, REPLICA, UNROUTED})
+"""The reasons that are meant to be: no verdict is made of them."""
 
 _STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
 ROW_OVERHEAD_BYTES = 150

@@ -18,6 +18,7 @@ from receiver.azure.rejections import TOO_OLD
 from receiver.errors import FINAL_REASONS
 from receiver.events import RecentError
 from receiver.intake.guard import CARDINALITY
+from receiver.intake.pipeline import HARMLESS_DROPS
 from receiver.intake.replicas import REPLICA
 from receiver.intake.routes import OWN_ROUTE, UNROUTED
 from receiver.ledger import ROUTE_FULL, Ledger
@@ -39,7 +40,6 @@ SAME_TIME_SECONDS = 3 * 86400.0
 """A time this close to now in another unit was written in that unit."""
 STEADY_REFUSALS = 2
 """Number of refused requests in a window that is reported."""
-HARMLESS_DROPS = frozenset({"stale", "nan", REPLICA, UNROUTED})
 EXPLODES = (
     "Remove the label at its source or in Prometheus (labeldrop; a recording rule that sums without it, "
     "where series become equal); if so many series are intended, raise the limit."

@@ -16,6 +16,7 @@ from receiver.azure.masking import mask_item
 from receiver.azure.rejections import REJECT_REASONS, reason_of
 from receiver.intake.election import NEVER_MS
 from receiver.intake.guard import CARDINALITY
+from receiver.intake.pipeline import HARMLESS_DROPS
 from receiver.intake.recogniser import IS_COMPILED
 from receiver.intake.routes import shown
 from receiver.ledger import ITEM_WORDS, ROUTE_FULL
@@ -428,10 +429,12 @@ def _explosion(view: "View") -> dict[str, Any] | None:
 def _flow(flow: "Flow") -> dict[str, Any]:
     counts = flow.ledger.document()
     waiting = counts.pop("pending")
+    lost = (n for reason, n in flow.ledger.dropped.items() if reason not in HARMLESS_DROPS)
     return {
         "seconds": round(flow.seconds, 1),
         "pace_seconds": round(flow.pace_seconds or flow.seconds, 1),
         **counts,
+        "lost": sum(lost),
         "committed": flow.ledger.committed,
         "waiting": waiting,
         "requests": flow.requests,

@@ -314,7 +314,13 @@ async def test_a_used_up_quota_is_probed_with_the_smallest_batch(tmp_path: Path)
     ):
         script(server, status(439, times=None))
         sent = points(700)
-        for first, end in ((0, 400), (400, 410), (410, 700)):
+        await send(receiver, sent[:400])
+
+        async def answered() -> bool:
+            return bool((await receiver.status())["delivery"]["attempts"])
+
+        await until(answered, "the first answer")
+        for first, end in ((400, 410), (410, 700)):
             await send(receiver, sent[first:end])
         before = len(requests(server.sandbox))
         await until(lambda: len(requests(server.sandbox)) >= before + 3, "probes")

@@ -132,6 +132,14 @@ def test_a_label_that_explodes_is_named() -> None:
     assert (found["metric"], found["label"], found["words"]) == ("nv_a", "id", explosion.words)
 
 
+@pytest.mark.parametrize(("dropped", "lost"), [({"nan": 3, "stale": 2, "replica": 4, "unrouted": 1}, 0), ({"nan": 3, "cardinality": 7, "route_full": 2}, 9)])  # fmt: skip
+def test_dropped_samples_are_lost_unless_the_reason_is_harmless(
+    dropped: dict[str, int], lost: int
+) -> None:
+    """The page marks the loss, by the same list as the verdict."""
+    assert document(snapshot(), replace(LEDGER, dropped=dropped))["flow"]["lost"] == lost
+
+
 def test_an_open_gate_is_open() -> None:
     """No state of trouble without trouble."""
     assert document(snapshot(backoff=BackoffState()))["delivery"]["state"] == "open"
