@@ -133,6 +133,54 @@ def test_an_empty_outbox_moves_too(pair: Pair) -> None:
     assert pair.new.lines() == []
 
 
+SERIES, STATE, LOG = (1, b"{}"), (1, b"checkpoint"), (1, NOW_MS, 1, b"records")
+FOLD = {"fold_series": [SERIES], "fold_state": [STATE], "fold_log": [LOG]}
+OTHER_FOLD = {"fold_series": [(7, b'{"a":1}')], "fold_state": [(1, b"other")], "fold_log": []}
+WITHOUT_SERIES = {"fold_series": [], "fold_state": [(1, b"young")], "fold_log": []}
+EMPTY: dict[str, list[tuple[object, ...]]] = {table: [] for table in FOLD}
+
+
+def write_fold(box: Box, rows: dict[str, list[tuple[object, ...]]]) -> None:
+    """Put a fold's rows into a closed outbox."""
+    with closing(sqlite3.connect(box.directory / schema.FILE_NAME)) as database, database:
+        for table, its_rows in rows.items():
+            for row in its_rows:
+                database.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - our own names
+
+
+def fold_of(box: Box) -> dict[str, list[tuple[object, ...]]]:
+    """Read a fold's rows, without the outbox."""
+    with closing(sqlite3.connect(box.directory / schema.FILE_NAME)) as database:
+        return {table: database.execute(f"SELECT * FROM {table}").fetchall() for table in FOLD}  # noqa: S608 - our own names
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "after"),
+    [
+        (FOLD, EMPTY, FOLD),
+        (FOLD, WITHOUT_SERIES, FOLD),
+        (WITHOUT_SERIES, OTHER_FOLD, OTHER_FOLD),
+        (EMPTY, OTHER_FOLD, OTHER_FOLD),
+        (WITHOUT_SERIES, EMPTY, EMPTY),
+        (EMPTY, WITHOUT_SERIES, WITHOUT_SERIES),
+    ],
+)
+def test_a_fold_moves_where_there_is_none(
+    pair: Pair,
+    theirs: dict[str, list[tuple[object, ...]]],
+    mine: dict[str, list[tuple[object, ...]]],
+    after: dict[str, list[tuple[object, ...]]],
+) -> None:
+    """A state without series is a receiver's that has just started: it gives way, and moves nothing."""
+    for box, rows in ((pair.old, theirs), (pair.new, mine)):
+        box.close()
+        write_fold(box, rows)
+    export(pair.old.directory, pair.file)
+    import_(pair.new.directory, pair.file, refuse)
+    assert fold_of(pair.old) == EMPTY
+    assert fold_of(pair.new) == after
+
+
 def test_a_file_is_taken_once(pair: Pair) -> None:
     """By each outbox; the one that it came from may have it back."""
     pair.old.apply([submission(items(3))])
