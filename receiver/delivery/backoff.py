@@ -101,9 +101,7 @@ class Backoff:
             first, exponent = (first, failures - 2) if failures > 1 else (FIRST_SECONDS, 0)
         growth = GROWTH ** min(exponent, 20)
         longest = self._longest_seconds
-        if (
-            retry_after_seconds is not None
-        ):  # as requested, but without a hot loop for a repeated "0"
+        if retry_after_seconds is not None:  # as requested; a repeated "0" makes no hot loop
             return max(retry_after_seconds, min(FIRST_SECONDS * growth, longest))
         if action is Action.QUOTA:
             longest *= QUOTA_LONGEST

@@ -23,7 +23,7 @@ from receiver.azure.rejections import DAMAGED, REJECT_REASONS
 from receiver.azure.verdict import Verdict, judge
 from receiver.delivery.backoff import Backoff
 from receiver.delivery.http_connection import Answer
-from receiver.delivery.picker import Picker, RefusedAlone, pick
+from receiver.delivery.picker import Picker, pick
 from receiver.delivery.rate_limit import TokenBucket
 from receiver.delivery.service_clock import ServiceClock
 from receiver.delivery.settlement import halves, settlement
@@ -115,11 +115,11 @@ class Delivery:
         self._committer = committer
         self._transport = transport
         self._key = key
-        self._picker = picker
+        self.picker = picker
         self.backoff = backoff
         self._rate_limit = rate_limit
         self._senders = senders
-        self._service_clock = service_clock
+        self.service_clock = service_clock
         self._wall_clock = wall_clock
         self._events = events
         self._changed = changed
@@ -132,16 +132,6 @@ class Delivery:
         self.counts = counts or DeliveryCounts()
         self._is_empty = self._disk_fails = False
 
-    @property
-    def clock_ahead_seconds(self) -> float | None:
-        """Seconds by which this machine's clock is ahead of the service's; None while unknown."""
-        return self._service_clock.ahead_seconds
-
-    @property
-    def refused_alone(self) -> RefusedAlone:
-        """Batches that are refused while others are accepted."""
-        return self._picker.refused_alone
-
     async def run(self) -> None:
         """Send until `finish` or `stop`; return when the batches in flight have their outcome."""
         async with asyncio.TaskGroup() as tasks:
@@ -152,14 +142,14 @@ class Delivery:
                         tasks.create_task(self._send(batch), name=f"batch {batch.id}")
                     else:
                         self._rate_limit.give_back(batch.items)
-                        self._picker.end(batch)
+                        self.picker.end(batch)
 
     def _may_be_sent(self) -> bool:
         """Whether a batch may be sent after its wait for the rate limit, in which a stop or a failure may have come."""
         return (
             not self._stopping
             and not self.backoff.wait_seconds(self._loop.time())
-            and self._picker.in_flight <= self.backoff.at_once(self._senders)
+            and self.picker.in_flight <= self.backoff.at_once(self._senders)
         )
 
     def finish(self, within_seconds: float) -> None:
@@ -198,14 +188,14 @@ class Delivery:
     def _wait_seconds(self) -> float:
         """Return the time until a batch may be sent, if one waits; 0 if one may be sent now."""
         now = self._loop.time()
-        return self.backoff.wait_seconds(now) or self._picker.wait_seconds(now)
+        return self.backoff.wait_seconds(now) or self.picker.wait_seconds(now)
 
     def _is_over(self) -> bool:
         """Whether the end has come: no batch waits, or none may be sent before the time of `finish`."""
         may_have_more = self._changed.is_set() and not self._disk_fails
-        if may_have_more or self._picker.in_flight:
+        if may_have_more or self.picker.in_flight:
             return False
-        if self._ends_when_empty and self._is_empty and self._picker.is_idle:
+        if self._ends_when_empty and self._is_empty and self.picker.is_idle:
             return True
         if self._finish_at is None:
             return False
@@ -216,7 +206,7 @@ class Delivery:
         """Return how many more batches may be sent now."""
         if self.backoff.wait_seconds(self._loop.time()):
             return 0
-        return max(0, self.backoff.at_once(self._senders) - self._picker.in_flight)
+        return max(0, self.backoff.at_once(self._senders) - self.picker.in_flight)
 
     async def _choose(self) -> list[Batch]:
         """Return the next batches, from now on in flight; none while there is no room or none waits."""
@@ -224,15 +214,15 @@ class Delivery:
         room = self._room()
         if not room:
             return []
-        wish = self._picker.wish(room, self.backoff.state.action)
+        wish = self.picker.wish(room, self.backoff.state.action)
         try:
             picked = await self._committer.ask(lambda outbox: pick(outbox, wish))
             self._disk_fails = False
-            batches = self._picker.chosen(wish, picked)
+            batches = self.picker.chosen(wish, picked)
             if picked.gone:
                 self._changed.set()  # the next batch that is set back may be tried
             self._is_empty = not batches and not picked.gone
-            if batches or self._picker.in_flight:
+            if batches or self.picker.in_flight:
                 self._committer.busy_lanes.add(self._lane)
             else:
                 self._committer.busy_lanes.discard(self._lane)
@@ -245,22 +235,22 @@ class Delivery:
             return []
         batches = batches[: self._room()]  # after a failure meanwhile: none, or one
         for batch in batches:
-            self._picker.begin(batch)
+            self.picker.begin(batch)
         return batches
 
     async def _send(self, batch: Batch) -> None:
         started_at = self._loop.time()
         try:
-            if self._service_clock.is_too_old(batch.newest_ms):
+            if self.service_clock.is_too_old(batch.newest_ms):
                 await self._settle(Settlement(batch, expired=batch.items))
-                self._picker.settled(batch)
+                self.picker.settled(batch)
             else:
                 await self._attempt(batch, started_at)
         except Damaged as error:
             letter = DeadLetter(0, str(error), "")
             rejected = {DAMAGED: batch.items}
             await self._settle(Settlement(batch, rejected=rejected, dead_letters=[letter]))
-            self._picker.settled(batch)
+            self.picker.settled(batch)
         except Exception as error:  # noqa: BLE001 - an event, with its traceback
             hint = "A defect of the receiver: please report it."
             defect = Verdict(Action.RETRY, reason=str(error), hint=hint)
@@ -269,7 +259,7 @@ class Delivery:
             seconds = self._loop.time() - started_at
             self.counts.seconds += seconds
             self.counts.latency.observe(seconds)
-            self._picker.end(batch)
+            self.picker.end(batch)
             self._changed.set()
 
     async def _attempt(self, batch: Batch, started_at: float) -> None:
@@ -302,10 +292,10 @@ class Delivery:
             batch.items,
             self._wall_clock(),
             address=f"{parts.scheme}://{parts.netloc}",
-            signed_in=self._transport.signs_in,
+            signed_in=self._transport.token is not None,
         )
         if verdict.by_the_service:
-            self._service_clock.learn(answer.headers.get("Date", ""))
+            self.service_clock.learn(answer.headers.get("Date", ""))
         if verdict.about_the_body and verdict.accepted < batch.items:
             unpack(batch.body)  # raises where the disk has damaged it: it would be refused for ever
         return verdict
@@ -347,11 +337,11 @@ class Delivery:
         cause is the endpoint or the amount of data.
         """
         now, action = self._loop.time(), verdict.kind_of_wait
-        others_pass = self._picker.is_set_back(batch) and not self.backoff.state.failures
+        others_pass = self.picker.is_set_back(batch) and not self.backoff.state.failures
         if others_pass:
-            self._picker.backoff.failed(action, now, started_at)
+            self.picker.backoff.failed(action, now, started_at)
         alone = others_pass and action not in _ABOUT_THE_RATE
-        divide = self._picker.refused(batch, verdict.reason, verdict.hint, alone=alone)
+        divide = self.picker.refused(batch, verdict.reason, verdict.hint, alone=alone)
         if alone:
             self._report(self._kinds.set_back, verdict, defect=defect)
             return divide
@@ -369,14 +359,14 @@ class Delivery:
     def _succeeded(self, batch: Batch) -> None:
         if self.backoff.succeeded():
             self._events.is_over(self._kinds.failed, self._kinds.resumed)
-        if self._picker.is_set_back(batch):
-            self._picker.backoff.succeeded()
+        if self.picker.is_set_back(batch):
+            self.picker.backoff.succeeded()
 
     async def _settle_in_part(self, batch: Batch, outcome: Settlement, *, first: bool) -> None:
         """Settle a batch, and set back its parts that are sent again."""
         numbers = await self._settle(outcome)
         parts = dict(zip(numbers, map(len, outcome.again), strict=False))
-        self._picker.set_back_parts(batch, parts, first=first)
+        self.picker.set_back_parts(batch, parts, first=first)
 
     async def _settle(self, outcome: Settlement) -> Sequence[int]:
         """Record an outcome, retrying while the disk fails: a lost outcome means a second delivery.

@@ -38,24 +38,19 @@ class Transport:
         """Send with `send`; `token` is for resources with Microsoft Entra ID."""
         self._send = send
         self.endpoint = endpoint
-        self._token = token
-
-    @property
-    def signs_in(self) -> bool:
-        """Whether requests carry a token."""
-        return self._token is not None
+        self.token = token
 
     async def post(self, body: bytes) -> Answer:
         """Send a batch: follow redirects, and after a 401 retry once with a new token.
 
         Raises: Unreachable.
         """
-        if self._token is None:
+        if self.token is None:
             return await self._post_over_redirects(body, HEADERS)
-        token = await self._token("")
+        token = await self.token("")
         answer = await self._post_over_redirects(body, _with_token(token))
         if answer.status == 401:
-            token = await self._token(token)
+            token = await self.token(token)
             answer = await self._post_over_redirects(body, _with_token(token))
         return answer
 

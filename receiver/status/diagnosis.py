@@ -99,7 +99,6 @@ class Facts:
     first_received_at: float = 0.0
     outbox_error: str = ""
     last_rejection: str = ""
-    config_error: str = ""
     interval: float = 0.0
     selected_interval: float = 0.0
     refusals: Mapping[str, RecentError] = field(default_factory=dict)
@@ -473,8 +472,8 @@ def _behind(facts: Facts) -> Iterator[Finding]:
 
 
 def _configured(facts: Facts) -> Iterator[Finding]:
-    if facts.config_error:
-        detail = f"the previous version stays in force: {facts.config_error}"
+    if error := facts.snapshot.reload.error:
+        detail = f"the previous version stays in force: {error}"
         yield Finding(State.CONFIG, detail, "Correct the file; it is read again when it changes.")
 
 

@@ -62,38 +62,30 @@ def view_routes(
     names = list(dict.fromkeys(("", *by_name, *lanes, *deliveries.by_lane)))
     if names == [""]:
         return ()
-    return tuple(_view(name, deliveries, routing, lanes, ticks) for name in names)
-
-
-def _view(
-    name: str,
-    deliveries: Deliveries,
-    routing: Routing,
-    lanes: Mapping[str, LaneStatistics],
-    ticks: float,
-) -> RouteView:
-    outbox = lanes.get(name, LaneStatistics())
-    route = next((route for route in routing.routes if route.name == name), None)
-    takes = route.sentence().removeprefix(f"{name}: ") if route else ""
-    if not name:
-        takes = "nothing" if routing.drops_unmatched else "all others"
-    delivery = deliveries.by_lane.get(name)
-    view = RouteView(
-        name or OWN_ROUTE,
-        takes,
-        is_in_force=not name or route is not None,
-        is_served=delivery is not None,
-        ledger=read_ledger(outbox.totals),
-        outbox=outbox,
-    )
-    if delivery is None:
-        return view
-    return replace(
-        view,
-        endpoint=deliveries.resources[name].connection.track_url,
-        backoff=delivery.backoff.state,
-        backoff_seconds=delivery.backoff.wait_seconds(ticks),
-        refused_alone=delivery.refused_alone,
-        delivery=delivery.counts,
-        items_per_second=deliveries.resources[name].items_per_second,
-    )
+    views = []
+    for name in names:
+        outbox, route = lanes.get(name, LaneStatistics()), by_name.get(name)
+        takes = route.sentence().removeprefix(f"{name}: ") if route else ""
+        if not name:
+            takes = "nothing" if routing.drops_unmatched else "all others"
+        view = RouteView(
+            name or OWN_ROUTE,
+            takes,
+            is_in_force=not name or route is not None,
+            is_served=name in deliveries.by_lane,
+            ledger=read_ledger(outbox.totals),
+            outbox=outbox,
+        )
+        if delivery := deliveries.by_lane.get(name):
+            resource, backoff = deliveries.resources[name], delivery.backoff
+            view = replace(
+                view,
+                endpoint=resource.connection.track_url,
+                backoff=backoff.state,
+                backoff_seconds=backoff.wait_seconds(ticks),
+                refused_alone=delivery.picker.refused_alone,
+                delivery=delivery.counts,
+                items_per_second=resource.items_per_second,
+            )
+        views.append(view)
+    return tuple(views)

@@ -97,7 +97,7 @@ class Observer:
             outbox_failing=self.committer.failing,
             write_handler=self.write_handler.counts,
             delivery=self.delivery.counts,
-            refused_alone=own.refused_alone,
+            refused_alone=own.picker.refused_alone,
             backoff=backoff.state,
             backoff_seconds=backoff.wait_seconds(self.loop_clock()),
             cache=pipeline.statistics(),

@@ -128,7 +128,7 @@ class Bench:
         self.backoff = Backoff(lambda: 0.5)
         self.between: Callable[[], None] = lambda: None
         self.senders = senders
-        self.signs_in = signed_in
+        self.token = object() if signed_in else None
         self.service_clock = ServiceClock(self.loop.time, self.clock)
         self.counts = DeliveryCounts()
         self.delivery = self._new_delivery()

@@ -69,8 +69,8 @@ def test_a_batch_that_is_always_refused_delays_no_other(
         assert bench.most_a_minute(bench.posts_with(POISON)) <= 20
         assert len(bench.posts_with(POISON)) <= 60
         assert not bench.backoff.state.failures
-        assert bench.delivery.refused_alone.items == 1
-        assert bench.delivery.refused_alone.reason
+        assert bench.picker.refused_alone.items == 1
+        assert bench.picker.refused_alone.reason
 
     run(main())
 
@@ -198,7 +198,7 @@ def test_one_item_that_the_service_takes_later_for_ever_is_set_back_alone() -> N
         assert last.items == 1
         assert not bench.backoff.state.failures
         assert bench.most_a_minute(bench.posts_with(POISON)) <= 12
-        assert bench.delivery.refused_alone.batches == 1
+        assert bench.picker.refused_alone.batches == 1
 
     run(main())
 
@@ -336,7 +336,7 @@ def test_time_is_learnt_from_the_service_alone(
         bench = Bench(lambda lines: answer(lines, date))
         bench.add(line(0))
         await bench.run(5)
-        assert (bench.delivery.clock_ahead_seconds is not None) is learnt
+        assert (bench.delivery.service_clock.ahead_seconds is not None) is learnt
 
     run(main())
 
@@ -752,10 +752,10 @@ def test_a_batch_that_was_set_back_and_has_expired_is_forgotten() -> None:
         bench = Bench(answer)
         bench.add(POISON, newest_ms=round((EPOCH - 48 * HOUR + 600) * 1000))
         await bench.run(300, lambda: bench.add(line(1)), 15)
-        assert bench.delivery.refused_alone.batches == 1
+        assert bench.picker.refused_alone.batches == 1
         await bench.run(900, lambda: bench.add(line(1)), 15)
         assert bench.outbox.totals["expired"] == 1
-        assert bench.delivery.refused_alone.batches == 0
+        assert bench.picker.refused_alone.batches == 0
         assert bench.picker.is_idle
 
     run(main())

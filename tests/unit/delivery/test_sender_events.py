@@ -37,7 +37,7 @@ def test_an_outage_is_logged_once_an_hour_and_so_is_its_end() -> None:
             assert event.count == len(bench.posts)
             waits = [entry["wait_seconds"] for entry in logs if entry["event"] == "delivery waits"]
             assert waits == [1.0, 120.0]
-            assert bench.delivery.refused_alone.batches == 0, "no other is accepted"
+            assert bench.picker.refused_alone.batches == 0, "no other is accepted"
             bench.answer = accepted
             await bench.run(300)
             assert lines_of(logs, "delivery resumed") == 1
@@ -64,7 +64,7 @@ def test_a_batch_that_is_refused_alone_is_logged_every_ten_minutes() -> None:
         alone = bench.events.latest()[0]
         assert (alone.where, alone.reason) == ("delivery", "blocked")
         assert alone.words.startswith("404")
-        assert alone.hint == bench.delivery.refused_alone.hint
+        assert alone.hint == bench.picker.refused_alone.hint
 
     run(main())
 

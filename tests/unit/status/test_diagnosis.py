@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.azure.policy import Action
+from receiver.config.followed_file import ReloadState
 from receiver.delivery.backoff import BackoffState
 from receiver.delivery.picker import RefusedAlone
 from receiver.delivery.sender import DeliveryCounts
@@ -309,7 +310,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "behind": (facts(**PENDING), "BEHIND: 41.0 MB wait, the oldest since 2026-11-18T10:57:40Z; 55 items a minute in, 55 out; the oldest expires in 48 h"),
     "broken metrics.json": (
-        facts(facts={"config_error": "metrics.json:3: not JSON"}),
+        facts(reload=ReloadState(successful=False, error="metrics.json:3: not JSON")),
         "CONFIG: the previous version stays in force: metrics.json:3: not JSON",
     ),
     "a pair that nobody named": (
@@ -380,7 +381,7 @@ ORDER = {
         [State.NOT_RECEIVING, State.INCOMPLETE],
     ),
     "nothing selected before the broken file": (
-        facts(flow=NOTHING_SELECTED, facts={"config_error": "broken"}),
+        facts(flow=NOTHING_SELECTED, reload=ReloadState(successful=False, error="broken")),
         [State.FILTERED_OUT, State.CONFIG],
     ),
 }
