@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ PURE = sorted(
 IMPURE = {"aiohttp", "asyncio", "sqlite3", "socket", "structlog", "subprocess", "time"}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """List the modules that a file imports, wherever in it."""
     names: set[str] = set()
