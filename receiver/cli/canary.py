@@ -29,8 +29,7 @@ from receiver.delivery.transport import Transport
 from receiver.errors import SettingsError, Unreachable
 from receiver.events import Events
 from receiver.outbox.gzip_body import compress
-from receiver.status.diagnosis import CLOCK_SECONDS
-from receiver.text import span
+from receiver.status.diagnosis import wrong_clock
 
 NAME = "appinsights_receiver_doctor"
 _WHAT = {
@@ -112,9 +111,7 @@ def _clock(answer: Answer) -> Iterator[Finding]:
     if moment is None:
         return
     ahead = time.time() - moment
-    if abs(ahead) > CLOCK_SECONDS:
-        side = "ahead of" if ahead > 0 else "behind"
-        detail = f"this machine's clock is {span(abs(ahead))} {side} Application Insights'"
+    if detail := wrong_clock(ahead):
         yield Finding("clock", Mark.FAIL, detail, "Set the clock (chronyc makestep, timedatectl): items older than 48 h or 2 h ahead are refused.")  # fmt: skip
     else:
         yield Finding("clock", Mark.OK, f"within {max(1, round(abs(ahead)))} s of Application Insights'")  # fmt: skip

@@ -197,11 +197,17 @@ def _disk(facts: Facts) -> Iterator[Finding]:
         yield Finding(State.DISK, _with(detail, outlook.loss(snapshot, facts.flow)), hint)
 
 
+def wrong_clock(ahead_seconds: float) -> str:
+    """Say by how much the clock is ahead of, or behind, the service's; empty within the tolerance."""
+    if abs(ahead_seconds) <= CLOCK_SECONDS:
+        return ""
+    side = "ahead of" if ahead_seconds > 0 else "behind"
+    return f"this machine's clock is {span(abs(ahead_seconds))} {side} Application Insights'"
+
+
 def _clock(facts: Facts) -> Iterator[Finding]:
-    ahead, now = facts.clock_ahead_seconds, facts.snapshot.now
-    if ahead is not None and abs(ahead) > CLOCK_SECONDS:
-        side = "ahead of" if ahead > 0 else "behind"
-        detail = f"this machine's clock is {span(abs(ahead))} {side} Application Insights'"
+    now = facts.snapshot.now
+    if detail := wrong_clock(facts.clock_ahead_seconds or 0.0):
         yield Finding(State.CLOCK, detail, "Set the clock (chronyc makestep, timedatectl); a container uses its host's.")  # fmt: skip
         return
     hint = "Set the clock of the machine that Prometheus runs on, which gives samples their times."

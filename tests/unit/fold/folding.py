@@ -1,6 +1,7 @@
 """A fold to play with: series by name, samples by the second."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ from receiver.rows import record_of
 T0_MS = 1_800_000_000_000
 """A full hour, and so a full minute."""
 IDENTITY = Identity("key", "host")
+DELTA = {"name": "c", "as": "delta"}
+MEAN = {"name": "us", "as": "mean", "per": "n"}
 Labels = dict[str, str]
 
 
@@ -81,3 +84,17 @@ def items(lines: Any) -> list[dict[str, Any]]:
         minute, second = item["time"][14:19].split(":")
         read.append({"at": 60 * int(minute) + int(second), **metric, **data.get("properties", {})})
     return read
+
+
+def delta(*samples: tuple[float, float], entry: Mapping[str, object] = DELTA) -> Player:
+    """Send samples of one counter, after a series that has its target watched."""
+    player = Player(entry)
+    player.send(-60, "c", 0, of="old")
+    for second, value in samples:
+        player.send(second, "c", value)
+    return player
+
+
+def values(player: Player, second: float) -> list[tuple[int, float]]:
+    """Give the deltas of the counter under test, with their windows."""
+    return [(item["at"], item["value"]) for item in player.close(second) if "of" not in item]

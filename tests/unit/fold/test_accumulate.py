@@ -1,28 +1,9 @@
 """What samples become: the rules of deltas, first samples and resets, a test a line."""
 
-from collections.abc import Mapping
-
 import pytest
 
 from receiver.fold.events import BASELINE, FUTURE, LATE, REPEATED, RESET
-from tests.unit.fold.folding import Player
-
-DELTA = {"name": "c", "as": "delta"}
-MEAN = {"name": "us", "as": "mean", "per": "n"}
-
-
-def delta(*samples: tuple[float, float], entry: Mapping[str, object] = DELTA) -> Player:
-    """Send samples of one counter, after a series that has its target watched."""
-    player = Player(entry)
-    player.send(-60, "c", 0, of="old")
-    for second, value in samples:
-        player.send(second, "c", value)
-    return player
-
-
-def values(player: Player, second: float) -> list[tuple[int, float]]:
-    """Give the deltas of the counter under test, with their windows."""
-    return [(item["at"], item["value"]) for item in player.close(second) if "of" not in item]
+from tests.unit.fold.folding import DELTA, MEAN, Player, delta, values
 
 
 def test_a_delta_is_what_the_counter_grew_in_the_window() -> None:

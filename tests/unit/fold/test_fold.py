@@ -1,26 +1,7 @@
 """A fold goes on after a restart, and under another list."""
 
-from collections.abc import Mapping
-
 from receiver.fold import checkpoint
-from tests.unit.fold.folding import T0_MS, Player
-
-DELTA = {"name": "c", "as": "delta"}
-MEAN = {"name": "us", "as": "mean", "per": "n"}
-
-
-def delta(*samples: tuple[float, float], entry: Mapping[str, object] = DELTA) -> Player:
-    """Send samples of one counter, after a series that has its target watched."""
-    player = Player(entry)
-    player.send(-60, "c", 0, of="old")
-    for second, value in samples:
-        player.send(second, "c", value)
-    return player
-
-
-def values(player: Player, second: float) -> list[tuple[int, float]]:
-    """Give the deltas of the counter under test, with their windows."""
-    return [(item["at"], item["value"]) for item in player.close(second) if "of" not in item]
+from tests.unit.fold.folding import DELTA, MEAN, T0_MS, Player, delta, values
 
 
 def test_a_checkpoint_holds_everything() -> None:
