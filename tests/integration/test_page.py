@@ -403,6 +403,25 @@ async def test_a_script_that_fails(tmp_path: Path, path: str, what: str) -> None
         assert page.complaints == [], "one error is reported once"
 
 
+@in_loop(60)
+async def test_the_sandbox_s_page_tells_its_own_failure_from_no_answer(tmp_path: Path) -> None:
+    """A script that fails is not blamed on the sandbox; both are over when they are over."""
+    state = "document.querySelector('#state')?.textContent"
+    async with serve(Sandbox()) as server, browsing(tmp_path) as page:
+        await page.look(f"http://127.0.0.1:{server.port}/")
+        await page.wait_for(f"{state} === 'live'")
+        await page.evaluate("window.asked = fetch; window.fetch = () => Promise.resolve(new Response('null'))")  # fmt: skip
+        text = await page.wait_for(f"{state}?.startsWith('this page has failed') && {state}")
+        assert "TypeError" in text
+        assert page.complaints
+        page.complaints.clear()
+        await page.evaluate("window.fetch = () => Promise.reject(new TypeError('gone'))")
+        await page.wait_for(f"{state} === 'the sandbox does not answer'")
+        await page.evaluate("window.fetch = asked")
+        await page.wait_for(f"{state} === 'live'")
+        assert page.complaints == []
+
+
 CONTRAST = """
 (() => {
   const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
