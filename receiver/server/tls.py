@@ -34,8 +34,8 @@ def make_context(config: TlsConfig, source: str) -> ssl.SSLContext:
             context.set_ciphers(":".join(config.ciphers))
         if config.curve:
             context.set_ecdh_curve(config.curve)
-        if config.prefer_server_ciphers:
-            context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+        if not config.prefer_server_ciphers:
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE  # Python sets it
         _load(context, config)
     except (ssl.SSLError, OSError, ValueError) as error:
         file = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
