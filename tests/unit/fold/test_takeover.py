@@ -182,3 +182,24 @@ def test_a_number_that_no_series_has_releases_none() -> None:
     for number in (-1, 0, held_before.number + 1):
         assert release(player.fold.windows, [(number, held_before.time_ms)]) == set()
     assert hold(player) == held_before
+
+
+def test_of_several_each_is_released_by_itself() -> None:
+    """One that was released before, or has a newer sample, is in no other's way."""
+    a = Player(DELTA)
+    for model in "abc":
+        a.send(0, "c", 1, model=model)
+    first, second, third = held(a.fold.windows, 0)
+    a.send(15, "c", 2, model="b")
+    given = [(first.number, first.time_ms)] * 2 + [(s.number, s.time_ms) for s in (second, third)]
+    assert release(a.fold.windows, given) == {second.number}
+    assert [left.number for left in held(a.fold.windows, 0)] == [second.number]
+
+
+def test_a_sample_of_the_same_time_as_the_last_here_overlaps() -> None:
+    """Two receivers counted one series up to now; an earlier time of the base is the only other case."""
+    a, b = Player(DELTA), Player(DELTA)
+    for second in (0, 15, 30):
+        a.send(second, "c", second)
+        b.send(second, "c", second)
+    assert give(a, b) is Taken.OVERLAPS
